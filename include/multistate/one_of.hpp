@@ -1,0 +1,97 @@
+#pragma once
+
+// A policy chosen at run time, itself a policy: everything that takes one takes it unchanged.
+//
+//     using mine = ms::one_of<ms::window, ms::tova, decayed>;
+//     ms::cache<mine> cache(shape, mine::named("tova"));     // or mine(decayed{.decay = 0.9f})
+//
+// Costs one indirect jump per hook; a hook that the chosen policy does not have does nothing.
+#include <array>
+#include <concepts>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+template <policy... Policies>
+class one_of {
+  public:
+    /// The names of the choices, in order.
+    static constexpr std::array<std::string_view, sizeof...(Policies)> names{Policies::name...};
+
+    one_of() = default;
+    template <class P>
+    requires(std::same_as<P, Policies> || ...)  // not `policy P`, which would ask whether one_of is copyable
+        one_of(P policy)
+    noexcept : chosen_(std::move(policy)) {}
+
+    /// The policy of that name with its default parameters; throws std::invalid_argument that lists the names.
+    static one_of named(std::string_view name) {
+        one_of result;
+        if (((name == Policies::name && (result.chosen_ = Policies{}, true)) || ...)) return result;
+        std::string known;
+        for (const std::string_view n : names) known.append(known.empty() ? "" : ", ").append(n);
+        throw std::invalid_argument("one_of: no policy is named '" + std::string(name) + "'; known are " + known);
+    }
+
+    std::string_view name() const noexcept {
+        return visit([]<class P>(const P&) { return P::name; });
+    }
+    per forgets() const noexcept {
+        return visit([](const auto& p) { return p.forgets(); });
+    }
+    bool reads_attention() const noexcept {
+        return visit([](const auto& p) { return multistate::reads_attention(p); });
+    }
+    bool reads_stored() const noexcept {
+        return visit([](const auto& p) { return multistate::reads_stored(p); });
+    }
+    guards default_guards(std::size_t states) const noexcept {
+        return visit([=](const auto& p) { return multistate::default_guards(p, states); });
+    }
+    std::size_t floats_per_state() const noexcept {
+        return visit([](const auto& p) { return multistate::floats_per_state(p); });
+    }
+
+    void on_insert(rows keys, rows values, view states, std::size_t row) noexcept
+        requires(observes_insertion<Policies> || ...) {
+        visit([&]<class P>(P& p) {
+            if constexpr (observes_insertion<P>) p.on_insert(keys, values, states, row);
+        });
+    }
+    void on_attention(rows probabilities, view states) noexcept requires(observes_attention<Policies> || ...) {
+        visit([&]<class P>(P& p) {
+            if constexpr (observes_attention<P>) p.on_attention(probabilities, states);
+        });
+    }
+    void on_forget(const reader& stored, view states) noexcept requires(observes_decision<Policies> || ...) {
+        visit([&]<class P>(P& p) {
+            if constexpr (observes_decision<P>) p.on_forget(stored, states);
+        });
+    }
+    void finish_prompt(const reader& stored, view states) noexcept requires(observes_prompt_end<Policies> || ...) {
+        visit([&]<class P>(P& p) {
+            if constexpr (observes_prompt_end<P>) p.finish_prompt(stored, states);
+        });
+    }
+
+  private:
+    // std::visit may throw on a valueless variant; policies are copied without throwing, so there is none.
+    template <class F>
+    decltype(auto) visit(F&& f) noexcept {
+        return std::visit(std::forward<F>(f), chosen_);
+    }
+    template <class F>
+    decltype(auto) visit(F&& f) const noexcept {
+        return std::visit(std::forward<F>(f), chosen_);
+    }
+
+    std::variant<Policies...> chosen_;
+};
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,18 @@
+#pragma once
+
+// full: forgets nothing. The unbounded multi-state RNN, the line every other policy is compared with.
+//
+//   reads    nothing
+//   forgets  never: when the rows are used up, append returns false and changes nothing
+//   cost     none; memory grows with the text
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct full {
+    static constexpr std::string_view name = "full";
+    static constexpr per forgets() noexcept { return per::never; }
+};
+static_assert(policy<full>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,26 @@
+#pragma once
+
+// h2o: forgets the state with the least attention summed over its life, outside a recent half.
+//
+//   paper    "H2O: Heavy-Hitter Oracle for Efficient Generative Inference", arXiv 2306.14048
+//   rule     score[j] = sum of a[i][t][j] over the query heads i of the group and all tokens t since j's own
+//   reads    the attention probabilities of every token
+//   forgets  for each KV head; the newest floor(states / 2) are guarded unless the user names another `recent`
+//   cost     one addition per probability, one pass to decide
+//   differs  the authors' code exists three times and disagrees: per query head (wrong with grouped queries), summed
+//            over the batch, budgets as shares of the prompt, one slot lost between the two halves. Here: per KV head,
+//            the group's heads summed, the sum never divided by age.
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct h2o {
+    static constexpr std::string_view name = "h2o";
+    static constexpr per forgets() noexcept { return per::head; }
+    static constexpr guards default_guards(std::size_t states) noexcept { return {.sinks = 0, .recent = states / 2}; }
+
+    void on_attention(rows probabilities, view states) const noexcept { add(probabilities, states.score); }
+};
+static_assert(policy<h2o> && names_guards<h2o> && observes_attention<h2o>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,24 @@
+#pragma once
+
+// h2o_layer: h2o with one decision for the whole layer.
+//
+//   paper    the H2O-layer row of "Transformers are Multi-State RNNs", arXiv 2401.06104, table 3
+//   rule     score[j] = sum of a[i][t][j] over all query heads i of the layer and all tokens t since j's own
+//   reads    the attention probabilities of every token
+//   forgets  for the layer; the newest floor(states / 2) are guarded unless the user names another `recent`
+//   cost     one addition per probability, one pass to decide
+//   differs  that row of the paper equals its Window+1 row in every column, probably a slip: not a target for parity
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct h2o_layer {
+    static constexpr std::string_view name = "h2o_layer";
+    static constexpr per forgets() noexcept { return per::layer; }
+    static constexpr guards default_guards(std::size_t states) noexcept { return {.sinks = 0, .recent = states / 2}; }
+
+    void on_attention(rows probabilities, view states) const noexcept { add(probabilities, states.score); }
+};
+static_assert(policy<h2o_layer> && names_guards<h2o_layer> && observes_attention<h2o_layer>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,31 @@
+#pragma once
+
+// tova: forgets the state to which the current token attends least.
+//
+//   paper    "Transformers are Multi-State RNNs", arXiv 2401.06104, algorithm 1 (Token Omission Via Attention)
+//   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer, for the current token t only. The
+//            score kept is the sum, which orders the states alike.
+//   reads    the attention probabilities of the newest token
+//   forgets  for the layer; the newest state is a candidate like any other; no sinks, no recent states
+//   cost     one addition per probability, one pass to decide
+//   differs  the authors' code reduces a prompt once, from its last row: that is `block` prefill here. Its ties are
+//   left
+//            to torch.topk; here the oldest goes.
+#include <algorithm>
+
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct tova {
+    static constexpr std::string_view name = "tova";
+    static constexpr per forgets() noexcept { return per::layer; }
+
+    void on_attention(rows probabilities, view states) const noexcept {
+        std::ranges::fill(states.score, 0.0f);
+        add(probabilities, states.score);
+    }
+};
+static_assert(policy<tova> && observes_attention<tova>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,22 @@
+#pragma once
+
+// window: keeps the newest states. With i sinks it is Window+i, which also keeps the first i arrivals.
+//
+//   paper    "Transformers are Multi-State RNNs", arXiv 2401.06104, section 3; sinks: StreamingLLM, arXiv 2309.17453
+//   rule     score 0 for all: of equals, the oldest goes
+//   reads    nothing
+//   forgets  for the layer
+//   cost     one pass over the positions
+//   differs  StreamingLLM's code stores keys before RoPE and rotates them at their place in the cache; here, as in the
+//            paper's Window+i, keys keep their absolute positions
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct window {
+    static constexpr std::string_view name = "window";
+    static constexpr per forgets() noexcept { return per::layer; }
+};
+static_assert(policy<window>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

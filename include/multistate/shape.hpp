@@ -1,0 +1,94 @@
+#pragma once
+
+// The sizes of a table and of a cache, and the checks on them. Every constructor of the library validates here and
+// throws std::invalid_argument that names the argument, the bound and the value given.
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+/// The size of one table: rows that are kept and forgotten together.
+struct table_shape {
+    std::size_t states;                      ///< how many states survive a step: k
+    std::size_t block = 1;                   ///< most tokens that arrive at once; the table has states + block rows
+    std::size_t sinks = 0;                   ///< first arrivals never forgotten, added to the policy's own
+    std::optional<std::size_t> recent = {};  ///< newest states never forgotten; replaces the policy's own
+    std::size_t layer = 0;                   ///< shown to the policy
+    std::size_t kv_head = 0;                 ///< shown to the policy
+};
+
+/// The size of one cache: keys and values of one sequence in all layers of a model.
+struct shape {
+    std::size_t layers;
+    std::size_t heads;  ///< query heads, a multiple of kv_heads
+    std::size_t kv_heads;
+    std::size_t head_dim;       ///< floats in a key
+    std::size_t value_dim = 0;  ///< floats in a value; 0 means head_dim
+    std::size_t states = 0;     ///< as in table_shape; must be given
+    std::size_t block = 1;
+    std::size_t sinks = 0;
+    std::optional<std::size_t> recent = {};
+    std::optional<float> scale = {};  ///< of the logits; 1 / sqrt(head_dim) unless given
+    float softcap = 0;                ///< logits become softcap * tanh(logit / softcap); 0 means none
+
+    std::size_t group() const noexcept { return heads / kv_heads; }
+};
+
+namespace detail {
+
+template <class Value>
+void require(bool holds, const char* who, const char* argument, const std::string& bound, Value given) {
+    if (holds) return;
+    throw std::invalid_argument(std::string(who) + ": " + argument + " must be " + bound + ", is " +
+                                std::to_string(given));
+}
+
+/// a * b, or std::invalid_argument: the product is a size in memory.
+inline std::size_t product(const char* who, std::size_t a, std::size_t b) {
+    if (b != 0 && a > std::numeric_limits<std::ptrdiff_t>::max() / b) {
+        throw std::invalid_argument(std::string(who) + ": the shape is larger than memory can be (" +
+                                    std::to_string(a) + " times " + std::to_string(b) + ")");
+    }
+    return a * b;
+}
+
+/// The guards in force: the user's sinks add to the policy's, a `recent` given by the user replaces the policy's.
+inline guards checked_guards(const table_shape& s, per forgets, guards wanted) {
+    constexpr const char* who = "table";
+    constexpr std::size_t most = std::numeric_limits<std::int32_t>::max() / 2;  // row numbers are vector lanes
+    const std::string rows = "from 1 to " + std::to_string(most);
+    require(s.states >= 1 && s.states <= most, who, "states", rows, s.states);
+    require(s.block >= 1 && s.block <= most, who, "block", rows, s.block);
+    if (forgets == per::never) return {};
+    const std::string bound = "at most states - 1 = " + std::to_string(s.states - 1);
+    const guards result{.sinks = s.sinks + wanted.sinks, .recent = s.recent.value_or(wanted.recent)};
+    require(s.sinks < s.states, who, "sinks", bound, s.sinks);
+    require(result.recent < s.states, who, "recent", bound, result.recent);
+    require(result.sinks + result.recent < s.states, who, "sinks + recent", bound, result.sinks + result.recent);
+    return result;
+}
+
+/// The shape with its defaults filled in.
+inline shape checked(shape s) {
+    constexpr const char* who = "cache";
+    require(s.layers >= 1, who, "layers", "at least 1", s.layers);
+    require(s.heads >= 1, who, "heads", "at least 1", s.heads);
+    require(s.kv_heads >= 1, who, "kv_heads", "at least 1", s.kv_heads);
+    require(s.heads % s.kv_heads == 0, who, "heads", "a multiple of kv_heads = " + std::to_string(s.kv_heads), s.heads);
+    require(s.head_dim >= 1, who, "head_dim", "at least 1", s.head_dim);
+    if (s.value_dim == 0) s.value_dim = s.head_dim;
+    if (!s.scale) s.scale = 1 / std::sqrt(static_cast<float>(s.head_dim));
+    require(std::isfinite(*s.scale), who, "scale", "finite", *s.scale);
+    require(std::isfinite(s.softcap) && s.softcap >= 0, who, "softcap", "finite and not negative", s.softcap);
+    return s;
+}
+
+}  // namespace detail
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,63 @@
+#pragma once
+
+// Names the instruction set that this translation unit is compiled for, and gives the library its inline namespace.
+//
+// A header-only library compiled with AVX-512 in one file and without it in another would leave two different bodies
+// under one symbol, and the linker may hand the wrong one to either caller. So everything in `multistate` sits in an
+// inline namespace whose name carries the target: users write `multistate::cache`, the linker sees
+// `multistate::N_AVX3_avx512_fma_f16c::cache`. Highway's own target is not enough of a name: -march=haswell without
+// -maes is SSSE3 to Highway, but the compiler still emits AVX2 and FMA there.
+#include <string_view>
+
+#include <hwy/highway.h>
+
+#if defined(__AVX512F__)
+#define MULTISTATE_TARGET_VECTOR _avx512
+#elif defined(__AVX2__)
+#define MULTISTATE_TARGET_VECTOR _avx2
+#elif defined(__AVX__)
+#define MULTISTATE_TARGET_VECTOR _avx
+#else
+#define MULTISTATE_TARGET_VECTOR
+#endif
+#if defined(__FMA__)
+#define MULTISTATE_TARGET_FMA _fma
+#else
+#define MULTISTATE_TARGET_FMA
+#endif
+#if defined(__F16C__)
+#define MULTISTATE_TARGET_F16 _f16c
+#else
+#define MULTISTATE_TARGET_F16
+#endif
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__) || defined(__ARM_FEATURE_DOTPROD)
+#define MULTISTATE_TARGET_DOT _dot
+#else
+#define MULTISTATE_TARGET_DOT
+#endif
+#if defined(__AVX512BF16__) || defined(__ARM_FEATURE_BF16)
+#define MULTISTATE_TARGET_BF16 _bf16
+#else
+#define MULTISTATE_TARGET_BF16
+#endif
+
+#define MULTISTATE_JOIN_EXPANDED(a, b, c, d, e, f) a##b##c##d##e##f
+#define MULTISTATE_JOIN(a, b, c, d, e, f) MULTISTATE_JOIN_EXPANDED(a, b, c, d, e, f)
+/// The inline namespace of this translation unit.
+#define MULTISTATE_TARGET                                                                                  \
+    MULTISTATE_JOIN(HWY_NAMESPACE, MULTISTATE_TARGET_VECTOR, MULTISTATE_TARGET_FMA, MULTISTATE_TARGET_F16, \
+                    MULTISTATE_TARGET_DOT, MULTISTATE_TARGET_BF16)
+
+#define MULTISTATE_QUOTE_EXPANDED(name) #name
+#define MULTISTATE_QUOTE(name) MULTISTATE_QUOTE_EXPANDED(name)
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+/// The instruction set that the vector code was compiled for, e.g. "AVX3_avx512_fma_f16c_dot" or "NEON". "SCALAR"
+/// means that no vector instructions are used: compile with -march=native or the like.
+inline std::string_view target_name() noexcept {
+    static constexpr std::string_view qualified = MULTISTATE_QUOTE(MULTISTATE_TARGET);
+    return qualified.substr(2);  // without Highway's "N_"
+}
+
+}  // namespace multistate::inline MULTISTATE_TARGET
