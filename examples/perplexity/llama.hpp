@@ -1,0 +1,145 @@
+// A Llama in a GGUF file, run over blocks of tokens with a bounded cache: the engine of the demo.
+//
+//     const demo::gguf file("model.gguf");
+//     demo::thread_pool pool(2);
+//     demo::llama model(file, pool);                                   // throws gguf_error
+//     ms::cache<ms::any_policy> cache(model.cache_shape(512, 64), ms::tova{});
+//     model.prefill(cache, tokens, 0, ms::prefill_mode::exact, hidden) // hidden [tokens, width]
+//     model.negative_log_likelihoods(hidden, targets, nll);            // nll [tokens]
+//
+// It uses multistate as any engine would, through its public headers: project, rotate, ms::prefill, go on.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <Eigen/Core>
+#include <multistate/multistate.hpp>
+
+#include "gguf.hpp"
+#include "thread_pool.hpp"
+#include "tokenizer.hpp"
+
+namespace demo {
+
+namespace ms = multistate;
+
+/// [rows, columns], a token or an output feature per row.
+using matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// What the metadata says of the model.
+struct llama_config {
+    std::size_t width;
+    std::size_t layers;
+    std::size_t heads;
+    std::size_t kv_heads;
+    std::size_t key_dim;    ///< of one head
+    std::size_t value_dim;  ///< of one head
+    std::size_t feed_forward;
+    std::size_t vocabulary;
+    std::size_t context;  ///< trained length
+    float norm_epsilon;
+    std::size_t rope_dim;  ///< leading elements of a head that are rotated
+    double rope_base;
+    double rope_scale;  ///< positions are divided by this
+};
+
+/// y = W x + b, with W as it lies in the file or, where the model is small, decoded once.
+class linear {
+  public:
+    /// `shape` is {columns, rows}; NAME.weight must be there, NAME.bias may be.
+    linear(const gguf& file, const std::string& name, std::size_t columns, std::size_t rows, bool decode);
+
+    [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
+    [[nodiscard]] std::size_t columns() const noexcept { return columns_; }
+    /// Row i as floats.
+    void read_row(std::size_t i, std::span<float> out) const;
+    /// Panels of rows that are multiplied as one task.
+    [[nodiscard]] std::size_t panels() const noexcept { return (rows_ + panel - 1) / panel; }
+    /// y[:, panel i] = x W[panel i]^T + b[panel i], or += with `accumulate`.
+    void multiply_panel(std::size_t i, const matrix& x, matrix& y, bool accumulate) const;
+
+  private:
+    static constexpr std::size_t panel = 64;
+
+    const tensor_view* tensor_;
+    std::size_t rows_;
+    std::size_t columns_;
+    std::vector<float> decoded_;  // empty: decoded panel by panel
+    std::vector<float> bias_;     // empty: none
+};
+
+class llama {
+  public:
+    llama(const gguf& file, thread_pool& pool);
+
+    [[nodiscard]] const llama_config& config() const noexcept { return config_; }
+    /// What the reader of results should know: parts of the file that were ignored.
+    [[nodiscard]] const std::vector<std::string>& notes() const noexcept { return notes_; }
+
+    /// The shape of a cache for this model.
+    [[nodiscard]] ms::shape cache_shape(std::size_t states, std::size_t block) const;
+
+    /// Runs tokens of positions first, first + 1, … and leaves their final hidden states in `hidden` [tokens, width].
+    /// Returns false if the cache has no room, which only `full` can say.
+    template <class Cache>
+    bool prefill(Cache& cache, std::span<const token> tokens, ms::position first, ms::prefill_mode mode,
+                 matrix& hidden);
+
+    /// nll[i] = -log p(targets[i] | hidden[i]), in nats.
+    void negative_log_likelihoods(const matrix& hidden, std::span<const token> targets, std::span<double> nll);
+
+  private:
+    struct layer {
+        std::vector<float> attention_norm, feed_forward_norm;
+        linear query, key, value, output, gate, up, down;
+    };
+
+    layer read_layer(const gguf& file, std::size_t index, bool decode) const;
+    void read_rope_factors(const gguf& file);
+    void set_rotations(ms::position first, std::size_t tokens);
+    void embed(std::span<const token> tokens, matrix& hidden);
+    void project(const layer& part, const matrix& hidden);
+    void feed_forward(const layer& part, matrix& hidden);
+    void normalize(const matrix& x, std::span<const float> weight, matrix& y);
+    void rotate(matrix& heads_of_tokens, std::size_t heads);
+    void multiply(std::initializer_list<const linear*> weights, const matrix& x, std::initializer_list<matrix*> y,
+                  bool accumulate = false);
+
+    thread_pool& pool_;
+    llama_config config_;
+    std::vector<std::string> notes_;
+    std::vector<double> frequencies_;  // [rope_dim / 2], radians per position
+    linear embedding_;
+    std::vector<layer> layers_;
+    std::vector<float> final_norm_;
+    std::vector<linear> separate_output_;  // empty: tied to the embedding
+
+    // scratch of one block, [tokens, …]
+    matrix normal_, query_, key_, value_, attended_, gate_, up_, logits_, cosine_, sine_;
+};
+
+template <class Cache>
+bool llama::prefill(Cache& cache, std::span<const token> tokens, ms::position first, ms::prefill_mode mode,
+                    matrix& hidden) {
+    const auto span_of = [](const matrix& m) { return std::span(m.data(), static_cast<std::size_t>(m.size())); };
+    embed(tokens, hidden);
+    set_rotations(first, tokens.size());
+    attended_.resize(hidden.rows(), static_cast<Eigen::Index>(config_.heads * config_.value_dim));
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+        project(layers_[i], hidden);
+        if (!ms::prefill(cache, i, first, span_of(query_), span_of(key_), span_of(value_),
+                         std::span(attended_.data(), static_cast<std::size_t>(attended_.size())), mode, pool_)) {
+            return false;
+        }
+        multiply({&layers_[i].output}, attended_, {&hidden}, true);
+        feed_forward(layers_[i], hidden);
+    }
+    return true;
+}
+
+}  // namespace demo

@@ -1,0 +1,78 @@
+// What forgetting costs: the perplexity of sequences under one policy and one k.
+//
+//     const demo::measurement m = demo::measure(model, sequences, {.policy = spec, .states = 64}, {});
+//     m.perplexity(); m.standard_error(); demo::compare(m, baseline)
+//
+// Every token after the first of a sequence is predicted; each sequence has a cache of its own that begins empty.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "llama.hpp"
+#include "policy_spec.hpp"
+#include "sequences.hpp"
+
+namespace demo {
+
+/// How the tokens of a sequence reach the cache.
+enum class feeding {
+    exact,  ///< blocks that end where single tokens end
+    block,  ///< blocks that attend to themselves before anything is forgotten
+    once,   ///< all but the last quarter of the sequence as one block, the rest exact
+};
+
+struct setting {
+    policy_spec policy;
+    std::size_t states;
+    std::string codec = "f32";  ///< f32, f16, bf16 or int8
+    demo::feeding feeding = feeding::exact;
+    std::size_t block = 64;
+};
+
+/// A state that was forgotten in one layer and KV head, and the position of the token whose attention decided.
+struct forgetting {
+    std::size_t sequence;
+    ms::position step;
+    std::size_t layer;
+    std::size_t kv_head;
+    ms::position position;
+};
+
+struct measurement {
+    std::vector<std::vector<double>> nll;  ///< per sequence and predicted token, in nats
+    std::vector<forgetting> forgotten;     ///< only when asked for
+    std::size_t cache_bytes = 0;
+    double seconds = 0;
+
+    [[nodiscard]] std::size_t tokens() const;
+    [[nodiscard]] double nll_sum() const;
+    [[nodiscard]] double perplexity() const;
+    /// Of the perplexity, over sequences; none with fewer than two.
+    [[nodiscard]] std::optional<double> standard_error() const;
+};
+
+/// Perplexity in percent above another, paired by sequence, with its standard error.
+struct difference {
+    double percent;
+    std::optional<double> standard_error;
+};
+[[nodiscard]] difference compare(const measurement& m, const measurement& baseline);
+
+struct watch {
+    bool forgotten = false;                              ///< fill measurement::forgotten
+    std::function<void(std::size_t tokens)> progress{};  ///< called with tokens done since the last call
+};
+
+/// Throws std::invalid_argument if this policy cannot be had at this k (guards that leave no state to forget).
+void check(const llama& model, const setting& s);
+
+[[nodiscard]] measurement measure(llama& model, std::span<const sequence> sequences, const setting& s, const watch& w);
+
+}  // namespace demo

@@ -1,0 +1,157 @@
+#include "options.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <iostream>
+#include <stdexcept>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+
+#include "suggest.hpp"
+
+namespace demo {
+
+namespace {
+
+constexpr std::array<std::string_view, 4> codecs{"f32", "f16", "bf16", "int8"};
+constexpr std::array<std::string_view, 3> prefills{"exact", "block", "once"};
+
+constexpr const char* description =
+    "Measures what it costs a language model to forget: the perplexity of a text when the KV cache may keep only k\n"
+    "states in each layer, by policy and k, beside the cost of the full cache. With no arguments it measures the\n"
+    "bundled model on the bundled novella.";
+
+constexpr const char* footer =
+    "Policies: NAME, NAME+N for N sinks (the first N states are never forgotten), NAME(recent=R, sinks=N). Whole\n"
+    "numbers count states, numbers with a point are shares of k. Names: full, window, h2o, h2o_layer, tova, "
+    "tova_head.\n"
+    "\n"
+    "How a sequence reaches the cache (--prefill):\n"
+    "  exact  the states that survive are those of one token at a time; what papers call the perplexity of a policy\n"
+    "  block  each block of --block tokens attends to itself and the survivors, then the cache shrinks to k once\n"
+    "  once   all of a sequence but its last quarter is a prompt in one block, then one token at a time\n"
+    "\n"
+    "Examples:\n"
+    "  perplexity --policy tova,h2o,window+4 --states 64,256\n"
+    "  perplexity --model SmolLM-135M.Q8_0.gguf --text book.txt --context 2048 --limit 20000\n"
+    "  perplexity --policy 'h2o(recent=0.25)' --states 128 --codec int8 --json result.json\n"
+    "  perplexity --print-tokens > ids.txt && perplexity --tokens ids.txt --policy tova --states 64 --nll nll.txt\n"
+    "\n"
+    "Exit code: 0; 1 for an error; 2 if a policy cannot be had at some k (window+4 at k = 4) and was skipped.";
+
+/// What CLI11 fills in, before it is checked.
+struct raw {
+    std::vector<std::string> policies{"window,window+4,h2o,tova"};
+    std::vector<std::string> states;
+    std::string context, limit, block, threads;
+};
+
+std::size_t parse_count(const std::string& option, const std::string& text, std::size_t least) {
+    std::size_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    constexpr std::size_t most = 1u << 30;
+    if (error != std::errc() || end != text.data() + text.size() || value < least || value > most) {
+        throw std::invalid_argument(option + " must be a whole number from " + std::to_string(least) + " to " +
+                                    std::to_string(most) + ", is '" + text + "'");
+    }
+    return value;
+}
+
+template <class Choices>
+void require_choice(const std::string& option, const std::string& value, const Choices& choices) {
+    if (std::ranges::find(choices, value) != choices.end()) return;
+    throw std::invalid_argument(option + " must be one of " + listed(choices) + ", is '" + value + "'" +
+                                did_you_mean(value, choices));
+}
+
+void describe(CLI::App& app, options& o, raw& r) {
+    app.add_option("--model", o.model, "the model, a GGUF file with general.architecture = llama")->type_name("FILE");
+    auto* text =
+        app.add_option("--text", o.text, "the text, cut into sequences of --context tokens")->type_name("FILE");
+    app.add_option("--tokens", o.tokens, "token ids instead of a text: one sequence per line, taken as it is")
+        ->type_name("FILE")
+        ->excludes(text);
+    app.add_option("--policy", r.policies, "which states to forget; several by commas or by repeating the option")
+        ->type_name("SPEC")
+        ->allow_extra_args(false)
+        ->capture_default_str();
+    app.add_option("--states", r.states, "k: how many states survive a step; several by commas")
+        ->type_name("K,...")
+        ->allow_extra_args(false)
+        ->delimiter(',');
+    app.add_option("--context", r.context, "tokens in a sequence (default 1024, or the trained length if less)")
+        ->type_name("N");
+    app.add_option("--limit", r.limit, "predict no more than this many tokens of the text")->type_name("TOKENS");
+    app.add_option("--codec", o.codec, "how keys and values are stored: " + listed(codecs))->capture_default_str();
+    app.add_option("--prefill", o.prefill, "how tokens reach the cache: " + listed(prefills))->capture_default_str();
+    app.add_option("--block", r.block, "tokens that are worked on at once (default 64)")->type_name("N");
+    app.add_option("--threads", r.threads, "threads (default: one per core)")->type_name("N");
+    app.add_option("--json", o.json, "write the results as JSON")->type_name("FILE");
+    app.add_option("--nll", o.nll, "write one negative log likelihood per line; one policy and one k only")
+        ->type_name("FILE");
+    app.add_option("--trace", o.trace, "write each state forgotten as CSV; one policy and one k only")
+        ->type_name("FILE");
+    app.add_flag("--print-tokens", o.print_tokens, "print the text's token ids as --tokens reads them, and stop");
+    app.add_flag("--quiet", o.quiet, "print no table and no progress");
+}
+
+void check_extras(const CLI::App& app) {
+    const auto extras = app.remaining();
+    if (extras.empty()) return;
+    std::vector<std::string> known;
+    for (const CLI::Option* option : app.get_options()) known.push_back("--" + option->get_lnames().front());
+    const std::string word = extras.front().substr(0, extras.front().find('='));
+    throw std::invalid_argument("unknown argument '" + word + "'" + did_you_mean(word, known) + " (--help lists all)");
+}
+
+void interpret(options& o, const raw& r) {
+    for (const std::string& specs : r.policies) {
+        for (auto& spec : parse_policies(specs)) o.policies.push_back(std::move(spec));
+    }
+    for (const std::string& k : r.states) o.states.push_back(parse_count("--states", k, 1));
+    if (!r.context.empty()) o.context = parse_count("--context", r.context, 2);
+    if (!r.limit.empty()) o.limit = parse_count("--limit", r.limit, 1);
+    if (!r.block.empty()) o.block = parse_count("--block", r.block, 1);
+    o.threads = std::max(1u, std::thread::hardware_concurrency());
+    if (!r.threads.empty()) o.threads = std::min<std::size_t>(parse_count("--threads", r.threads, 1), 1024);
+    require_choice("--codec", o.codec, codecs);
+    require_choice("--prefill", o.prefill, prefills);
+    if ((o.nll || o.trace) && (o.policies.size() != 1 || o.states.size() != 1)) {
+        throw std::invalid_argument(std::string(o.nll ? "--nll" : "--trace") +
+                                    " needs exactly one --policy and one --states");
+    }
+}
+
+}  // namespace
+
+feeding options::feeding() const {
+    return prefill == "block" ? feeding::block : prefill == "once" ? feeding::once : feeding::exact;
+}
+
+std::optional<options> parse_options(int count, const char* const* arguments) {
+    options o;
+    o.model = std::filesystem::path(PERPLEXITY_MODEL_DIR) / "books-4m-f16.gguf";
+    o.text = std::filesystem::path(PERPLEXITY_MODEL_DIR) / "bell-at-sallow-ferry.txt";
+    raw r;
+    CLI::App app(description, "perplexity");
+    app.footer(footer);
+    app.allow_extras();
+    app.get_formatter()->column_width(28);
+    describe(app, o, r);
+    app.set_version_flag("--version", "multistate " MULTISTATE_VERSION);
+    try {
+        app.parse(count, arguments);
+    } catch (const CLI::Success& help) {
+        app.exit(help, std::cout, std::cerr);
+        return std::nullopt;
+    } catch (const CLI::ParseError& error) {
+        throw std::invalid_argument(error.what());
+    }
+    check_extras(app);
+    interpret(o, r);
+    return o;
+}
+
+}  // namespace demo
