@@ -118,19 +118,13 @@ void linear::multiply_panel(std::size_t i, const matrix& x, matrix& y, bool accu
         weights = scratch.data();
     }
     const Eigen::Map<const matrix> w(weights, index(count), index(columns_));
-    constexpr Eigen::Index tokens = 32;  // Eigen's products are fastest with about as many rows
-    for (Eigen::Index t = 0; t < x.rows(); t += tokens) {
-        const Eigen::Index part = std::min(tokens, x.rows() - t);
-        auto target = y.block(t, index(first), part, index(count));
-        if (accumulate) {
-            target.noalias() += x.middleRows(t, part) * w.transpose();
-        } else {
-            target.noalias() = x.middleRows(t, part) * w.transpose();
-        }
-        if (!bias_.empty()) {
-            target.rowwise() += Eigen::Map<const Eigen::RowVectorXf>(bias_.data() + first, index(count));
-        }
+    auto target = y.middleCols(index(first), index(count));
+    if (accumulate) {
+        target.noalias() += x * w.transpose();
+    } else {
+        target.noalias() = x * w.transpose();
     }
+    if (!bias_.empty()) target.rowwise() += Eigen::Map<const Eigen::RowVectorXf>(bias_.data() + first, index(count));
 }
 
 llama::llama(const gguf& file, thread_pool& pool)

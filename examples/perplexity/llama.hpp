@@ -64,7 +64,7 @@ class linear {
     void multiply_panel(std::size_t i, const matrix& x, matrix& y, bool accumulate) const;
 
   private:
-    static constexpr std::size_t panel = 64;
+    static constexpr std::size_t panel = 128;  // wide enough for Eigen, narrow enough to share
 
     const tensor_view* tensor_;
     std::size_t rows_;

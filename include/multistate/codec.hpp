@@ -124,7 +124,7 @@ struct bf16 {
 };
 
 /// 8-bit integers, symmetric, one float scale per row: the row's peak is ±127. A row with an infinity or NaN gets the
-/// scale NaN, so that the error shows.
+/// scale NaN, so that the error shows; one whose peak is below 1e-36 reads as zeros.
 struct int8 {
     static constexpr std::string_view name = "int8";
     static constexpr bool scaled = true;
@@ -140,7 +140,7 @@ struct int8 {
             poison = hn::MulAdd(v, hn::Zero(d), poison);
         });
         const float peak = hn::GetLane(hn::MaxOfLanes(d, peaks));
-        const auto inverse = hn::Set(d, peak > 0 ? 127 / peak : 0);
+        const auto inverse = hn::Set(d, peak > 1e-36f ? 127 / peak : 0);  // else 127 / peak may overflow
         detail::for_padded(x, n, [=](std::size_t i, auto v) {
             const hn::Rebind<std::int8_t, simd::float_tag> bytes;
             hn::StoreU(hn::DemoteTo(bytes, hn::NearestInt(hn::Mul(v, inverse))), bytes, row + i);

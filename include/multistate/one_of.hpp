@@ -5,7 +5,7 @@
 //     using mine = ms::one_of<ms::window, ms::tova, decayed>;
 //     ms::cache<mine> cache(shape, mine::named("tova"));     // or mine(decayed{.decay = 0.9f})
 //
-// Costs one indirect jump per hook; a hook that the chosen policy does not have does nothing.
+// Costs a comparison per choice and hook; a hook that the chosen policy does not have does nothing.
 #include <array>
 #include <concepts>
 #include <stdexcept>
@@ -81,14 +81,20 @@ class one_of {
     }
 
   private:
-    // std::visit may throw on a valueless variant; policies are copied without throwing, so there is none.
-    template <class F>
-    decltype(auto) visit(F&& f) noexcept {
-        return std::visit(std::forward<F>(f), chosen_);
+    // Not std::visit, which may throw and so has no place in a decoding step.
+    template <std::size_t I = 0, class F>
+    auto visit(F f) noexcept {
+        if constexpr (I + 1 < sizeof...(Policies)) {
+            if (chosen_.index() != I) return visit<I + 1>(f);
+        }
+        return f(*std::get_if<I>(&chosen_));
     }
-    template <class F>
-    decltype(auto) visit(F&& f) const noexcept {
-        return std::visit(std::forward<F>(f), chosen_);
+    template <std::size_t I = 0, class F>
+    auto visit(F f) const noexcept {
+        if constexpr (I + 1 < sizeof...(Policies)) {
+            if (chosen_.index() != I) return visit<I + 1>(f);
+        }
+        return f(*std::get_if<I>(&chosen_));
     }
 
     std::variant<Policies...> chosen_;

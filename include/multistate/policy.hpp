@@ -100,7 +100,7 @@ inline void add(rows probabilities, std::span<float> score) noexcept {
     for (std::size_t h = 0; h < probabilities.count; ++h) simd::add(probabilities[h], score);
 }
 
-/// A policy says who forgets together, and has a name. May depend on the object (see one_of), so it is a member.
+/// A policy says who forgets together; that may depend on the object (see one_of), so it is no constant of the type.
 template <class P>
 concept policy = std::copyable<P> && requires(const P& p) {
     { p.forgets() }
@@ -146,6 +146,23 @@ concept observes_prompt_end = requires(P& p, const reader& stored, view states) 
     { p.finish_prompt(stored, states) }
     noexcept;
 };
+
+namespace detail {
+
+/// False where a member has the name of a hook and not its form: a mistake that would otherwise pass in silence.
+template <class P>
+consteval bool hooks_fit() {
+    bool fit = true;
+    if constexpr (requires { &P::default_guards; }) fit = fit && names_guards<P>;
+    if constexpr (requires { &P::floats_per_state; }) fit = fit && keeps_memory<P>;
+    if constexpr (requires { &P::on_insert; }) fit = fit && observes_insertion<P>;
+    if constexpr (requires { &P::on_attention; }) fit = fit && observes_attention<P>;
+    if constexpr (requires { &P::on_forget; }) fit = fit && observes_decision<P>;
+    if constexpr (requires { &P::finish_prompt; }) fit = fit && observes_prompt_end<P>;
+    return fit;
+}
+
+}  // namespace detail
 
 /// Whether this policy object must be shown probabilities; one_of answers for its choice.
 template <policy P>

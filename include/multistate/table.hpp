@@ -41,6 +41,10 @@ struct forgotten_state {
 /// snapshot that continues alike. Calls on different tables may run concurrently.
 template <policy P>
 class table {
+    static_assert(detail::hooks_fit<P>(),
+                  "a hook of this policy has another signature than policy.hpp gives, or is "
+                  "not noexcept: it would never be called");
+
   public:
     /// Throws std::invalid_argument unless states, block >= 1 and sinks + recent <= states - 1.
     explicit table(const table_shape& s, P policy = {})
@@ -92,7 +96,7 @@ class table {
         return moves;
     }
 
-    /// Shows the policy a token of the block placed last: keys [KV heads, head_dim], values alike.
+    /// Shows the policy a token of the block appended last, in order: keys [KV heads, head_dim], values alike.
     void insert(std::size_t row, multistate::rows keys, multistate::rows values) noexcept {
         if constexpr (observes_insertion<P>) policy_.on_insert(keys, values, see(row + 1), row);
     }
@@ -142,7 +146,7 @@ class table {
             log(row);
         }
         put(row, p);
-        insert(row, keys, values);
+        if constexpr (observes_insertion<P>) policy_.on_insert(keys, values, see(size_), row);
         return row;
     }
 

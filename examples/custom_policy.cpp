@@ -1,0 +1,42 @@
+// A policy of your own is a small struct; the cache, the run-time choice and the prefill take it unchanged.
+#include <algorithm>
+#include <iostream>
+#include <random>
+#include <string_view>
+#include <vector>
+
+#include <multistate/multistate.hpp>
+
+namespace ms = multistate;
+
+/// Decayed attention: like H2O, but old attention fades by `decay` per token.
+struct decayed {
+    static constexpr std::string_view name = "decayed";
+    static constexpr ms::per forgets() noexcept { return ms::per::head; }
+    float decay = 0.95f;
+
+    void on_attention(ms::rows probabilities, ms::view states) const noexcept {
+        for (float& s : states.score) s *= decay;
+        ms::add(probabilities, states.score);
+    }
+};
+static_assert(ms::observes_attention<decayed>);  // a misspelt hook would silently be Window
+
+using mine = ms::one_of<ms::window, ms::tova, decayed>;
+
+int main() {
+    for (const mine& policy : {mine(decayed{.decay = 0.9f}), mine::named("tova")}) {  // chosen at run time
+        ms::cache<mine> cache({.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 16, .states = 8, .recent = 4},
+                              policy);
+        std::mt19937 random(1);
+        std::normal_distribution<float> normal;
+        std::vector<float> q(4 * 16), k(2 * 16), v(2 * 16), out(4 * 16);
+        for (ms::position position = 0; position < 100; ++position) {
+            for (auto* x : {&q, &k, &v}) std::ranges::generate(*x, [&] { return normal(random); });
+            ms::step(cache, 0, position, q, k, v, out);
+        }
+        std::cout << policy.name() << " keeps in KV head 0:";
+        for (const ms::position p : cache.positions(0, 0)) std::cout << ' ' << p;
+        std::cout << '\n';
+    }
+}
