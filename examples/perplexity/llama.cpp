@@ -95,10 +95,18 @@ bool is_small(const gguf& file) {
 linear::linear(const gguf& file, const std::string& name, std::size_t columns, std::size_t rows, bool decode)
     : tensor_(&file.tensor(name + ".weight", {columns, rows})), rows_(rows), columns_(columns) {
     if (decode) {
-        decoded_.resize(rows * columns);
-        dequantize(tensor_->type, tensor_->data, decoded_);
+        for (std::size_t i = 0; i < panels(); ++i) decoded_.push_back(decode_panel(i));
     }
     if (file.find_tensor(name + ".bias") != nullptr) bias_ = read_vector(file, name + ".bias", rows);
+}
+
+matrix linear::decode_panel(std::size_t i) const {
+    const std::size_t count = panel_rows(i);
+    const std::size_t bytes = bytes_of(tensor_->type, columns_);
+    matrix rows(index(count), index(columns_));
+    dequantize(tensor_->type, tensor_->data.subspan(i * panel * bytes, count * bytes),
+               std::span(rows.data(), static_cast<std::size_t>(rows.size())));
+    return rows.transpose();
 }
 
 void linear::read_row(std::size_t i, std::span<float> out) const {
@@ -107,24 +115,15 @@ void linear::read_row(std::size_t i, std::span<float> out) const {
 }
 
 void linear::multiply_panel(std::size_t i, const matrix& x, matrix& y, bool accumulate) const {
-    thread_local std::vector<float> scratch;
-    const std::size_t first = i * panel;
-    const std::size_t count = std::min(panel, rows_ - first);
-    const float* weights = decoded_.data() + first * columns_;
-    if (decoded_.empty()) {
-        scratch.resize(count * columns_);
-        const std::size_t bytes = bytes_of(tensor_->type, columns_);
-        dequantize(tensor_->type, tensor_->data.subspan(first * bytes, count * bytes), scratch);
-        weights = scratch.data();
-    }
-    const Eigen::Map<const matrix> w(weights, index(count), index(columns_));
-    auto target = y.middleCols(index(first), index(count));
+    const matrix fresh = decoded_.empty() ? decode_panel(i) : matrix();
+    const matrix& w = decoded_.empty() ? fresh : decoded_[i];
+    auto target = y.middleCols(index(i * panel), w.cols());
     if (accumulate) {
-        target.noalias() += x * w.transpose();
+        target.noalias() += x * w;
     } else {
-        target.noalias() = x * w.transpose();
+        target.noalias() = x * w;
     }
-    if (!bias_.empty()) target.rowwise() += Eigen::Map<const Eigen::RowVectorXf>(bias_.data() + first, index(count));
+    if (!bias_.empty()) target.rowwise() += Eigen::Map<const Eigen::RowVectorXf>(bias_.data() + i * panel, w.cols());
 }
 
 llama::llama(const gguf& file, thread_pool& pool)

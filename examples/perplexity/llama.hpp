@@ -10,6 +10,7 @@
 // It uses multistate as any engine would, through its public headers: project, rotate, ms::prefill, go on.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -66,11 +67,15 @@ class linear {
   private:
     static constexpr std::size_t panel = 128;  // wide enough for Eigen, narrow enough to share
 
+    [[nodiscard]] std::size_t panel_rows(std::size_t i) const { return std::min(panel, rows_ - i * panel); }
+    /// W[panel i]^T: Eigen packs columns of W faster than rows.
+    [[nodiscard]] matrix decode_panel(std::size_t i) const;
+
     const tensor_view* tensor_;
     std::size_t rows_;
     std::size_t columns_;
-    std::vector<float> decoded_;  // empty: decoded panel by panel
-    std::vector<float> bias_;     // empty: none
+    std::vector<matrix> decoded_;  // empty: decoded at each use
+    std::vector<float> bias_;      // empty: none
 };
 
 class llama {

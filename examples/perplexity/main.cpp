@@ -187,8 +187,9 @@ int measure(const demo::options& o) {
 int main(int count, char** arguments) {
     try {
         const auto o = demo::parse_options(count, arguments);
-        if (!o) return 0;
-        return o->print_tokens ? print_tokens(*o) : measure(*o);
+        const int code = !o ? 0 : o->print_tokens ? print_tokens(*o) : measure(*o);
+        if (!std::cout.flush()) throw std::runtime_error("standard output: cannot be written");
+        return code;
     } catch (const std::bad_alloc&) {
         std::cerr << "perplexity: not enough memory\n";
     } catch (const std::exception& error) {

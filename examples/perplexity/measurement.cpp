@@ -161,15 +161,14 @@ void check(const llama& model, const setting& s) {
     const ms::guards own = s.policy.policy.default_guards(s.states);
     const std::size_t recent = shape.recent.value_or(own.recent);
     const std::size_t most = s.states - 1;
-    const auto require = [&](std::size_t count, std::size_t bound, const std::string& what) {
-        if (count > bound) {
-            throw std::invalid_argument(what + " must be at most k - 1 = " + std::to_string(most) + ", is " +
-                                        std::to_string(count));
-        }
+    const auto require = [&](std::size_t count, const std::string& what) {
+        if (count <= most) return;
+        throw std::invalid_argument(what + " must be at most k - 1 = " + std::to_string(most) + ", is " +
+                                    std::to_string(count));
     };
-    require(shape.sinks, most, "sinks");
-    require(recent, most, "recent");
-    require(own.sinks + shape.sinks + recent, most, "sinks + recent");
+    require(shape.sinks, "sinks");
+    require(recent, "recent");
+    require(own.sinks + shape.sinks + recent, "sinks + recent");
 }
 
 measurement measure(llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {

@@ -106,6 +106,14 @@ void check_extras(const CLI::App& app) {
     throw std::invalid_argument("unknown argument '" + word + "'" + did_you_mean(word, known) + " (--help lists all)");
 }
 
+/// A value that a script left empty must not pass for an option that was not given.
+void check_empty(const CLI::App& app) {
+    for (const CLI::Option* option : app.get_options()) {
+        if (std::ranges::count(option->results(), "") == 0) continue;
+        throw std::invalid_argument("--" + option->get_lnames().front() + " needs a value, is ''");
+    }
+}
+
 void interpret(options& o, const raw& r) {
     for (const std::string& specs : r.policies) {
         for (auto& spec : parse_policies(specs)) o.policies.push_back(std::move(spec));
@@ -150,6 +158,7 @@ std::optional<options> parse_options(int count, const char* const* arguments) {
         throw std::invalid_argument(error.what());
     }
     check_extras(app);
+    check_empty(app);
     interpret(o, r);
     return o;
 }

@@ -38,8 +38,9 @@ std::vector<sequence> read_tokens(const std::filesystem::path& path, std::size_t
             const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
             const bool whole = error == std::errc() && end == word.data() + word.size();
             if (!whole || id < 0 || static_cast<std::size_t>(id) >= vocabulary) {
-                throw std::runtime_error(path.string() + ": line " + std::to_string(number) + ": " + demo::quoted(word) +
-                                         " is not a token id; the model has 0 to " + std::to_string(vocabulary - 1));
+                throw std::runtime_error(path.string() + ": line " + std::to_string(number) + ": " +
+                                         demo::quoted(word) + " is not a token id; the model has 0 to " +
+                                         std::to_string(vocabulary - 1));
             }
             s.push_back(id);
         }

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace demo {
@@ -29,10 +30,11 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
 /// "; did you mean 'X'?" where X is near enough to be a slip, else nothing.
 template <class Choices>
 std::string did_you_mean(std::string_view word, const Choices& choices) {
+    word = word.substr(0, 64);  // no choice is longer
     std::string_view best;
     std::size_t least = std::max<std::size_t>(2, word.size() / 3) + 1;
     for (const std::string_view choice : choices) {
-        const std::size_t distance = edit_distance(word.substr(0, 64), choice);
+        const std::size_t distance = edit_distance(word, choice);
         if (distance < least) {
             least = distance;
             best = choice;

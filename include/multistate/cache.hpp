@@ -145,8 +145,9 @@ class cache {
 
     std::vector<table<P>> make_tables(const P& policy) const {
         std::vector<table<P>> tables;
-        tables.reserve(detail::product("cache", shape_.layers, per_layer_));
-        for (std::size_t i = 0; i < shape_.layers * per_layer_; ++i) {
+        const std::size_t count = detail::product("cache", shape_.layers, per_layer_);
+        tables.reserve(detail::product("cache", count, sizeof(table<P>)) / sizeof(table<P>));
+        for (std::size_t i = 0; i < count; ++i) {
             tables.emplace_back(table_shape{.states = shape_.states,
                                             .block = shape_.block,
                                             .sinks = shape_.sinks,

@@ -53,6 +53,7 @@ inline std::size_t least(std::span<const float> scores, std::span<const position
     auto best_order = hn::Set(integers, greatest);
     auto best_position = hn::Set(integers, greatest);
     auto best_row = hn::Zero(integers);
+    auto row_numbers = hn::Iota(integers, static_cast<std::int32_t>(among.first));
     const auto before = hn::Set(integers, among.before);
     std::size_t j = among.first;
     for (; j + n <= scores.size(); j += n) {
@@ -68,7 +69,8 @@ inline std::size_t least(std::span<const float> scores, std::span<const position
         const auto better = hn::And(lower, hn::Lt(place, before));
         best_order = hn::IfThenElse(better, order, best_order);
         best_position = hn::IfThenElse(better, place, best_position);
-        best_row = hn::IfThenElse(better, hn::Iota(integers, static_cast<std::int32_t>(j)), best_row);
+        best_row = hn::IfThenElse(better, row_numbers, best_row);
+        row_numbers = hn::Add(row_numbers, hn::Set(integers, std::int32_t{n}));
     }
     alignas(64) std::int32_t orders[n], places[n], rows[n];
     hn::Store(best_order, integers, orders);

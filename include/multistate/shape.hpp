@@ -59,13 +59,17 @@ inline std::size_t product(const char* who, std::size_t a, std::size_t b) {
     return a * b;
 }
 
+/// A size from 1 to 2^30 - 1: row numbers are vector lanes, and the sum of two sizes still is one.
+inline void require_size(const char* who, const char* argument, std::size_t given) {
+    constexpr std::size_t most = std::numeric_limits<std::int32_t>::max() / 2;
+    require(given >= 1 && given <= most, who, argument, "from 1 to " + std::to_string(most), given);
+}
+
 /// The guards in force: the user's sinks add to the policy's, a `recent` given by the user replaces the policy's.
 inline guards checked_guards(const table_shape& s, per forgets, guards wanted) {
     constexpr const char* who = "table";
-    constexpr std::size_t most = std::numeric_limits<std::int32_t>::max() / 2;  // row numbers are vector lanes
-    const std::string rows = "from 1 to " + std::to_string(most);
-    require(s.states >= 1 && s.states <= most, who, "states", rows, s.states);
-    require(s.block >= 1 && s.block <= most, who, "block", rows, s.block);
+    require_size(who, "states", s.states);
+    require_size(who, "block", s.block);
     if (forgets == per::never) return {};
     const std::string bound = "at most states - 1 = " + std::to_string(s.states - 1);
     const guards result{.sinks = s.sinks + wanted.sinks, .recent = s.recent.value_or(wanted.recent)};
@@ -82,8 +86,9 @@ inline shape checked(shape s) {
     require(s.heads >= 1, who, "heads", "at least 1", s.heads);
     require(s.kv_heads >= 1, who, "kv_heads", "at least 1", s.kv_heads);
     require(s.heads % s.kv_heads == 0, who, "heads", "a multiple of kv_heads = " + std::to_string(s.kv_heads), s.heads);
-    require(s.head_dim >= 1, who, "head_dim", "at least 1", s.head_dim);
+    require_size(who, "head_dim", s.head_dim);
     if (s.value_dim == 0) s.value_dim = s.head_dim;
+    require_size(who, "value_dim", s.value_dim);
     if (!s.scale) s.scale = 1 / std::sqrt(static_cast<float>(s.head_dim));
     require(std::isfinite(*s.scale), who, "scale", "finite", *s.scale);
     require(std::isfinite(s.softcap) && s.softcap >= 0, who, "softcap", "finite and not negative", s.softcap);

@@ -88,6 +88,7 @@ class table {
     /// Places `count` tokens of consecutive positions in rows [size(), size() + count), after forgetting down to
     /// `states`: the owner applies the moves, then writes the tokens. For blocks that attend to themselves.
     std::span<const move> append(position first, std::size_t count, const reader& stored = {}) noexcept {
+        MULTISTATE_ASSERT(placed_ == 0 || first > newest_, "append: positions must rise");
         MULTISTATE_ASSERT(observed_ || !reads_attention(), "append: observe the last token first");
         begin();
         const auto moves = forget_next(stored);

@@ -18,13 +18,13 @@ namespace multistate::inline MULTISTATE_TARGET {
 class workspace {
   public:
     explicit workspace(const shape& given)
-        : shape_(detail::checked(given)),
+        : shape_(checked(given)),
           stride_(simd::padded(shape_.states + shape_.block)),
           tile_(std::clamp<std::size_t>((std::size_t{4} << 20) / sizeof(float) / shape_.heads / stride_, 1,
                                         std::min<std::size_t>(shape_.block, 64))),
-          queries_(shape_.heads * tile_ * simd::padded(shape_.head_dim)),
-          logits_(shape_.heads * tile_ * stride_),
-          mixed_(shape_.heads * tile_ * simd::padded(shape_.value_dim)),
+          queries_(floats(simd::padded(shape_.head_dim))),
+          logits_(floats(stride_)),
+          mixed_(floats(simd::padded(shape_.value_dim))),
           placed_(shape_.kv_heads * tile_) {}
 
     /// Tokens of a block that are worked on together.
@@ -45,6 +45,17 @@ class workspace {
     }
 
   private:
+    static shape checked(const shape& given) {
+        const shape result = detail::checked(given);
+        detail::require_size("workspace", "states", result.states);
+        detail::require_size("workspace", "block", result.block);
+        return result;
+    }
+    /// Floats in an array with a row of `width` for each query head and token of a tile.
+    std::size_t floats(std::size_t width) const {
+        return detail::product("workspace", detail::product("workspace", shape_.heads, tile_), width);
+    }
+
     shape shape_;
     std::size_t stride_;
     std::size_t tile_;

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include <hwy/highway.h>
 
@@ -46,7 +47,14 @@ constexpr std::size_t padded(std::size_t n) noexcept { return (n + padding - 1) 
 HWY_INLINE float_vector load(const float* p) noexcept { return hn::LoadU(float_tag{}, p); }
 HWY_INLINE float_vector load(const half* p) noexcept {
     const hn::Rebind<hwy::float16_t, float_tag> d;
-    return hn::PromoteTo(float_tag{}, hn::LoadU(d, reinterpret_cast<const hwy::float16_t*>(p)));
+    const auto wide = hn::PromoteTo(float_tag{}, hn::LoadU(d, reinterpret_cast<const hwy::float16_t*>(p)));
+#if defined(__F16C__) || defined(__ARM_NEON)
+    return wide;
+#else
+    // Elsewhere Highway 1.0.3 reads a NaN as a number of 65536 and more; infinities are never stored.
+    const auto nan = hn::Set(float_tag{}, std::numeric_limits<float>::quiet_NaN());
+    return hn::IfThenElse(hn::Ge(hn::Abs(wide), hn::Set(float_tag{}, 65536.0f)), nan, wide);
+#endif
 }
 HWY_INLINE float_vector load(const brain* p) noexcept {
     const hn::Rebind<std::uint16_t, float_tag> d;
