@@ -67,6 +67,7 @@ class byte_buffer {
 };
 
 inline void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+    std::filesystem::remove(path);  // some file systems wait for the disk when a file is cut to nothing and rewritten
     std::ofstream file(path, std::ios::binary | std::ios::trunc);
     file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
     file.flush();
@@ -345,6 +346,7 @@ struct synthetic_llama {
     std::uint32_t heads = 4;
     std::uint32_t kv_heads = 2;
     std::uint32_t head_dim = 16;  ///< other than width / heads: written as key_length, value_length, dimension_count
+    std::uint32_t value_dim = 0;  ///< not 0: values of another size than keys
     std::uint32_t feed_forward = 128;
     std::uint32_t vocabulary = 512;
     std::uint32_t context = 256;
@@ -355,6 +357,7 @@ struct synthetic_llama {
     float rope_scale = 1.0F;            ///< other than 1: written as linear scaling
     std::uint32_t rope_dimensions = 0;  ///< not 0: written, and may be less than head_dim
     bool rope_freqs = false;            ///< adds rope_freqs.weight
+    bool biases = false;                ///< adds a bias to every matrix that may have one
     std::uint32_t sliding_window = 0;   ///< not 0: written
     std::string tokenizer = "llama";    ///< or "gpt2"
     std::string pre = "llama-bpe";      ///< tokenizer.ggml.pre of gpt2
@@ -500,10 +503,11 @@ inline void add_metadata(gguf_writer& writer, const synthetic_llama& options) {
     writer.add("llama.attention.layer_norm_rms_epsilon", options.rms_epsilon);
     writer.add("llama.vocab_size", options.vocabulary);
     writer.add("llama.rope.freq_base", options.rope_base);
-    const bool unusual_head = options.head_dim * options.heads != options.width;
+    const std::uint32_t value_dim = options.value_dim != 0 ? options.value_dim : options.head_dim;
+    const bool unusual_head = options.head_dim * options.heads != options.width || value_dim != options.head_dim;
     if (unusual_head) {
         writer.add("llama.attention.key_length", options.head_dim);
-        writer.add("llama.attention.value_length", options.head_dim);
+        writer.add("llama.attention.value_length", value_dim);
     }
     if (unusual_head || options.rope_dimensions != 0) {
         writer.add("llama.rope.dimension_count",
@@ -526,20 +530,33 @@ inline void add_tensors(gguf_writer& writer, const synthetic_llama& options) {
         const double deviation = gain / std::sqrt(static_cast<double>(columns));
         writer.add_tensor(name, options.matrices, {columns, rows}, random.normals(columns * rows, deviation));
     };
+    const std::uint64_t value_dim = options.value_dim != 0 ? options.value_dim : options.head_dim;
     const std::uint64_t query_width = std::uint64_t{options.heads} * options.head_dim;
-    const std::uint64_t kv_width = std::uint64_t{options.kv_heads} * options.head_dim;
+    const std::uint64_t key_width = std::uint64_t{options.kv_heads} * options.head_dim;
+    const std::uint64_t value_width = options.kv_heads * value_dim;
+    const std::uint64_t attended_width = options.heads * value_dim;
+    const auto bias = [&](const std::string& name, std::uint64_t size) {
+        if (options.biases) writer.add_tensor(name, tensor_type::f32, {size}, random.normals(size, 0.3));
+    };
     matrix("token_embd.weight", options.width, options.vocabulary, 2.0);
     for (std::uint32_t layer = 0; layer < options.layers; ++layer) {
         const std::string prefix = "blk." + std::to_string(layer) + ".";
         vector(prefix + "attn_norm.weight");
         matrix(prefix + "attn_q.weight", options.width, query_width, 1.5);
-        matrix(prefix + "attn_k.weight", options.width, kv_width, 1.5);
-        matrix(prefix + "attn_v.weight", options.width, kv_width);
-        matrix(prefix + "attn_output.weight", query_width, options.width);
+        matrix(prefix + "attn_k.weight", options.width, key_width, 1.5);
+        matrix(prefix + "attn_v.weight", options.width, value_width);
+        matrix(prefix + "attn_output.weight", attended_width, options.width);
         vector(prefix + "ffn_norm.weight");
         matrix(prefix + "ffn_gate.weight", options.width, options.feed_forward);
         matrix(prefix + "ffn_up.weight", options.width, options.feed_forward);
         matrix(prefix + "ffn_down.weight", options.feed_forward, options.width);
+        bias(prefix + "attn_q.bias", query_width);
+        bias(prefix + "attn_k.bias", key_width);
+        bias(prefix + "attn_v.bias", value_width);
+        bias(prefix + "attn_output.bias", options.width);
+        bias(prefix + "ffn_gate.bias", options.feed_forward);
+        bias(prefix + "ffn_up.bias", options.feed_forward);
+        bias(prefix + "ffn_down.bias", options.width);
     }
     vector("output_norm.weight");
     if (!options.tied) matrix("output.weight", options.width, options.vocabulary, 2.0);

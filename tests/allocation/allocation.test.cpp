@@ -1,0 +1,148 @@
+// The bound holds in bytes: memory is what memory_bytes() says, and after construction nothing is allocated.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/multistate.hpp>
+
+#include "allocation/counting.hpp"
+#include "support/stream.hpp"
+
+namespace {
+
+namespace ms = multistate;
+
+constexpr std::size_t length = 200;
+
+/// A policy with memory of its own, which reads everything.
+struct hungry {
+    static constexpr std::string_view name = "hungry";
+    static constexpr ms::per forgets() noexcept { return ms::per::head; }
+    static constexpr std::size_t floats_per_state() noexcept { return 3; }
+    void on_attention(ms::rows probabilities, ms::view states) const noexcept {
+        ms::add(probabilities, states.memory(2));
+    }
+    void on_forget(const ms::reader& stored, ms::view states) const noexcept {
+        float key[16];
+        for (std::size_t j = 0; j < states.size(); ++j) {
+            stored.key(0, j, std::span(key).first(stored.head_dim));
+            states.score[j] = key[0] + states.memory(2)[j];
+        }
+    }
+    void finish_prompt(const ms::reader&, ms::view) const noexcept {}
+};
+using every = ms::one_of<ms::full, ms::window, ms::h2o, ms::h2o_layer, ms::tova, ms::tova_head, hungry>;
+
+template <class K, class V>
+using cache = ms::cache<every, K, V>;
+
+constexpr ms::shape shape_of(std::size_t states, std::size_t block) {
+    return {.layers = 3, .heads = 4, .kv_heads = 2, .head_dim = 12, .value_dim = 20, .states = states, .block = block};
+}
+
+template <class K, class V>
+void check_bytes(const every& policy, const ms::shape& shape) {
+    const std::size_t before = counting::live_bytes();
+    const cache<K, V> one(shape, policy);
+    const std::size_t held = counting::live_bytes() - before;
+    EXPECT_EQ(one.memory_bytes(), held) << policy.name();
+    const cache<K, V> clone = one.clone();
+    EXPECT_EQ(counting::live_bytes() - before, 2 * held);
+    EXPECT_EQ(clone.memory_bytes(), held);
+}
+
+/// Exactly: every byte is asked for in the constructor, in sizes that memory_bytes() adds up.
+TEST(allocation, memory_bytes_is_what_was_handed_out) {
+    for (const std::string_view name : every::names) {
+        for (const std::size_t states : {1u, 7u, 512u}) {
+            for (const std::size_t block : {1u, 13u, 100u}) {
+                check_bytes<ms::f32, ms::f32>(every::named(name), shape_of(states, block));
+                check_bytes<ms::f16, ms::int8>(every::named(name), shape_of(states, block));
+            }
+        }
+    }
+}
+
+TEST(allocation, a_table_and_a_workspace_say_what_they_take) {
+    for (const std::string_view name : every::names) {
+        const every policy = every::named(name);
+        const std::size_t before = counting::live_bytes();
+        const ms::table<every> table({.states = 64, .block = 9, .sinks = 1, .recent = 5}, policy);
+        EXPECT_EQ(counting::live_bytes() - before, table.memory_bytes()) << name;
+    }
+    const std::size_t before = counting::live_bytes();
+    const ms::workspace scratch(shape_of(64, 9));
+    EXPECT_EQ(counting::live_bytes() - before, scratch.memory_bytes());
+}
+
+/// All bytes are given back.
+TEST(allocation, nothing_leaks) {
+    const std::size_t before = counting::live_bytes();
+    {
+        cache<ms::bf16, ms::bf16> one(shape_of(9, 4), every::named("h2o"));
+        auto other = one.clone();
+        one = std::move(other);
+    }
+    EXPECT_EQ(counting::live_bytes(), before);
+}
+
+/// How many allocations the whole life of a cache after its construction makes.
+template <class K, class V>
+std::size_t allocations_of_a_life(const every& policy, std::size_t states, std::size_t block) {
+    const bool never = policy.forgets() == ms::per::never;
+    cache<K, V> c(shape_of(never ? 6 * length : states, block), policy);
+    const support::stream tokens(c.shape(), length, 1);
+    std::vector<float> out(block * tokens.out_width);
+    const std::span<float> one = std::span(out).first(tokens.out_width);
+    bool done = true;
+
+    const std::size_t before = counting::allocations();
+    for (std::size_t layer = 0; layer < c.shape().layers; ++layer) {
+        ms::position p = 0;
+        std::size_t t = 0;
+        for (int round = 0; round < 3; ++round) {
+            for (const auto mode : {ms::prefill_mode::exact, ms::prefill_mode::block}) {
+                for (const std::size_t n : {block, (block + 1) / 2}) {
+                    done &= ms::prefill(c, layer, p, tokens.q(t, n), tokens.k(t, n), tokens.v(t, n),
+                                        std::span(out).first(n * tokens.out_width), mode);
+                    p += static_cast<ms::position>(n);
+                    t = (t + n) % (length - block);
+                }
+            }
+            done &= ms::step(c, layer, p++, tokens.q(0), tokens.k(0), tokens.v(0), one);
+            done &= c.append(layer, p++, tokens.k(1), tokens.v(1));
+            c.observe(layer, ms::attend(c, layer, tokens.q(1), one));
+            c.finish_prompt(layer);
+            c.forget(layer);
+            done &= c.memory_bytes() > 0 && c.forgotten(layer).size() <= 2;
+        }
+    }
+    c.clear();
+    done &= ms::step(c, 0, 0, tokens.q(0), tokens.k(0), tokens.v(0), one);
+    const std::size_t result = counting::allocations() - before;
+    EXPECT_TRUE(done);
+    return result;
+}
+
+TEST(allocation, nothing_is_allocated_after_construction) {
+    for (const std::string_view name : every::names) {
+        for (const std::size_t states : {1u, 8u, 50u}) {
+            for (const std::size_t block : {1u, 30u, 100u}) {
+                EXPECT_EQ((allocations_of_a_life<ms::f32, ms::f32>(every::named(name), states, block)), 0u) << name;
+            }
+        }
+        EXPECT_EQ((allocations_of_a_life<ms::f16, ms::int8>(every::named(name), 8, 30)), 0u) << name;
+    }
+}
+
+TEST(allocation, this_program_really_counts) {
+    const std::size_t calls = counting::allocations();
+    const std::size_t bytes = counting::live_bytes();
+    const auto plain = std::make_unique<int>(1);
+    const ms::aligned_array<float> aligned(100);
+    EXPECT_EQ(counting::allocations() - calls, 2u);
+    EXPECT_EQ(counting::live_bytes() - bytes, sizeof(int) + 400);
+}
+
+}  // namespace

@@ -1,0 +1,116 @@
+// Attention of one token: the vectorized kernel against the reference on Eigen, for every codec.
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/attention.hpp>
+#include <multistate/policies/tova.hpp>
+#include <multistate/policies/tova_head.hpp>
+#include <multistate/reference_attention.hpp>
+
+#include "support/stream.hpp"
+
+namespace {
+
+namespace ms = multistate;
+
+template <class Codec>
+class attention : public testing::Test {};
+struct codec_names {
+    template <class C>
+    static std::string GetName(int) {
+        return std::string(C::name);
+    }
+};
+using codecs = testing::Types<ms::f32, ms::f16, ms::bf16, ms::int8>;
+TYPED_TEST_SUITE(attention, codecs, codec_names);
+
+const ms::shape shapes[] = {
+    {.layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 20, .value_dim = 7, .states = 9},
+    {.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 1, .states = 5},
+    {.layers = 1, .heads = 9, .kv_heads = 1, .head_dim = 128, .states = 40, .softcap = 5},
+    {.layers = 1, .heads = 6, .kv_heads = 6, .head_dim = 48, .value_dim = 80, .states = 17, .scale = -0.2f},
+};
+
+/// Both read the same stored rows and differ in rounding only: float32 sums of at most 128 products in another order,
+/// and two exponentials, on values within ±1.
+constexpr float bound = 1e-5f;
+
+TYPED_TEST(attention, step_equals_the_reference_over_the_same_rows) {
+    for (const ms::shape& shape : shapes) {
+        ms::cache<ms::tova_head, TypeParam> cache(shape);
+        const support::stream tokens(shape, 60, 3);
+        std::vector<float> out(tokens.out_width), expected(tokens.out_width);
+        for (std::size_t t = 0; t < 60; ++t) {
+            cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t));
+            const ms::rows p = ms::attend(cache, 0, tokens.q(t), out);
+            std::vector<float> probabilities(shape.heads * p.width);
+            ms::reference_attention(cache, 0, tokens.q(t), expected, probabilities);
+            for (std::size_t c = 0; c < out.size(); ++c) ASSERT_NEAR(out[c], expected[c], bound);
+            for (std::size_t h = 0; h < shape.heads; ++h) {
+                for (std::size_t j = 0; j < p.width; ++j) {
+                    ASSERT_NEAR(p[h][j], probabilities[h * p.width + j], bound);
+                }
+            }
+            cache.observe(0, p);
+        }
+    }
+}
+
+TEST(step, is_append_attend_and_observe) {
+    const ms::shape& shape = shapes[0];
+    ms::cache<ms::tova> whole(shape);
+    ms::cache<ms::tova> parts(shape);
+    const support::stream tokens(shape, 40, 5);
+    std::vector<float> out(tokens.out_width), expected(tokens.out_width);
+    for (std::size_t t = 0; t < 40; ++t) {
+        const auto p = static_cast<int>(t);
+        ASSERT_TRUE(ms::step(whole, 1, p, tokens.q(t), tokens.k(t), tokens.v(t), out));
+        ASSERT_TRUE(parts.append(1, p, tokens.k(t), tokens.v(t)));
+        parts.observe(1, ms::attend(parts, 1, tokens.q(t), expected));
+        EXPECT_EQ(out, expected);
+        EXPECT_TRUE(std::ranges::equal(whole.positions(1), parts.positions(1)));
+        EXPECT_TRUE(std::ranges::equal(whole.scores(1), parts.scores(1)));
+    }
+}
+
+/// An engine that attends by itself hands over plain spans; nothing else may enter a decision.
+TEST(attention_of_an_engine, decides_alike) {
+    const ms::shape& shape = shapes[0];
+    ms::cache<ms::tova> ours(shape);
+    ms::cache<ms::tova> theirs(shape);
+    const support::stream tokens(shape, 60, 7);
+    std::vector<float> out(tokens.out_width);
+    for (std::size_t t = 0; t < 60; ++t) {
+        const auto p = static_cast<int>(t);
+        ms::step(ours, 0, p, tokens.q(t), tokens.k(t), tokens.v(t), out);
+        theirs.append(0, p, tokens.k(t), tokens.v(t));
+        std::vector<float> probabilities(shape.heads * theirs.size(0));
+        ms::reference_attention(theirs, 0, tokens.q(t), out, probabilities);
+        theirs.observe(0, probabilities);
+        ASSERT_TRUE(std::ranges::equal(ours.positions(0), theirs.positions(0)));
+    }
+}
+
+TEST(attention_with_a_workspace_of_its_own, leaves_the_cache_s_alone) {
+    const ms::shape& shape = shapes[0];
+    ms::cache<ms::tova> cache(shape);
+    ms::workspace own(shape);
+    const support::stream tokens(shape, 3, 5);
+    std::vector<float> out(tokens.out_width);
+    cache.append(0, 0, tokens.k(0), tokens.v(0));
+    const ms::rows p = ms::attend(cache, 0, tokens.q(0), out, ms::serial{}, &own);
+    EXPECT_EQ(p.data, own.logits(0));
+    EXPECT_EQ(cache.workspace().logits(0)[0], 0.0f);
+    EXPECT_EQ(p[3][0], 1.0f);
+    EXPECT_EQ(own.memory_bytes(), cache.workspace().memory_bytes());
+}
+
+static_assert(noexcept(std::declval<ms::cache<ms::tova>&>().append(0, 0, {}, {})));
+static_assert(noexcept(std::declval<ms::cache<ms::tova>&>().observe(0, ms::rows{})));
+static_assert(noexcept(std::declval<ms::cache<ms::tova>&>().forget(0)));
+static_assert(noexcept(ms::step(std::declval<ms::cache<ms::tova>&>(), 0, 0, {}, {}, {}, {})));
+static_assert(noexcept(ms::attend(std::declval<ms::cache<ms::tova>&>(), 0, {}, {})));
+
+}  // namespace

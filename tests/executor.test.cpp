@@ -1,0 +1,128 @@
+// Work handed to threads gives the same bits, and layers and caches do not meet.
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/multistate.hpp>
+
+#include "support/stream.hpp"
+#include "support/threads.hpp"
+
+namespace {
+
+namespace ms = multistate;
+using cache = ms::cache<ms::any_policy>;
+
+constexpr std::size_t length = 48;
+constexpr ms::shape shape{.layers = 4, .heads = 8, .kv_heads = 4, .head_dim = 20, .states = 10, .block = length};
+
+/// All that a run leaves behind in a layer.
+struct trace {
+    std::vector<float> out;
+    std::vector<std::vector<int>> positions;
+    std::vector<std::vector<float>> scores;
+    bool operator==(const trace&) const = default;
+};
+
+/// Steps, an exact block, a block that shrinks once, and steps again.
+template <class Executor>
+trace run_layer(cache& c, std::size_t layer, const support::stream& tokens, Executor&& run, ms::workspace* own) {
+    trace result;
+    std::size_t first = 0;
+    for (const auto& [n, mode] : {std::pair{std::size_t{1}, ms::prefill_mode::exact},
+                                  {13, ms::prefill_mode::exact},
+                                  {1, ms::prefill_mode::exact},
+                                  {17, ms::prefill_mode::block},
+                                  {1, ms::prefill_mode::block},
+                                  {15, ms::prefill_mode::exact}}) {
+        std::vector<float> out(n * tokens.out_width);
+        EXPECT_TRUE(ms::prefill(c, layer, static_cast<int>(first), tokens.q(first, n), tokens.k(first, n),
+                                tokens.v(first, n), out, mode, run, own));
+        result.out.insert(result.out.end(), out.begin(), out.end());
+        first += n;
+    }
+    for (std::size_t h = 0; h < shape.kv_heads; ++h) {
+        result.positions.emplace_back(c.positions(layer, h).begin(), c.positions(layer, h).end());
+        result.scores.emplace_back(c.scores(layer, h).begin(), c.scores(layer, h).end());
+    }
+    return result;
+}
+
+class executors : public testing::TestWithParam<std::string_view> {
+  protected:
+    static cache make() { return cache(shape, ms::any_policy::named(GetParam())); }
+};
+
+TEST_P(executors, threads_give_the_bits_of_serial) {
+    const support::stream tokens(shape, length, 1);
+    cache alone = make();
+    const trace expected = run_layer(alone, 2, tokens, ms::serial{}, nullptr);
+    cache shared = make();
+    EXPECT_EQ(run_layer(shared, 2, tokens, support::threads{}, nullptr), expected);
+    cache reversed = make();
+    EXPECT_EQ(run_layer(reversed, 2, tokens, support::backwards{}, nullptr), expected);
+}
+
+TEST_P(executors, layers_of_one_cache_run_concurrently_with_a_workspace_each) {
+    std::vector<support::stream> tokens;
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) tokens.emplace_back(shape, length, layer);
+    cache one_by_one = make();
+    std::vector<trace> expected, found(shape.layers);
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+        expected.push_back(run_layer(one_by_one, layer, tokens[layer], ms::serial{}, nullptr));
+    }
+    cache together = make();
+    {
+        std::vector<std::jthread> team;
+        for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+            team.emplace_back([&, layer] {
+                ms::workspace own(shape);
+                found[layer] = run_layer(together, layer, tokens[layer], ms::serial{}, &own);
+            });
+        }
+    }
+    EXPECT_EQ(found, expected);
+}
+
+TEST_P(executors, caches_run_concurrently) {
+    const support::stream tokens(shape, length, 3);
+    cache alone = make();
+    const trace expected = run_layer(alone, 0, tokens, ms::serial{}, nullptr);
+    std::vector<trace> found(4);
+    {
+        std::vector<std::jthread> team;
+        for (trace& one : found) {
+            team.emplace_back([&] {
+                cache own = make();
+                one = run_layer(own, 0, tokens, support::threads{}, nullptr);
+            });
+        }
+    }
+    for (const trace& one : found) EXPECT_EQ(one, expected);
+}
+
+std::string policy_name(const testing::TestParamInfo<std::string_view>& parameter) {
+    return std::string(parameter.param);
+}
+INSTANTIATE_TEST_SUITE_P(executor, executors, testing::ValuesIn(ms::any_policy::names), policy_name);
+
+struct counting {
+    std::size_t tasks = 0;
+    void run(std::size_t n, auto&& task) {
+        for (std::size_t i = 0; i < n; ++i, ++tasks) task(i);
+    }
+};
+
+TEST(executor, an_object_with_state_may_be_lent) {
+    counting mine;
+    const support::stream tokens(shape, 1, 1);
+    cache c(shape);
+    std::vector<float> out(tokens.out_width);
+    ms::step(c, 0, 0, tokens.q(0), tokens.k(0), tokens.v(0), out, mine);
+    EXPECT_EQ(mine.tasks, shape.kv_heads) << "work is cut by shape: one task per KV head";
+}
+
+}  // namespace

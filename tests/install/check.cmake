@@ -1,0 +1,26 @@
+# cmake -DWAY=package|folder -DSOURCE=<repository> -DBUILD=<its build> -DWORK=<scratch> -DGENERATOR= -DCOMPILER= -P …
+# Configures, builds and runs the consumer in this folder, with the library installed or as a subdirectory.
+function(run)
+    execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+    if(NOT result EQUAL 0)
+        message(FATAL_ERROR "${ARGV} failed:\n${output}")
+    endif()
+endfunction()
+
+file(REMOVE_RECURSE ${WORK})
+if(WAY STREQUAL "package")
+    run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)
+    set(where -DCMAKE_PREFIX_PATH=${WORK}/prefix)
+    file(GLOB_RECURSE headers RELATIVE ${SOURCE}/include ${SOURCE}/include/*.hpp)
+    foreach(header IN LISTS headers)
+        if(NOT EXISTS ${WORK}/prefix/include/${header})
+            message(FATAL_ERROR "${header} was not installed")
+        endif()
+    endforeach()
+else()
+    set(where -DMULTISTATE_FOLDER=${SOURCE})
+endif()
+run(${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR} -B ${WORK}/build -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${COMPILER}
+    ${where})
+run(${CMAKE_COMMAND} --build ${WORK}/build)
+run(${WORK}/build/consumer)

@@ -1,0 +1,2 @@
+#define MULTISTATE_ODR_FUNCTION run_native
+#include "odr/unit.inc"

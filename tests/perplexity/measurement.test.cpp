@@ -1,0 +1,411 @@
+// What is measured is what the naive model, which really forgets, measures: likelihoods and every state forgotten, by
+// policy, feeding, codec and threads. Then the statistics, against numbers worked out by hand.
+#include "measurement.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "perplexity/naive_llama.hpp"
+#include "perplexity/synthetic_gguf.hpp"
+#include "perplexity/temporary_folder.hpp"
+
+namespace {
+
+using demo::feeding;
+using demo::gguf;
+using demo::measurement;
+using demo::naive_forgetting;
+using demo::naive_policy;
+using demo::sequence;
+using demo::setting;
+using demo::synthetic_llama;
+using demo::tensor_type;
+
+// Float32 against double precision, where both make the same decisions; see llama.test.cpp.
+constexpr double rounding = 1e-4;
+
+// Decisions are compared on texts in which none is closer than this, relative to the larger score; where one is, other
+// random tokens are tried. Float32 scores are good to about 1e-5.
+constexpr double least_margin = 1e-4;
+
+sequence random_tokens(std::size_t count, std::size_t vocabulary, demo::random_numbers& random) {
+    sequence tokens(count);
+    for (auto& each : tokens) each = static_cast<demo::token>(random.below(vocabulary));
+    return tokens;
+}
+
+/// A synthetic model in a file, opened by the demo and by the naive model.
+class twin {
+  public:
+    explicit twin(const synthetic_llama& options, std::size_t threads = 1)
+        : path_(folder_ / "model.gguf"),
+          file_((demo::write_synthetic_llama(path_, options), path_)),
+          pool_(threads),
+          model_(file_, pool_),
+          naive_(file_) {}
+
+    demo::llama& model() { return model_; }
+    [[nodiscard]] const demo::naive_llama& naive() const { return naive_; }
+
+  private:
+    demo::temporary_folder folder_;
+    std::filesystem::path path_;
+    gguf file_;
+    demo::thread_pool pool_;
+    demo::llama model_;
+    demo::naive_llama naive_;
+};
+
+setting setting_of(const std::string& policy, std::size_t states, feeding f = feeding::exact, std::size_t block = 16) {
+    return {.policy = demo::parse_policies(policy).front(), .states = states, .feeding = f, .block = block};
+}
+
+/// The lengths of the blocks after which the naive model decides.
+std::vector<std::size_t> blocks_of(std::size_t length, feeding f, std::size_t block) {
+    if (f == feeding::block) return std::vector<std::size_t>(length / block + 1, block);
+    if (f == feeding::once) return {length - length / 4};
+    return {};
+}
+
+struct naive_measurement {
+    std::vector<std::vector<double>> nll;
+    std::vector<std::vector<naive_forgetting>> forgotten;  // per sequence
+    double margin = std::numeric_limits<double>::infinity();
+};
+
+naive_measurement measure_naively(const demo::naive_llama& naive, const std::vector<sequence>& sequences,
+                                  const naive_policy& policy, feeding f, std::size_t block) {
+    naive_measurement all;
+    for (const sequence& tokens : sequences) {
+        auto one = naive.run(tokens, policy, blocks_of(tokens.size(), f, block));
+        all.nll.push_back(std::move(one.nll));
+        all.forgotten.push_back(std::move(one.forgotten));
+        all.margin = std::min(all.margin, one.margin);
+    }
+    return all;
+}
+
+double worst_difference(const std::vector<std::vector<double>>& a, const std::vector<std::vector<double>>& b) {
+    double worst = 0;
+    EXPECT_EQ(a.size(), b.size());
+    for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+        EXPECT_EQ(a[i].size(), b[i].size());
+        for (std::size_t j = 0; j < std::min(a[i].size(), b[i].size()); ++j) {
+            const double difference = std::fabs(a[i][j] - b[i][j]);
+            worst = difference <= worst ? worst : difference;  // NaN counts as worst
+        }
+    }
+    return worst;
+}
+
+std::vector<std::vector<naive_forgetting>> trace_of(const measurement& m, std::size_t sequences) {
+    std::vector<std::vector<naive_forgetting>> trace(sequences);
+    for (const demo::forgetting& f : m.forgotten) {
+        trace.at(f.sequence)
+            .push_back({static_cast<std::size_t>(f.step), f.layer, f.kv_head, static_cast<std::size_t>(f.position)});
+    }
+    return trace;
+}
+
+struct policy_case {
+    std::string text;
+    std::size_t states;
+    naive_policy naive;  // states are filled in
+};
+
+/// Measures with the demo and naively: the same likelihoods, the same states forgotten.
+void expect_as_naive(twin& both, const policy_case& c, feeding f, std::size_t block,
+                     const std::vector<std::size_t>& lengths = {61, 9, 40}) {
+    SCOPED_TRACE(c.text + " k " + std::to_string(c.states) + " block " + std::to_string(block));
+    naive_policy policy = c.naive;
+    policy.states = c.states;
+    std::vector<sequence> sequences;
+    naive_measurement expected;
+    std::uint64_t seed = 0;
+    do {
+        ASSERT_LT(++seed, 60U) << "no text without close decisions was found";
+        demo::random_numbers random(seed);
+        sequences.clear();
+        for (const std::size_t n : lengths) sequences.push_back(random_tokens(n, both.naive().vocabulary(), random));
+        expected = measure_naively(both.naive(), sequences, policy, f, block);
+    } while (expected.margin < least_margin);
+
+    const measurement given =
+        demo::measure(both.model(), sequences, setting_of(c.text, c.states, f, block), {.forgotten = true});
+    EXPECT_LE(worst_difference(given.nll, expected.nll), rounding);
+    EXPECT_EQ(trace_of(given, sequences.size()), expected.forgotten);
+}
+
+std::vector<policy_case> all_policies() {
+    return {{"full", 7, {.name = "full"}},
+            {"window", 1, {.name = "window"}},
+            {"window", 2, {.name = "window"}},
+            {"window", 16, {.name = "window"}},
+            {"window+1", 2, {.name = "window", .sinks = 1}},
+            {"window+4", 5, {.name = "window", .sinks = 4}},
+            {"window+4", 17, {.name = "window", .sinks = 4}},
+            {"h2o", 1, {.name = "h2o"}},
+            {"h2o", 2, {.name = "h2o"}},
+            {"h2o", 3, {.name = "h2o"}},
+            {"h2o", 16, {.name = "h2o"}},
+            {"h2o(recent=3)", 12, {.name = "h2o", .recent = 3}},
+            {"h2o(recent=0)", 12, {.name = "h2o", .recent = 0}},
+            {"h2o(recent=0.25,sinks=2)", 15, {.name = "h2o", .sinks = 2, .recent = 3}},
+            {"h2o+2", 8, {.name = "h2o", .sinks = 2}},
+            {"h2o_layer", 11, {.name = "h2o_layer"}},
+            {"h2o_layer(sinks=0.2)", 10, {.name = "h2o_layer", .sinks = 2}},
+            {"tova", 1, {.name = "tova"}},
+            {"tova", 2, {.name = "tova"}},
+            {"tova", 16, {.name = "tova"}},
+            {"tova+4", 12, {.name = "tova", .sinks = 4}},
+            {"tova(recent=2)", 9, {.name = "tova", .recent = 2}},
+            {"tova_head", 1, {.name = "tova_head"}},
+            {"tova_head", 13, {.name = "tova_head"}}};
+}
+
+TEST(Measurement, EveryPolicyForgetsWhatTheNaiveModelForgets) {
+    twin both({});
+    for (const policy_case& c : all_policies()) expect_as_naive(both, c, feeding::exact, 16);
+}
+
+TEST(Measurement, ExactDoesNotDependOnTheBlock) {
+    twin both({});
+    for (const policy_case& c : all_policies()) {
+        if (c.states < 8) continue;
+        for (const std::size_t block : {1, 5, 64}) expect_as_naive(both, c, feeding::exact, block, {50});
+    }
+}
+
+TEST(Measurement, BlocksDecideOnceAfterEachBlock) {
+    twin both({});
+    for (const policy_case& c : all_policies()) {
+        for (const std::size_t block : {1, 8, 23, 64}) expect_as_naive(both, c, feeding::block, block, {50, 31});
+    }
+}
+
+TEST(Measurement, OnceTakesAllButTheLastQuarterAsThePrompt) {
+    twin both({});
+    for (const policy_case& c : all_policies()) {
+        for (const std::size_t block : {4, 64}) expect_as_naive(both, c, feeding::once, block, {50, 31, 3});
+    }
+}
+
+/// What the policies read depends on the shape of the heads.
+TEST(Measurement, EveryGroupingOfHeads) {
+    const std::vector<policy_case> policies{{"h2o", 10, {.name = "h2o"}},
+                                            {"h2o_layer", 10, {.name = "h2o_layer"}},
+                                            {"tova", 10, {.name = "tova"}},
+                                            {"tova_head", 10, {.name = "tova_head"}},
+                                            {"window+4", 10, {.name = "window", .sinks = 4}}};
+    const std::vector<synthetic_llama> models{
+        {.kv_heads = 4},
+        {.heads = 8, .kv_heads = 2, .head_dim = 8, .tied = true},
+        {.heads = 8, .kv_heads = 4, .head_dim = 20, .value_dim = 12},
+        {.kv_heads = 1, .rope_dimensions = 6},
+        {.heads = 1, .kv_heads = 1, .head_dim = 33 * 2, .rope_freqs = true},
+        {.layers = 3, .heads = 6, .kv_heads = 3, .head_dim = 10, .rope_scale = 3.0F, .biases = true, .version = 2},
+        {.width = 256, .heads = 8, .kv_heads = 2, .head_dim = 32, .feed_forward = 256, .matrices = tensor_type::q4_k}};
+    for (const synthetic_llama& options : models) {
+        SCOPED_TRACE(std::to_string(options.heads) + " heads on " + std::to_string(options.kv_heads));
+        twin both(options);
+        for (const policy_case& c : policies) expect_as_naive(both, c, feeding::exact, 16, {44, 21});
+    }
+}
+
+TEST(Measurement, SequencesOfOneAndTwoTokens) {
+    twin both({});
+    const std::vector<sequence> sequences{{5}, {6, 7}, {8}};
+    for (const char* policy : {"full", "tova", "h2o", "window"}) {
+        for (const feeding f : {feeding::exact, feeding::block, feeding::once}) {
+            const auto m = demo::measure(both.model(), sequences, setting_of(policy, 1, f), {.forgotten = true});
+            ASSERT_EQ(m.nll.size(), 3U);
+            EXPECT_TRUE(m.nll[0].empty());
+            EXPECT_EQ(m.nll[1].size(), 1U);
+            EXPECT_TRUE(m.nll[2].empty());
+            EXPECT_EQ(m.tokens(), 1U);
+            EXPECT_EQ(m.forgotten.size(), std::string(policy) == "full" ? 0U : 4U);  // 2 layers of 2 heads
+        }
+    }
+}
+
+std::vector<sequence> some_sequences(std::uint64_t seed = 11) {
+    demo::random_numbers random(seed);
+    return {random_tokens(70, 512, random), random_tokens(41, 512, random)};
+}
+
+TEST(Measurement, ThreadsDoNotChangeABit) {
+    twin alone({.heads = 8, .kv_heads = 4, .head_dim = 8, .feed_forward = 300});
+    twin pair({.heads = 8, .kv_heads = 4, .head_dim = 8, .feed_forward = 300}, 2);
+    for (const char* policy : {"full", "window+4", "h2o", "h2o_layer", "tova", "tova_head"}) {
+        for (const feeding f : {feeding::exact, feeding::block, feeding::once}) {
+            for (const char* codec : {"f32", "int8"}) {
+                setting s = setting_of(policy, 20, f);
+                s.codec = codec;
+                const auto one = demo::measure(alone.model(), some_sequences(), s, {.forgotten = true});
+                const auto two = demo::measure(pair.model(), some_sequences(), s, {.forgotten = true});
+                EXPECT_EQ(one.nll, two.nll) << policy << ' ' << codec;
+                EXPECT_EQ(trace_of(one, 2), trace_of(two, 2)) << policy << ' ' << codec;
+            }
+        }
+    }
+}
+
+TEST(Measurement, WithRoomForAllEveryPolicyIsFull) {
+    twin both({});
+    const auto sequences = some_sequences();
+    const auto full = demo::measure(both.model(), sequences, setting_of("full", 1), {});
+    for (const char* policy : {"window", "window+4", "h2o", "h2o_layer", "tova", "tova+4", "tova_head"}) {
+        for (const std::size_t states : {70, 71, 1000, 1 << 30}) {
+            const auto m = demo::measure(both.model(), sequences, setting_of(policy, states), {.forgotten = true});
+            EXPECT_LE(worst_difference(m.nll, full.nll), rounding) << policy << ' ' << states;
+            EXPECT_TRUE(m.forgotten.empty()) << policy << ' ' << states;
+            EXPECT_LE(m.cache_bytes, 2 * full.cache_bytes) << policy << ' ' << states;  // no rows for what cannot come
+        }
+        // One less, and the last token's decision is the only one: it costs nothing, and it is in the trace.
+        const auto m = demo::measure(both.model(), sequences, setting_of(policy, 69), {.forgotten = true});
+        EXPECT_LE(worst_difference(m.nll, full.nll), rounding) << policy;
+        ASSERT_EQ(m.forgotten.size(), 4U) << policy;
+        for (const demo::forgetting& f : m.forgotten) {
+            EXPECT_EQ(f.sequence, 0U) << policy;
+            EXPECT_EQ(f.step, 69) << policy;
+        }
+    }
+}
+
+TEST(Measurement, CodecsComeClose) {
+    twin both({});
+    const auto sequences = some_sequences();
+    // Bounds on the mean difference of a likelihood, about three times what was seen: 1.0e-3, 9e-3 and 2.4e-2, which
+    // stand to each other as the steps of the codecs do (2^-11, 2^-8, and 1/127 of a row's largest value). Random
+    // weights make far more of such a step than a trained model does: see Program.CodecsHardlyMatter.
+    const std::map<std::string, double> bounds{{"f32", 0}, {"f16", 3e-3}, {"bf16", 3e-2}, {"int8", 6e-2}};
+    for (const char* policy : {"full", "window+4"}) {  // decisions of others may differ between codecs
+        const auto exact = demo::measure(both.model(), sequences, setting_of(policy, 20), {});
+        for (const auto& [codec, bound] : bounds) {
+            setting s = setting_of(policy, 20);
+            s.codec = codec;
+            const auto m = demo::measure(both.model(), sequences, s, {});
+            double sum = 0;
+            for (std::size_t i = 0; i < m.nll.size(); ++i) {
+                for (std::size_t j = 0; j < m.nll[i].size(); ++j) sum += std::fabs(m.nll[i][j] - exact.nll[i][j]);
+            }
+            const double mean = sum / static_cast<double>(m.tokens());
+            EXPECT_LE(mean, bound) << policy << ' ' << codec;
+            if (codec != "f32") {
+                EXPECT_GT(mean, 0) << policy << ' ' << codec;
+                EXPECT_LT(m.cache_bytes, exact.cache_bytes) << policy << ' ' << codec;
+            }
+        }
+    }
+}
+
+TEST(Measurement, ABoundedCacheIsSmaller) {
+    twin both({});
+    const auto sequences = some_sequences();
+    const auto full = demo::measure(both.model(), sequences, setting_of("full", 1), {});
+    const auto small = demo::measure(both.model(), sequences, setting_of("tova", 8, feeding::exact, 4), {});
+    const auto large = demo::measure(both.model(), sequences, setting_of("tova", 32, feeding::exact, 4), {});
+    EXPECT_LT(small.cache_bytes, large.cache_bytes);
+    EXPECT_LT(large.cache_bytes, full.cache_bytes);
+    EXPECT_GE(small.seconds, 0);
+}
+
+TEST(Measurement, ProgressCountsEveryToken) {
+    twin both({});
+    for (const feeding f : {feeding::exact, feeding::block, feeding::once}) {
+        std::size_t tokens = 0;
+        static_cast<void>(demo::measure(both.model(), some_sequences(), setting_of("tova", 8, f),
+                                        {.progress = [&](std::size_t n) { tokens += n; }}));
+        EXPECT_EQ(tokens, 111U);
+    }
+}
+
+TEST(Measurement, PairsThatCannotBe) {
+    twin both({});
+    const auto refused = [&](const std::string& policy, std::size_t states) {
+        try {
+            demo::check(both.model(), setting_of(policy, states));
+            return std::string();
+        } catch (const std::invalid_argument& problem) {
+            return std::string(problem.what());
+        }
+    };
+    EXPECT_EQ(refused("window+4", 5), "");
+    EXPECT_EQ(refused("full", 1), "");
+    EXPECT_EQ(refused("window", 1), "");
+    EXPECT_EQ(refused("h2o", 1), "");
+    EXPECT_EQ(refused("h2o+1", 3), "");
+    EXPECT_EQ(refused("h2o(recent=0.99)", 100), "");
+    EXPECT_EQ(refused("tova(recent=3,sinks=4)", 8), "");
+    EXPECT_EQ(refused("tova", std::size_t{1} << 40), "");  // larger than memory, but so is no sequence
+    for (const auto& [policy, states, parts] : std::vector<std::tuple<std::string, std::size_t, std::string>>{
+             {"window+4", 4, "sinks must be at most k - 1 = 3, is 4"},
+             {"window+4", 1, "sinks must be at most k - 1 = 0, is 4"},
+             {"h2o+2", 4, "sinks + recent must be at most k - 1 = 3, is 4"},
+             {"h2o(recent=16)", 16, "recent must be at most k - 1 = 15, is 16"},
+             {"tova(recent=3,sinks=5)", 8, "sinks + recent must be at most k - 1 = 7, is 8"},
+             {"tova+18446744073709551615", 8, "sinks must be at most"},
+             {"tova(recent=18446744073709551615)", 8, "recent must be at most"}}) {
+        EXPECT_NE(refused(policy, states).find(parts), std::string::npos)
+            << policy << ' ' << states << ": " << refused(policy, states);
+    }
+}
+
+// Statistics.
+
+measurement with_nll(std::vector<std::vector<double>> nll) {
+    measurement m;
+    m.nll = std::move(nll);
+    return m;
+}
+
+// Exact but for the last bits.
+constexpr double exact = 1e-12;
+
+TEST(Statistics, PerplexityIsTheExponentialOfTheMean) {
+    const auto m = with_nll({{1, 2}, {3}});
+    EXPECT_EQ(m.tokens(), 3U);
+    EXPECT_EQ(m.nll_sum(), 6);
+    EXPECT_NEAR(m.perplexity(), std::exp(2.0), exact * 10);
+}
+
+TEST(Statistics, StandardErrorOverSequencesOfOneLength) {
+    // Means 1, 2 and 6: their mean is 3, their deviation sqrt((4 + 1 + 9) / 2), the error of the mean that over sqrt 3.
+    const auto m = with_nll({{0.5, 1.5}, {2, 2}, {5, 7}});
+    ASSERT_TRUE(m.standard_error());
+    EXPECT_NEAR(*m.standard_error(), std::exp(3.0) * std::sqrt(7.0 / 3.0), 1e-11);
+}
+
+TEST(Statistics, StandardErrorOverSequencesOfDifferentLengths) {
+    // Sums 2, 9, 4 of 1, 3, 2 tokens: the ratio is 15 / 6, residuals -0.5, 1.5 and -1, their squares 3.5 in all;
+    // sqrt(3.5 * 3 / 2) / 6.
+    const auto m = with_nll({{2}, {3, 3, 3}, {1, 3}});
+    ASSERT_TRUE(m.standard_error());
+    EXPECT_NEAR(*m.standard_error(), std::exp(2.5) * std::sqrt(3.5 * 1.5) / 6, 1e-11);
+}
+
+TEST(Statistics, OneSequenceHasNoStandardError) {
+    EXPECT_FALSE(with_nll({{1, 2, 3}}).standard_error());
+    EXPECT_FALSE(demo::compare(with_nll({{1, 2}}), with_nll({{1, 1}})).standard_error);
+}
+
+TEST(Statistics, DifferencesArePairedBySequence) {
+    // Sequences differ a lot from each other, and hardly in what forgetting costs them: 0.2, 0.4 and 0.3 nats in sum,
+    // over two tokens each. The mean cost is 0.15; residuals -0.1, 0.1, 0; sqrt(0.02 * 3 / 2) / 6.
+    const auto baseline = with_nll({{1, 1}, {4, 6}, {2, 3}});
+    const auto m = with_nll({{1.1, 1.1}, {4.2, 6.2}, {2, 3.3}});
+    const auto d = demo::compare(m, baseline);
+    EXPECT_NEAR(d.percent, 100 * (std::exp(0.15) - 1), 1e-10);
+    ASSERT_TRUE(d.standard_error);
+    EXPECT_NEAR(*d.standard_error, 100 * std::exp(0.15) * std::sqrt(0.03) / 6, 1e-10);
+    EXPECT_LT(*d.standard_error, 100 * *m.standard_error() / m.perplexity());
+
+    const auto same = demo::compare(baseline, baseline);
+    EXPECT_NEAR(same.percent, 0, exact);
+    EXPECT_NEAR(*same.standard_error, 0, exact);
+}
+
+}  // namespace

@@ -1,0 +1,159 @@
+// The command line: what it means, and one sentence for each way to get it wrong.
+#include "options.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+
+#include <gtest/gtest.h>
+
+namespace {
+
+std::optional<demo::options> parse(std::vector<const char*> arguments) {
+    arguments.insert(arguments.begin(), "perplexity");
+    return demo::parse_options(static_cast<int>(arguments.size()), arguments.data());
+}
+
+std::vector<std::string> policies(const demo::options& o) {
+    std::vector<std::string> texts;
+    for (const auto& policy : o.policies) texts.push_back(policy.text);
+    return texts;
+}
+
+using words = std::vector<std::string>;
+using counts = std::vector<std::size_t>;
+
+TEST(Options, NoArgumentsMeasureTheBundledModelOnTheNovella) {
+    const auto o = parse({});
+    ASSERT_TRUE(o);
+    EXPECT_TRUE(std::filesystem::is_regular_file(o->model)) << o->model;
+    EXPECT_TRUE(std::filesystem::is_regular_file(o->text)) << o->text;
+    EXPECT_EQ(o->model.extension(), ".gguf");
+    EXPECT_FALSE(o->tokens);
+    EXPECT_EQ(policies(*o), (words{"window", "window+4", "h2o", "tova"}));
+    EXPECT_TRUE(o->states.empty());
+    EXPECT_FALSE(o->context);
+    EXPECT_FALSE(o->limit);
+    EXPECT_EQ(o->codec, "f32");
+    EXPECT_EQ(o->prefill, "exact");
+    EXPECT_EQ(o->feeding(), demo::feeding::exact);
+    EXPECT_GE(o->threads, 1U);
+    EXPECT_FALSE(o->json || o->nll || o->trace || o->print_tokens || o->quiet);
+}
+
+TEST(Options, AllOfThem) {
+    const auto o = parse({"--model",   "m.gguf", "--text",         "t.txt",  "--policy", "h2o(recent=16)",
+                          "--states",  "64",     "--context",      "512",    "--limit",  "1000",
+                          "--codec",   "int8",   "--prefill",      "once",   "--block",  "32",
+                          "--threads", "3",      "--json",         "j",      "--nll",    "n",
+                          "--trace",   "trace",  "--print-tokens", "--quiet"});
+    ASSERT_TRUE(o);
+    EXPECT_EQ(o->model, "m.gguf");
+    EXPECT_EQ(o->text, "t.txt");
+    EXPECT_EQ(policies(*o), words{"h2o(recent=16)"});
+    EXPECT_EQ(o->states, counts{64});
+    EXPECT_EQ(o->context, 512U);
+    EXPECT_EQ(o->limit, 1000U);
+    EXPECT_EQ(o->codec, "int8");
+    EXPECT_EQ(o->feeding(), demo::feeding::once);
+    EXPECT_EQ(o->block, 32U);
+    EXPECT_EQ(o->threads, 3U);
+    EXPECT_EQ(o->json, "j");
+    EXPECT_EQ(o->nll, "n");
+    EXPECT_EQ(o->trace, "trace");
+    EXPECT_TRUE(o->print_tokens);
+    EXPECT_TRUE(o->quiet);
+    EXPECT_EQ(parse({"--tokens", "ids.txt"})->tokens, "ids.txt");
+    EXPECT_EQ(parse({"--prefill", "block"})->feeding(), demo::feeding::block);
+    EXPECT_EQ(parse({"--model=m.gguf"})->model, "m.gguf");
+}
+
+TEST(Options, SeveralPoliciesByCommasOrByRepeating) {
+    EXPECT_EQ(policies(*parse({"--policy", "tova,window+4"})), (words{"tova", "window+4"}));
+    EXPECT_EQ(policies(*parse({"--policy", "tova", "--policy", "window+4, full"})),
+              (words{"tova", "window+4", "full"}));
+    EXPECT_EQ(policies(*parse({"--policy", "h2o(recent=0.25,sinks=2),tova", "--policy", "tova"})),
+              (words{"h2o(recent=0.25,sinks=2)", "tova", "tova"}));
+    EXPECT_EQ(policies(*parse({"--policy=tova,h2o"})), (words{"tova", "h2o"}));
+}
+
+TEST(Options, SeveralStates) {
+    EXPECT_EQ(parse({"--states", "64,256,16"})->states, (counts{64, 256, 16}));  // in the order given
+    EXPECT_EQ(parse({"--states", "64", "--states", "1"})->states, (counts{64, 1}));
+}
+
+TEST(Options, HelpAndVersionArePrinted) {
+    testing::internal::CaptureStdout();
+    EXPECT_FALSE(parse({"--version"}));
+    EXPECT_EQ(testing::internal::GetCapturedStdout(), "multistate " MULTISTATE_VERSION "\n");
+    testing::internal::CaptureStdout();
+    EXPECT_FALSE(parse({"--help"}));
+    EXPECT_NE(testing::internal::GetCapturedStdout().find("--policy"), std::string::npos);
+}
+
+TEST(Options, WhatIsWrongIsSaid) {
+    struct wrong {
+        std::vector<const char*> arguments;
+        std::vector<std::string> parts;
+    };
+    const std::vector<wrong> all{
+        {{"--polcy", "tova"}, {"'--polcy'", "did you mean '--policy'?", "--help"}},
+        {{"--stats=64"}, {"'--stats'", "did you mean '--states'?"}},
+        {{"--thread", "2"}, {"'--thread'", "did you mean '--threads'?"}},
+        {{"--print_tokens"}, {"'--print_tokens'", "did you mean '--print-tokens'?"}},
+        {{"--nonsense"}, {"'--nonsense'", "--help"}},
+        {{"stray"}, {"'stray'"}},
+        {{"-x"}, {"'-x'"}},
+        {{"--states", "4", "8"}, {"'8'"}},
+        {{"--policy", "tova", "h2o"}, {"'h2o'"}},
+        {{"--policy", "tovs"}, {"'tovs'", "did you mean 'tova'?"}},
+        {{"--policy", "full+4"}, {"full+4"}},
+        {{"--policy", ""}, {"--policy", "''"}},
+        {{"--limit", ""}, {"--limit needs a value", "''"}},
+        {{"--block="}, {"--block"}},
+        {{"--states", ""}, {"--states", "''"}},
+        {{"--model", ""}, {"--model needs a value"}},
+        {{"--policy"}, {"--policy"}},
+        {{"--states", "0"}, {"--states", "'0'", "whole number from 1"}},
+        {{"--states", "-4"}, {"--states", "'-4'"}},
+        {{"--states", "4.5"}, {"--states", "'4.5'"}},
+        {{"--states", "4k"}, {"--states", "'4k'"}},
+        {{"--states", "64,x"}, {"--states", "'x'"}},
+        {{"--states", "99999999999999999999"}, {"--states", "99999999999999999999"}},
+        {{"--states"}, {"--states"}},
+        {{"--context", "1"}, {"--context", "'1'", "from 2"}},
+        {{"--context", "many"}, {"--context", "'many'"}},
+        {{"--limit", "0"}, {"--limit", "'0'"}},
+        {{"--limit", "1e3"}, {"--limit", "'1e3'"}},
+        {{"--block", "0"}, {"--block", "'0'"}},
+        {{"--threads", "0"}, {"--threads", "'0'"}},
+        {{"--threads", "-1"}, {"--threads", "'-1'"}},
+        {{"--codec", "int7"}, {"--codec", "'int7'", "f32, f16, bf16, int8", "did you mean 'int8'?"}},
+        {{"--codec", "F16"}, {"--codec", "'F16'", "did you mean 'f16'?"}},
+        {{"--codec", ""}, {"--codec", "''"}},
+        {{"--prefill", "blocks"}, {"--prefill", "'blocks'", "exact, block, once", "did you mean 'block'?"}},
+        {{"--prefill", "everything"}, {"--prefill", "'everything'", "exact, block, once"}},
+        {{"--text", "a", "--tokens", "b"}, {"--text", "--tokens"}},
+        {{"--model"}, {"--model"}},
+        {{"--model", "a", "--model", "b"}, {"--model"}},
+        {{"--nll", "n"}, {"--nll", "one --policy and one --states"}},
+        {{"--nll", "n", "--policy", "tova"}, {"--nll", "one --policy and one --states"}},
+        {{"--nll", "n", "--states", "4"}, {"--nll", "one --policy and one --states"}},
+        {{"--nll", "n", "--policy", "tova,h2o", "--states", "4"}, {"--nll", "one --policy and one --states"}},
+        {{"--trace", "t", "--policy", "tova", "--states", "4,8"}, {"--trace", "one --policy and one --states"}}};
+    for (const wrong& w : all) {
+        std::string line;
+        for (const char* argument : w.arguments) line += std::string(argument) + ' ';
+        SCOPED_TRACE(line);
+        try {
+            static_cast<void>(parse(w.arguments));
+            ADD_FAILURE() << "it was taken";
+        } catch (const std::invalid_argument& problem) {
+            const std::string message = problem.what();
+            for (const auto& part : w.parts) EXPECT_NE(message.find(part), std::string::npos) << message;
+            EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+        }
+    }
+}
+
+}  // namespace

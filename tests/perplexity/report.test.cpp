@@ -1,0 +1,232 @@
+// The results as people and programs read them, and files that appear whole or not at all.
+#include "report.hpp"
+
+#include <cmath>
+#include <sstream>
+#include <stdexcept>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "perplexity/temporary_folder.hpp"
+
+namespace {
+
+using demo::measurement;
+using demo::output_file;
+using demo::run;
+
+run made_run(const std::string& policy, std::size_t states, std::vector<std::vector<double>> nll) {
+    measurement m;
+    m.nll = std::move(nll);
+    m.cache_bytes = 1234567;
+    m.seconds = 0.5;
+    return {{.policy = demo::parse_policies(policy).front(), .states = states}, std::move(m)};
+}
+
+demo::options some_options() {
+    demo::options o;
+    o.model = "folder/model.gguf";
+    o.codec = "f32";
+    o.prefill = "once";
+    o.threads = 3;
+    return o;
+}
+
+std::vector<std::string> keys_of(const nlohmann::ordered_json& object) {
+    std::vector<std::string> keys;
+    for (const auto& item : object.items()) keys.push_back(item.key());
+    return keys;
+}
+
+std::size_t count(const std::string& text, const std::string& part) {
+    std::size_t found = 0;
+    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
+    return found;
+}
+
+TEST(Json, HasTheFieldsThatWereAskedForAndNoOthers) {
+    std::vector<run> runs{made_run("tova", 64, {{1, 2}, {2, 3.5}}), made_run("h2o(recent=0.25,sinks=2)", 8, {{1, 2}})};
+    runs[1].what.codec = "int8";
+    std::ostringstream out;
+    demo::write_json(out, runs, some_options(), 1024);
+    const auto json = nlohmann::ordered_json::parse(out.str());
+    EXPECT_EQ(keys_of(json),
+              (std::vector<std::string>{"model", "context", "threads", "cpu", "target", "version", "runs"}));
+    EXPECT_EQ(json["model"], "folder/model.gguf");
+    EXPECT_EQ(json["context"], 1024);
+    EXPECT_EQ(json["threads"], 3);
+    EXPECT_EQ(json["cpu"], demo::processor_name());
+    EXPECT_EQ(json["target"], std::string(multistate::target_name()));
+    EXPECT_EQ(json["version"], MULTISTATE_VERSION);
+
+    ASSERT_EQ(json["runs"].size(), 2U);
+    const auto& first = json["runs"][0];
+    EXPECT_EQ(keys_of(first),
+              (std::vector<std::string>{"policy", "states", "codec", "prefill", "ppl", "ppl_error", "nll_sum", "tokens",
+                                        "cache_bytes", "seconds", "tokens_per_second"}));
+    EXPECT_EQ(first["policy"], "tova");
+    EXPECT_EQ(first["states"], 64);
+    EXPECT_EQ(first["codec"], "f32");
+    EXPECT_EQ(first["prefill"], "once");
+    EXPECT_EQ(first["nll_sum"].get<double>(), 8.5);
+    EXPECT_EQ(first["tokens"], 4);
+    EXPECT_DOUBLE_EQ(first["ppl"].get<double>(), std::exp(8.5 / 4));
+    EXPECT_DOUBLE_EQ(first["ppl_error"].get<double>(), *runs[0].result.standard_error());
+    EXPECT_EQ(first["cache_bytes"], 1234567);
+    EXPECT_EQ(first["seconds"], 0.5);
+    EXPECT_EQ(first["tokens_per_second"], 8.0);
+
+    const auto& second = json["runs"][1];
+    EXPECT_EQ(second["policy"], "h2o(recent=0.25,sinks=2)");
+    EXPECT_EQ(second["codec"], "int8");
+    EXPECT_TRUE(second["ppl_error"].is_null());  // of a single sequence
+}
+
+TEST(Json, NothingMeasuredIsAnEmptyList) {
+    std::ostringstream out;
+    demo::write_json(out, {}, some_options(), 2);
+    EXPECT_TRUE(nlohmann::json::parse(out.str())["runs"].is_array());
+    EXPECT_TRUE(nlohmann::json::parse(out.str())["runs"].empty());
+}
+
+TEST(Json, AModelOfAnyNameGivesValidJson) {
+    demo::options o = some_options();
+    o.model = std::string("a\"b\\c\n\xff.gguf");
+    std::ostringstream out;
+    demo::write_json(out, {}, o, 2);
+    EXPECT_TRUE(nlohmann::json::accept(out.str())) << out.str();
+}
+
+TEST(Nll, OnePerLineAllSequencesInOrder) {
+    std::ostringstream out;
+    demo::write_nll(out, made_run("tova", 64, {{1.5, 12.3456789012}, {}, {0.000123456789}}).result);
+    EXPECT_EQ(out.str(), "1.5\n12.3456789\n0.000123456789\n");
+}
+
+TEST(Trace, OneLinePerStateForgotten) {
+    measurement m;
+    m.forgotten = {{0, 16, 1, 2, 3}, {4, 5, 6, 7, 8}};
+    std::ostringstream out;
+    demo::write_trace(out, m);
+    EXPECT_EQ(out.str(), "sequence,step,layer,kv_head,position\n0,16,1,2,3\n4,5,6,7,8\n");
+}
+
+TEST(Table, PoliciesByKAndTheSmallestWithinOnePercent) {
+    const run full = made_run("full", 1, {{2, 2}, {2, 2}});
+    const std::vector<run> runs{
+        made_run("tova", 64, {{2.1, 2.1}, {2.1, 2.1}}), made_run("tova", 256, {{2.005, 2}, {2.005, 2}}),
+        made_run("window", 64, {{3, 3}, {3, 3}}), made_run("window", 256, {{2.5, 2.5}, {2.5, 2.6}})};
+    std::ostringstream out;
+    demo::print_table(out, runs, full.result);
+    const std::string text = out.str();
+    EXPECT_NE(text.find("full: perplexity 7.389"), std::string::npos) << text;
+    EXPECT_NE(text.find("8.166"), std::string::npos) << text;          // exp(2.1)
+    EXPECT_NE(text.find("10.52 ± 0.00"), std::string::npos) << text;   // 100 (exp(0.1) - 1)
+    EXPECT_NE(text.find("171.83 ± 0.00"), std::string::npos) << text;  // 100 (e - 1)
+    EXPECT_NE(text.find("1.23"), std::string::npos) << text;           // MB
+    EXPECT_NE(text.find("8\n"), std::string::npos) << text;            // tokens per second
+    EXPECT_NE(text.find("tova: k = 256 is the smallest k measured within 1 % of full."), std::string::npos) << text;
+    EXPECT_NE(text.find("window: no k measured is within 1 % of full."), std::string::npos) << text;
+    EXPECT_EQ(count(text, "k = 64"), 4U) << text;  // the heads of four grids
+}
+
+TEST(Table, SmallestWhateverTheOrder) {
+    const run full = made_run("full", 1, {{2, 2}});
+    const std::vector<run> runs{made_run("tova", 256, {{2, 2}}), made_run("tova", 16, {{2, 3}}),
+                                made_run("tova", 64, {{2, 2}})};
+    std::ostringstream out;
+    demo::print_table(out, runs, full.result);
+    EXPECT_NE(out.str().find("tova: k = 64 is the smallest"), std::string::npos) << out.str();
+}
+
+TEST(Table, WhatWasNotMeasuredIsADash) {
+    const run full = made_run("full", 1, {{2, 2}});
+    const std::vector<run> runs{made_run("tova", 4, {{2, 2}}), made_run("tova", 8, {{2, 2}}),
+                                made_run("window+4", 8, {{2, 2}})};
+    std::ostringstream out;
+    demo::print_table(out, runs, full.result);
+    EXPECT_EQ(count(out.str(), " -"), 4U) << out.str();  // one in each grid
+}
+
+TEST(Table, NothingButFull) {
+    std::ostringstream out;
+    demo::print_table(out, {}, made_run("full", 1, {{2, 2}}).result);
+    EXPECT_EQ(count(out.str(), "\n"), 1U) << out.str();
+}
+
+TEST(Grouped, Thousands) {
+    EXPECT_EQ(demo::grouped(0), "0");
+    EXPECT_EQ(demo::grouped(999), "999");
+    EXPECT_EQ(demo::grouped(1000), "1,000");
+    EXPECT_EQ(demo::grouped(23529), "23,529");
+    EXPECT_EQ(demo::grouped(1234567890), "1,234,567,890");
+}
+
+TEST(ProcessorName, IsOneLine) {
+    EXPECT_FALSE(demo::processor_name().empty());
+    EXPECT_EQ(demo::processor_name().find('\n'), std::string::npos);
+}
+
+TEST(OutputFile, AppearsWholeWhenCommitted) {
+    const demo::temporary_folder folder;
+    const auto path = folder / "result.json";
+    {
+        output_file file(path);
+        file.stream() << "first half, " << std::flush;
+        EXPECT_FALSE(std::filesystem::exists(path));
+        file.stream() << "second half";
+        file.commit();
+    }
+    EXPECT_EQ(demo::content_of(path), "first half, second half");
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
+TEST(OutputFile, NotCommittedLeavesNothing) {
+    const demo::temporary_folder folder;
+    { output_file(folder / "result.json").stream() << "half"; }
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+TEST(OutputFile, NotCommittedLeavesWhatWasThere) {
+    const demo::temporary_folder folder;
+    const auto path = folder.write("result.json", "yesterday's");
+    { output_file(path).stream() << "half"; }
+    EXPECT_EQ(demo::content_of(path), "yesterday's");
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+    {
+        output_file file(path);
+        file.stream() << "today's";
+        file.commit();
+    }
+    EXPECT_EQ(demo::content_of(path), "today's");
+}
+
+TEST(OutputFile, WhereNothingCanBeWrittenIsSaidAtOnce) {
+    const demo::temporary_folder folder;
+    for (const auto& path : {folder / "absent/result.json", folder.path()}) {
+        try {
+            const output_file file(path);
+            ADD_FAILURE() << path << " was opened";
+        } catch (const std::runtime_error& problem) {
+            EXPECT_EQ(std::string(problem.what()), path.string() + ": cannot be written");
+        }
+    }
+}
+
+TEST(OutputFile, DevicesAreWrittenInPlace) {
+    output_file file("/dev/null");
+    file.stream() << "gone";
+    file.commit();
+    EXPECT_FALSE(std::filesystem::exists("/dev/null.partial"));
+    EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+}
+
+TEST(OutputFile, AFullDeviceIsSaid) {
+    if (!std::filesystem::exists("/dev/full")) return;  // Linux has it
+    output_file file("/dev/full");
+    file.stream() << "too much";
+    EXPECT_THROW(file.commit(), std::runtime_error);
+}
+
+}  // namespace

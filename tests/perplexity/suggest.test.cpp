@@ -1,0 +1,53 @@
+#include "suggest.hpp"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace {
+
+using demo::did_you_mean;
+using demo::edit_distance;
+
+TEST(Suggest, EditDistance) {
+    EXPECT_EQ(edit_distance("", ""), 0U);
+    EXPECT_EQ(edit_distance("tova", "tova"), 0U);
+    EXPECT_EQ(edit_distance("", "tova"), 4U);
+    EXPECT_EQ(edit_distance("tova", ""), 4U);
+    EXPECT_EQ(edit_distance("tova", "tovs"), 1U);
+    EXPECT_EQ(edit_distance("tova", "tov"), 1U);
+    EXPECT_EQ(edit_distance("tova", "ttova"), 1U);
+    EXPECT_EQ(edit_distance("kitten", "sitting"), 3U);
+    EXPECT_EQ(edit_distance("h2o_layer", "h2o"), 6U);
+    EXPECT_EQ(edit_distance("ab", "ba"), 2U);  // a swap is two slips
+    EXPECT_EQ(edit_distance("sitting", "kitten"), edit_distance("kitten", "sitting"));
+}
+
+TEST(Suggest, TheNearestChoice) {
+    const std::vector<std::string> choices{"full", "window", "h2o", "h2o_layer", "tova", "tova_head"};
+    const auto suggested = [&](const std::string& word) { return did_you_mean(word, choices); };
+    EXPECT_EQ(suggested("tovs"), "; did you mean 'tova'?");
+    EXPECT_EQ(suggested("h20"), "; did you mean 'h2o'?");
+    EXPECT_EQ(suggested("windwo"), "; did you mean 'window'?");
+    EXPECT_EQ(suggested("h2olayer"), "; did you mean 'h2o_layer'?");
+    EXPECT_EQ(suggested("tova-head"), "; did you mean 'tova_head'?");
+    EXPECT_EQ(suggested("ful"), "; did you mean 'full'?");
+    EXPECT_EQ(suggested("streaming"), "");
+    EXPECT_EQ(suggested(""), "");
+    EXPECT_EQ(suggested(std::string(100000, 'x')), "");
+}
+
+TEST(Suggest, OfEqualsTheFirst) {
+    EXPECT_EQ(did_you_mean("ac", std::vector<std::string>{"aa", "ab"}), "; did you mean 'aa'?");
+    EXPECT_EQ(did_you_mean("ab", std::vector<std::string>{}), "");
+}
+
+TEST(Suggest, Lists) {
+    EXPECT_EQ(demo::listed(std::vector<std::string>{}), "");
+    EXPECT_EQ(demo::listed(std::vector<std::string>{"a"}), "a");
+    EXPECT_EQ(demo::listed(std::vector<std::string>{"a", "b", "c"}), "a, b, c");
+}
+
+}  // namespace

@@ -1,0 +1,76 @@
+// Every task runs once, whatever the threads, and a run has ended when it returns.
+#include "thread_pool.hpp"
+
+#include <atomic>
+#include <numeric>
+#include <set>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace {
+
+using demo::thread_pool;
+
+TEST(ThreadPool, EveryTaskRunsOnce) {
+    for (const std::size_t threads : {1, 2, 3, 8}) {
+        thread_pool pool(threads);
+        EXPECT_EQ(pool.threads(), threads);
+        for (const std::size_t tasks : {0, 1, 2, 7, 1000}) {
+            std::vector<int> count(tasks);  // no atomics: each task has its own, and run() ends after all
+            pool.run(tasks, [&](std::size_t i) { ++count[i]; });
+            EXPECT_EQ(count, std::vector<int>(tasks, 1)) << threads << " threads, " << tasks << " tasks";
+        }
+    }
+}
+
+TEST(ThreadPool, RunsFollowEachOther) {
+    thread_pool pool(4);
+    std::vector<std::size_t> values(16);
+    for (std::size_t round = 0; round < 3000; ++round) {
+        pool.run(values.size(), [&](std::size_t i) { values[i] += i + round; });  // reads what the last round wrote
+    }
+    for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(values[i], 3000 * i + 2999 * 3000 / 2);
+}
+
+TEST(ThreadPool, HelpersHelp) {
+    thread_pool pool(2);
+    // Each task waits for the other, which only two threads can do.
+    std::atomic<int> arrived{0};
+    pool.run(2, [&](std::size_t) {
+        ++arrived;
+        while (arrived != 2) std::this_thread::yield();
+    });
+    EXPECT_EQ(arrived, 2);
+}
+
+TEST(ThreadPool, SleepersWake) {
+    thread_pool pool(3);
+    std::atomic<int> done{0};
+    for (int round = 0; round < 3; ++round) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));  // far longer than a helper looks before it sleeps
+        pool.run(5, [&](std::size_t) { ++done; });
+    }
+    EXPECT_EQ(done, 15);
+}
+
+TEST(ThreadPool, ComesAndGoes) {
+    for (int i = 0; i < 50; ++i) {
+        thread_pool unused(3);
+        thread_pool used(3);
+        std::atomic<int> done{0};
+        used.run(3, [&](std::size_t) { ++done; });
+        EXPECT_EQ(done, 3);
+    }
+}
+
+TEST(ThreadPool, TasksMayBeTemporariesAndConst) {
+    thread_pool pool(2);
+    std::atomic<std::size_t> sum{0};
+    const auto add = [&](std::size_t i) { sum += i; };
+    pool.run(10, add);
+    pool.run(10, [&, scale = std::size_t{2}](std::size_t i) mutable { sum += scale * i; });
+    EXPECT_EQ(sum, 135U);
+}
+
+}  // namespace

@@ -1,0 +1,153 @@
+// Which structs are policies with which hooks: decided at compile time.
+#include <numeric>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/multistate.hpp>
+
+namespace {
+
+namespace ms = multistate;
+
+struct plain {
+    static constexpr ms::per forgets() noexcept { return ms::per::layer; }
+};
+struct misspelt : plain {
+    void on_atention(ms::rows, ms::view) const noexcept {}
+};
+struct too_few_arguments : plain {
+    void on_attention(ms::rows) const noexcept {}
+};
+struct wrong_argument : plain {
+    void on_attention(std::vector<float>, ms::view) const noexcept {}
+};
+struct may_throw : plain {
+    void on_attention(ms::rows, ms::view) const {}
+};
+struct insertion_without_row : plain {
+    void on_insert(ms::rows, ms::rows, ms::view) const noexcept {}
+};
+struct decision_by_value_of_view : plain {
+    void on_forget(ms::view) const noexcept {}
+};
+struct guards_of_another_type : plain {
+    std::size_t default_guards(std::size_t) const noexcept { return 1; }
+};
+struct memory_that_may_throw : plain {
+    std::size_t floats_per_state() const { return 1; }
+};
+struct all_hooks : plain {
+    ms::guards default_guards(std::size_t) const noexcept { return {}; }
+    std::size_t floats_per_state() const noexcept { return 1; }
+    void on_insert(ms::rows, ms::rows, ms::view, std::size_t) noexcept {}
+    void on_attention(ms::rows, ms::view) noexcept {}
+    void on_forget(const ms::reader&, ms::view) noexcept {}
+    void finish_prompt(const ms::reader&, ms::view) noexcept {}
+};
+struct no_unit {};
+struct unit_that_may_throw {
+    static ms::per forgets() { return ms::per::layer; }
+};
+struct not_copyable : plain {
+    not_copyable() = default;
+    not_copyable(const not_copyable&) = delete;
+    not_copyable& operator=(const not_copyable&) = delete;
+};
+
+static_assert(ms::policy<plain> && ms::policy<all_hooks> && ms::policy<misspelt>);
+static_assert(!ms::policy<no_unit> && !ms::policy<unit_that_may_throw> && !ms::policy<not_copyable>);
+static_assert(!ms::policy<int> && !ms::policy<ms::f32>);
+
+static_assert(!ms::observes_attention<plain> && !ms::observes_attention<misspelt>);
+static_assert(!ms::observes_attention<too_few_arguments> && !ms::observes_attention<wrong_argument>);
+static_assert(!ms::observes_attention<may_throw> && !ms::observes_insertion<insertion_without_row>);
+static_assert(!ms::observes_decision<decision_by_value_of_view>);
+static_assert(!ms::names_guards<guards_of_another_type> && !ms::keeps_memory<memory_that_may_throw>);
+static_assert(ms::observes_attention<all_hooks> && ms::observes_insertion<all_hooks>);
+static_assert(ms::observes_decision<all_hooks> && ms::observes_prompt_end<all_hooks>);
+static_assert(ms::names_guards<all_hooks> && ms::keeps_memory<all_hooks>);
+
+// A hook by the right name in the wrong form does not compile in a table.
+static_assert(ms::detail::hooks_fit<plain>() && ms::detail::hooks_fit<all_hooks>());
+static_assert(ms::detail::hooks_fit<ms::any_policy>() && ms::detail::hooks_fit<ms::one_of<plain, all_hooks>>());
+static_assert(!ms::detail::hooks_fit<too_few_arguments>() && !ms::detail::hooks_fit<wrong_argument>());
+static_assert(!ms::detail::hooks_fit<may_throw>() && !ms::detail::hooks_fit<insertion_without_row>());
+static_assert(!ms::detail::hooks_fit<decision_by_value_of_view>());
+static_assert(!ms::detail::hooks_fit<guards_of_another_type>() && !ms::detail::hooks_fit<memory_that_may_throw>());
+
+struct wrong_store {
+    static constexpr std::string_view name = "wrong_store";
+    static constexpr bool scaled = false;
+    using element = float;
+    static void store(const float*, std::size_t, float*) noexcept {}
+};
+struct throwing_store {
+    static constexpr std::string_view name = "throwing_store";
+    static constexpr bool scaled = false;
+    using element = float;
+    static float store(const float*, std::size_t, float*) { return 1; }
+};
+static_assert(ms::codec<ms::f32> && ms::codec<ms::f16> && ms::codec<ms::bf16> && ms::codec<ms::int8>);
+static_assert(!ms::codec<wrong_store> && !ms::codec<throwing_store> && !ms::codec<float> && !ms::codec<plain>);
+
+struct backwards {
+    void run(std::size_t n, auto&& task) const {
+        for (std::size_t i = n; i-- > 0;) task(i);
+    }
+};
+struct no_run {};
+static_assert(ms::executor<ms::serial> && ms::executor<const ms::serial> && ms::executor<backwards&>);
+static_assert(!ms::executor<no_run> && !ms::executor<int>);
+
+// Policies without parameters take no memory of their own in a table; a state of the decision fits a register.
+static_assert(std::is_empty_v<ms::tova> && std::is_empty_v<ms::window> && std::is_empty_v<ms::h2o>);
+static_assert(sizeof(ms::position) == 4 && sizeof(ms::forgotten_state) == 8 && sizeof(ms::move) == 8);
+static_assert(std::is_trivially_copyable_v<ms::view> && std::is_trivially_copyable_v<ms::rows>);
+static_assert(std::is_nothrow_move_constructible_v<ms::cache<ms::any_policy>>);
+static_assert(std::is_nothrow_move_assignable_v<ms::cache<ms::tova, ms::int8>>);
+static_assert(!std::is_copy_constructible_v<ms::cache<ms::tova>>, "copies are spelled clone()");
+static_assert(std::is_copy_constructible_v<ms::table<ms::tova>>);
+
+// The decoding step throws nothing.
+using table = ms::table<ms::tova>;
+using cache = ms::cache<ms::any_policy>;
+static_assert(noexcept(std::declval<table&>().place(0)) && noexcept(std::declval<table&>().append(0, 1)));
+static_assert(noexcept(std::declval<table&>().observe({})) && noexcept(std::declval<table&>().forget()));
+static_assert(noexcept(std::declval<table&>().clear()) && noexcept(std::declval<table&>().finish_prompt()));
+static_assert(noexcept(std::declval<cache&>().append(0, 0, {}, {})) && noexcept(std::declval<cache&>().clear()));
+static_assert(noexcept(std::declval<cache&>().observe(0, ms::rows{})));
+static_assert(noexcept(std::declval<cache&>().observe(0, std::span<const float>())));
+static_assert(noexcept(std::declval<cache&>().forget(0)) && noexcept(std::declval<cache&>().finish_prompt(0)));
+static_assert(noexcept(ms::attend(std::declval<cache&>(), 0, {}, {})));
+static_assert(noexcept(ms::step(std::declval<cache&>(), 0, 0, {}, {}, {}, {})));
+static_assert(noexcept(ms::prefill(std::declval<cache&>(), 0, 0, {}, {}, {}, {})));
+
+TEST(policy, defaults_stand_in_for_absent_hooks) {
+    EXPECT_EQ(ms::default_guards(plain{}, 100).sinks, 0u);
+    EXPECT_EQ(ms::default_guards(plain{}, 100).recent, 0u);
+    EXPECT_EQ(ms::floats_per_state(plain{}), 0u);
+    EXPECT_FALSE(ms::reads_attention(plain{}));
+    EXPECT_FALSE(ms::reads_stored(plain{}));
+    EXPECT_TRUE(ms::reads_attention(all_hooks{}));
+    EXPECT_TRUE(ms::reads_stored(all_hooks{}));
+}
+
+TEST(policy, add_sums_the_heads) {
+    std::vector<float> probabilities(2 * 24);
+    std::iota(probabilities.begin(), probabilities.end(), 0.0f);
+    std::vector<float> score(20, 0.5f);
+    ms::add({probabilities.data(), 2, 20, 24}, score);
+    for (std::size_t j = 0; j < 20; ++j) EXPECT_EQ(score[j], static_cast<float>(2 * j + 24) + 0.5f);
+}
+
+TEST(policy, rows_are_spans_with_a_stride) {
+    const std::vector<float> memory{1, 2, 3, 4, 5, 6};
+    const ms::rows rows{memory.data(), 2, 2, 3};
+    EXPECT_EQ(rows[1].size(), 2u);
+    EXPECT_EQ(rows[1][0], 4.0f);
+}
+
+}  // namespace

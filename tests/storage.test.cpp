@@ -1,0 +1,77 @@
+// Narrow rows through the whole cache: the naive model is given what the codec makes of each row, so the kept sets must
+// be equal and the outputs as close as with f32.
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/policies/h2o.hpp>
+#include <multistate/policies/tova.hpp>
+#include <multistate/prefill.hpp>
+
+#include "reference/lockstep.hpp"
+
+namespace {
+
+namespace ms = multistate;
+using reference::operation;
+using reference::rule;
+
+template <class Codec>
+class storage : public testing::Test {};
+struct codec_names {
+    template <class C>
+    static std::string GetName(int) {
+        return std::string(C::name);
+    }
+};
+using codecs = testing::Types<ms::f16, ms::bf16, ms::int8>;
+TYPED_TEST_SUITE(storage, codecs, codec_names);
+
+/// Replaces each row of `width` floats by what is read after it was stored.
+template <class Codec>
+void through(std::vector<float>& floats, std::size_t width) {
+    ms::storage<Codec> memory(1, 1, width);
+    for (std::size_t i = 0; i < floats.size(); i += width) {
+        memory.write(0, 0, floats.data() + i);
+        memory.plane(0).read(0, floats.data() + i);
+    }
+}
+
+const std::vector<operation> operations{{operation::exact, 30}, {operation::step},      {operation::step},
+                                        {operation::block, 25}, {operation::exact, 30}, {operation::forget},
+                                        {operation::clone},     {operation::step},      {operation::block, 30}};
+
+constexpr ms::shape shape{
+    .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 36, .value_dim = 20, .states = 12, .block = 30};
+
+template <class Policy, class KeyCodec, class ValueCodec>
+void run(rule forgets_by) {
+    const reference::prepared p = reference::prepare({forgets_by, shape, operations}, [](support::stream& tokens) {
+        through<KeyCodec>(tokens.keys, shape.head_dim);
+        through<ValueCodec>(tokens.values, shape.value_dim);
+    });
+    ms::cache<Policy, KeyCodec, ValueCodec> cache(shape);
+    reference::lockstep(cache, p).run();
+}
+
+TYPED_TEST(storage, decides_and_attends_by_what_is_stored) {
+    run<ms::h2o, TypeParam, TypeParam>(rule::h2o);
+    run<ms::tova, ms::f32, TypeParam>(rule::tova);
+}
+
+/// A key that is not a number spoils the probabilities of every token that sees it, and all scores with them: then the
+/// oldest state goes, so the bad one leaves in its turn and the outputs recover.
+TEST(storage_of_nan, passes) {
+    constexpr std::size_t states = 4;
+    ms::cache<ms::tova> cache({.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 2, .states = states});
+    const std::vector<float> good{1, 0.5f}, bad{std::nanf(""), 0.5f};
+    std::vector<float> out(2);
+    for (int p = 0; p < 14; ++p) {
+        ms::step(cache, 0, p, good, p == 5 ? bad : good, good, out);
+        const bool spoilt = p >= 5 && p < 5 + static_cast<int>(states) + 1;
+        EXPECT_EQ(std::isnan(out[0]), spoilt) << p;
+    }
+}
+
+}  // namespace
