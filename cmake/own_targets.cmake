@@ -12,7 +12,7 @@ function(own_target name)
     target_compile_options(${name} PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
         # GCC bug 105593: its own AVX-512 header initializes variables with themselves.
-        target_compile_options(${name} PRIVATE -Wno-maybe-uninitialized)
+        target_compile_options(${name} PRIVATE -Wno-uninitialized -Wno-maybe-uninitialized)
     endif()
     if(MULTISTATE_WARNINGS_AS_ERRORS)
         target_compile_options(${name} PRIVATE -Werror)

@@ -88,7 +88,7 @@ int print_tokens(const demo::options& o) {
 std::vector<demo::setting> plan(const demo::options& o, const demo::llama& model, std::size_t context, bool& skipped) {
     std::vector<std::size_t> states = o.states;
     if (states.empty()) {
-        for (const std::size_t part : {16, 8, 4, 2}) states.push_back(std::max<std::size_t>(1, context / part));
+        for (const std::size_t part : {16U, 8U, 4U, 2U}) states.push_back(std::max<std::size_t>(1, context / part));
     }
     std::vector<demo::setting> settings;
     for (const demo::policy_spec& policy : o.policies) {

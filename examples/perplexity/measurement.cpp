@@ -155,20 +155,8 @@ difference compare(const measurement& m, const measurement& baseline) {
 }
 
 void check(const llama& model, const setting& s) {
-    if (s.policy.policy.forgets() == ms::per::never) return;
-    // By hand: a table would do the same, but k may be larger than memory, since no sequence is.
     const ms::shape shape = s.policy.guarded(model.cache_shape(s.states, 1));
-    const ms::guards own = s.policy.policy.default_guards(s.states);
-    const std::size_t recent = shape.recent.value_or(own.recent);
-    const std::size_t most = s.states - 1;
-    const auto require = [&](std::size_t count, const std::string& what) {
-        if (count <= most) return;
-        throw std::invalid_argument(what + " must be at most k - 1 = " + std::to_string(most) + ", is " +
-                                    std::to_string(count));
-    };
-    require(shape.sinks, "sinks");
-    require(recent, "recent");
-    require(own.sinks + shape.sinks + recent, "sinks + recent");
+    (void)ms::guards_in_force({.states = shape.states, .sinks = shape.sinks, .recent = shape.recent}, s.policy.policy);
 }
 
 measurement measure(llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {

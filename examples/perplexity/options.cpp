@@ -51,7 +51,7 @@ struct raw {
 std::size_t parse_count(const std::string& option, const std::string& text, std::size_t least) {
     std::size_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    constexpr std::size_t most = 1u << 30;
+    constexpr std::size_t most = (1u << 30) - 1;  // as many states as a table may have
     if (error != std::errc() || end != text.data() + text.size() || value < least || value > most) {
         throw std::invalid_argument(option + " must be a whole number from " + std::to_string(least) + " to " +
                                     std::to_string(most) + ", is '" + text + "'");

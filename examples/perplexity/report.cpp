@@ -52,7 +52,7 @@ std::vector<std::size_t> distinct_states(std::span<const run> runs) {
     std::vector<std::size_t> states;
     for (const run& r : runs) states.push_back(r.what.states);
     std::ranges::sort(states);
-    states.erase(std::ranges::unique(states).begin(), states.end());
+    states.erase(std::unique(states.begin(), states.end()), states.end());  // std::ranges::unique: not in Clang 14
     return states;
 }
 

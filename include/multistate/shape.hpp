@@ -65,20 +65,6 @@ inline void require_size(const char* who, const char* argument, std::size_t give
     require(given >= 1 && given <= most, who, argument, "from 1 to " + std::to_string(most), given);
 }
 
-/// The guards in force: the user's sinks add to the policy's, a `recent` given by the user replaces the policy's.
-inline guards checked_guards(const table_shape& s, per forgets, guards wanted) {
-    constexpr const char* who = "table";
-    require_size(who, "states", s.states);
-    require_size(who, "block", s.block);
-    if (forgets == per::never) return {};
-    const std::string bound = "at most states - 1 = " + std::to_string(s.states - 1);
-    const guards result{.sinks = s.sinks + wanted.sinks, .recent = s.recent.value_or(wanted.recent)};
-    require(s.sinks < s.states, who, "sinks", bound, s.sinks);
-    require(result.recent < s.states, who, "recent", bound, result.recent);
-    require(result.sinks + result.recent < s.states, who, "sinks + recent", bound, result.sinks + result.recent);
-    return result;
-}
-
 /// The shape with its defaults filled in.
 inline shape checked(shape s) {
     constexpr const char* who = "cache";
@@ -96,4 +82,24 @@ inline shape checked(shape s) {
 }
 
 }  // namespace detail
+
+/// The guards in force for a policy: the user's sinks add to the policy's, a `recent` given by the user replaces the
+/// policy's. Throws std::invalid_argument unless states and block are from 1 to 2^30 - 1 and sinks + recent <= states
+/// - 1.
+template <policy P>
+guards guards_in_force(const table_shape& s, const P& policy) {
+    using detail::require;
+    constexpr const char* who = "table";
+    detail::require_size(who, "states", s.states);
+    detail::require_size(who, "block", s.block);
+    if (policy.forgets() == per::never) return {};
+    const guards wanted = default_guards(policy, s.states);
+    const guards result{.sinks = s.sinks + wanted.sinks, .recent = s.recent.value_or(wanted.recent)};
+    const std::string bound = "at most states - 1 = " + std::to_string(s.states - 1);
+    require(s.sinks < s.states, who, "sinks", bound, s.sinks);
+    require(result.recent < s.states, who, "recent", bound, result.recent);
+    require(result.sinks + result.recent < s.states, who, "sinks + recent", bound, result.sinks + result.recent);
+    return result;
+}
+
 }  // namespace multistate::inline MULTISTATE_TARGET

@@ -49,7 +49,7 @@ class table {
     /// Throws std::invalid_argument unless states, block >= 1 and sinks + recent <= states - 1.
     explicit table(const table_shape& s, P policy = {})
         : policy_(std::move(policy)),
-          guards_(detail::checked_guards(s, policy_.forgets(), multistate::default_guards(policy_, s.states))),
+          guards_(guards_in_force(s, policy_)),
           states_(s.states),
           layer_(s.layer),
           kv_head_(s.kv_head),

@@ -79,7 +79,7 @@ TEST_P(LlamaShapes, LikelihoodsAreThoseOfTheNaiveModel) {
     const gguf file(folder / "model.gguf");
     const auto tokens = random_tokens(40, GetParam().options.vocabulary, 7);
     const auto expected = demo::naive_llama(file).run(tokens, {});
-    for (const std::size_t block : {1, 7, 64}) {
+    for (const std::size_t block : {1U, 7U, 64U}) {
         SCOPED_TRACE(block);
         expect_near(engine_nll(file, tokens, block), expected.nll, rounding);
     }

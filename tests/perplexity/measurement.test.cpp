@@ -175,21 +175,21 @@ TEST(Measurement, ExactDoesNotDependOnTheBlock) {
     twin both({});
     for (const policy_case& c : all_policies()) {
         if (c.states < 8) continue;
-        for (const std::size_t block : {1, 5, 64}) expect_as_naive(both, c, feeding::exact, block, {50});
+        for (const std::size_t block : {1U, 5U, 64U}) expect_as_naive(both, c, feeding::exact, block, {50});
     }
 }
 
 TEST(Measurement, BlocksDecideOnceAfterEachBlock) {
     twin both({});
     for (const policy_case& c : all_policies()) {
-        for (const std::size_t block : {1, 8, 23, 64}) expect_as_naive(both, c, feeding::block, block, {50, 31});
+        for (const std::size_t block : {1U, 8U, 23U, 64U}) expect_as_naive(both, c, feeding::block, block, {50, 31});
     }
 }
 
 TEST(Measurement, OnceTakesAllButTheLastQuarterAsThePrompt) {
     twin both({});
     for (const policy_case& c : all_policies()) {
-        for (const std::size_t block : {4, 64}) expect_as_naive(both, c, feeding::once, block, {50, 31, 3});
+        for (const std::size_t block : {4U, 64U}) expect_as_naive(both, c, feeding::once, block, {50, 31, 3});
     }
 }
 
@@ -258,7 +258,7 @@ TEST(Measurement, WithRoomForAllEveryPolicyIsFull) {
     const auto sequences = some_sequences();
     const auto full = demo::measure(both.model(), sequences, setting_of("full", 1), {});
     for (const char* policy : {"window", "window+4", "h2o", "h2o_layer", "tova", "tova+4", "tova_head"}) {
-        for (const std::size_t states : {70, 71, 1000, 1 << 30}) {
+        for (const std::size_t states : {70U, 71U, 1000U, 1U << 30}) {
             const auto m = demo::measure(both.model(), sequences, setting_of(policy, states), {.forgotten = true});
             EXPECT_LE(worst_difference(m.nll, full.nll), rounding) << policy << ' ' << states;
             EXPECT_TRUE(m.forgotten.empty()) << policy << ' ' << states;
@@ -340,13 +340,13 @@ TEST(Measurement, PairsThatCannotBe) {
     EXPECT_EQ(refused("h2o+1", 3), "");
     EXPECT_EQ(refused("h2o(recent=0.99)", 100), "");
     EXPECT_EQ(refused("tova(recent=3,sinks=4)", 8), "");
-    EXPECT_EQ(refused("tova", std::size_t{1} << 40), "");  // larger than memory, but so is no sequence
+    EXPECT_EQ(refused("tova", (std::size_t{1} << 30) - 1), "");  // k may be larger than memory: no sequence is
     for (const auto& [policy, states, parts] : std::vector<std::tuple<std::string, std::size_t, std::string>>{
-             {"window+4", 4, "sinks must be at most k - 1 = 3, is 4"},
-             {"window+4", 1, "sinks must be at most k - 1 = 0, is 4"},
-             {"h2o+2", 4, "sinks + recent must be at most k - 1 = 3, is 4"},
-             {"h2o(recent=16)", 16, "recent must be at most k - 1 = 15, is 16"},
-             {"tova(recent=3,sinks=5)", 8, "sinks + recent must be at most k - 1 = 7, is 8"},
+             {"window+4", 4, "sinks must be at most states - 1 = 3, is 4"},
+             {"window+4", 1, "sinks must be at most states - 1 = 0, is 4"},
+             {"h2o+2", 4, "sinks + recent must be at most states - 1 = 3, is 4"},
+             {"h2o(recent=16)", 16, "recent must be at most states - 1 = 15, is 16"},
+             {"tova(recent=3,sinks=5)", 8, "sinks + recent must be at most states - 1 = 7, is 8"},
              {"tova+18446744073709551615", 8, "sinks must be at most"},
              {"tova(recent=18446744073709551615)", 8, "recent must be at most"}}) {
         EXPECT_NE(refused(policy, states).find(parts), std::string::npos)

@@ -284,7 +284,7 @@ TEST_F(Program, APairThatCannotBeIsSkippedAndSaid) {
     const words call = with(small(), {"--policy", "window+4,tova", "--states", "4,8"});
     const outcome o = run(with(call, {"--json", in_folder("result.json")}));
     EXPECT_EQ(o.code, 2);
-    EXPECT_EQ(o.error, "perplexity: skipped window+4 at k = 4: sinks must be at most k - 1 = 3, is 4\n");
+    EXPECT_EQ(o.error, "perplexity: skipped window+4 at k = 4: table: sinks must be at most states - 1 = 3, is 4\n");
     EXPECT_NE(o.out.find("tova"), std::string::npos);
     const json runs = json::parse(demo::content_of(folder_ / "result.json"))["runs"];
     ASSERT_EQ(runs.size(), 3U);

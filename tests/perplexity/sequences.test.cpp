@@ -64,7 +64,7 @@ TEST(Cut, NothingGivesNothing) {
 }
 
 TEST(Cut, EveryTokenOfTheTextInOrder) {
-    for (const std::size_t context : {2, 3, 10, 64}) {
+    for (const std::size_t context : {2U, 3U, 10U, 64U}) {
         std::vector<token> all;
         for (const sequence& s : cut(counted(630), 1, context)) {
             EXPECT_EQ(s.front(), 1);

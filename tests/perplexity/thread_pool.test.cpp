@@ -13,10 +13,10 @@ namespace {
 using demo::thread_pool;
 
 TEST(ThreadPool, EveryTaskRunsOnce) {
-    for (const std::size_t threads : {1, 2, 3, 8}) {
+    for (const std::size_t threads : {1U, 2U, 3U, 8U}) {
         thread_pool pool(threads);
         EXPECT_EQ(pool.threads(), threads);
-        for (const std::size_t tasks : {0, 1, 2, 7, 1000}) {
+        for (const std::size_t tasks : {0U, 1U, 2U, 7U, 1000U}) {
             std::vector<int> count(tasks);  // no atomics: each task has its own, and run() ends after all
             pool.run(tasks, [&](std::size_t i) { ++count[i]; });
             EXPECT_EQ(count, std::vector<int>(tasks, 1)) << threads << " threads, " << tasks << " tasks";

@@ -27,11 +27,11 @@ HWY_INLINE void transform(std::span<float> x, float fill, F f) noexcept {
 /// y[i] += x[i]; x has at least y.size() elements.
 inline void add(std::span<const float> x, std::span<float> y) noexcept {
     const float_tag d;
-    std::size_t i = 0;
-    for (; i + lanes <= y.size(); i += lanes) {
+    const std::size_t whole = y.size() / lanes * lanes;
+    for (std::size_t i = 0; i < whole; i += lanes) {
         hn::StoreU(hn::Add(hn::LoadU(d, y.data() + i), hn::LoadU(d, x.data() + i)), d, y.data() + i);
     }
-    for (; i < y.size(); ++i) y[i] += x[i];
+    for (std::size_t i = whole; i < y.size(); ++i) y[i] += x[i];
 }
 
 /// x[i] *= factor
@@ -79,13 +79,13 @@ inline float max(std::span<const float> x) noexcept {
     const auto lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
     auto a = lowest;
     auto b = lowest;
-    std::size_t i = 0;
-    for (; i + 2 * lanes <= x.size(); i += 2 * lanes) {
+    const std::size_t whole = x.size() / (2 * lanes) * (2 * lanes);
+    for (std::size_t i = 0; i < whole; i += 2 * lanes) {
         a = hn::Max(a, hn::LoadU(d, x.data() + i));
         b = hn::Max(b, hn::LoadU(d, x.data() + i + lanes));
     }
     float result = hn::GetLane(hn::MaxOfLanes(d, hn::Max(a, b)));
-    for (; i < x.size(); ++i) result = std::max(result, x[i]);
+    for (std::size_t i = whole; i < x.size(); ++i) result = std::max(result, x[i]);
     return result;
 }
 
