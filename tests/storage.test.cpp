@@ -64,9 +64,9 @@ TYPED_TEST(storage, decides_and_attends_by_what_is_stored) {
 /// oldest state goes, so the bad one leaves in its turn and the outputs recover.
 TEST(storage_of_nan, passes) {
     constexpr std::size_t states = 4;
-    ms::cache<ms::tova> cache({.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 2, .states = states});
-    const std::vector<float> good{1, 0.5f}, bad{std::nanf(""), 0.5f};
-    std::vector<float> out(2);
+    ms::cache<ms::tova> cache({.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 20, .states = states});
+    const std::vector<float> good(20, 0.5f), bad(20, std::nanf(""));
+    std::vector<float> out(20);
     for (int p = 0; p < 14; ++p) {
         ms::step(cache, 0, p, good, p == 5 ? bad : good, good, out);
         const bool spoilt = p >= 5 && p < 5 + static_cast<int>(states) + 1;

@@ -129,18 +129,24 @@ void linear::multiply_panel(std::size_t i, const matrix& x, matrix& y, bool accu
 llama::llama(const gguf& file, thread_pool& pool)
     : pool_(pool),
       config_(read_config(file)),
-      embedding_(file, "token_embd", config_.width, config_.vocabulary, is_small(file)),
-      final_norm_(read_vector(file, "output_norm.weight", config_.width)) {
-    const bool decode = is_small(file);
-    for (std::size_t i = 0; i < config_.layers; ++i) layers_.push_back(read_layer(file, i, decode));
-    if (file.find_tensor("output.weight") != nullptr) {
-        separate_output_.emplace_back(file, "output", config_.width, config_.vocabulary, decode);
-    }
+      final_norm_(read_vector(file, "output_norm.weight", config_.width)),
+      weights_(read_weights(file)) {
     read_rope_factors(file);
     if (file.has("llama.attention.sliding_window")) {
         notes_.push_back("the sliding window of " + std::to_string(file.integer("llama.attention.sliding_window")) +
                          " tokens that the model was trained with is ignored");
     }
+}
+
+std::shared_ptr<const llama::parts> llama::read_weights(const gguf& file) const {
+    const bool decode = is_small(file);
+    auto w =
+        std::make_shared<parts>(parts{linear(file, "token_embd", config_.width, config_.vocabulary, decode), {}, {}});
+    for (std::size_t i = 0; i < config_.layers; ++i) w->layers.push_back(read_layer(file, i, decode));
+    if (file.find_tensor("output.weight") != nullptr) {
+        w->separate_output.emplace_back(file, "output", config_.width, config_.vocabulary, decode);
+    }
+    return w;
 }
 
 llama::layer llama::read_layer(const gguf& file, std::size_t i, bool decode) const {
@@ -194,7 +200,8 @@ void llama::set_rotations(ms::position first, std::size_t tokens) {
 void llama::embed(std::span<const token> tokens, matrix& hidden) {
     hidden.resize(index(tokens.size()), index(config_.width));
     for (std::size_t t = 0; t < tokens.size(); ++t) {
-        embedding_.read_row(static_cast<std::size_t>(tokens[t]), {hidden.data() + t * config_.width, config_.width});
+        weights_->embedding.read_row(static_cast<std::size_t>(tokens[t]),
+                                     {hidden.data() + t * config_.width, config_.width});
     }
 }
 
@@ -261,7 +268,8 @@ void llama::feed_forward(const layer& part, matrix& hidden) {
 }
 
 void llama::negative_log_likelihoods(const matrix& hidden, std::span<const token> targets, std::span<double> nll) {
-    const linear& output = separate_output_.empty() ? embedding_ : separate_output_.front();
+    const auto& separate = weights_->separate_output;
+    const linear& output = separate.empty() ? weights_->embedding : separate.front();
     normalize(hidden, final_norm_, normal_);
     multiply({&output}, normal_, {&logits_});
     pool_.run(targets.size(), [&](std::size_t i) {

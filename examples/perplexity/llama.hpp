@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -78,10 +79,13 @@ class linear {
     std::vector<float> bias_;      // empty: none
 };
 
+/// One call at a time; a copy shares the weights and may run beside the original.
 class llama {
   public:
+    /// Both must outlive the model.
     llama(const gguf& file, thread_pool& pool);
 
+    [[nodiscard]] thread_pool& pool() const noexcept { return pool_; }
     [[nodiscard]] const llama_config& config() const noexcept { return config_; }
     /// What the reader of results should know: parts of the file that were ignored.
     [[nodiscard]] const std::vector<std::string>& notes() const noexcept { return notes_; }
@@ -104,6 +108,13 @@ class llama {
         linear query, key, value, output, gate, up, down;
     };
 
+    struct parts {
+        linear embedding;
+        std::vector<layer> layers;
+        std::vector<linear> separate_output;  // empty: tied to the embedding
+    };
+
+    std::shared_ptr<const parts> read_weights(const gguf& file) const;
     layer read_layer(const gguf& file, std::size_t index, bool decode) const;
     void read_rope_factors(const gguf& file);
     void set_rotations(ms::position first, std::size_t tokens);
@@ -119,10 +130,8 @@ class llama {
     llama_config config_;
     std::vector<std::string> notes_;
     std::vector<double> frequencies_;  // [rope_dim / 2], radians per position
-    linear embedding_;
-    std::vector<layer> layers_;
     std::vector<float> final_norm_;
-    std::vector<linear> separate_output_;  // empty: tied to the embedding
+    std::shared_ptr<const parts> weights_;
 
     // scratch of one block, [tokens, …]
     matrix normal_, query_, key_, value_, attended_, gate_, up_, logits_, cosine_, sine_;
@@ -135,14 +144,14 @@ bool llama::prefill(Cache& cache, std::span<const token> tokens, ms::position fi
     embed(tokens, hidden);
     set_rotations(first, tokens.size());
     attended_.resize(hidden.rows(), static_cast<Eigen::Index>(config_.heads * config_.value_dim));
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-        project(layers_[i], hidden);
+    for (std::size_t i = 0; i < weights_->layers.size(); ++i) {
+        project(weights_->layers[i], hidden);
         if (!ms::prefill(cache, i, first, span_of(query_), span_of(key_), span_of(value_),
                          std::span(attended_.data(), static_cast<std::size_t>(attended_.size())), mode, pool_)) {
             return false;
         }
-        multiply({&layers_[i].output}, attended_, {&hidden}, true);
-        feed_forward(layers_[i], hidden);
+        multiply({&weights_->layers[i].output}, attended_, {&hidden}, true);
+        feed_forward(weights_->layers[i], hidden);
     }
     return true;
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <exception>
 #include <iostream>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <unistd.h>
@@ -33,6 +34,7 @@ class progress_bar {
     void begin(std::string name) { name_ = std::move(name); }
     void advance(std::size_t tokens) {
         constexpr std::size_t width = 40;
+        const std::lock_guard lock(mutex_);
         done_ += tokens;
         const std::size_t filled = std::min(width, width * done_ / total_);
         if (!shown_) return;
@@ -41,6 +43,7 @@ class progress_bar {
     }
 
   private:
+    std::mutex mutex_;  // sequences run on several threads
     std::size_t total_;
     std::size_t done_ = 0;
     bool shown_;
@@ -88,7 +91,7 @@ int print_tokens(const demo::options& o) {
 std::vector<demo::setting> plan(const demo::options& o, const demo::llama& model, std::size_t context, bool& skipped) {
     std::vector<std::size_t> states = o.states;
     if (states.empty()) {
-        for (const std::size_t part : {16U, 8U, 4U, 2U}) states.push_back(std::max<std::size_t>(1, context / part));
+        for (const std::size_t part : {8U, 4U, 2U}) states.push_back(std::max<std::size_t>(1, context / part));
     }
     std::vector<demo::setting> settings;
     for (const demo::policy_spec& policy : o.policies) {
@@ -123,7 +126,7 @@ void announce(const demo::options& o, const demo::llama& model, const std::vecto
 }
 
 /// All measurements. A baseline that was not asked for is in `full` alone.
-std::vector<demo::run> measure_all(const demo::options& o, demo::llama& model,
+std::vector<demo::run> measure_all(const demo::options& o, const demo::llama& model,
                                    const std::vector<demo::sequence>& sequences,
                                    const std::vector<demo::setting>& settings, std::optional<demo::measurement>& full) {
     const auto forgetting = static_cast<std::size_t>(std::ranges::count_if(settings, forgets));
@@ -148,7 +151,7 @@ std::vector<demo::run> measure_all(const demo::options& o, demo::llama& model,
 int measure(const demo::options& o) {
     const demo::gguf file(o.model);
     demo::thread_pool pool(o.threads);
-    demo::llama model(file, pool);
+    const demo::llama model(file, pool);
     const std::size_t context = context_for(o, file);
     const auto sequences = read_sequences(o, file, context, model.config().vocabulary);
     if (count_tokens(sequences) == sequences.size()) {

@@ -1,8 +1,10 @@
 #include "measurement.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
+#include <exception>
 #include <numeric>
 #include <stdexcept>
 #include <tuple>
@@ -46,75 +48,97 @@ ms::shape shape_for(const llama& model, const setting& s, std::size_t longest) {
     return shape;
 }
 
-/// Runs sequences through one cache.
+/// Runs sequences through one cache, one at a time.
 template <class Cache>
 class runner {
   public:
-    runner(llama& model, const setting& s, Cache& cache, const watch& w, measurement& result)
-        : model_(model), setting_(s), cache_(cache), watch_(w), result_(result) {}
+    runner(const llama& model, const setting& s, Cache cache, const watch& w)
+        : model_(model), setting_(s), cache_(std::move(cache)), watch_(w) {}
 
-    void run(std::span<const token> tokens) {
+    void run(std::size_t number, std::span<const token> tokens, std::vector<double>& nll,
+             std::vector<forgetting>& forgotten) {
         cache_.clear();
-        nll_.clear();
         std::size_t done = 0;
-        if (setting_.feeding == feeding::once)
-            done = feed(tokens, 0, prompt_of(tokens.size()), ms::prefill_mode::block);
+        const auto feed = [&](std::size_t count, ms::prefill_mode mode) {
+            predict(tokens, done, count, mode, nll);
+            if (watch_.forgotten) note_forgotten(number, forgotten);
+            done += count;
+        };
+        if (setting_.feeding == feeding::once) feed(prompt_of(tokens.size()), ms::prefill_mode::block);
         const auto mode = setting_.feeding == feeding::block ? ms::prefill_mode::block : ms::prefill_mode::exact;
-        while (done < tokens.size()) done += feed(tokens, done, std::min(setting_.block, tokens.size() - done), mode);
-        if (watch_.forgotten) forget_last();
-        result_.nll.push_back(nll_);
+        while (done < tokens.size()) feed(std::min(setting_.block, tokens.size() - done), mode);
+        if (watch_.forgotten) forget_last(number, forgotten);
     }
 
   private:
-    std::size_t feed(std::span<const token> tokens, std::size_t first, std::size_t count, ms::prefill_mode mode) {
+    void predict(std::span<const token> tokens, std::size_t first, std::size_t count, ms::prefill_mode mode,
+                 std::vector<double>& nll) {
         if (!model_.prefill(cache_, tokens.subspan(first, count), static_cast<ms::position>(first), mode, hidden_)) {
             throw std::logic_error("the cache has fewer rows than the sequence has tokens");
         }
-        if (watch_.forgotten) note_forgotten();
         const auto targets = tokens.subspan(first + 1, std::min(count, tokens.size() - first - 1));
-        nll_.resize(nll_.size() + targets.size());
-        model_.negative_log_likelihoods(hidden_, targets, std::span(nll_).last(targets.size()));
+        nll.resize(nll.size() + targets.size());
+        model_.negative_log_likelihoods(hidden_, targets, std::span(nll).last(targets.size()));
         if (watch_.progress) watch_.progress(count);
-        return count;
     }
 
     /// The decision after the last token, which no append will ask for.
-    void forget_last() {
+    void forget_last(std::size_t number, std::vector<forgetting>& forgotten) {
         for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) cache_.forget(layer);
-        note_forgotten();
-        std::ranges::stable_sort(result_.forgotten, {}, [](const forgetting& f) {
-            return std::tuple(f.sequence, f.step, f.layer, f.kv_head, f.position);
-        });
+        note_forgotten(number, forgotten);
+        std::ranges::sort(forgotten, {},
+                          [](const forgetting& f) { return std::tuple(f.step, f.layer, f.kv_head, f.position); });
     }
 
-    void note_forgotten() {
+    void note_forgotten(std::size_t number, std::vector<forgetting>& forgotten) {
         for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) {
             for (std::size_t head = 0; head < cache_.shape().kv_heads; ++head) {
                 for (const auto& f : cache_.forgotten(layer, head)) {
-                    result_.forgotten.push_back({result_.nll.size(), f.decided_by, layer, head, f.position});
+                    forgotten.push_back({number, f.decided_by, layer, head, f.position});
                 }
             }
         }
     }
 
-    llama& model_;
+    llama model_;
     const setting& setting_;
-    Cache& cache_;
+    Cache cache_;
     const watch& watch_;
-    measurement& result_;
     matrix hidden_;
-    std::vector<double> nll_;
 };
 
+/// Where there are as many sequences as threads each thread takes sequences of its own, else all share each sequence.
 template <class Codec>
-measurement measure_with(llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {
-    ms::cache<ms::any_policy, Codec> cache(shape_for(model, s, longest_of(sequences)), s.policy.policy);
+measurement measure_with(const llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {
+    using cache = ms::cache<ms::any_policy, Codec>;
+    const std::size_t threads = model.pool().threads();
+    const ms::shape shape = shape_for(model, s, longest_of(sequences));
+    std::vector<runner<cache>> runners;
+    for (std::size_t i = 0; i < (sequences.size() >= threads ? threads : 1); ++i) {
+        runners.emplace_back(model, s, cache(shape, s.policy.policy), w);
+    }
     measurement result;
-    result.cache_bytes = cache.memory_bytes();
-    runner run(model, s, cache, w, result);
+    result.cache_bytes = cache(shape, s.policy.policy).memory_bytes();
+    result.nll.resize(sequences.size());
+    std::vector<std::vector<forgetting>> forgotten(sequences.size());
+    std::atomic<std::size_t> next = 0;
+    std::vector<std::exception_ptr> failures(runners.size());
+
     const auto start = std::chrono::steady_clock::now();
-    for (const sequence& tokens : sequences) run.run(tokens);
+    model.pool().run(runners.size(), [&](std::size_t r) {
+        try {
+            for (std::size_t i = next++; i < sequences.size(); i = next++) {
+                runners[r].run(i, sequences[i], result.nll[i], forgotten[i]);
+            }
+        } catch (...) {
+            failures[r] = std::current_exception();
+        }
+    });
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    for (const auto& failure : failures) {
+        if (failure) std::rethrow_exception(failure);
+    }
+    for (const auto& part : forgotten) result.forgotten.insert(result.forgotten.end(), part.begin(), part.end());
     return result;
 }
 
@@ -159,7 +183,7 @@ void check(const llama& model, const setting& s) {
     (void)ms::guards_in_force({.states = shape.states, .sinks = shape.sinks, .recent = shape.recent}, s.policy.policy);
 }
 
-measurement measure(llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {
+measurement measure(const llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {
     if (s.codec == "f16") return measure_with<ms::f16>(model, sequences, s, w);
     if (s.codec == "bf16") return measure_with<ms::bf16>(model, sequences, s, w);
     if (s.codec == "int8") return measure_with<ms::int8>(model, sequences, s, w);

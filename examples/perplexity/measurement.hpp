@@ -67,12 +67,13 @@ struct difference {
 
 struct watch {
     bool forgotten = false;                              ///< fill measurement::forgotten
-    std::function<void(std::size_t tokens)> progress{};  ///< called with tokens done since the last call
+    std::function<void(std::size_t tokens)> progress{};  ///< called from any thread, with tokens done since
 };
 
 /// Throws std::invalid_argument if this policy cannot be had at this k (guards that leave no state to forget).
 void check(const llama& model, const setting& s);
 
-[[nodiscard]] measurement measure(llama& model, std::span<const sequence> sequences, const setting& s, const watch& w);
+[[nodiscard]] measurement measure(const llama& model, std::span<const sequence> sequences, const setting& s,
+                                  const watch& w);
 
 }  // namespace demo

@@ -17,7 +17,7 @@ struct options {
     std::filesystem::path text;
     std::optional<std::filesystem::path> tokens;
     std::vector<policy_spec> policies;
-    std::vector<std::size_t> states;     ///< empty: a sixteenth, an eighth, a quarter and a half of the context
+    std::vector<std::size_t> states;     ///< empty: an eighth, a quarter and a half of the context
     std::optional<std::size_t> context;  ///< none: 1024, or the trained length where that is less
     std::optional<std::size_t> limit;
     std::string codec = "f32";

@@ -3,7 +3,8 @@
 //     demo::thread_pool pool(2);
 //     pool.run(n, [&](std::size_t i) { ... });      // task(0) … task(n - 1) on both threads, then returns
 //
-// Tasks are cut by shape, never by the number of threads, so results do not depend on it. One run at a time.
+// Tasks are cut by shape, never by the number of threads, so results do not depend on it. A run inside a task stays on
+// that task's thread, so that code which shares its work can itself be shared.
 #pragma once
 
 #include <atomic>
@@ -36,7 +37,7 @@ class thread_pool {
     /// Runs task(0) … task(n - 1), in any order, and returns when all are done. Tasks must not throw.
     template <class Task>
     void run(std::size_t n, Task&& task) {
-        if (helpers_.empty() || n <= 1) {
+        if (helpers_.empty() || n <= 1 || inside_task_) {
             for (std::size_t i = 0; i < n; ++i) task(i);
             return;
         }
@@ -64,7 +65,9 @@ class thread_pool {
     }
 
     void work() {
+        inside_task_ = true;
         for (std::size_t i = next_++; i < size_; i = next_++) call_(task_, i);
+        inside_task_ = false;
     }
 
     void start_round() {
@@ -80,6 +83,8 @@ class thread_pool {
         }
         value.wait(old);
     }
+
+    static inline thread_local bool inside_task_ = false;
 
     std::atomic<std::uint64_t> round_{0};
     std::atomic<std::size_t> next_{0};

@@ -3,6 +3,7 @@
 #include "measurement.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <map>
 
@@ -236,18 +237,29 @@ std::vector<sequence> some_sequences(std::uint64_t seed = 11) {
     return {random_tokens(70, 512, random), random_tokens(41, 512, random)};
 }
 
+/// With fewer sequences than threads these share each sequence; else each takes sequences of its own.
 TEST(Measurement, ThreadsDoNotChangeABit) {
-    twin alone({.heads = 8, .kv_heads = 4, .head_dim = 8, .feed_forward = 300});
-    twin pair({.heads = 8, .kv_heads = 4, .head_dim = 8, .feed_forward = 300}, 2);
+    const synthetic_llama options{.heads = 8, .kv_heads = 4, .head_dim = 8, .feed_forward = 300};
+    twin alone(options);
+    twin pair(options, 2);
+    twin crowd(options, 5);
+    demo::random_numbers random(17);
+    std::vector<sequence> sequences;
+    for (const std::size_t length : {70U, 12U, 41U}) sequences.push_back(random_tokens(length, 512, random));
     for (const char* policy : {"full", "window+4", "h2o", "h2o_layer", "tova", "tova_head"}) {
         for (const feeding f : {feeding::exact, feeding::block, feeding::once}) {
             for (const char* codec : {"f32", "int8"}) {
+                SCOPED_TRACE(std::string(policy) + ' ' + codec);
                 setting s = setting_of(policy, 20, f);
                 s.codec = codec;
-                const auto one = demo::measure(alone.model(), some_sequences(), s, {.forgotten = true});
-                const auto two = demo::measure(pair.model(), some_sequences(), s, {.forgotten = true});
-                EXPECT_EQ(one.nll, two.nll) << policy << ' ' << codec;
-                EXPECT_EQ(trace_of(one, 2), trace_of(two, 2)) << policy << ' ' << codec;
+                const auto one = demo::measure(alone.model(), sequences, s, {.forgotten = true});
+                for (twin* more : {&pair, &crowd}) {
+                    const auto many = demo::measure(more->model(), sequences, s, {.forgotten = true});
+                    EXPECT_EQ(one.nll, many.nll);
+                    EXPECT_EQ(trace_of(one, 3), trace_of(many, 3));
+                    EXPECT_EQ(one.cache_bytes, many.cache_bytes);
+                    EXPECT_TRUE(std::ranges::is_sorted(many.forgotten, {}, &demo::forgetting::sequence));
+                }
             }
         }
     }
@@ -314,12 +326,14 @@ TEST(Measurement, ABoundedCacheIsSmaller) {
 }
 
 TEST(Measurement, ProgressCountsEveryToken) {
-    twin both({});
-    for (const feeding f : {feeding::exact, feeding::block, feeding::once}) {
-        std::size_t tokens = 0;
-        static_cast<void>(demo::measure(both.model(), some_sequences(), setting_of("tova", 8, f),
-                                        {.progress = [&](std::size_t n) { tokens += n; }}));
-        EXPECT_EQ(tokens, 111U);
+    for (const std::size_t threads : {1U, 2U, 4U}) {
+        twin both({}, threads);
+        for (const feeding f : {feeding::exact, feeding::block, feeding::once}) {
+            std::atomic<std::size_t> tokens = 0;
+            static_cast<void>(demo::measure(both.model(), some_sequences(), setting_of("tova", 8, f),
+                                            {.progress = [&](std::size_t n) { tokens += n; }}));
+            EXPECT_EQ(tokens, 111U);
+        }
     }
 }
 

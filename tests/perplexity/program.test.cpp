@@ -104,9 +104,16 @@ class Program : public testing::Test {
 
 const std::string model_folder = MULTISTATE_DEMO_MODEL_DIR;
 
-// An independent implementation in PyTorch, float32, that attends and then erases, gives these sums over the first two
-// sequences of the novella at context 1024. No decision of h2o or tova is closer than 7e-7 there, so all programs with
-// float32 arithmetic make the same; what remains is rounding, of which 0.01 in 7000 leaves plenty.
+// What is compiled for debuggers and sanitizers is fifty times slower: there the long measurements are shorter.
+#ifdef NDEBUG
+constexpr bool optimized = true;
+#else
+constexpr bool optimized = false;
+#endif
+
+// Sums that an independent implementation in PyTorch, float32, gives, which attends and then erases: novella, context
+// 1024. Over the first two sequences no decision of h2o or tova is closer than 7e-7, so all programs with float32
+// arithmetic make the same; what remains is rounding, of which 0.01 in 7000 leaves plenty.
 TEST_F(Program, SumsAreThoseOfAnIndependentImplementation) {
     constexpr double bound = 0.01;
     const std::map<std::pair<std::string, int>, double> expected{
@@ -114,10 +121,10 @@ TEST_F(Program, SumsAreThoseOfAnIndependentImplementation) {
         {{"window", 256}, 7026.3685}, {{"window+4", 64}, 7179.4829}, {{"window+4", 256}, 7012.7434},
         {{"h2o", 64}, 7183.7047},     {{"h2o", 256}, 7030.6177},     {{"tova", 64}, 7185.3341},
         {{"tova", 256}, 7010.6692}};
-    const json result = measured({"--limit", "2046", "--policy", "full,window,window+4,h2o,tova", "--states", "64,256",
-                                  "--threads", "2", "--quiet"});
+    const json result = measured({"--limit", "2046", "--policy", optimized ? "full,window,window+4,h2o,tova" : "tova",
+                                  "--states", optimized ? "64,256" : "64", "--threads", "2", "--quiet"});
     EXPECT_EQ(result["context"], 1024);
-    ASSERT_EQ(result["runs"].size(), expected.size());
+    ASSERT_EQ(result["runs"].size(), optimized ? expected.size() : 1);
     for (const json& r : result["runs"]) {
         const std::pair<std::string, int> what(r["policy"], r["states"]);
         SCOPED_TRACE(what.first + " " + std::to_string(what.second));
@@ -127,12 +134,13 @@ TEST_F(Program, SumsAreThoseOfAnIndependentImplementation) {
     }
 }
 
-// The whole novella, by the same independent implementation.
 TEST_F(Program, TheWholeNovella) {
-    const json result = measured({"--policy", "full", "--states", "1", "--threads", "2", "--quiet"});
+    const json result = measured(with({"--policy", "full", "--states", "1", "--threads", "2", "--quiet"},
+                                      optimized ? words{} : words{"--limit", "2046"}));
     ASSERT_EQ(result["runs"].size(), 1U);
-    EXPECT_EQ(result["runs"][0]["tokens"], 23529);
-    EXPECT_NEAR(result["runs"][0]["nll_sum"].get<double>(), 78957.6025, 0.05);
+    EXPECT_EQ(result["runs"][0]["tokens"], optimized ? 23529 : 2046);
+    EXPECT_NEAR(result["runs"][0]["nll_sum"].get<double>(), optimized ? 78957.6025 : 6951.2656,
+                optimized ? 0.05 : 0.01);
 }
 
 TEST_F(Program, TheNovellaHasSoManyTokens) {
@@ -153,8 +161,9 @@ TEST_F(Program, TheNovellaHasSoManyTokens) {
 
 TEST_F(Program, CodecsHardlyMatter) {
     std::map<std::string, double> ppl;
+    const std::string limit = optimized ? "400" : "200";
     for (const char* codec : {"f32", "f16", "bf16", "int8"}) {
-        const json result = measured({"--limit", "400", "--policy", "window+4", "--states", "64", "--codec", codec,
+        const json result = measured({"--limit", limit, "--policy", "window+4", "--states", "64", "--codec", codec,
                                       "--threads", "2", "--quiet"});
         EXPECT_EQ(result["runs"][0]["codec"], codec);
         ppl[codec] = result["runs"][0]["ppl"];
@@ -341,7 +350,7 @@ TEST_F(Program, TheDefaultContextIsNoLongerThanTheTrainedOne) {
     EXPECT_EQ(result["context"], 100);
     std::vector<int> states;
     for (const json& r : result["runs"]) states.push_back(r["states"]);
-    EXPECT_EQ(states, (std::vector<int>{6, 12, 25, 50}));  // a sixteenth to a half
+    EXPECT_EQ(states, (std::vector<int>{12, 25, 50}));  // an eighth to a half
 }
 
 TEST_F(Program, PrintsATableForAPerson) {

@@ -2,8 +2,8 @@
 #include "thread_pool.hpp"
 
 #include <atomic>
-#include <numeric>
-#include <set>
+#include <chrono>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -42,6 +42,29 @@ TEST(ThreadPool, HelpersHelp) {
         while (arrived != 2) std::this_thread::yield();
     });
     EXPECT_EQ(arrived, 2);
+}
+
+TEST(ThreadPool, ARunInsideATaskStaysOnItsThread) {
+    thread_pool pool(3);
+    for (int round = 0; round < 100; ++round) {
+        std::vector<std::size_t> sums(5);
+        std::vector<int> strangers(5);
+        pool.run(sums.size(), [&](std::size_t i) {
+            const auto here = std::this_thread::get_id();
+            pool.run(20, [&](std::size_t j) {
+                sums[i] += j;
+                if (std::this_thread::get_id() != here) ++strangers[i];
+            });
+        });
+        EXPECT_EQ(sums, std::vector<std::size_t>(5, 190));
+        EXPECT_EQ(strangers, std::vector<int>(5));
+    }
+    // Afterwards a run is shared again: each task waits for the other.
+    std::atomic<int> arrived{0};
+    pool.run(2, [&](std::size_t) {
+        ++arrived;
+        while (arrived != 2) std::this_thread::yield();
+    });
 }
 
 TEST(ThreadPool, SleepersWake) {
