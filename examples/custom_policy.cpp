@@ -21,7 +21,6 @@ struct decayed {
     }
 };
 static_assert(ms::observes_attention<decayed>);  // a misspelt hook would silently be Window
-
 using mine = ms::one_of<ms::window, ms::tova, decayed>;
 
 int main() {
@@ -35,8 +34,7 @@ int main() {
             for (auto* x : {&q, &k, &v}) std::ranges::generate(*x, [&] { return normal(random); });
             ms::step(cache, 0, position, q, k, v, out);
         }
-        std::cout << policy.name() << " keeps in KV head 0:";
-        for (const ms::position p : cache.positions(0, 0)) std::cout << ' ' << p;
-        std::cout << '\n';
+        for (const ms::position p : cache.positions(0, 0)) std::cout << p << ' ';
+        std::cout << "are kept by " << policy.name() << " in KV head 0\n";
     }
 }

@@ -22,6 +22,6 @@ int main() {
             ms::step(cache, layer, position, q, k, v, out);  // append, attend, observe
         }
     }
-    std::cout << "1000 tokens, " << cache.size(0) << " states in layer 0, " << cache.memory_bytes() / 1024
-              << " KiB in all; next RoPE index " << cache.next_position() << '\n';
+    std::cout << "1000 tokens, " << cache.size(0) << " rows in layer 0 (128 survivors and the newest), "
+              << cache.memory_bytes() / 1024 << " KiB in all; next RoPE index " << cache.next_position() << '\n';
 }

@@ -59,7 +59,6 @@ llama_config read_config(const gguf& file) {
     c.key_dim = size_or(file, "llama.attention.key_length", head_dim);
     c.value_dim = size_or(file, "llama.attention.value_length", head_dim);
     c.feed_forward = size_from(file, "llama.feed_forward_length");
-    c.context = size_from(file, "llama.context_length");
     c.norm_epsilon = static_cast<float>(positive(file, "llama.attention.layer_norm_rms_epsilon", 1e-5));
     c.rope_dim = size_or(file, "llama.rope.dimension_count", c.key_dim);
     if (c.rope_dim > c.key_dim || c.rope_dim % 2 != 0) {
@@ -140,10 +139,11 @@ llama::llama(const gguf& file, thread_pool& pool)
 
 std::shared_ptr<const llama::parts> llama::read_weights(const gguf& file) const {
     const bool decode = is_small(file);
-    auto w =
-        std::make_shared<parts>(parts{linear(file, "token_embd", config_.width, config_.vocabulary, decode), {}, {}});
+    const bool tied = file.find_tensor("output.weight") == nullptr;  // else rows of the embedding are read, no more
+    auto w = std::make_shared<parts>(
+        parts{linear(file, "token_embd", config_.width, config_.vocabulary, decode && tied), {}, {}});
     for (std::size_t i = 0; i < config_.layers; ++i) w->layers.push_back(read_layer(file, i, decode));
-    if (file.find_tensor("output.weight") != nullptr) {
+    if (!tied) {
         w->separate_output.emplace_back(file, "output", config_.width, config_.vocabulary, decode);
     }
     return w;
@@ -223,7 +223,7 @@ void llama::multiply(std::initializer_list<const linear*> weights, const matrix&
     });
 }
 
-void llama::normalize(const matrix& x, std::span<const float> weight, matrix& y) {
+void llama::normalize(const Eigen::Ref<const matrix>& x, std::span<const float> weight, matrix& y) {
     y.resize(x.rows(), x.cols());
     const Eigen::Map<const Eigen::RowVectorXf> w(weight.data(), x.cols());
     pool_.run(static_cast<std::size_t>(x.rows()), [&](std::size_t i) {
@@ -270,15 +270,19 @@ void llama::feed_forward(const layer& part, matrix& hidden) {
 void llama::negative_log_likelihoods(const matrix& hidden, std::span<const token> targets, std::span<double> nll) {
     const auto& separate = weights_->separate_output;
     const linear& output = separate.empty() ? weights_->embedding : separate.front();
-    normalize(hidden, final_norm_, normal_);
-    multiply({&output}, normal_, {&logits_});
-    pool_.run(targets.size(), [&](std::size_t i) {
-        const auto row = logits_.row(index(i)).array();
-        const float greatest = row.maxCoeff();
-        const float sum = (row - greatest).exp().sum();
-        nll[i] = std::log(static_cast<double>(sum)) + static_cast<double>(greatest) -
-                 static_cast<double>(row(index(static_cast<std::size_t>(targets[i]))));
-    });
+    constexpr std::size_t slice = 64;  // a large vocabulary times a whole prompt would not fit in memory
+    for (std::size_t begin = 0; begin < targets.size(); begin += slice) {
+        const std::size_t count = std::min(slice, targets.size() - begin);
+        normalize(hidden.middleRows(index(begin), index(count)), final_norm_, normal_);
+        multiply({&output}, normal_, {&logits_});
+        pool_.run(count, [&](std::size_t i) {
+            const auto row = logits_.row(index(i)).array();
+            const float greatest = row.maxCoeff();
+            const float sum = (row - greatest).exp().sum();
+            nll[begin + i] = std::log(static_cast<double>(sum)) + static_cast<double>(greatest) -
+                             static_cast<double>(row(index(static_cast<std::size_t>(targets[begin + i]))));
+        });
+    }
 }
 
 }  // namespace demo

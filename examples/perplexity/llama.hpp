@@ -43,7 +43,6 @@ struct llama_config {
     std::size_t value_dim;  ///< of one head
     std::size_t feed_forward;
     std::size_t vocabulary;
-    std::size_t context;  ///< trained length
     float norm_epsilon;
     std::size_t rope_dim;  ///< leading elements of a head that are rotated
     double rope_base;
@@ -121,7 +120,7 @@ class llama {
     void embed(std::span<const token> tokens, matrix& hidden);
     void project(const layer& part, const matrix& hidden);
     void feed_forward(const layer& part, matrix& hidden);
-    void normalize(const matrix& x, std::span<const float> weight, matrix& y);
+    void normalize(const Eigen::Ref<const matrix>& x, std::span<const float> weight, matrix& y);
     void rotate(matrix& heads_of_tokens, std::size_t heads);
     void multiply(std::initializer_list<const linear*> weights, const matrix& x, std::initializer_list<matrix*> y,
                   bool accumulate = false);

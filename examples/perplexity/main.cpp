@@ -116,8 +116,9 @@ void announce(const demo::options& o, const demo::llama& model, const std::vecto
     const auto& c = model.config();
     std::cout << o.model.filename().string() << " (" << c.layers << " layers, " << c.heads << " query heads on "
               << c.kv_heads << " KV heads of " << c.key_dim << ") on "
-              << (o.tokens ? *o.tokens : o.text).filename().string() << ": " << sequences.size() << " sequences";
-    if (!o.tokens) std::cout << " of " << context << " tokens";
+              << (o.tokens ? *o.tokens : o.text).filename().string() << ": " << sequences.size()
+              << (sequences.size() == 1 ? " sequence" : " sequences");
+    if (!o.tokens) std::cout << " of up to " << context << " tokens";
     std::cout << ", " << demo::grouped(count_tokens(sequences) - sequences.size()) << " tokens predicted, " << o.prefill
               << " prefill, " << o.codec << " cache, " << o.threads << (o.threads == 1 ? " thread, " : " threads, ")
               << multistate::target_name() << "\n\n"

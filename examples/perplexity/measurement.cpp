@@ -70,6 +70,8 @@ class runner {
         if (watch_.forgotten) forget_last(number, forgotten);
     }
 
+    [[nodiscard]] std::size_t cache_bytes() const { return cache_.memory_bytes(); }
+
   private:
     void predict(std::span<const token> tokens, std::size_t first, std::size_t count, ms::prefill_mode mode,
                  std::vector<double>& nll) {
@@ -118,7 +120,7 @@ measurement measure_with(const llama& model, std::span<const sequence> sequences
         runners.emplace_back(model, s, cache(shape, s.policy.policy), w);
     }
     measurement result;
-    result.cache_bytes = cache(shape, s.policy.policy).memory_bytes();
+    result.cache_bytes = runners.front().cache_bytes();
     result.nll.resize(sequences.size());
     std::vector<std::vector<forgetting>> forgotten(sequences.size());
     std::atomic<std::size_t> next = 0;

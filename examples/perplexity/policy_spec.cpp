@@ -34,7 +34,7 @@ amount parse_amount(std::string_view spec, std::string_view text) {
 
 std::size_t count_of(const amount& a, std::size_t states) {
     if (const auto* count = std::get_if<std::size_t>(&a)) return *count;
-    return static_cast<std::size_t>(std::floor(std::get<double>(a) * static_cast<double>(states)));
+    return static_cast<std::size_t>(std::floor(std::get<double>(a) * static_cast<double>(states) + 1e-9));
 }
 
 void parse_parameter(policy_spec& spec, std::string_view text) {

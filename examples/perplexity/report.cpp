@@ -81,7 +81,7 @@ void print_grid(std::ostream& out, const std::string& title, std::span<const run
 void print_verdict(std::ostream& out, const std::string& policy, std::span<const run> runs, const measurement& full) {
     for (const std::size_t k : distinct_states(runs)) {
         const run* r = find(runs, policy, k);
-        if (r == nullptr || compare(r->result, full).percent > 1) continue;
+        if (r == nullptr || !(compare(r->result, full).percent <= 1)) continue;  // NaN is not within
         out << policy << ": k = " << k << " is the smallest k measured within 1 % of full.\n";
         return;
     }

@@ -21,14 +21,16 @@ class thread_pool {
   public:
     /// The calling thread is one of `threads`.
     explicit thread_pool(std::size_t threads) {
-        for (std::size_t i = 1; i < threads; ++i) {
-            helpers_.emplace_back([this](const std::stop_token& stop) { help(stop); });
+        try {
+            for (std::size_t i = 1; i < threads; ++i) {
+                helpers_.emplace_back([this](const std::stop_token& stop) { help(stop); });
+            }
+        } catch (...) {  // no more threads to be had: those that started must not wait for ever
+            stop();
+            throw;
         }
     }
-    ~thread_pool() {
-        for (auto& helper : helpers_) helper.request_stop();
-        start_round();
-    }
+    ~thread_pool() { stop(); }
     thread_pool(const thread_pool&) = delete;
     thread_pool& operator=(const thread_pool&) = delete;
 
@@ -68,6 +70,11 @@ class thread_pool {
         inside_task_ = true;
         for (std::size_t i = next_++; i < size_; i = next_++) call_(task_, i);
         inside_task_ = false;
+    }
+
+    void stop() {
+        for (auto& helper : helpers_) helper.request_stop();
+        start_round();
     }
 
     void start_round() {

@@ -86,6 +86,7 @@ rows attend(cache<P, K, V>& cache, std::size_t layer, std::span<const float> q, 
     MULTISTATE_ASSERT(q.size() == s.heads * s.head_dim, "attend: q is not [heads, head_dim]");
     MULTISTATE_ASSERT(out.size() == s.heads * s.value_dim, "attend: out is not [heads, value_dim]");
     workspace& scratch = own != nullptr ? *own : cache.workspace();
+    MULTISTATE_ASSERT(scratch.fits(s), "attend: the workspace is for caches of another shape");
     run.run(s.kv_heads, [&](std::size_t kv_head) {
         const detail::tile t{.kv_head = kv_head, .tokens = 1, .q = q.data(), .out = out.data()};
         const std::size_t n = cache.size(layer, kv_head);

@@ -1,6 +1,6 @@
 #pragma once
 
-// A cache that cannot grow: keys and values of one sequence, at most `states` per layer and head between steps.
+// A cache that cannot grow: keys and values of one sequence, of which `states` survive each decision in each layer.
 //
 //     // 32 layers, 32 query heads on 8 KV heads of 128; 512 states survive in each layer
 //     ms::cache<ms::tova, ms::bf16> cache({.layers = 32, .heads = 32, .kv_heads = 8, .head_dim = 128, .states = 512});
@@ -46,7 +46,7 @@ class cache {
 
     /// The shape with its defaults filled in.
     const multistate::shape& shape() const noexcept { return shape_; }
-    /// Live rows of a KV head, at most states + 1 after a single token.
+    /// Live rows of a KV head: the survivors and the tokens since, states + 1 after a single token.
     std::size_t size(std::size_t layer, std::size_t kv_head = 0) const noexcept { return at(layer, kv_head).size(); }
     /// The position of each live row.
     std::span<const position> positions(std::size_t layer, std::size_t kv_head = 0) const noexcept {
@@ -170,9 +170,7 @@ class cache {
         return layer * shape_.kv_heads + unit * heads_per_table() + i;
     }
 
-    bool has_room(std::size_t layer, std::size_t tokens) const noexcept {
-        return !tables_.front().never_forgets() || size(layer) + tokens <= rows_;
-    }
+    bool has_room(std::size_t layer, std::size_t tokens) const noexcept { return at(layer, 0).has_room(tokens); }
 
     rows key_rows(std::size_t unit, std::size_t token, std::span<const float> k) const noexcept {
         const std::size_t d = shape_.head_dim;

@@ -84,7 +84,7 @@ struct f16 {
         detail::for_padded(x, n, [=](std::size_t i, auto v) {
             namespace hn = simd::hn;
             const simd::float_tag d;
-#if defined(__F16C__) || defined(__ARM_NEON)
+#if MULTISTATE_CONVERTS_F16
             const auto greatest = hn::Set(d, 65504.0f);
             const auto bounded = hn::IfThenElse(hn::IsNaN(v), v, hn::Max(hn::Min(v, greatest), hn::Neg(greatest)));
             const hn::Rebind<hwy::float16_t, simd::float_tag> halves;

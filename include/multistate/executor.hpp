@@ -2,8 +2,7 @@
 
 // Who runs the work. The library starts no thread: functions that can share work take an executor, anything with
 //
-//     void run(std::size_t n, auto&& task);   // calls task(0) … task(n - 1), in any order, on any threads, then
-//     returns
+//     void run(std::size_t n, auto&& task);   // calls task(0) … task(n - 1), in any order and on any threads
 //
 // and hand it tasks that never touch the same memory. Work is cut by shape (one task per KV head), never by the number
 // of threads, so every executor gives the same bits as `serial`.

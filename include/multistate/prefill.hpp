@@ -159,6 +159,7 @@ bool prefill(cache<P, K, V>& cache, std::size_t layer, position first, std::span
     MULTISTATE_ASSERT(k.size() == tokens * s.kv_heads * s.head_dim, "prefill: k is not [tokens, kv_heads, head_dim]");
     MULTISTATE_ASSERT(v.size() == tokens * s.kv_heads * s.value_dim, "prefill: v is not [tokens, kv_heads, value_dim]");
     MULTISTATE_ASSERT(out.size() == tokens * s.heads * s.value_dim, "prefill: out is not [tokens, heads, value_dim]");
+    MULTISTATE_ASSERT(own == nullptr || own->fits(s), "prefill: the workspace is for caches of another shape");
     if (tokens == 1) return step(cache, layer, first, q, k, v, out, run, own);
     const detail::block_of_tokens<multistate::cache<P, K, V>> block{
         cache, layer, first, q, k, v, out, own != nullptr ? *own : cache.workspace()};

@@ -13,7 +13,7 @@ namespace multistate::inline MULTISTATE_TARGET {
 ///
 /// Relative error against double precision: below 1e-6 for inputs within ±8, 5e-6 within ±40 (the rounding of
 /// x - max dominates). exp(-inf) is exactly 0; where all inputs are -inf all results are 0; a NaN makes all results
-/// NaN. Two passes and one multiplication; nothing is allocated.
+/// NaN. Three passes; nothing is allocated.
 inline void softmax(std::span<float> x) noexcept {
     const float greatest = simd::max(x);
     constexpr float lowest = -std::numeric_limits<float>::infinity();

@@ -65,6 +65,10 @@ class table {
     std::size_t states() const noexcept { return states_; }
     std::size_t rows() const noexcept { return position_.size(); }
     bool never_forgets() const noexcept { return policy_.forgets() == per::never; }
+    /// Whether `count` tokens can be appended; always, up to `block`, for policies that forget.
+    bool has_room(std::size_t count) const noexcept {
+        return (never_forgets() ? size_ : std::min(size_, states_)) + count <= rows();
+    }
     bool reads_attention() const noexcept { return multistate::reads_attention(policy_); }
     bool reads_stored() const noexcept { return multistate::reads_stored(policy_); }
     std::size_t size() const noexcept { return size_; }
@@ -86,7 +90,8 @@ class table {
     }
 
     /// Places `count` tokens of consecutive positions in rows [size(), size() + count), after forgetting down to
-    /// `states`: the owner applies the moves, then writes the tokens. For blocks that attend to themselves.
+    /// `states`: the owner applies the moves, then writes the tokens. For blocks that attend to themselves. Ask
+    /// has_room first where the policy may never forget.
     std::span<const move> append(position first, std::size_t count, const reader& stored = {}) noexcept {
         MULTISTATE_ASSERT(placed_ == 0 || first > newest_, "append: positions must rise");
         MULTISTATE_ASSERT(observed_ || !reads_attention(), "append: observe the last token first");

@@ -14,7 +14,7 @@
 namespace multistate::inline MULTISTATE_TARGET {
 
 /// Scratch for attention over caches of one shape: query heads * tile * (states + block) floats, of which blocks are
-/// cut into tiles so that it stays near 4 MB at any size.
+/// cut into tiles so that it stays near 4 MB, or at one token's worth where that is more.
 class workspace {
   public:
     explicit workspace(const shape& given)
@@ -27,6 +27,11 @@ class workspace {
           mixed_(floats(simd::padded(shape_.value_dim))),
           placed_(shape_.kv_heads * tile_) {}
 
+    /// Whether caches of this shape can use it.
+    bool fits(const shape& s) const noexcept {
+        return s.heads == shape_.heads && s.kv_heads == shape_.kv_heads && s.head_dim == shape_.head_dim &&
+               s.value_dim == shape_.value_dim && simd::padded(s.states + s.block) <= stride_;
+    }
     /// Tokens of a block that are worked on together.
     std::size_t tile() const noexcept { return tile_; }
     /// Floats from one row of logits to the next.

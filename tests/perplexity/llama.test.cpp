@@ -283,7 +283,7 @@ TEST(LlamaErrors, AbsurdSizesAreRefusedBeforeMemoryIsAskedFor) {
     constexpr std::uint64_t absurd = std::uint64_t{1} << 62;
     for (const char* key : {"llama.embedding_length", "llama.block_count", "llama.attention.head_count",
                             "llama.attention.head_count_kv", "llama.feed_forward_length", "llama.attention.key_length",
-                            "llama.attention.value_length", "llama.rope.dimension_count", "llama.context_length"}) {
+                            "llama.attention.value_length", "llama.rope.dimension_count"}) {
         expect_value_refused(key, absurd, {"4611686018427387904", "1 to 16777216 are supported"});
     }
     // Sizes that might be, were the tensors of that size: the first that is not is named.

@@ -8,7 +8,7 @@
 //   forgets  for each KV head; the newest floor(states / 2) are guarded unless the user names another `recent`
 //   cost     one addition per probability, one pass to decide
 //   differs  the authors' code exists three times and disagrees: per query head (wrong with grouped queries), summed
-//            over the batch, budgets as shares of the prompt, one slot lost between the two halves. Here: per KV head,
+//            over the batch, sizes as shares of the prompt, one row lost between the two halves. Here: per KV head,
 //            the group's heads summed, the sum never divided by age.
 #include "multistate/policy.hpp"
 

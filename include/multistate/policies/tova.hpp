@@ -8,9 +8,8 @@
 //   reads    the attention probabilities of the newest token
 //   forgets  for the layer; the newest state is a candidate like any other; no sinks, no recent states
 //   cost     one addition per probability, one pass to decide
-//   differs  the authors' code reduces a prompt once, from its last row: that is `block` prefill here. Its ties are
-//   left
-//            to torch.topk; here the oldest goes.
+//   differs  the authors' code reduces a prompt once, from its last row: that is `block` prefill here. Its ties
+//            are left to torch.topk; here the oldest goes.
 #include <algorithm>
 
 #include "multistate/policy.hpp"

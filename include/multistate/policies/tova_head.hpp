@@ -2,10 +2,9 @@
 
 // tova_head: tova with a decision for each KV head.
 //
-//   paper    the TOVA-head row of "Transformers are Multi-State RNNs", arXiv 2401.06104, table 3 (worse than tova
-//   there) rule     score[j] = mean of a[i][t][j] over the query heads i of the group, for the current token t only.
-//   The score
-//            kept is the sum, which orders the states alike.
+//   paper    the TOVA-head row of "Transformers are Multi-State RNNs", arXiv 2401.06104, table 3
+//   rule     score[j] = mean of a[i][t][j] over the query heads i of the group, for the current token t only. The
+//            score kept is the sum, which orders the states alike.
 //   reads    the attention probabilities of the newest token
 //   forgets  for each KV head; the newest state is a candidate like any other
 //   cost     one addition per probability, one pass per KV head to decide

@@ -20,6 +20,14 @@
 #define MULTISTATE_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+// Whether Highway converts f16 with instructions; else its own code truncates and loses NaN. The compiler's __F16C__
+// does not say: with -march=haswell alone it is defined, but Highway's target is SSSE3.
+#if (HWY_ARCH_X86 && HWY_TARGET < HWY_SSE4 && !defined(HWY_DISABLE_F16C)) || HWY_ARCH_ARM
+#define MULTISTATE_CONVERTS_F16 1
+#else
+#define MULTISTATE_CONVERTS_F16 0
+#endif
+
 namespace multistate::inline MULTISTATE_TARGET {
 
 /// IEEE binary16 and bfloat16, as bits: the library stores and widens them, it never computes in them.
@@ -48,7 +56,7 @@ HWY_INLINE float_vector load(const float* p) noexcept { return hn::LoadU(float_t
 HWY_INLINE float_vector load(const half* p) noexcept {
     const hn::Rebind<hwy::float16_t, float_tag> d;
     const auto wide = hn::PromoteTo(float_tag{}, hn::LoadU(d, reinterpret_cast<const hwy::float16_t*>(p)));
-#if defined(__F16C__) || defined(__ARM_NEON)
+#if MULTISTATE_CONVERTS_F16
     return wide;
 #else
     // Elsewhere Highway 1.0.3 reads a NaN as a number of 65536 and more; infinities are never stored.
