@@ -1,6 +1,7 @@
 // Attention of one token: the vectorized kernel against the reference on Eigen, for every codec.
 #include <cmath>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -23,7 +24,7 @@ struct codec_names {
         return std::string(C::name);
     }
 };
-using codecs = testing::Types<ms::f32, ms::f16, ms::bf16, ms::int8>;
+using codecs = testing::Types<ms::f32, ms::f16, ms::bf16, ms::int8, ms::int4>;
 TYPED_TEST_SUITE(attention, codecs, codec_names);
 
 const ms::shape shapes[] = {
@@ -34,8 +35,61 @@ const ms::shape shapes[] = {
 };
 
 /// Both read the same stored rows and differ in rounding only: float32 sums of at most 128 products in another order,
-/// and two exponentials, on values within ±1.
-constexpr float bound = 1e-5f;
+/// and two exponentials, on values within ±1. Integers meet queries and weights of 16 bits: half a step of 2^-15.
+template <class Codec>
+constexpr float bound = Codec::scaled                                                    ? 1e-4f
+                        : MULTISTATE_DOTS_BRAINS && sizeof(typename Codec::element) == 2 ? 1e-2f
+                                                                                         : 1e-5f;
+
+/// The last column of the table in codec.hpp.
+template <class Codec>
+constexpr double bound_of_squares() {
+    if (std::is_same_v<Codec, ms::int4>) return 1e-7;
+    if (std::is_same_v<Codec, ms::int8>) return 1e-8;
+    return std::is_same_v<Codec, ms::bf16> && MULTISTATE_DOTS_BRAINS ? 1e-5 : 1e-11;
+}
+
+/// Against double precision over the same stored rows, logits within about ±8: flat and peaked attention, all groups.
+TYPED_TEST(attention, keeps_the_bound_of_its_codec) {
+    for (const std::size_t heads : {1u, 2u, 3u, 4u, 7u, 8u, 16u}) {
+        for (const float size : {0.1f, 3.0f}) {
+            for (const std::size_t d : {64u, 80u, 128u, 256u}) {
+                const ms::shape shape{.layers = 1, .heads = heads, .kv_heads = 1, .head_dim = d, .states = 300};
+                ms::cache<ms::tova, TypeParam> cache(shape);
+                const support::stream tokens(shape, 300, d);
+                std::vector<float> q(tokens.q(0).begin(), tokens.q(0).end()), out(q.size());
+                for (float& v : q) v *= size;
+                for (std::size_t t = 0; t < 300; ++t) {
+                    cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t));
+                    cache.observe(0, ms::attend(cache, 0, q, out));
+                }
+                double error = 0, length = 0;
+                for (std::size_t h = 0; h < heads; ++h) {
+                    std::vector<double> expected(d);
+                    std::vector<float> key(d), value(d);
+                    double sum = 0;
+                    for (std::size_t j = 0; j < 300; ++j) {
+                        cache.keys(0, 0).read(j, key.data());
+                        cache.values(0, 0).read(j, value.data());
+                        double logit = 0;
+                        for (std::size_t c = 0; c < d; ++c) {
+                            logit += static_cast<double>(q[h * d + c]) * static_cast<double>(key[c]);
+                        }
+                        const double weight = std::exp(logit / std::sqrt(static_cast<double>(d)));
+                        sum += weight;
+                        for (std::size_t c = 0; c < d; ++c) expected[c] += weight * static_cast<double>(value[c]);
+                    }
+                    for (std::size_t c = 0; c < d; ++c) {
+                        const double difference = static_cast<double>(out[h * d + c]) - expected[c] / sum;
+                        error += difference * difference;
+                        length += expected[c] / sum * expected[c] / sum;
+                    }
+                }
+                EXPECT_LE(error, length * bound_of_squares<TypeParam>()) << heads << " heads of " << d;
+            }
+        }
+    }
+}
 
 TYPED_TEST(attention, step_equals_the_reference_over_the_same_rows) {
     for (const ms::shape& shape : shapes) {
@@ -47,10 +101,10 @@ TYPED_TEST(attention, step_equals_the_reference_over_the_same_rows) {
             const ms::rows p = ms::attend(cache, 0, tokens.q(t), out);
             std::vector<float> probabilities(shape.heads * p.width);
             ms::reference_attention(cache, 0, tokens.q(t), expected, probabilities);
-            for (std::size_t c = 0; c < out.size(); ++c) ASSERT_NEAR(out[c], expected[c], bound);
+            for (std::size_t c = 0; c < out.size(); ++c) ASSERT_NEAR(out[c], expected[c], bound<TypeParam>);
             for (std::size_t h = 0; h < shape.heads; ++h) {
                 for (std::size_t j = 0; j < p.width; ++j) {
-                    ASSERT_NEAR(p[h][j], probabilities[h * p.width + j], bound);
+                    ASSERT_NEAR(p[h][j], probabilities[h * p.width + j], bound<TypeParam>);
                 }
             }
             cache.observe(0, p);

@@ -192,6 +192,42 @@ TEST(int8, a_row_that_is_not_finite_shows_it) {
     }
 }
 
+/// Half a step of the group's scale, which is the least multiple of the row's unit that reaches the group's peak.
+TEST(int4, stays_within_half_a_step_of_its_group) {
+    for (const float size : {1e-30f, 1e-3f, 1.0f, 7.0f, 1e30f, 3e38f}) {
+        for (const std::size_t n : {1u, 4u, 31u, 32u, 33u, 64u, 80u, 128u, 200u}) {
+            std::vector<float> x = support::random_numbers(n).floats(n, size);
+            for (std::size_t i = 32; i < std::min<std::size_t>(64, n); ++i) x[i] *= 1e-2f;  // a quiet group
+            const std::vector<float> back = round_trip<ms::int4>(x);
+            for (std::size_t i = 0; i < n; ++i) {
+                const std::size_t group = i / 32 * 32;
+                const std::size_t end = std::min(n, group + 32);
+                const std::vector<float> columns(x.begin() + static_cast<std::ptrdiff_t>(group),
+                                                 x.begin() + static_cast<std::ptrdiff_t>(end));
+                const float bound = (peak_of(columns) / 14 + peak_of(x) / 1778) * (1 + 0x1p-18f);
+                EXPECT_LE(std::abs(back[i] - x[i]), bound) << i << " of " << n;
+            }
+        }
+    }
+}
+
+TEST(int4, zeros_stay_zero_and_a_row_that_is_not_finite_shows_it) {
+    EXPECT_EQ(round_trip<ms::int4>(std::vector<float>(70, 0.0f)), std::vector<float>(70, 0.0f));
+    for (const float bad : {infinity, -infinity, not_a_number}) {
+        for (std::size_t at = 0; at < 70; ++at) {
+            std::vector<float> x(70, 0.5f);
+            x[at] = bad;
+            const std::vector<float> back = round_trip<ms::int4>(x);
+            EXPECT_TRUE(std::all_of(back.begin(), back.end(), [](float v) { return std::isnan(v); }));
+        }
+    }
+}
+
+TEST(int4, a_column_takes_17_32nds_of_a_byte) {
+    static_assert(sizeof(ms::nibbles) == 34 && ms::int4::stride(64) == 1 && ms::int4::stride(128) == 2);
+    static_assert(ms::int4::stride(4) == 1 && ms::int4::stride(65) == 2);
+}
+
 template <class Codec>
 class every_codec : public testing::Test {};
 struct codec_names {
@@ -200,22 +236,25 @@ struct codec_names {
         return std::string(C::name);
     }
 };
-using codecs = testing::Types<ms::f32, ms::f16, ms::bf16, ms::int8>;
+using codecs = testing::Types<ms::f32, ms::f16, ms::bf16, ms::int8, ms::int4>;
 TYPED_TEST_SUITE(every_codec, codecs, codec_names);
 
 TYPED_TEST(every_codec, pads_rows_with_zeros_and_reads_only_its_input) {
     for (std::size_t n = 1; n <= 70; ++n) {
-        std::vector<typename TypeParam::element> row(ms::simd::padded(n) + 1);
+        const std::size_t stride = TypeParam::stride(n);
+        std::vector<typename TypeParam::element> row(stride + 1);
         std::memset(static_cast<void*>(row.data()), 0x55, row.size() * sizeof row[0]);
         std::vector<float> x(n, 1.0f);  // its own allocation: address sanitizer watches the end
         x.shrink_to_fit();
         const float scale = TypeParam::store(x.data(), n, row.data());
         EXPECT_EQ(TypeParam::scaled, scale != 1.0f);
-        const typename TypeParam::element zero{};
-        for (std::size_t i = n; i < ms::simd::padded(n); ++i) {
-            ASSERT_EQ(std::memcmp(&row[i], &zero, sizeof zero), 0) << "padding " << i << " of " << n;
+        std::vector<float> columns(ms::simd::padded(n));
+        for (std::size_t i = 0; i < columns.size(); i += ms::simd::lanes) {
+            ms::simd::hn::StoreU(ms::simd::load(row.data(), i), ms::simd::float_tag{}, columns.data() + i);
         }
-        EXPECT_NE(std::memcmp(&row[ms::simd::padded(n)], &zero, sizeof zero), 0) << "written behind the row";
+        for (std::size_t i = n; i < columns.size(); ++i) ASSERT_EQ(columns[i], 0.0f) << "padding " << i << " of " << n;
+        const std::vector<unsigned char> untouched(sizeof row[0], 0x55);
+        EXPECT_EQ(std::memcmp(&row[stride], untouched.data(), untouched.size()), 0) << "written behind the row";
     }
 }
 

@@ -111,11 +111,12 @@ TEST_P(blocks, softcap_scale_and_many_heads) {
     }
 }
 
-/// Many heads over many rows: the workspace holds fewer tokens than 64 at once.
+/// Many heads over many rows: the workspace holds fewer tokens than 64 of all heads, or 64 tokens of fewer heads.
 TEST_P(blocks, tiles_shrink_where_scratch_would_grow) {
     const ms::shape wide{.layers = 1, .heads = 128, .kv_heads = 2, .head_dim = 4, .states = 20, .block = 900};
-    const std::size_t tile = ms::workspace(wide).tile();
-    EXPECT_EQ(tile, 8u);  // 4 MB / (128 heads * 928 floats)
+    const std::size_t tile = ms::workspace(wide).tile(2);
+    EXPECT_EQ(tile, 34u);  // 16 MiB / (128 heads * 944 floats)
+    EXPECT_EQ(ms::workspace(wide).wave(64), 1u);
     for (const auto kind : {operation::exact, operation::block}) {
         reference::run({GetParam(), wide, {{kind, tile + 1}, {kind, 50}, {operation::step}, {kind, 2 * tile}}});
     }

@@ -104,7 +104,7 @@ TEST(least, takes_positions_of_a_longer_table) {
 }
 
 TEST(least, of_many_equals_the_beginning_of_a_sorted_list) {
-    std::vector<std::uint64_t> workspace(70);
+    std::vector<std::int32_t> workspace(70);
     std::vector<std::uint32_t> chosen(70);
     for (std::size_t n = 0; n <= 70; ++n) {
         for (const kind of : every_kind) {
@@ -124,7 +124,7 @@ TEST(least, of_many_equals_the_beginning_of_a_sorted_list) {
 }
 
 TEST(top_k, equals_the_end_of_a_sorted_list) {
-    std::vector<std::uint64_t> workspace(70);
+    std::vector<std::int32_t> workspace(70);
     std::vector<std::uint32_t> kept(70);
     for (std::size_t n = 0; n <= 70; ++n) {
         for (const kind of : every_kind) {
@@ -141,14 +141,40 @@ TEST(top_k, equals_the_end_of_a_sorted_list) {
     }
 }
 
+/// Long rows, where guesses must narrow a wide range: scores that lie evenly, nearly all alike, or orders apart.
+TEST(top_k, of_long_rows_equals_the_end_of_a_sorted_list) {
+    for (const std::size_t n : {1000u, 5003u}) {
+        for (const int shape : {0, 1, 2, 3}) {
+            input x = draw(n, kind::distinct, n);
+            for (std::size_t j = 0; j < n; ++j) {
+                if (shape == 1) x.scores[j] = j % 100 == 0 ? x.scores[j] : 0.25f;
+                if (shape == 2) x.scores[j] = std::exp(25 * x.scores[j]);
+                if (shape == 3) x.scores[j] = j % 3 == 0 ? 1e-44f * static_cast<float>(j % 50) : -x.scores[j];
+            }
+            const auto order = sorted(x, {});
+            std::vector<std::int32_t> workspace(n);
+            std::vector<std::uint32_t> kept(n);
+            for (const std::size_t k : {std::size_t{1}, n / 8, n / 2, n - 1}) {
+                std::vector<std::size_t> expected(order.end() - static_cast<std::ptrdiff_t>(k), order.end());
+                std::ranges::sort(expected);
+                ASSERT_EQ(ms::top_k(x.scores, x.positions, k, workspace, kept), k);
+                ASSERT_TRUE(std::equal(expected.begin(), expected.end(), kept.begin())) << k << " of " << n;
+            }
+        }
+    }
+}
+
 TEST(select, spans_of_vectors_and_arrays_are_accepted) {
-    const std::array<float, 3> scores{2, 1, 3};
-    const std::array<ms::position, 3> positions{0, 1, 2};
-    EXPECT_EQ(ms::least(scores, positions), 1u);
-    std::array<std::uint64_t, 3> workspace;
-    std::array<std::uint32_t, 3> kept;
+    std::array<float, 64> scores{};
+    std::array<ms::position, 64> positions;
+    std::iota(positions.begin(), positions.end(), 0);
+    scores[5] = -1;
+    scores[7] = 1;
+    EXPECT_EQ(ms::least(scores, positions), 5u);
+    std::array<std::int32_t, 64> workspace;
+    std::array<std::uint32_t, 1> kept;
     EXPECT_EQ(ms::top_k(scores, positions, 1, workspace, kept), 1u);
-    EXPECT_EQ(kept[0], 2u);
+    EXPECT_EQ(kept[0], 7u);
 }
 
 }  // namespace

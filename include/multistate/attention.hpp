@@ -20,56 +20,125 @@ namespace multistate::inline MULTISTATE_TARGET {
 
 namespace detail {
 
-/// The share of one KV head in a tile of tokens.
+/// Query heads and tokens that are worked on together: `tokens` of a block, the groups of a wave of KV heads.
 struct tile {
-    std::size_t kv_head;
-    std::size_t tokens;
+    const shape& s;
+    workspace& scratch;
     const float* q;  // [tokens, heads, head_dim]
     float* out;      // [tokens, heads, value_dim]
+    std::size_t tokens = 1;
+    std::size_t first_kv_head = 0;
 
-    /// The first workspace row of the KV head's group.
-    std::size_t row(const shape& s) const noexcept { return kv_head * s.group() * tokens; }
+    /// Workspace rows of one KV head; a task takes some of them.
+    std::size_t queries() const noexcept { return s.group() * tokens; }
+    std::size_t first_row(std::size_t kv_head) const noexcept { return (kv_head - first_kv_head) * queries(); }
+
+    const float* query(std::size_t row) const noexcept { return q + place(row) * s.head_dim; }
+    float* output(std::size_t row) const noexcept { return out + place(row) * s.value_dim; }
+
+  private:
+    /// Token and query head of a workspace row.
+    std::size_t place(std::size_t row) const noexcept {
+        return row % tokens * s.heads + first_kv_head * s.group() + row / tokens;
+    }
 };
 
-/// Copies the queries of one group, scaled and padded with zeros, into the workspace.
-inline void pack_queries(const shape& s, workspace& scratch, const tile& t) noexcept {
-    const std::size_t d = simd::padded(s.head_dim);
-    float* packed = scratch.queries(t.row(s));
-    for (std::size_t g = 0; g < s.group(); ++g) {
-        for (std::size_t i = 0; i < t.tokens; ++i, packed += d) {
-            const float* q = t.q + (i * s.heads + t.kv_head * s.group() + g) * s.head_dim;
-            for (std::size_t c = 0; c < s.head_dim; ++c) packed[c] = *s.scale * q[c];
-            std::fill(packed + s.head_dim, packed + d, 0.0f);
-        }
+/// Rows [first, first + count) of the workspace: those of one KV head, or a part of them.
+struct share {
+    std::size_t kv_head;
+    std::size_t first;
+    std::size_t count;
+    float* products;
+};
+
+/// Copies queries, scaled and padded with zeros, into the workspace.
+inline void pack_queries(const tile& t, std::size_t first, std::size_t count) noexcept {
+    for (std::size_t row = first; row < first + count; ++row) {
+        float* const packed = t.scratch.queries(row);
+        std::copy_n(t.query(row), t.s.head_dim, packed);
+        std::fill(packed + t.s.head_dim, packed + simd::query_stride(t.s.head_dim), 0.0f);
+        simd::scale({packed, t.s.head_dim}, *t.s.scale);
     }
 }
 
-/// Logits of the tile against the first n rows of its KV head.
+/// Logits of packed queries against rows [begin, end) of their KV head.
 template <class C>
-void tile_logits(const C& cache, std::size_t layer, workspace& scratch, const tile& t, std::size_t n) noexcept {
-    const shape& s = cache.shape();
-    const std::size_t queries = s.group() * t.tokens;
-    float* logits = scratch.logits(t.row(s));
-    pack_queries(s, scratch, t);
-    simd::dot_products(scratch.queries(t.row(s)), queries, simd::padded(s.head_dim),
-                       cache.keys(layer, t.kv_head).matrix(), n, logits, scratch.stride());
-    if (s.softcap == 0) return;
-    for (std::size_t i = 0; i < queries; ++i) simd::softcap({logits + i * scratch.stride(), n}, s.softcap);
+void find_logits(const C& cache, std::size_t layer, const tile& t, const share& part, std::size_t begin,
+                 std::size_t end) noexcept {
+    float* const logits = t.scratch.logits(part.first) + begin;
+    simd::dot_products(t.scratch.queries(part.first), part.count, t.s.head_dim,
+                       cache.keys(layer, part.kv_head).matrix(begin), end - begin, logits, t.scratch.stride(),
+                       part.products);
+    if (t.s.softcap == 0) return;
+    for (std::size_t i = 0; i < part.count; ++i) {
+        simd::softcap({logits + i * t.scratch.stride(), end - begin}, t.s.softcap);
+    }
 }
 
-/// out = probabilities times the first n values of the KV head.
+/// mixed = probabilities times values [begin, end) of their KV head.
 template <class C>
-void tile_outputs(const C& cache, std::size_t layer, workspace& scratch, const tile& t, std::size_t n) noexcept {
-    const shape& s = cache.shape();
-    const std::size_t d = simd::padded(s.value_dim);
-    float* mixed = scratch.mixed(t.row(s));
-    simd::weighted_sums(scratch.logits(t.row(s)), scratch.stride(), s.group() * t.tokens,
-                        cache.values(layer, t.kv_head).matrix(), n, d, mixed);
-    for (std::size_t g = 0; g < s.group(); ++g) {
-        for (std::size_t i = 0; i < t.tokens; ++i, mixed += d) {
-            std::copy_n(mixed, s.value_dim, t.out + (i * s.heads + t.kv_head * s.group() + g) * s.value_dim);
+void mix_values(const C& cache, std::size_t layer, const tile& t, const share& part, std::size_t begin, std::size_t end,
+                float* mixed) noexcept {
+    simd::weighted_sums(t.scratch.logits(part.first) + begin, t.scratch.stride(), part.count,
+                        cache.values(layer, part.kv_head).matrix(begin), end - begin, t.s.value_dim, mixed,
+                        part.products);
+}
+
+/// Calls f(begin, end) for part `i` of `parts` of n, cut at multiples of `step`.
+template <class F>
+void cut(std::size_t n, std::size_t parts, std::size_t i, std::size_t step, F f) noexcept {
+    const std::size_t size = simd::padded((n + parts - 1) / parts, step);
+    if (i * size < n) f(i * size, std::min(n, (i + 1) * size));
+}
+
+/// Fewer rows are not worth the three rounds of tasks.
+inline constexpr std::size_t rows_worth_sharing = 1024;
+
+/// attend with one task per KV head.
+template <class C>
+void attend_by_head(const C& cache, std::size_t layer, const tile& t, std::size_t n, auto& run) noexcept {
+    run.run(t.s.kv_heads, [&](std::size_t kv_head) {
+        const share part{kv_head, t.first_row(kv_head), t.queries(), t.scratch.products(kv_head)};
+        pack_queries(t, part.first, part.count);
+        find_logits(cache, layer, t, part, 0, n);
+        for (std::size_t i = 0; i < part.count; ++i) softmax({t.scratch.logits(part.first + i), n});
+        mix_values(cache, layer, t, part, 0, n, t.scratch.mixed(part.first));
+        for (std::size_t row = part.first; row < part.first + part.count; ++row) {
+            std::copy_n(t.scratch.mixed(row), t.s.value_dim, t.output(row));
         }
-    }
+    });
+}
+
+/// attend where there are few KV heads: tasks share the rows of one, and their outputs are added up.
+template <class C>
+void attend_by_rows(const C& cache, std::size_t layer, const tile& t, std::size_t n, auto& run) noexcept {
+    const std::size_t parts = t.scratch.parts();
+    const auto for_parts = [&](auto&& task) {
+        run.run(t.s.kv_heads * parts, [&](std::size_t i) {
+            const share part{i / parts, t.first_row(i / parts), t.queries(), t.scratch.products(i)};
+            cut(n, parts, i % parts, simd::padding,
+                [&](std::size_t begin, std::size_t end) { task(part, i, begin, end); });
+        });
+    };
+    pack_queries(t, 0, t.s.heads);
+    for_parts([&](const share& part, std::size_t, std::size_t begin, std::size_t end) {
+        find_logits(cache, layer, t, part, begin, end);
+    });
+    run.run(t.s.heads, [&](std::size_t row) { softmax({t.scratch.logits(row), n}); });
+    for_parts([&](const share& part, std::size_t i, std::size_t begin, std::size_t end) {
+        mix_values(cache, layer, t, part, begin, end, t.scratch.mixed(i * part.count));
+    });
+    run.run(t.s.heads, [&](std::size_t row) {
+        const std::size_t group = t.s.group();
+        const std::size_t first = row / group * group * parts + row % group;
+        const std::span<float> out{t.output(row), t.s.value_dim};
+        std::copy_n(t.scratch.mixed(first), t.s.value_dim, out.begin());
+        for (std::size_t i = 1; i < parts; ++i) {
+            cut(n, parts, i, simd::padding, [&](std::size_t, std::size_t) {
+                simd::add({t.scratch.mixed(first + i * group), t.s.value_dim}, out);
+            });
+        }
+    });
 }
 
 }  // namespace detail
@@ -77,8 +146,8 @@ void tile_outputs(const C& cache, std::size_t layer, workspace& scratch, const t
 /// Attention of the token appended last: out[h] = softmax(scale * q[h] . keys) values, over all rows held.
 ///
 /// q [heads, head_dim], out [heads, value_dim]. Returns the probabilities [heads, size(layer)], which lie in the
-/// workspace until its next use. One task per KV head; 2 * heads * size * (head_dim + value_dim) operations, each
-/// stored row is read once for the query heads of its group.
+/// workspace until its next use. One task per KV head, more where there are few KV heads and many rows; 2 * heads
+/// * size * (head_dim + value_dim) operations, each stored row is read once for the query heads of its group.
 template <policy P, codec K, codec V, executor E = serial>
 rows attend(cache<P, K, V>& cache, std::size_t layer, std::span<const float> q, std::span<float> out, E&& run = E{},
             workspace* own = nullptr) noexcept {
@@ -87,14 +156,14 @@ rows attend(cache<P, K, V>& cache, std::size_t layer, std::span<const float> q, 
     MULTISTATE_ASSERT(out.size() == s.heads * s.value_dim, "attend: out is not [heads, value_dim]");
     workspace& scratch = own != nullptr ? *own : cache.workspace();
     MULTISTATE_ASSERT(scratch.fits(s), "attend: the workspace is for caches of another shape");
-    run.run(s.kv_heads, [&](std::size_t kv_head) {
-        const detail::tile t{.kv_head = kv_head, .tokens = 1, .q = q.data(), .out = out.data()};
-        const std::size_t n = cache.size(layer, kv_head);
-        detail::tile_logits(cache, layer, scratch, t, n);
-        for (std::size_t g = 0; g < s.group(); ++g) softmax({scratch.logits(t.row(s) + g), n});
-        detail::tile_outputs(cache, layer, scratch, t, n);
-    });
-    return {scratch.logits(0), s.heads, cache.size(layer), scratch.stride()};
+    const detail::tile t{.s = s, .scratch = scratch, .q = q.data(), .out = out.data()};
+    const std::size_t n = cache.size(layer);
+    if (scratch.parts() > 1 && n >= detail::rows_worth_sharing) {
+        detail::attend_by_rows(cache, layer, t, n, run);
+    } else {
+        detail::attend_by_head(cache, layer, t, n, run);
+    }
+    return {scratch.logits(0), s.heads, n, scratch.stride()};
 }
 
 /// One decoding step of one layer: append, attend, observe. k [kv_heads, head_dim], v [kv_heads, value_dim], q and out

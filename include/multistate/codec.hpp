@@ -1,16 +1,23 @@
 #pragma once
 
-// How a row is stored: f32, f16, bf16, int8. Keys and values of a cache may use different codecs.
+// How a row is stored: f32, f16, bf16, int8, int4. Keys and values of a cache may use different codecs.
 //
-// A codec is a stateless struct: `element` is what lies in memory, `scaled` says whether a row also has a float scale,
-// `store` encodes one row. Rows are padded with zeros to a multiple of 16 elements. Kernels widen elements to float32
-// as they load them and accumulate in float32; only storage is narrow.
+// A codec is a stateless struct: `element` is what lies in memory, `stride` how many of them a row takes, `scaled`
+// whether a row also has a float scale; `store` encodes one row. Rows are padded with zeros: to a multiple of 16
+// columns, int4 to 64.
 //
-//     codec   bytes per element   relative error of an element   range
-//     f32     4                   0                              all
-//     f16     2                   2^-11                          beyond ±65504 saturates
-//     bf16    2                   2^-8                           all
-//     int8    1 (+ 4 per row)     1/254 of the row's peak        all
+//     codec   bytes per column         error of a stored number       range                error of attention
+//     f32     4                        0                              all                  1e-11
+//     f16     2                        2^-11 of it                    ±65504, saturates    1e-11
+//     bf16    2                        2^-8 of it                     all                  1e-11, 1e-5 by dot instruction
+//     int8    1 (+ 4 per row)          1/254 of the row's peak        all                  1e-8
+//     int4    17/32 (+ 4 per row)      1/14 of its group's peak       all                  1e-7
+//                                      + 1/1778 of the row's
+//
+// The last column bounds what kernels add to the rounding of the stored numbers: the squared error of the output over
+// its squared length, against double precision on the same stored numbers. f32, f16 and bf16 are widened to float32.
+// int8 and int4 meet queries and weights in integers of 16 bits where the target has vectors, and bf16 meets them in
+// bf16 where there are instructions for it; sums are float32 or exact. A block of tokens is always widened.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -27,6 +34,7 @@ template <class C>
 concept codec = requires(const float* x, std::size_t n, typename C::element* row, float& scale) {
     { C::name } -> std::convertible_to<std::string_view>;
     { C::scaled } -> std::convertible_to<bool>;
+    { C::stride(n) } -> std::same_as<std::size_t>;  // elements of a row of n columns
     { C::store(x, n, row) }
     noexcept->std::same_as<float>;  // the row's scale: 1 unless `scaled`
 };
@@ -44,6 +52,33 @@ HWY_INLINE void for_padded(const float* x, std::size_t n, F f) noexcept {
         if (i < n) std::copy_n(x + i, n - i, buffer);
         f(i, simd::hn::Load(d, buffer));
     }
+}
+
+struct row_peak {
+    float peak;
+    float poison;  ///< 0, or NaN where an element is not finite
+};
+
+inline row_peak peak_of(const float* x, std::size_t n) noexcept {
+    namespace hn = simd::hn;
+    const simd::float_tag d;
+    auto peaks = hn::Zero(d);
+    auto poison = hn::Zero(d);  // 0 * x is NaN where x is not finite
+    for_padded(x, n, [&](std::size_t, auto v) {
+        peaks = hn::Max(peaks, hn::Abs(v));
+        poison = hn::MulAdd(v, hn::Zero(d), poison);
+    });
+    return {hn::GetLane(hn::MaxOfLanes(d, peaks)), simd::sum(poison)};
+}
+
+/// bytes[i] = x[i] * factor, rounded; padded with zeros.
+inline void to_bytes(const float* x, std::size_t n, float factor, std::int8_t* bytes) noexcept {
+    namespace hn = simd::hn;
+    for_padded(x, n, [=](std::size_t i, auto v) {
+        const hn::Rebind<std::int8_t, simd::float_tag> d;
+        const auto scaled = hn::Mul(v, hn::Set(simd::float_tag{}, factor));
+        hn::StoreU(hn::DemoteTo(d, hn::NearestInt(scaled)), d, bytes + i);
+    });
 }
 
 /// Round to nearest, ties to even, in plain integers: Highway 1.0.3 truncates where F16C is missing.
@@ -67,6 +102,7 @@ struct f32 {
     static constexpr std::string_view name = "f32";
     static constexpr bool scaled = false;
     using element = float;
+    static constexpr std::size_t stride(std::size_t n) noexcept { return simd::padded(n); }
 
     static float store(const float* x, std::size_t n, element* row) noexcept {
         detail::for_padded(x, n, [=](std::size_t i, auto v) { simd::hn::StoreU(v, simd::float_tag{}, row + i); });
@@ -79,6 +115,7 @@ struct f16 {
     static constexpr std::string_view name = "f16";
     static constexpr bool scaled = false;
     using element = half;
+    static constexpr std::size_t stride(std::size_t n) noexcept { return simd::padded(n); }
 
     static float store(const float* x, std::size_t n, element* row) noexcept {
         detail::for_padded(x, n, [=](std::size_t i, auto v) {
@@ -104,20 +141,12 @@ struct bf16 {
     static constexpr std::string_view name = "bf16";
     static constexpr bool scaled = false;
     using element = brain;
+    static constexpr std::size_t stride(std::size_t n) noexcept { return simd::padded(n); }
 
     static float store(const float* x, std::size_t n, element* row) noexcept {
         detail::for_padded(x, n, [=](std::size_t i, auto v) {
-            namespace hn = simd::hn;
-            const simd::integer_tag integers;
-            const hn::RebindToUnsigned<simd::float_tag> d;
-            const hn::Rebind<std::uint16_t, simd::float_tag> narrow;
-            const auto bits = hn::BitCast(d, v);
-            const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1u));
-            const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(d, 0x7fffu)));
-            const auto quiet = hn::Or(bits, hn::Set(d, 0x400000u));
-            const auto result = hn::IfThenElse(hn::RebindMask(d, hn::IsNaN(v)), quiet, rounded);
-            const auto upper = hn::BitCast(integers, hn::ShiftRight<16>(result));
-            hn::StoreU(hn::DemoteTo(narrow, upper), narrow, reinterpret_cast<std::uint16_t*>(row + i));
+            const simd::hn::Rebind<std::uint16_t, simd::float_tag> d;
+            simd::hn::StoreU(simd::to_brains(v), d, reinterpret_cast<std::uint16_t*>(row + i));
         });
         return 1;
     }
@@ -129,26 +158,43 @@ struct int8 {
     static constexpr std::string_view name = "int8";
     static constexpr bool scaled = true;
     using element = std::int8_t;
+    static constexpr std::size_t stride(std::size_t n) noexcept { return simd::padded(n); }
 
     static float store(const float* x, std::size_t n, element* row) noexcept {
-        namespace hn = simd::hn;
-        const simd::float_tag d;
-        auto peaks = hn::Zero(d);
-        auto poison = hn::Zero(d);  // 0 * x is NaN where x is not finite
-        detail::for_padded(x, n, [&](std::size_t, auto v) {
-            peaks = hn::Max(peaks, hn::Abs(v));
-            poison = hn::MulAdd(v, hn::Zero(d), poison);
-        });
-        const float peak = hn::GetLane(hn::MaxOfLanes(d, peaks));
-        const auto inverse = hn::Set(d, peak > 1e-36f ? 127 / peak : 0);  // else 127 / peak may overflow
-        detail::for_padded(x, n, [=](std::size_t i, auto v) {
-            const hn::Rebind<std::int8_t, simd::float_tag> bytes;
-            hn::StoreU(hn::DemoteTo(bytes, hn::NearestInt(hn::Mul(v, inverse))), bytes, row + i);
-        });
-        return peak / 127 + simd::sum(poison);
+        const auto [peak, poison] = detail::peak_of(x, n);
+        detail::to_bytes(x, n, peak > 1e-36f ? 127 / peak : 0, row);  // else 127 / peak may overflow
+        return peak / 127 + poison;
     }
 };
 
-static_assert(codec<f32> && codec<f16> && codec<bf16> && codec<int8>);
+/// 4-bit integers within ±7, in groups of 32 columns: a scale of 8 bits per group, in units of one float per row. Rows
+/// that are not finite or near zero: as int8.
+struct int4 {
+    static constexpr std::string_view name = "int4";
+    static constexpr bool scaled = true;
+    using element = nibbles;
+    static constexpr std::size_t stride(std::size_t n) noexcept { return simd::padded(n, 64) / 64; }
+
+    static float store(const float* x, std::size_t n, element* row) noexcept {
+        const auto [peak, poison] = detail::peak_of(x, n);
+        const float inverse = peak > 1e-33f ? 7 * 127 / peak : 0;
+        for (std::size_t c = 0; c < n; c += 64, ++row) {
+            alignas(64) std::int8_t groups[2][32] = {};
+            for (std::size_t g = 0; g < 2 && c + g * 32 < n; ++g) {
+                const float* const group = x + c + g * 32;
+                const std::size_t columns = std::min<std::size_t>(32, n - c - g * 32);
+                // Rounded up, so that nothing is cut off; by a hair less, so that what was read stores as it was.
+                const float scale = std::ceil(detail::peak_of(group, columns).peak * inverse / 7 - 0x1p-6f);
+                row->scales[g] = static_cast<std::int8_t>(scale);
+                detail::to_bytes(group, columns, scale > 0 ? inverse / scale : 0, groups[g]);
+            }
+            if (n - c <= 32) row->scales[1] = 0;
+            simd::pack_nibbles(groups[0], groups[1], row->bytes);
+        }
+        return peak / (7 * 127) + poison;
+    }
+};
+
+static_assert(codec<f32> && codec<f16> && codec<bf16> && codec<int8> && codec<int4>);
 
 }  // namespace multistate::inline MULTISTATE_TARGET

@@ -18,52 +18,38 @@ enum class prefill_mode { exact, block };
 
 namespace detail {
 
-/// Attention of tile tokens whose rows follow each other up to row `end`: token i sees the rows up to its own.
-template <class C>
-void block_tile(C& cache, std::size_t layer, workspace& scratch, const tile& t, std::size_t end) noexcept {
-    const shape& s = cache.shape();
-    tile_logits(cache, layer, scratch, t, end);
-    for (std::size_t g = 0; g < s.group(); ++g) {
-        for (std::size_t i = 0; i < t.tokens; ++i) {
-            float* row = scratch.logits(t.row(s) + g * t.tokens + i);
-            const std::size_t visible = end - t.tokens + i + 1;
-            softmax({row, visible});
-            std::fill(row + visible, row + end, 0.0f);
-        }
-    }
-    tile_outputs(cache, layer, scratch, t, end);
+/// Softmax of a token that sees the first `visible` of the n rows its tile works on.
+inline void settle(float* row, std::size_t visible, std::size_t n) noexcept {
+    softmax({row, visible});
+    std::fill(row + visible, row + n, 0.0f);
 }
 
-/// Decides token by token for one table. The tile's tokens lie in the rows behind the table's, token i in column
-/// base + i; where the table gives it the row of a forgotten state, its column of logits moves there too, so that
-/// softmax, policy and table see what single steps would show them. Afterwards each probability goes back to the column
-/// where its value lies.
-template <class Table>
-void decide_tile(Table& table, workspace& scratch, std::size_t first_row, std::size_t heads, std::size_t tokens,
-                 std::span<std::uint32_t> placed, std::size_t base, auto&& place) noexcept {
-    for (std::size_t t = 0; t < tokens; ++t) {
-        placed[t] = static_cast<std::uint32_t>(place(t));
-        const std::size_t n = table.size();
-        for (std::size_t h = 0; h < heads; ++h) {
-            for (std::size_t i = t; i < tokens && placed[t] != base + t; ++i) {
-                float* row = scratch.logits(first_row + h * tokens + i);
-                row[placed[t]] = row[base + t];
-            }
-            softmax({scratch.logits(first_row + h * tokens + t), n});
-        }
-        table.observe({scratch.logits(first_row + t), heads, n, tokens * scratch.stride()});
-        for (std::size_t h = 0; h < heads; ++h) {
-            float* row = scratch.logits(first_row + h * tokens + t);
-            std::fill(row + n, row + std::max(n, base + tokens), 0.0f);
-            for (std::size_t i = t + 1; i-- > 0;) {  // newest first: a row may have been reused twice
-                if (placed[i] != base + i) row[base + i] = std::exchange(row[placed[i]], 0.0f);
-            }
+/// In `exact` mode a tile's tokens lie in the rows behind the table's, token i in column base + i of the logits. Where
+/// the table gave it the row of a forgotten state, its column moves there for the softmax, so that softmax, policy and
+/// table see what single steps would show them, and the probability moves back to where its value lies.
+struct placement {
+    std::span<const std::uint32_t> placed;  // by token of the tile
+    std::size_t base;
+    std::size_t states;
+
+    std::size_t tokens() const noexcept { return placed.size(); }
+    /// Rows that token t sees: the survivors and itself.
+    std::size_t visible(std::size_t t) const noexcept { return std::min(base + t, states) + 1; }
+
+    void move_in(float* row, std::size_t t) const noexcept {
+        for (std::size_t i = 0; i <= t; ++i) row[placed[i]] = row[base + i];  // in order: a row may be reused twice
+        softmax({row, visible(t)});
+    }
+    void move_out(float* row, std::size_t t) const noexcept {
+        std::fill(row + visible(t), row + std::max(visible(t), base + tokens()), 0.0f);
+        for (std::size_t i = t + 1; i-- > 0;) {
+            if (placed[i] != base + i) row[base + i] = std::exchange(row[placed[i]], 0.0f);
         }
     }
-}
+};
 
-/// What one call of prefill is about.
-template <class C>
+/// One call of prefill.
+template <class C, class E>
 struct block_of_tokens {
     C& cache;
     std::size_t layer;
@@ -71,80 +57,169 @@ struct block_of_tokens {
     std::span<const float> q, k, v;
     std::span<float> out;
     workspace& scratch;
+    E& run;
 
-    tile part(std::size_t kv_head, std::size_t begin, std::size_t tokens) const noexcept {
-        const shape& s = cache.shape();
-        return {.kv_head = kv_head,
+    const multistate::shape& shape() const noexcept { return cache.shape(); }
+    auto tables() const noexcept { return cache_access::tables(cache, layer); }
+    /// Whether one table must see all heads of a token before the next is decided.
+    bool heads_decide_together() const noexcept { return tables().size() == 1 && tables().front().reads_attention(); }
+
+    /// Tokens [begin, begin + tokens) with the KV heads from `kv_head` on.
+    tile part(std::size_t begin, std::size_t tokens, std::size_t kv_head) const noexcept {
+        return {.s = shape(),
+                .scratch = scratch,
+                .q = q.data() + begin * shape().heads * shape().head_dim,
+                .out = out.data() + begin * shape().heads * shape().value_dim,
                 .tokens = tokens,
-                .q = q.data() + begin * s.heads * s.head_dim,
-                .out = out.data() + begin * s.heads * s.value_dim};
+                .first_kv_head = kv_head};
     }
-};
+    std::size_t tile_size() const noexcept {
+        if (tables().front().reads_stored()) return 1;
+        return scratch.tile(heads_decide_together() ? shape().kv_heads : 1);
+    }
 
-template <class C>
-void exact_tile(const block_of_tokens<C>& b, std::size_t begin, std::size_t tokens, auto& run) noexcept {
-    const shape& s = b.cache.shape();
-    const auto tables = cache_access::tables(b.cache, b.layer);
-    const std::size_t heads = s.heads / tables.size();
-    const std::size_t base = std::min(tables.front().size(), s.states);
-    for (std::size_t unit = 0; unit < tables.size(); ++unit) {
-        cache_access::forget_next(b.cache, b.layer, unit);
-        for (std::size_t i = 0; i < tokens; ++i) {
-            cache_access::write(b.cache, b.layer, unit, base + i, begin + i, b.k, b.v);
-        }
-    }
-    run.run(s.kv_heads, [&](std::size_t kv_head) {
-        tile_logits(b.cache, b.layer, b.scratch, b.part(kv_head, begin, tokens), base + tokens);
-    });
-    run.run(tables.size(), [&](std::size_t unit) {
-        auto& table = tables[unit];
-        decide_tile(table, b.scratch, unit * heads * tokens, heads, tokens, b.scratch.placed(unit), base,
-                    [&](std::size_t i) {
-                        return table.place_next(b.first + static_cast<position>(begin + i),
-                                                cache_access::key_rows(b.cache, unit, begin + i, b.k),
-                                                cache_access::value_rows(b.cache, unit, begin + i, b.v));
-                    });
-    });
-    run.run(s.kv_heads, [&](std::size_t kv_head) {
-        tile_outputs(b.cache, b.layer, b.scratch, b.part(kv_head, begin, tokens), base + tokens);
-    });
-    for (std::size_t unit = 0; unit < tables.size(); ++unit) {
-        for (std::size_t i = 0; i < tokens; ++i) {  // in order: the last to be placed in a row stays there
-            const move settled{static_cast<std::uint32_t>(base + i), b.scratch.placed(unit)[i]};
-            if (settled.from != settled.to) cache_access::relocate(b.cache, b.layer, unit, {&settled, 1});
-        }
-    }
-}
-
-template <class C>
-bool block_prefill(const block_of_tokens<C>& b, std::size_t tokens, auto& run) noexcept {
-    const shape& s = b.cache.shape();
-    if (!b.cache.append(b.layer, b.first, b.k, b.v)) return false;
-    const auto tables = cache_access::tables(b.cache, b.layer);
-    const std::size_t heads = s.heads / tables.size();
-    for (std::size_t begin = 0; begin < tokens; begin += b.scratch.tile()) {
-        const std::size_t count = std::min(b.scratch.tile(), tokens - begin);
-        const std::size_t end = tables.front().size() - tokens + begin + count;
-        run.run(s.kv_heads, [&](std::size_t kv_head) {
-            block_tile(b.cache, b.layer, b.scratch, b.part(kv_head, begin, count), end);
+    /// Hands out the workspace rows of KV heads [t.first_kv_head, end), by head or by parts of heads.
+    template <class F>
+    void for_shares(const tile& t, std::size_t end, F task) const noexcept {
+        const std::size_t parts = scratch.parts();
+        run.run((end - t.first_kv_head) * parts, [&](std::size_t i) {
+            const std::size_t kv_head = t.first_kv_head + i / parts;
+            cut(t.queries(), parts, i % parts, 4, [&](std::size_t from, std::size_t to) {
+                task(share{kv_head, t.first_row(kv_head) + from, to - from,
+                           scratch.products(kv_head * parts + i % parts)});
+            });
         });
-        if (!tables.front().reads_attention()) continue;
-        run.run(tables.size(), [&](std::size_t unit) {
-            for (std::size_t i = 0; i < count; ++i) {
-                tables[unit].observe({b.scratch.logits(unit * heads * count + i), heads, end - count + i + 1,
-                                      count * b.scratch.stride()});
+    }
+    void find_logits(const tile& t, std::size_t end, std::size_t n) const noexcept {
+        for_shares(t, end, [&](const share& part) {
+            pack_queries(t, part.first, part.count);
+            detail::find_logits(cache, layer, t, part, 0, n);
+        });
+    }
+    void mix_values(const tile& t, std::size_t end, std::size_t n) const noexcept {
+        for_shares(t, end, [&](const share& part) {
+            detail::mix_values(cache, layer, t, part, 0, n, scratch.mixed(part.first));
+            for (std::size_t row = part.first; row < part.first + part.count; ++row) {
+                std::copy_n(scratch.mixed(row), shape().value_dim, t.output(row));
             }
         });
     }
-    return true;
-}
+
+    /// Calls f(tile, first KV head behind the wave) for all KV heads, as many at once as the workspace holds.
+    template <class F>
+    void in_waves(std::size_t begin, std::size_t tokens, F f) const noexcept {
+        const std::size_t wave = scratch.wave(tokens);
+        for (std::size_t kv_head = 0; kv_head < shape().kv_heads; kv_head += wave) {
+            f(part(begin, tokens, kv_head), std::min(shape().kv_heads, kv_head + wave));
+        }
+    }
+
+    /// The probabilities of token i of a tile, for a table that answers for `heads` query heads from `row` on.
+    rows probabilities(std::size_t row, std::size_t heads, const tile& t, std::size_t i,
+                       std::size_t visible) const noexcept {
+        return {scratch.logits(row + i), heads, visible, t.tokens * scratch.stride()};
+    }
+
+    void block() const noexcept {
+        const std::size_t tokens = q.size() / (shape().heads * shape().head_dim);
+        for (std::size_t begin = 0; begin < tokens; begin += tile_size()) {
+            const std::size_t count = std::min(tile_size(), tokens - begin);
+            const std::size_t n = tables().front().size() - tokens + begin + count;
+            in_waves(begin, count, [&](const tile& t, std::size_t end) {
+                find_logits(t, end, n);
+                for_shares(t, end, [&](const share& part) {
+                    for (std::size_t row = part.first; row < part.first + part.count; ++row) {
+                        settle(scratch.logits(row), n - count + row % count + 1, n);
+                    }
+                });
+                observe(t, end, n);
+                mix_values(t, end, n);
+            });
+        }
+    }
+    void observe(const tile& t, std::size_t end, std::size_t n) const noexcept {
+        if (!tables().front().reads_attention()) return;
+        const bool per_layer = tables().size() == 1;
+        run.run(per_layer ? 1 : end - t.first_kv_head, [&](std::size_t unit) {
+            const std::size_t heads = per_layer ? shape().heads : shape().group();
+            for (std::size_t i = 0; i < t.tokens; ++i) {
+                tables()[t.first_kv_head + unit].observe(
+                    probabilities(unit * t.queries(), heads, t, i, n - t.tokens + i + 1));
+            }
+        });
+    }
+
+    void exact() const noexcept {
+        const std::size_t tokens = q.size() / (shape().heads * shape().head_dim);
+        for (auto& table : tables()) table.begin();
+        for (std::size_t begin = 0; begin < tokens; begin += tile_size()) {
+            exact_tile(begin, std::min(tile_size(), tokens - begin));
+        }
+    }
+    void exact_tile(std::size_t begin, std::size_t tokens) const noexcept {
+        const auto units = tables();
+        const std::size_t base = std::min(units.front().size(), shape().states);
+        for (std::size_t unit = 0; unit < units.size(); ++unit) {
+            cache_access::forget_next(cache, layer, unit);
+            for (std::size_t i = 0; i < tokens; ++i) {
+                cache_access::write(cache, layer, unit, base + i, begin + i, k, v);
+            }
+            if (!units[unit].reads_attention()) {
+                for (std::size_t i = 0; i < tokens; ++i) place(unit, begin, i);
+            }
+        }
+        in_waves(begin, tokens, [&](const tile& t, std::size_t end) {
+            find_logits(t, end, base + tokens);
+            if (units.front().reads_attention()) {
+                const std::size_t deciders = units.size() == 1 ? 1 : end - t.first_kv_head;
+                run.run(deciders, [&](std::size_t i) { decide(t, t.first_kv_head + i, i * t.queries(), begin, base); });
+            } else {
+                for_shares(t, end, [&](const share& part) {
+                    const placement p = placed(units.size() == 1 ? 0 : part.kv_head, tokens, base);
+                    for (std::size_t row = part.first; row < part.first + part.count; ++row) {
+                        p.move_in(scratch.logits(row), row % tokens);
+                        p.move_out(scratch.logits(row), row % tokens);
+                    }
+                });
+            }
+            mix_values(t, end, base + tokens);
+        });
+        for (std::size_t unit = 0; unit < units.size(); ++unit) {
+            for (std::size_t i = 0; i < tokens; ++i) {  // in order: the last to be placed in a row stays there
+                const move settled{static_cast<std::uint32_t>(base + i), scratch.placed(unit)[i]};
+                if (settled.from != settled.to) cache_access::relocate(cache, layer, unit, {&settled, 1});
+            }
+        }
+    }
+
+    placement placed(std::size_t unit, std::size_t tokens, std::size_t base) const noexcept {
+        return {scratch.placed(unit).first(tokens), base, shape().states};
+    }
+    void place(std::size_t unit, std::size_t begin, std::size_t i) const noexcept {
+        scratch.placed(unit)[i] = static_cast<std::uint32_t>(tables()[unit].place_next(
+            first + static_cast<position>(begin + i), cache_access::key_rows(cache, unit, begin + i, k),
+            cache_access::value_rows(cache, unit, begin + i, v)));
+    }
+    /// Token by token: place, softmax, observe. Serial, because each decision needs the one before.
+    void decide(const tile& t, std::size_t unit, std::size_t first_row, std::size_t begin,
+                std::size_t base) const noexcept {
+        const std::size_t heads = shape().heads / tables().size();
+        const placement p = placed(unit, t.tokens, base);
+        for (std::size_t i = 0; i < t.tokens; ++i) {
+            place(unit, begin, i);
+            for (std::size_t h = 0; h < heads; ++h) p.move_in(scratch.logits(first_row + h * t.tokens + i), i);
+            tables()[unit].observe(probabilities(first_row, heads, t, i, p.visible(i)));
+            for (std::size_t h = 0; h < heads; ++h) p.move_out(scratch.logits(first_row + h * t.tokens + i), i);
+        }
+    }
+};
 
 }  // namespace detail
 
 /// Appends tokens of consecutive positions from `first`, attends and observes: q [tokens, heads, head_dim], k [tokens,
 /// kv_heads, head_dim], v [tokens, kv_heads, value_dim], out [tokens, heads, value_dim], 1 <= tokens <= block.
 ///
-/// Works in tiles of at most 64 tokens: a product for the logits, decisions row by row, a product for the values.
+/// Works in tiles of up to 64 tokens, shorter where one table reads the logits of many heads: a product for the logits, decisions row by row, a product for the values.
 /// `exact` equals single steps wherever a decision's margin exceeds the rounding of float32; it is not bit-identical.
 /// Policies that score stored keys and values take one token at a time. Returns false, and changes nothing, when the
 /// policy never forgets and the rows are used up. Allocates nothing.
@@ -161,14 +236,13 @@ bool prefill(cache<P, K, V>& cache, std::size_t layer, position first, std::span
     MULTISTATE_ASSERT(out.size() == tokens * s.heads * s.value_dim, "prefill: out is not [tokens, heads, value_dim]");
     MULTISTATE_ASSERT(own == nullptr || own->fits(s), "prefill: the workspace is for caches of another shape");
     if (tokens == 1) return step(cache, layer, first, q, k, v, out, run, own);
-    const detail::block_of_tokens<multistate::cache<P, K, V>> block{
-        cache, layer, first, q, k, v, out, own != nullptr ? *own : cache.workspace()};
-    const auto tables = detail::cache_access::tables(cache, layer);
-    if (mode == prefill_mode::block || tables.front().never_forgets()) return detail::block_prefill(block, tokens, run);
-    const std::size_t tile = tables.front().reads_stored() ? 1 : block.scratch.tile();
-    for (auto& table : tables) table.begin();
-    for (std::size_t begin = 0; begin < tokens; begin += tile) {
-        detail::exact_tile(block, begin, std::min(tile, tokens - begin), run);
+    const detail::block_of_tokens<multistate::cache<P, K, V>, std::remove_reference_t<E>> block{
+        cache, layer, first, q, k, v, out, own != nullptr ? *own : cache.workspace(), run};
+    if (mode == prefill_mode::block || detail::cache_access::tables(cache, layer).front().never_forgets()) {
+        if (!cache.append(layer, first, k, v)) return false;
+        block.block();
+    } else {
+        block.exact();
     }
     return true;
 }

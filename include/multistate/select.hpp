@@ -25,116 +25,237 @@ struct candidates {
 
 namespace detail {
 
-/// An integer that orders as the score does, NaN least.
-inline std::int32_t order_of(float score) noexcept {
-    if (score != score) return std::numeric_limits<std::int32_t>::min();
-    const auto bits = std::bit_cast<std::int32_t>(score + 0.0f);  // -0 becomes +0
-    return bits ^ ((bits >> 31) & 0x7fffffff);
+namespace hn = simd::hn;
+using float_vector = simd::float_vector;
+using order_vector = hn::Vec<simd::integer_tag>;
+
+/// Calls f(j, scores from row j on, function that loads their positions) for rows [first, scores.size()). Lanes behind
+/// the last have the score infinity and a position that is no candidate's.
+template <class F>
+HWY_INLINE void for_rows(std::span<const float> scores, std::span<const position> positions, std::size_t first,
+                         F f) noexcept {
+    const simd::float_tag d;
+    const simd::integer_tag integers;
+    std::size_t j = first;
+    for (; j + simd::lanes <= scores.size(); j += simd::lanes) {
+        f(j, hn::LoadU(d, scores.data() + j), [&] { return hn::LoadU(integers, positions.data() + j); });
+    }
+    if (j >= scores.size()) return;
+    const std::size_t left = scores.size() - j;
+    f(j, simd::load_first(d, scores.data() + j, left, std::numeric_limits<float>::infinity()),
+      [&] { return simd::load_first(integers, positions.data() + j, left, std::numeric_limits<position>::max()); });
 }
 
-/// Score and position in one integer that orders as the pair does: least score first, then oldest.
-inline std::uint64_t rank_of(float score, position position) noexcept {
-    const auto order = static_cast<std::uint32_t>(order_of(score)) ^ 0x80000000u;
-    return std::uint64_t{order} << 32 | (static_cast<std::uint32_t>(position) ^ 0x80000000u);
+inline std::size_t oldest_nan(std::span<const float> scores, std::span<const position> positions,
+                              candidates among) noexcept {
+    std::size_t row = scores.size();
+    for (std::size_t j = among.first; j < scores.size(); ++j) {
+        const bool may = scores[j] != scores[j] && positions[j] < among.before;
+        if (may && (row == scores.size() || positions[j] < positions[row])) row = j;
+    }
+    return row;
 }
+
+/// An integer that orders as the score does, NaN least; none is the greatest integer.
+HWY_INLINE order_vector order_of(float_vector score) noexcept {
+    const simd::integer_tag d;
+    const auto bits = hn::BitCast(d, hn::Add(score, hn::Zero(simd::float_tag{})));  // -0 becomes +0
+    const auto order = hn::Xor(bits, hn::And(hn::ShiftRight<31>(bits), hn::Set(d, std::numeric_limits<int>::max())));
+    const auto nan = hn::RebindMask(d, hn::IsNaN(score));
+    return hn::IfThenElse(nan, hn::Set(d, std::numeric_limits<std::int32_t>::min()), order);
+}
+
+/// Parts the least scores from the rest: those below `order`, and of those equal to it the positions up to `last`.
+struct boundary {
+    std::int32_t order;
+    position last;
+};
+
+/// The orders of all scores. The boundary of the `count` least is found by halving: guess an order, count how many are
+/// not above it, halve the range. A pass is one comparison per vector, which beats moving elements around at every
+/// size, and no input is worse than another.
+class orders {
+  public:
+    orders(std::span<const float> scores, std::span<const position> positions, candidates among,
+           std::span<std::int32_t> workspace) noexcept
+        : orders_(workspace.first(scores.size())), positions_(positions), first_(std::min(among.first, scores.size())) {
+        const auto before = hn::Set(d, among.before);
+        auto low = hn::Set(d, excluded);
+        auto high = hn::Set(d, least_of_all);
+        for_rows(scores, positions, first_, [&](std::size_t j, float_vector score, auto load_position) {
+            const auto may = hn::Lt(load_position(), before);
+            const auto order = hn::IfThenElse(may, order_of(score), hn::Set(d, excluded));
+            low = hn::Min(low, order);
+            high = hn::IfThenElse(may, hn::Max(high, order), high);
+            size_ += hn::CountTrue(d, may);
+            simd::store_first(d, order, orders_.data() + j, std::min(simd::lanes, orders_.size() - j));
+        });
+        low_ = hn::GetLane(hn::MinOfLanes(d, low));
+        high_ = hn::GetLane(hn::MaxOfLanes(d, high));
+    }
+
+    boundary of_least(std::size_t count) const noexcept {
+        if (count == 0) return {least_of_all, -1};
+        if (count >= size_) return {high_, any};
+        std::size_t below = 0;
+        const std::int32_t order = halve(low_, high_, count, below, [&](std::int32_t guess) {
+            const auto bound = hn::Set(d, guess);
+            return tally([=](std::size_t, order_vector o) { return hn::Not(hn::Lt(bound, o)); });
+        });
+        if (below == count) return {order, any};
+        const auto equal = hn::Set(d, order);  // some of the equal ones stay: the oldest go
+        below = tally([=](std::size_t, order_vector o) { return hn::Lt(o, equal); });
+        const position last = halve(0, any, count, below, [&, others = below](position guess) {
+            const auto bound = hn::Set(d, guess);
+            return others + tally([&](std::size_t j, order_vector o) {
+                       return hn::And(hn::Eq(o, equal), hn::Not(hn::Lt(bound, load(positions_, j, any))));
+                   });
+        });
+        return {order, last};
+    }
+
+    /// Writes the rows within the boundary, or those outside, ascending; returns how many there are.
+    std::size_t write(boundary b, bool within, std::span<std::uint32_t> rows) const noexcept {
+        const auto order = hn::Set(d, b.order);
+        const auto last = hn::Set(d, b.last);
+        const hn::RebindToUnsigned<simd::integer_tag> unsigned_tag;
+        std::size_t written = 0;
+        for (std::size_t j = first_; j < orders_.size(); j += simd::lanes) {
+            const auto o = load(std::span<const std::int32_t>(orders_), j, excluded);
+            auto chosen = hn::Lt(o, order);
+            const auto equal = hn::Eq(o, order);
+            if (!hn::AllFalse(d, equal)) {
+                chosen = hn::Or(chosen, hn::And(equal, hn::Not(hn::Lt(last, load(positions_, j, any)))));
+            }
+            if (!within) chosen = hn::AndNot(chosen, hn::FirstN(d, orders_.size() - j));
+            alignas(64) std::uint32_t buffer[simd::lanes];
+            const auto numbers = hn::Iota(unsigned_tag, static_cast<std::uint32_t>(j));
+            const std::size_t count =
+                hn::CompressStore(numbers, hn::RebindMask(unsigned_tag, chosen), unsigned_tag, buffer);
+            std::copy_n(buffer, count, rows.begin() + static_cast<std::ptrdiff_t>(written));
+            written += count;
+        }
+        return written;
+    }
+
+  private:
+    static constexpr simd::integer_tag d{};
+    static constexpr std::int32_t excluded = std::numeric_limits<std::int32_t>::max();
+    static constexpr std::int32_t least_of_all = std::numeric_limits<std::int32_t>::min();
+    static constexpr position any = std::numeric_limits<position>::max();
+
+    static HWY_INLINE order_vector load(std::span<const std::int32_t> x, std::size_t j, std::int32_t fill) noexcept {
+        if (j + simd::lanes <= x.size()) return hn::LoadU(d, x.data() + j);
+        return simd::load_first(d, x.data() + j, x.size() - j, fill);
+    }
+
+    /// How many rows `f(row, orders)` is true for.
+    template <class F>
+    std::size_t tally(F f) const noexcept {
+        std::size_t count = 0;
+        for (std::size_t j = first_; j < orders_.size(); j += simd::lanes) {
+            count += hn::CountTrue(d, f(j, load(orders_, j, excluded)));
+        }
+        return count;
+    }
+
+    /// The least value in [low, high] for which at_most(value) >= count, or any for which they are equal; `found` is
+    /// what at_most said last. Every other guess is where the count would be if values lay evenly.
+    template <class F>
+    std::int32_t halve(std::int32_t low, std::int32_t high, std::size_t count, std::size_t& found,
+                       F at_most) const noexcept {
+        auto below = 0.0;
+        auto above = static_cast<double>(size_);
+        for (bool even = true; low < high; even = !even) {
+            const double share = even ? (static_cast<double>(count) - below) / (above - below) : 0.5;
+            const double width = static_cast<double>(high) - static_cast<double>(low);
+            const auto guess = static_cast<std::int32_t>(static_cast<double>(low) + share * (width - 1));
+            found = at_most(guess);
+            if (found == count) return guess;
+            if (found < count) {
+                low = guess + 1;
+                below = static_cast<double>(found);
+            } else {
+                high = guess;
+                above = static_cast<double>(found);
+            }
+        }
+        return low;
+    }
+
+    std::span<std::int32_t> orders_;
+    std::span<const position> positions_;
+    std::size_t first_;
+    std::size_t size_ = 0;
+    std::int32_t low_ = 0;
+    std::int32_t high_ = 0;
+};
 
 }  // namespace detail
 
 /// The row of the least score among the candidates, or scores.size() when there is none.
-/// One pass over scores and positions.
+/// Two passes over the scores; positions are read where `before` or equal scores demand it.
 inline std::size_t least(std::span<const float> scores, std::span<const position> positions,
                          candidates among = {}) noexcept {
     MULTISTATE_ASSERT(positions.size() >= scores.size(), "least: one position per score");
     namespace hn = simd::hn;
     const simd::float_tag d;
     const simd::integer_tag integers;
-    constexpr std::size_t n = simd::lanes;
-    constexpr auto greatest = std::numeric_limits<std::int32_t>::max();
-    auto best_order = hn::Set(integers, greatest);
-    auto best_position = hn::Set(integers, greatest);
-    auto best_row = hn::Zero(integers);
-    auto row_numbers = hn::Iota(integers, static_cast<std::int32_t>(among.first));
+    constexpr auto none = std::numeric_limits<position>::max();
+    const auto infinite = hn::Set(d, std::numeric_limits<float>::infinity());
     const auto before = hn::Set(integers, among.before);
-    std::size_t j = among.first;
-    for (; j + n <= scores.size(); j += n) {
-        const auto score = hn::Add(hn::LoadU(d, scores.data() + j), hn::Zero(d));
-        const auto bits = hn::BitCast(integers, score);
-        const auto flip = hn::And(hn::ShiftRight<31>(bits), hn::Set(integers, 0x7fffffff));
-        const auto nan = hn::RebindMask(integers, hn::IsNaN(score));
-        const auto order =
-            hn::IfThenElse(nan, hn::Set(integers, std::numeric_limits<std::int32_t>::min()), hn::Xor(bits, flip));
-        const auto place = hn::LoadU(integers, positions.data() + j);
-        const auto lower =
-            hn::Or(hn::Lt(order, best_order), hn::And(hn::Eq(order, best_order), hn::Lt(place, best_position)));
-        const auto better = hn::And(lower, hn::Lt(place, before));
-        best_order = hn::IfThenElse(better, order, best_order);
-        best_position = hn::IfThenElse(better, place, best_position);
-        best_row = hn::IfThenElse(better, row_numbers, best_row);
-        row_numbers = hn::Add(row_numbers, hn::Set(integers, std::int32_t{n}));
-    }
-    alignas(64) std::int32_t orders[n], places[n], rows[n];
-    hn::Store(best_order, integers, orders);
-    hn::Store(best_position, integers, places);
-    hn::Store(best_row, integers, rows);
-    std::size_t row = scores.size();
-    std::int32_t order = greatest;
-    position oldest = greatest;
-    const auto offer = [&](std::int32_t o, position p, std::size_t r) {
-        if (o > order || (o == order && p >= oldest)) return;
-        order = o;
-        oldest = p;
-        row = r;
-    };
-    for (std::size_t i = 0; i < n; ++i) offer(orders[i], places[i], static_cast<std::size_t>(rows[i]));
-    for (; j < scores.size(); ++j) {
-        if (positions[j] < among.before) offer(detail::order_of(scores[j]), positions[j], j);
-    }
-    return row;
+    const bool all = among.before == none;
+
+    auto lowest = infinite;
+    auto other = infinite;  // two chains of minima: half the latency
+    detail::for_rows(scores, positions, among.first, [&](std::size_t, auto score, auto load_position) {
+        const auto may = [&] { return hn::RebindMask(d, hn::Lt(load_position(), before)); };
+        const auto next = hn::Min(lowest, all ? score : hn::IfThenElse(may(), score, infinite));
+        lowest = other;
+        other = next;
+    });
+    const auto least = hn::MinOfLanes(d, hn::Min(lowest, other));
+
+    // Minima may lose a NaN or become one; both show here, where only what is not above the minimum is looked at.
+    auto oldest = before;
+    auto row = hn::Zero(integers);
+    bool nan = false;
+    detail::for_rows(scores, positions, among.first, [&](std::size_t j, auto score, auto load_position) {
+        if (hn::AllTrue(d, hn::Lt(least, score))) return;
+        const auto place = load_position();
+        const auto may = hn::Lt(place, before);
+        nan = nan || !hn::AllFalse(integers, hn::And(may, hn::RebindMask(integers, hn::IsNaN(score))));
+        const auto better = hn::And(hn::RebindMask(integers, hn::Eq(score, least)), hn::Lt(place, oldest));
+        oldest = hn::IfThenElse(better, place, oldest);
+        row = hn::IfThenElse(better, hn::Iota(integers, static_cast<std::int32_t>(j)), row);
+    });
+    if (nan) return detail::oldest_nan(scores, positions, among);
+    const auto first = hn::MinOfLanes(integers, oldest);
+    if (hn::GetLane(first) == among.before) return scores.size();
+    const auto winner = hn::IfThenElse(hn::Eq(oldest, first), row, hn::Set(integers, none));
+    return static_cast<std::size_t>(hn::GetLane(hn::MinOfLanes(integers, winner)));
 }
 
 /// The `count` least of the candidates: writes their rows to `chosen` in ascending order and returns how many there
-/// are, count or fewer. `workspace` holds at least scores.size() elements. Linear on average.
+/// are, count or fewer. `workspace` holds at least scores.size() elements. Some twenty passes over integers, whatever
+/// the scores.
 inline std::size_t least(std::span<const float> scores, std::span<const position> positions, candidates among,
-                         std::size_t count, std::span<std::uint64_t> workspace,
+                         std::size_t count, std::span<std::int32_t> workspace,
                          std::span<std::uint32_t> chosen) noexcept {
     MULTISTATE_ASSERT(workspace.size() >= scores.size(), "least: workspace too small");
     MULTISTATE_ASSERT(chosen.size() >= std::min(count, scores.size()), "least: no room for the rows chosen");
-    std::size_t n = 0;
-    for (std::size_t j = among.first; j < scores.size(); ++j) {
-        if (positions[j] < among.before) workspace[n++] = detail::rank_of(scores[j], positions[j]);
-    }
-    count = std::min(count, n);
-    if (count == 0) return 0;
-    const auto last = workspace.begin() + static_cast<std::ptrdiff_t>(count - 1);
-    std::nth_element(workspace.begin(), last, workspace.begin() + static_cast<std::ptrdiff_t>(n));
-    const std::uint64_t threshold = *last;  // ranks are distinct: exactly `count` of them are not above it
-    std::size_t written = 0;
-    for (std::size_t j = among.first; j < scores.size(); ++j) {
-        if (positions[j] < among.before && detail::rank_of(scores[j], positions[j]) <= threshold) {
-            chosen[written++] = static_cast<std::uint32_t>(j);
-        }
-    }
-    return written;
+    const detail::orders all(scores, positions, among, workspace);
+    return all.write(all.of_least(count), true, chosen);
 }
 
 /// The rows of the k greatest scores, ascending, into `kept`; returns min(k, scores.size()). Of equal scores the
-/// oldest is left out first. `workspace` holds at least scores.size() elements.
+/// oldest is left out first. Workspace and cost as for `least`.
 inline std::size_t top_k(std::span<const float> scores, std::span<const position> positions, std::size_t k,
-                         std::span<std::uint64_t> workspace, std::span<std::uint32_t> kept) noexcept {
+                         std::span<std::int32_t> workspace, std::span<std::uint32_t> kept) noexcept {
     MULTISTATE_ASSERT(workspace.size() >= scores.size(), "top_k: workspace too small");
     MULTISTATE_ASSERT(kept.size() >= std::min(k, scores.size()), "top_k: no room for the rows kept");
-    const std::size_t n = scores.size();
-    k = std::min(k, n);
-    if (k == 0) return 0;
-    for (std::size_t j = 0; j < n; ++j) workspace[j] = detail::rank_of(scores[j], positions[j]);
-    const auto first = workspace.begin() + static_cast<std::ptrdiff_t>(n - k);
-    std::nth_element(workspace.begin(), first, workspace.begin() + static_cast<std::ptrdiff_t>(n));
-    const std::uint64_t threshold = *first;
-    std::size_t written = 0;
-    for (std::size_t j = 0; j < n; ++j) {
-        if (detail::rank_of(scores[j], positions[j]) >= threshold) kept[written++] = static_cast<std::uint32_t>(j);
-    }
-    return written;
+    const detail::orders all(scores, positions, {}, workspace);
+    return all.write(all.of_least(scores.size() - std::min(k, scores.size())), false, kept);
 }
 
 }  // namespace multistate::inline MULTISTATE_TARGET

@@ -16,8 +16,8 @@ template <class C>
 struct stored_rows {
     const typename C::element* data;
     const float* scales;    ///< one per row; null unless C::scaled
-    std::size_t stride;     ///< elements from row to row: the dimension, padded to a multiple of 16
-    std::size_t dimension;  ///< elements that mean something
+    std::size_t stride;     ///< elements from row to row, C::stride(dimension)
+    std::size_t dimension;  ///< columns
 
     float scale(std::size_t row) const noexcept {
         if constexpr (C::scaled) {
@@ -26,7 +26,10 @@ struct stored_rows {
             return 1;
         }
     }
-    simd::matrix<typename C::element> matrix() const noexcept { return {data, scales, stride}; }
+    /// The rows from `first` on, for the kernels.
+    simd::matrix<typename C::element> matrix(std::size_t first = 0) const noexcept {
+        return {data + first * stride, C::scaled ? scales + first : nullptr, stride};
+    }
 
     /// Decodes row j into out [dimension].
     void read(std::size_t row, float* out) const noexcept {
@@ -34,7 +37,7 @@ struct stored_rows {
         const auto factor = simd::hn::Set(d, scale(row));
         alignas(64) float buffer[simd::lanes];
         for (std::size_t i = 0; i < dimension; i += simd::lanes) {
-            simd::hn::Store(simd::hn::Mul(simd::load(data + row * stride + i), factor), d, buffer);
+            simd::hn::Store(simd::hn::Mul(simd::load(data + row * stride, i), factor), d, buffer);
             std::copy_n(buffer, std::min(simd::lanes, dimension - i), out + i);
         }
     }
@@ -47,8 +50,8 @@ class storage {
     storage(std::size_t planes, std::size_t rows, std::size_t dimension)
         : rows_(rows),
           dimension_(dimension),
-          stride_(simd::padded(dimension)),
-          elements_(detail::product("cache", detail::product("cache", planes, rows), stride_)),
+          stride_(C::stride(dimension)),
+          elements_(detail::product("cache", detail::product("cache", planes, rows), stride_) + read_behind),
           scales_(C::scaled ? planes * rows : 0) {}
 
     stored_rows<C> plane(std::size_t i) const noexcept {
@@ -72,6 +75,9 @@ class storage {
     std::size_t memory_bytes() const noexcept { return elements_.bytes() + scales_.bytes(); }
 
   private:
+    /// Elements that kernels may read, and not use, behind the last row.
+    static constexpr std::size_t read_behind = 16;
+
     std::size_t rows_;
     std::size_t dimension_;
     std::size_t stride_;

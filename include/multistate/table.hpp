@@ -172,7 +172,7 @@ class table {
         return position_.size() * sizeof(position) + (score_.size() + memory_.size()) * sizeof(float) +
                newest_positions_.size() * sizeof(position) + forgotten_.size() * sizeof(forgotten_state) +
                moves_.size() * sizeof(move) + chosen_.size() * sizeof(std::uint32_t) +
-               workspace_.size() * sizeof(std::uint64_t);
+               workspace_.size() * sizeof(std::int32_t);
     }
 
   private:
@@ -248,7 +248,7 @@ class table {
     std::vector<forgotten_state> forgotten_;
     std::vector<move> moves_;
     std::vector<std::uint32_t> chosen_;
-    std::vector<std::uint64_t> workspace_;
+    std::vector<std::int32_t> workspace_;
     std::size_t size_ = 0;
     std::size_t placed_ = 0;  // arrivals since construction or clear
     std::size_t forgotten_count_ = 0;

@@ -118,7 +118,7 @@ TEST_F(with_window, positions_must_rise) {
 TEST(selection_asserts, small_workspaces_are_caught) {
     const std::vector<float> scores{1, 2, 3};
     const std::vector<ms::position> positions{0, 1, 2};
-    std::vector<std::uint64_t> workspace(2);
+    std::vector<std::int32_t> workspace(2);
     std::vector<std::uint32_t> rows(3);
     EXPECT_DEATH_IF_SUPPORTED(ms::top_k(scores, positions, 2, workspace, rows), "workspace too small");
     EXPECT_DEATH_IF_SUPPORTED(ms::least(scores, positions, {}, 2, workspace, rows), "workspace too small");

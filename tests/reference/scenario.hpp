@@ -72,7 +72,8 @@ struct prepared {
     expectation expected;
 };
 /// `change` may alter the tokens first, for example to what a codec makes of them.
-prepared prepare(const scenario& s, const std::function<void(support::stream&)>& change = {});
+prepared prepare(const scenario& s, const std::function<void(support::stream&)>& change = {},
+                 double margin = least_margin);
 
 /// Runs a scenario on ms::cache<ms::any_policy> in lockstep with the naive model.
 void run(const scenario& s);

@@ -1,8 +1,10 @@
 // The two products of attention, for every number of queries and rows that takes another path, against double
 // precision.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -24,58 +26,94 @@ struct codec_names {
         return std::string(C::name);
     }
 };
-using codecs = testing::Types<ms::f32, ms::f16, ms::bf16, ms::int8>;
+using codecs = testing::Types<ms::f32, ms::f16, ms::bf16, ms::int8, ms::int4>;
 TYPED_TEST_SUITE(products, codecs, codec_names);
 
 constexpr std::size_t dimensions[] = {16, 32, 48, 64, 80, 96, 112, 128, 144, 192, 256, 272};
-constexpr std::size_t most_rows = 9;
-constexpr std::size_t most_queries = 9;
+constexpr std::size_t most_rows = 131;
+constexpr std::size_t most_queries = 70;
 constexpr float untouched = 1234.0f;
 
-/// Nine stored rows, and what they read as.
+/// Every count of queries and rows that takes another path: groups and rests, streams and blocks, chunks of rows.
+constexpr std::size_t counts[] = {0, 1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 25, 64, 70};
+constexpr std::size_t row_counts[] = {0, 1, 2, 3, 4, 5, 6, 7, 9, 31, 32, 33, 63, 64, 65, 127, 131};
+
+/// Stored rows, and what they read as.
 template <class Codec>
 struct stored {
     explicit stored(std::size_t dimension)
         : memory(1, most_rows, dimension), floats(most_rows, std::vector<float>(dimension)) {
         support::random_numbers random(dimension);
         for (std::size_t j = 0; j < most_rows; ++j) {
-            memory.write(0, j, random.floats(dimension, static_cast<float>(j + 1)).data());
+            memory.write(0, j, random.floats(dimension, static_cast<float>(j % 9 + 1)).data());
             memory.plane(0).read(j, floats[j].data());
         }
     }
+    simd::matrix<typename Codec::element> rows() const { return memory.plane(0).matrix(); }
+    float scale(std::size_t j) const { return memory.plane(0).scale(j); }
+
     ms::storage<Codec> memory;
     std::vector<std::vector<float>> floats;
 };
 
 /// Float32 sums of n products in any order: n roundings of the sum of magnitudes.
-double bound_of(double magnitudes, std::size_t n) {
+double rounding(double magnitudes, std::size_t n) {
     return magnitudes * static_cast<double>(n + 2) * static_cast<double>(std::numeric_limits<float>::epsilon()) / 2;
+}
+
+/// Half a step of the 16-bit integers that queries and weights up to `peak` become, where the codec meets them so.
+template <class Codec>
+double half_step(double peak, std::size_t terms) {
+    if (!Codec::scaled || !MULTISTATE_DOTS_INTEGERS) return 0;
+    const double largest = std::is_same_v<Codec, ms::int4> ? 7 * 127 : 127;
+    return peak / std::min(32767.0, 2147483000.0 / largest / static_cast<double>(terms)) / 2 * 1.001;
+}
+/// The relative error of queries and weights in bf16, where there are instructions for it.
+template <class Codec>
+constexpr double brain_error = std::is_same_v<Codec, ms::bf16>&& MULTISTATE_DOTS_BRAINS ? 0x1p-8 : 0;
+
+double peak_of(const float* x, std::size_t n) {
+    double peak = 0;
+    for (std::size_t i = 0; i < n; ++i) peak = std::max(peak, std::abs(static_cast<double>(x[i])));
+    return peak;
 }
 
 TYPED_TEST(products, dot_products_of_all_queries_and_rows) {
     for (const std::size_t dimension : dimensions) {
-        const stored<TypeParam> rows(dimension);
-        const std::vector<float> q = support::random_numbers(1).floats(most_queries * dimension, 1);
-        for (std::size_t count = 0; count <= most_queries; ++count) {
-            for (std::size_t n = 0; n <= most_rows; ++n) {
-                const std::size_t stride = n + 3;
-                std::vector<float> out(most_queries * stride, untouched);
-                simd::dot_products(q.data(), count, dimension, rows.memory.plane(0).matrix(), n, out.data(), stride);
+        const stored<TypeParam> keys(dimension);
+        const std::size_t q_stride = simd::query_stride(dimension);
+        std::vector<float> q = support::random_numbers(1).floats(most_queries * q_stride, 1);
+        std::vector<double> expected(most_queries * most_rows), bounds(most_queries * most_rows);
+        for (std::size_t i = 0; i < most_queries; ++i) {
+            float* const query = q.data() + i * q_stride;
+            std::fill(query + dimension, query + q_stride, 0.0f);
+            for (std::size_t j = 0; j < most_rows; ++j) {
+                double magnitudes = 0, integers = 0;
+                for (std::size_t c = 0; c < dimension; ++c) {
+                    const double term = static_cast<double>(query[c]) * static_cast<double>(keys.floats[j][c]);
+                    expected[i * most_rows + j] += term;
+                    magnitudes += std::abs(term);
+                    integers += std::abs(static_cast<double>(keys.floats[j][c]));
+                }
+                bounds[i * most_rows + j] = rounding(magnitudes, dimension) + brain_error<TypeParam> * magnitudes +
+                                            half_step<TypeParam>(peak_of(query, dimension), q_stride) * integers;
+            }
+        }
+        std::vector<float> scratch(simd::product_scratch(most_queries, dimension));
+        for (const std::size_t count : counts) {
+            for (const std::size_t n : row_counts) {
+                const std::size_t stride = simd::padded(n, 2 * simd::lanes) + 3;
+                std::vector<float> out(most_queries * stride + 1, untouched);
+                simd::dot_products(q.data(), count, dimension, keys.rows(), n, out.data(), stride, scratch.data());
                 for (std::size_t i = 0; i < most_queries; ++i) {
                     for (std::size_t j = 0; j < stride; ++j) {
-                        if (i >= count || j >= n) {
+                        if (i >= count || j >= stride - 3) {
                             ASSERT_EQ(out[i * stride + j], untouched);
-                            continue;
+                        } else if (j < n) {
+                            const std::size_t at = i * most_rows + j;
+                            ASSERT_NEAR(out[i * stride + j], expected[at], bounds[at])
+                                << count << " queries, " << n << " rows of " << dimension;
                         }
-                        double expected = 0, magnitudes = 0;
-                        for (std::size_t c = 0; c < dimension; ++c) {
-                            const double term =
-                                static_cast<double>(q[i * dimension + c]) * static_cast<double>(rows.floats[j][c]);
-                            expected += term;
-                            magnitudes += std::abs(term);
-                        }
-                        ASSERT_NEAR(out[i * stride + j], expected, bound_of(magnitudes, dimension))
-                            << count << " queries, " << n << " rows of " << dimension;
                     }
                 }
             }
@@ -85,30 +123,73 @@ TYPED_TEST(products, dot_products_of_all_queries_and_rows) {
 
 TYPED_TEST(products, weighted_sums_of_all_queries_and_rows) {
     for (const std::size_t width : dimensions) {
-        const stored<TypeParam> rows(width);
+        const stored<TypeParam> values(width);
         const std::size_t p_stride = most_rows + 2;
+        const std::size_t stride = simd::query_stride(width);
         const std::vector<float> p = support::random_numbers(2).floats(most_queries * p_stride, 1);
-        for (std::size_t count = 0; count <= most_queries; ++count) {
-            for (std::size_t n = 0; n <= most_rows; ++n) {
-                std::vector<float> out((most_queries + 1) * width, untouched);
-                simd::weighted_sums(p.data(), p_stride, count, rows.memory.plane(0).matrix(), n, width, out.data());
-                for (std::size_t at = 0; at < out.size(); ++at) {
-                    if (at >= count * width) {
-                        ASSERT_EQ(out[at], untouched);
-                        continue;
-                    }
-                    double expected = 0, magnitudes = 0;
+        std::vector<float> scratch(simd::product_scratch(most_queries, width));
+        for (const std::size_t n : row_counts) {
+            std::vector<double> expected(most_queries * width), bounds(most_queries * width);
+            for (std::size_t i = 0; i < most_queries; ++i) {
+                double peak = 0;
+                for (std::size_t j = 0; j < n; ++j) {
+                    peak = std::max(peak, std::abs(static_cast<double>(p[i * p_stride + j] * values.scale(j))));
+                }
+                for (std::size_t c = 0; c < width; ++c) {
+                    double magnitudes = 0, integers = 0;
                     for (std::size_t j = 0; j < n; ++j) {
-                        const double term = static_cast<double>(p[at / width * p_stride + j]) *
-                                            static_cast<double>(rows.floats[j][at % width]);
-                        expected += term;
+                        const double value = static_cast<double>(values.floats[j][c]);
+                        const double term = static_cast<double>(p[i * p_stride + j]) * value;
+                        expected[i * width + c] += term;
                         magnitudes += std::abs(term);
+                        integers += std::abs(value / static_cast<double>(values.scale(j)));
                     }
-                    ASSERT_NEAR(out[at], expected, bound_of(magnitudes, n))
-                        << count << " queries, " << n << " rows of " << width;
+                    bounds[i * width + c] = rounding(magnitudes, n) + brain_error<TypeParam> * magnitudes +
+                                            half_step<TypeParam>(peak, 64) * integers;
+                }
+            }
+            for (const std::size_t count : counts) {
+                std::vector<float> out((most_queries + 1) * stride, untouched);
+                simd::weighted_sums(p.data(), p_stride, count, values.rows(), n, width, out.data(), scratch.data());
+                for (std::size_t at = 0; at < out.size(); ++at) {
+                    const std::size_t i = at / stride;
+                    const std::size_t c = at % stride;
+                    if (i >= count) {
+                        ASSERT_EQ(out[at], untouched);
+                    } else if (c < width) {
+                        ASSERT_NEAR(out[at], expected[i * width + c], bounds[i * width + c])
+                            << count << " queries, " << n << " rows of " << width;
+                    }
                 }
             }
         }
+    }
+}
+
+/// A stored number that is none must show, and only where it is looked at.
+TYPED_TEST(products, what_is_not_finite_shows) {
+    constexpr std::size_t dimension = 80;
+    ms::storage<TypeParam> memory(1, 9, dimension);
+    std::vector<float> row(dimension, 0.5f);
+    for (std::size_t j = 0; j < 9; ++j) {
+        row[17] = j == 4 ? std::numeric_limits<float>::quiet_NaN() : 0.5f;
+        memory.write(0, j, row.data());
+    }
+    std::vector<float> q(20 * simd::query_stride(dimension)), scratch(simd::product_scratch(20, dimension));
+    for (std::size_t i = 0; i < 20; ++i) std::fill_n(q.data() + i * simd::query_stride(dimension), dimension, 1.0f);
+    for (const std::size_t count : {1u, 4u, 20u}) {
+        std::vector<float> logits(20 * 32), out(20 * simd::query_stride(dimension));
+        simd::dot_products(q.data(), count, dimension, memory.plane(0).matrix(), 9, logits.data(), 32, scratch.data());
+        for (std::size_t i = 0; i < count; ++i) {
+            for (std::size_t j = 0; j < 9; ++j) EXPECT_EQ(std::isnan(logits[i * 32 + j]), j == 4) << count;
+        }
+        const std::vector<float> p(20 * 32, 0.1f);
+        simd::weighted_sums(p.data(), 32, count, memory.plane(0).matrix(), 9, dimension, out.data(), scratch.data());
+        for (std::size_t i = 0; i < count; ++i) {
+            EXPECT_TRUE(std::isnan(out[i * simd::query_stride(dimension) + 17]));
+        }
+        simd::weighted_sums(p.data(), 32, count, memory.plane(0).matrix(), 4, dimension, out.data(), scratch.data());
+        EXPECT_FALSE(std::isnan(out[17]));
     }
 }
 

@@ -15,7 +15,7 @@ namespace simd = multistate::simd;
 template <class Element>
 std::vector<float> loaded(const std::vector<Element>& elements) {
     std::vector<float> result(simd::lanes);
-    simd::hn::StoreU(simd::load(elements.data()), simd::float_tag{}, result.data());
+    simd::hn::StoreU(simd::load(elements.data(), 0), simd::float_tag{}, result.data());
     return result;
 }
 
@@ -42,6 +42,42 @@ TEST(vector, loads_in_order) {
     for (std::size_t i = 0; i < simd::lanes; ++i) {
         EXPECT_EQ(loaded(halves)[i], 1 + static_cast<float>(i) / 1024);
         EXPECT_EQ(loaded(brains)[i], 1 + static_cast<float>(i) / 128);
+    }
+}
+
+/// Column c of a block of 64 has the nibble c % 16 - 8; the two groups have scales 3 and -5.
+TEST(vector, loads_nibbles_in_order) {
+    ms::nibbles row[2] = {};
+    for (ms::nibbles& block : row) {
+        block.scales[0] = 3;
+        block.scales[1] = -5;
+        for (std::size_t c = 0; c < 32; ++c) {
+            const auto nibble = static_cast<std::uint8_t>((c % 16 + 8) % 16);
+            block.bytes[c] = static_cast<std::uint8_t>(nibble | nibble << 4);
+        }
+    }
+    for (std::size_t c = 0; c < 128; c += simd::lanes) {
+        std::vector<float> loaded(simd::lanes);
+        simd::hn::StoreU(simd::load(row, c), simd::float_tag{}, loaded.data());
+        for (std::size_t i = 0; i < simd::lanes; ++i) {
+            const auto nibble = static_cast<float>((c + i) % 16) - 8;
+            EXPECT_EQ(loaded[i], nibble * (((c + i) / 32) % 2 == 0 ? 3.0f : -5.0f)) << c + i;
+        }
+    }
+}
+
+TEST(vector, loads_and_stores_the_first_lanes_only) {
+    const simd::integer_tag d;
+    for (std::size_t n = 0; n <= simd::lanes; ++n) {
+        std::vector<std::int32_t> x(n);  // its own allocation: address sanitizer watches the end
+        std::iota(x.begin(), x.end(), 10);
+        std::vector<std::int32_t> all(simd::lanes), expected(simd::lanes, -7);
+        std::copy(x.begin(), x.end(), expected.begin());
+        simd::hn::StoreU(simd::load_first(d, x.data(), n, -7), d, all.data());
+        EXPECT_EQ(all, expected);
+        std::vector<std::int32_t> y(n, 99);
+        simd::store_first(d, simd::hn::Set(d, 5), y.data(), n);
+        EXPECT_EQ(y, std::vector<std::int32_t>(n, 5));
     }
 }
 

@@ -9,29 +9,39 @@
 
 namespace multistate::inline MULTISTATE_TARGET::simd {
 
-/// Calls f on `lanes` floats of x at a time, in place. The last, shorter piece passes through a buffer whose missing
-/// lanes hold `fill`, because a masked load may still read past the end on targets without mask registers.
+/// Calls f on `lanes` floats of x at a time, in place; missing lanes of the last, shorter piece hold `fill`.
 template <class F>
 HWY_INLINE void transform(std::span<float> x, float fill, F f) noexcept {
     const float_tag d;
     std::size_t i = 0;
     for (; i + lanes <= x.size(); i += lanes) hn::StoreU(f(hn::LoadU(d, x.data() + i)), d, x.data() + i);
-    if (i == x.size()) return;
-    alignas(64) float buffer[lanes];
-    std::fill_n(buffer, lanes, fill);
-    std::copy(x.begin() + static_cast<std::ptrdiff_t>(i), x.end(), buffer);
-    hn::Store(f(hn::Load(d, buffer)), d, buffer);
-    std::copy_n(buffer, x.size() - i, x.data() + i);
+    const std::size_t left = x.size() - i;
+    if (left > 0) store_first(d, f(load_first(d, x.data() + i, left, fill)), x.data() + i, left);
 }
 
-/// y[i] += x[i]; x has at least y.size() elements.
-inline void add(std::span<const float> x, std::span<float> y) noexcept {
+/// y[i] = f(y[i], x[i]), vector by vector; x has at least y.size() elements.
+template <class F>
+HWY_INLINE void combine(std::span<const float> x, std::span<float> y, F f) noexcept {
     const float_tag d;
-    const std::size_t whole = y.size() / lanes * lanes;
-    for (std::size_t i = 0; i < whole; i += lanes) {
-        hn::StoreU(hn::Add(hn::LoadU(d, y.data() + i), hn::LoadU(d, x.data() + i)), d, y.data() + i);
+    std::size_t i = 0;
+    for (; i + lanes <= y.size(); i += lanes) {
+        hn::StoreU(f(hn::LoadU(d, y.data() + i), hn::LoadU(d, x.data() + i)), d, y.data() + i);
     }
-    for (std::size_t i = whole; i < y.size(); ++i) y[i] += x[i];
+    const std::size_t left = y.size() - i;
+    if (left > 0) {
+        const auto last = f(load_first(d, y.data() + i, left, 0.0f), load_first(d, x.data() + i, left, 0.0f));
+        store_first(d, last, y.data() + i, left);
+    }
+}
+
+/// y[i] += x[i]
+inline void add(std::span<const float> x, std::span<float> y) noexcept {
+    combine(x, y, [](float_vector a, float_vector b) { return hn::Add(a, b); });
+}
+
+/// y[i] *= x[i]
+inline void multiply(std::span<const float> x, std::span<float> y) noexcept {
+    combine(x, y, [](float_vector a, float_vector b) { return hn::Mul(a, b); });
 }
 
 /// x[i] *= factor
@@ -42,22 +52,23 @@ inline void scale(std::span<float> x, float factor) noexcept {
 /// e to the power x for x <= 88, relative error below 2e-7; exactly 0 below -87.33 (and for -inf); NaN stays NaN.
 HWY_INLINE float_vector exp(float_vector x) noexcept {
     const float_tag d;
-    const integer_tag integers;
-    // x = k ln 2 + r with |r| <= ln 2 / 2; ln 2 in two parts, so that k * first part is exact.
-    const auto k = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504f)));
+    // x = k ln 2 + r with |r| <= ln 2 / 2. Added to 1.5 * 2^23, a number's integer part stands in the last bits; with
+    // 127 more, these are the exponent of 2^k. ln 2 comes in two parts, so that k * the first is exact.
+    const auto shifter = hn::Set(d, 12582912.0f + 127);
+    const auto shifted = hn::MulAdd(x, hn::Set(d, 1.44269504f), shifter);
+    const auto power = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(integer_tag{}, shifted)));
+    const auto k = hn::Sub(shifted, shifter);
     auto r = hn::NegMulAdd(k, hn::Set(d, 0.693359375f), x);
     r = hn::NegMulAdd(k, hn::Set(d, -2.12194440e-4f), r);
-    // Cephes' minimax polynomial for (e^r - 1 - r) / r^2.
-    auto p = hn::Set(d, 1.9875691500e-4f);
-    p = hn::MulAdd(p, r, hn::Set(d, 1.3981999507e-3f));
-    p = hn::MulAdd(p, r, hn::Set(d, 8.3334519073e-3f));
-    p = hn::MulAdd(p, r, hn::Set(d, 4.1665795894e-2f));
-    p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1f));
-    p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
-    p = hn::MulAdd(p, hn::Mul(r, r), hn::Add(r, hn::Set(d, 1.0f)));
-    const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(integers, k), hn::Set(integers, 127)));
-    const auto result = hn::Mul(p, hn::BitCast(d, exponent));
-    return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.33f)), result);
+    // 1 + r + r^2 p(r), p minimax for the relative error of e^r: 3.3e-9.
+    auto p = hn::Set(d, 1.381314459e-3f);
+    p = hn::MulAdd(p, r, hn::Set(d, 8.369418827e-3f));
+    p = hn::MulAdd(p, r, hn::Set(d, 4.166845679e-2f));
+    p = hn::MulAdd(p, r, hn::Set(d, 1.666651479e-1f));
+    p = hn::MulAdd(p, r, hn::Set(d, 4.999999305e-1f));
+    p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+    p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+    return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.33f)), hn::Mul(p, power));
 }
 
 /// x[i] = cap * tanh(x[i] / cap), the logit soft-capping of Gemma 2. Absolute error below 3e-7 * cap; NaN stays NaN.
@@ -76,17 +87,21 @@ inline void softcap(std::span<float> x, float cap) noexcept {
 /// The greatest of x; -inf when x is empty.
 inline float max(std::span<const float> x) noexcept {
     const float_tag d;
-    const auto lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
-    auto a = lowest;
-    auto b = lowest;
-    const std::size_t whole = x.size() / (2 * lanes) * (2 * lanes);
-    for (std::size_t i = 0; i < whole; i += 2 * lanes) {
+    if (x.size() < lanes) {
+        float result = -std::numeric_limits<float>::infinity();
+        for (const float v : x) result = std::max(result, v);
+        return result;
+    }
+    const std::size_t last = x.size() - lanes;  // the last vector may overlap the one before
+    auto a = hn::LoadU(d, x.data() + last);
+    auto b = a;
+    std::size_t i = 0;
+    for (; i + 2 * lanes <= last; i += 2 * lanes) {
         a = hn::Max(a, hn::LoadU(d, x.data() + i));
         b = hn::Max(b, hn::LoadU(d, x.data() + i + lanes));
     }
-    float result = hn::GetLane(hn::MaxOfLanes(d, hn::Max(a, b)));
-    for (std::size_t i = whole; i < x.size(); ++i) result = std::max(result, x[i]);
-    return result;
+    for (; i < last; i += lanes) a = hn::Max(a, hn::LoadU(d, x.data() + i));
+    return hn::GetLane(hn::MaxOfLanes(d, hn::Max(a, b)));
 }
 
 }  // namespace multistate::inline MULTISTATE_TARGET::simd

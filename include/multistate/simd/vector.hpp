@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include <hwy/highway.h>
 
@@ -37,6 +38,12 @@ struct half {
 struct brain {
     std::uint16_t bits;
 };
+/// 64 columns in 4 bits: two groups of 32 integers within ±7, each with a scale of its own. Byte c holds column c in its
+/// lower half and column c + 32 in its upper half.
+struct nibbles {
+    std::int8_t scales[2];
+    std::uint8_t bytes[32];
+};
 
 namespace simd {
 
@@ -49,13 +56,37 @@ inline constexpr std::size_t lanes = hn::MaxLanes(float_tag{});
 
 /// Rows are padded with zeros to a multiple of this many elements on every target, so that no kernel has a tail.
 inline constexpr std::size_t padding = 16;
-constexpr std::size_t padded(std::size_t n) noexcept { return (n + padding - 1) / padding * padding; }
+constexpr std::size_t padded(std::size_t n, std::size_t to = padding) noexcept { return (n + to - 1) / to * to; }
 
-/// `lanes` consecutive elements as floats.
-HWY_INLINE float_vector load(const float* p) noexcept { return hn::LoadU(float_tag{}, p); }
-HWY_INLINE float_vector load(const half* p) noexcept {
+/// The first n < lanes elements at p, then `fill`. Reads nothing behind them.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> load_first(D d, const T* p, std::size_t n, T fill) noexcept {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+    const auto first = hn::FirstN(d, n);
+    return hn::IfThenElse(first, hn::MaskedLoad(first, d, p), hn::Set(d, fill));
+#else  // Highway's masked load may read on
+    alignas(64) T buffer[lanes];
+    for (std::size_t i = 0; i < lanes; ++i) buffer[i] = i < n ? p[i] : fill;
+    return hn::Load(d, buffer);
+#endif
+}
+/// Stores the first n <= lanes elements. Writes nothing behind them.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE void store_first(D d, hn::Vec<D> v, T* p, std::size_t n) noexcept {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+    hn::BlendedStore(v, hn::FirstN(d, n), d, p);
+#else
+    alignas(64) T buffer[lanes];
+    hn::Store(v, d, buffer);
+    for (std::size_t i = 0; i < n; ++i) p[i] = buffer[i];
+#endif
+}
+
+/// Columns [c, c + lanes) of a stored row as floats, c a multiple of lanes; without the scale of the row.
+HWY_INLINE float_vector load(const float* row, std::size_t c) noexcept { return hn::LoadU(float_tag{}, row + c); }
+HWY_INLINE float_vector load(const half* row, std::size_t c) noexcept {
     const hn::Rebind<hwy::float16_t, float_tag> d;
-    const auto wide = hn::PromoteTo(float_tag{}, hn::LoadU(d, reinterpret_cast<const hwy::float16_t*>(p)));
+    const auto wide = hn::PromoteTo(float_tag{}, hn::LoadU(d, reinterpret_cast<const hwy::float16_t*>(row + c)));
 #if MULTISTATE_CONVERTS_F16
     return wide;
 #else
@@ -64,16 +95,51 @@ HWY_INLINE float_vector load(const half* p) noexcept {
     return hn::IfThenElse(hn::Ge(hn::Abs(wide), hn::Set(float_tag{}, 65536.0f)), nan, wide);
 #endif
 }
-HWY_INLINE float_vector load(const brain* p) noexcept {
+HWY_INLINE float_vector load(const brain* row, std::size_t c) noexcept {
     const hn::Rebind<std::uint16_t, float_tag> d;
     const hn::RebindToUnsigned<float_tag> wide;
-    const auto bits = hn::PromoteTo(wide, hn::LoadU(d, reinterpret_cast<const std::uint16_t*>(p)));
+    const auto bits = hn::PromoteTo(wide, hn::LoadU(d, reinterpret_cast<const std::uint16_t*>(row + c)));
     return hn::BitCast(float_tag{}, hn::ShiftLeft<16>(bits));
 }
-HWY_INLINE float_vector load(const std::int8_t* p) noexcept {
+HWY_INLINE float_vector load(const std::int8_t* row, std::size_t c) noexcept {
     const hn::Rebind<std::int8_t, float_tag> d;
-    return hn::ConvertTo(float_tag{}, hn::PromoteTo(integer_tag{}, hn::LoadU(d, p)));
+    return hn::ConvertTo(float_tag{}, hn::PromoteTo(integer_tag{}, hn::LoadU(d, row + c)));
 }
+HWY_INLINE float_vector load(const nibbles* row, std::size_t c) noexcept {
+    const nibbles& block = row[c / 64];
+    const std::size_t group = c % 64 / 32;
+    const hn::Rebind<std::uint8_t, float_tag> d;
+    const auto bytes = hn::PromoteTo(integer_tag{}, hn::LoadU(d, block.bytes + c % 32));
+    const auto raised = group == 0 ? hn::ShiftLeft<28>(bytes) : hn::ShiftLeft<24>(bytes);
+    const auto scale = hn::Set(float_tag{}, static_cast<float>(block.scales[group]));
+    return hn::Mul(hn::ConvertTo(float_tag{}, hn::ShiftRight<28>(raised)), scale);
+}
+
+/// Rounds floats to bf16, to nearest, ties to even; NaN stays NaN.
+HWY_INLINE auto to_brains(float_vector v) noexcept {
+    const hn::RebindToUnsigned<float_tag> d;
+    const auto bits = hn::BitCast(d, v);
+    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1u));
+    const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(d, 0x7fffu)));
+    const auto quiet = hn::Or(bits, hn::Set(d, 0x400000u));
+    const auto result = hn::IfThenElse(hn::RebindMask(d, hn::IsNaN(v)), quiet, rounded);
+    const hn::Rebind<std::uint16_t, float_tag> narrow;
+    return hn::DemoteTo(narrow, hn::BitCast(integer_tag{}, hn::ShiftRight<16>(result)));
+}
+
+/// bytes[c] = low[c] in its lower half and high[c] in its upper half, for 32 integers each.
+inline void pack_nibbles(const std::int8_t* low, const std::int8_t* high, std::uint8_t* bytes) noexcept {
+    const hn::CappedTag<std::uint8_t, 16> d;
+    for (std::size_t c = 0; c < 32; c += hn::Lanes(d)) {
+        const auto a = hn::LoadU(d, reinterpret_cast<const std::uint8_t*>(low + c));
+        const auto b = hn::LoadU(d, reinterpret_cast<const std::uint8_t*>(high + c));
+        hn::StoreU(hn::Or(hn::And(a, hn::Set(d, std::uint8_t{15})), hn::ShiftLeft<4>(b)), d, bytes + c);
+    }
+}
+
+/// Whether stored rows also have a float scale each.
+template <class Element>
+inline constexpr bool scaled = std::is_same_v<Element, std::int8_t> || std::is_same_v<Element, nibbles>;
 
 HWY_INLINE float sum(float_vector v) noexcept { return hn::GetLane(hn::SumOfLanes(float_tag{}, v)); }
 
@@ -95,16 +161,23 @@ HWY_INLINE auto fold_to_four(V v) noexcept {
     }
 }
 
-/// out[i] = the sum of the lanes of v[i], four at a time: half the instructions of four separate sums.
-HWY_INLINE void store_sums(const float_vector (&v)[4], float* out) noexcept {
-    const float_tag d;
-    const hn::RepartitionToWide<float_tag> pairs;
+/// out[i] = the sum of the lanes of v[i], floats or integers, four at a time: half the instructions of four separate
+/// sums.
+template <class V>
+HWY_INLINE void store_sums(const V (&v)[4], float* out) noexcept {
+    const hn::DFromV<V> d;
+    const hn::RepartitionToWide<decltype(d)> pairs;
     const auto low = hn::Add(hn::InterleaveLower(d, v[0], v[1]), hn::InterleaveUpper(d, v[0], v[1]));
     const auto high = hn::Add(hn::InterleaveLower(d, v[2], v[3]), hn::InterleaveUpper(d, v[2], v[3]));
     const auto a = hn::InterleaveLower(pairs, hn::BitCast(pairs, low), hn::BitCast(pairs, high));
     const auto b = hn::InterleaveUpper(pairs, hn::BitCast(pairs, low), hn::BitCast(pairs, high));
     const auto four = fold_to_four(hn::Add(hn::BitCast(d, a), hn::BitCast(d, b)));
-    hn::StoreU(four, hn::DFromV<decltype(four)>{}, out);
+    const hn::RebindToFloat<hn::DFromV<decltype(four)>> floats;
+    if constexpr (std::is_same_v<hn::TFromD<decltype(d)>, float>) {
+        hn::StoreU(four, floats, out);
+    } else {
+        hn::StoreU(hn::ConvertTo(floats, four), floats, out);
+    }
 }
 #endif
 

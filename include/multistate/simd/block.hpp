@@ -1,0 +1,117 @@
+#pragma once
+
+// The products of attention for many queries, the tokens of a block: stored rows are widened to floats once, then one
+// register-blocked matrix product serves logits and outputs alike.
+#include "multistate/simd/stream.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET::simd::detail {
+
+/// Queries and vectors of columns whose sums lie in registers.
+inline constexpr std::size_t product_queries = many_registers ? 12 : 6;
+inline constexpr std::size_t product_vectors = 2;
+/// Keys that stand side by side: as many as product_vectors hold lanes.
+inline constexpr std::size_t panel_keys = product_vectors * lanes;
+/// Value rows that are widened together.
+inline constexpr std::size_t panel_values = 64;
+
+/// out[i, 0 … Vectors * lanes) (+)= sum over t < terms of a[i, t] * b[t, …], for `Queries` rows of a.
+template <std::size_t Queries, std::size_t Vectors, bool accumulate>
+void product(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride, std::size_t terms, float* out,
+             std::size_t stride) noexcept {
+    const float_tag d;
+    float_vector sums[Queries][Vectors];
+    MULTISTATE_UNROLL
+    for (std::size_t i = 0; i < Queries; ++i) {
+        MULTISTATE_UNROLL
+        for (std::size_t v = 0; v < Vectors; ++v) {
+            sums[i][v] = accumulate ? hn::LoadU(d, out + i * stride + v * lanes) : hn::Zero(d);
+        }
+    }
+    for (std::size_t t = 0; t < terms; ++t) {
+        float_vector x[Vectors];
+        MULTISTATE_UNROLL
+        for (std::size_t v = 0; v < Vectors; ++v) x[v] = hn::LoadU(d, b + t * b_stride + v * lanes);
+        MULTISTATE_UNROLL
+        for (std::size_t i = 0; i < Queries; ++i) {
+            const auto weight = hn::Set(d, a[i * a_stride + t]);
+            MULTISTATE_UNROLL
+            for (std::size_t v = 0; v < Vectors; ++v) sums[i][v] = hn::MulAdd(weight, x[v], sums[i][v]);
+        }
+    }
+    MULTISTATE_UNROLL
+    for (std::size_t i = 0; i < Queries; ++i) {
+        MULTISTATE_UNROLL
+        for (std::size_t v = 0; v < Vectors; ++v) hn::StoreU(sums[i][v], d, out + i * stride + v * lanes);
+    }
+}
+
+/// product for any count of queries.
+template <std::size_t Queries, std::size_t Vectors, bool accumulate>
+void product_of_all(std::size_t count, const float* a, std::size_t a_stride, const float* b, std::size_t b_stride,
+                    std::size_t terms, float* out, std::size_t stride) noexcept {
+    for (; count >= Queries; count -= Queries, a += Queries * a_stride, out += Queries * stride) {
+        product<Queries, Vectors, accumulate>(a, a_stride, b, b_stride, terms, out, stride);
+    }
+    if constexpr (Queries > 1) {
+        product_of_all<(Queries + 1) / 2, Vectors, accumulate>(count, a, a_stride, b, b_stride, terms, out, stride);
+    }
+}
+
+template <class Element>
+HWY_INLINE float_vector load_scaled(matrix<Element> rows, std::size_t j, std::size_t c) noexcept {
+    const auto x = load(rows.row(j), c);
+    if constexpr (scaled<Element>) {
+        return hn::Mul(x, hn::Set(float_tag{}, rows.scales[j]));
+    } else {
+        return x;
+    }
+}
+
+/// panel[c, k] = keys[k, c] for k < panel_keys; 0 for k >= n.
+template <class Element>
+void stand_up(matrix<Element> keys, std::size_t n, std::size_t dimension, float* panel) noexcept {
+    const float_tag d;
+    for (std::size_t k = 0; k < panel_keys; ++k) {
+        for (std::size_t c = 0; c < dimension; c += lanes) {
+            alignas(64) float row[lanes];
+            hn::Store(k < n ? load_scaled(keys, k, c) : hn::Zero(d), d, row);
+            for (std::size_t i = 0; i < lanes; ++i) panel[(c + i) * panel_keys + k] = row[i];
+        }
+    }
+}
+
+template <class Element>
+void block_dot_products(const float* q, std::size_t count, std::size_t q_stride, std::size_t dimension,
+                        matrix<Element> keys, std::size_t n, float* out, std::size_t stride, float* panel) noexcept {
+    for (std::size_t j = 0; j < n; j += panel_keys) {
+        stand_up(matrix<Element>{keys.row(j), scaled<Element> ? keys.scales + j : nullptr, keys.stride},
+                 std::min(panel_keys, n - j), dimension, panel);
+        product_of_all<product_queries, product_vectors, false>(count, q, q_stride, panel, panel_keys, dimension,
+                                                                out + j, stride);
+    }
+}
+
+template <class Element>
+void block_weighted_sums(const float* p, std::size_t p_stride, std::size_t count, matrix<Element> values, std::size_t n,
+                         std::size_t width, float* out, std::size_t stride, float* panel) noexcept {
+    const float_tag d;
+    std::fill_n(out, count * stride, 0.0f);
+    for (std::size_t j = 0; j < n; j += panel_values) {
+        const std::size_t rows = std::min(panel_values, n - j);
+        for (std::size_t r = 0; r < rows; ++r) {
+            for (std::size_t c = 0; c < width; c += lanes) {
+                hn::StoreU(load_scaled(values, j + r, c), d, panel + r * width + c);
+            }
+        }
+        std::size_t c = 0;
+        for (; c + panel_keys <= width; c += panel_keys) {
+            product_of_all<product_queries, product_vectors, true>(count, p + j, p_stride, panel + c, width, rows,
+                                                                   out + c, stride);
+        }
+        for (; c < width; c += lanes) {
+            product_of_all<product_queries, 1, true>(count, p + j, p_stride, panel + c, width, rows, out + c, stride);
+        }
+    }
+}
+
+}  // namespace multistate::inline MULTISTATE_TARGET::simd::detail

@@ -1,0 +1,98 @@
+#pragma once
+
+// What stored rows meet queries and weights as: floats, or pairs of 16 bits where the codec is narrow and the target
+// multiplies pairs well. One kernel serves all (stream.hpp); meeting<Element> is its arithmetic:
+//
+//     number, sum               what a query becomes, and the vector that products are added up in
+//     columns                   columns of a row in one load
+//     load(row, c), load(q)     vectors of a row's columns and of a query's
+//     same(weight)              a vector of one weight, or of one pair of weights
+//     add(sum, x, y)            sum + x * y, pair by pair
+//     narrow(x, n, terms, to)   numbers of n floats, of which sums have `terms` products; returns the value of a unit
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "multistate/simd/dot.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET::simd::detail {
+
+/// Rows and queries meet as floats …
+template <class Element>
+struct as_floats {
+    using number = float;
+    using sum = float_vector;
+    static constexpr bool pairs = false;
+    static constexpr std::size_t columns = lanes;
+
+    static HWY_INLINE sum zero() noexcept { return hn::Zero(float_tag{}); }
+    static HWY_INLINE float_vector load(const Element* row, std::size_t c) noexcept { return simd::load(row, c); }
+    static HWY_INLINE float_vector load(const float* q) noexcept { return hn::LoadU(float_tag{}, q); }
+    static HWY_INLINE float_vector same(const float* weight) noexcept { return hn::Set(float_tag{}, *weight); }
+    static HWY_INLINE sum add(sum s, float_vector x, float_vector y) noexcept { return hn::MulAdd(x, y, s); }
+    static HWY_INLINE float_vector floats(sum s) noexcept { return s; }
+    /// Numbers of n floats into `to`; returns what their products must be multiplied by.
+    static float narrow(const float* x, std::size_t n, std::size_t, number* to) noexcept {
+        std::copy_n(x, n, to);
+        return 1;
+    }
+};
+
+#if MULTISTATE_DOTS_INTEGERS
+/// … or in pairs of 16 bits: as integers where the codec stores integers (`largest` is the greatest), …
+template <class Element, int largest>
+struct as_integers {
+    using number = std::int16_t;
+    using sum = integer_vector;
+    static constexpr bool pairs = true;
+    static constexpr std::size_t columns = 2 * lanes;
+
+    static HWY_INLINE sum zero() noexcept { return hn::Zero(integer_tag{}); }
+    static HWY_INLINE short_vector load(const Element* row, std::size_t c) noexcept { return load_shorts(row, c); }
+    static HWY_INLINE short_vector load(const number* q) noexcept { return hn::LoadU(short_tag{}, q); }
+    static HWY_INLINE short_vector same(const number* pair) noexcept { return same_pair(pair); }
+    static HWY_INLINE sum add(sum s, short_vector x, short_vector y) noexcept { return add_pairs(s, x, y); }
+    static HWY_INLINE float_vector floats(sum s) noexcept { return hn::ConvertTo(float_tag{}, s); }
+    /// 16 bits, or as many as keep the sum of `terms` products below 2^31.
+    static float narrow(const float* x, std::size_t n, std::size_t terms, number* to) noexcept {
+        const float most = 2147483000.0f / static_cast<float>(largest) / static_cast<float>(terms);
+        return to_shorts(x, n, std::min(32767.0f, most), to);
+    }
+};
+#endif
+
+#if MULTISTATE_DOTS_BRAINS
+/// … or as bf16.
+struct as_brains {
+    using number = std::int16_t;
+    using sum = float_vector;
+    static constexpr bool pairs = true;
+    static constexpr std::size_t columns = 2 * lanes;
+
+    static HWY_INLINE sum zero() noexcept { return hn::Zero(float_tag{}); }
+    static HWY_INLINE short_vector load(const brain* row, std::size_t c) noexcept { return load_shorts(row, c); }
+    static HWY_INLINE short_vector load(const number* q) noexcept { return hn::LoadU(short_tag{}, q); }
+    static HWY_INLINE short_vector same(const number* pair) noexcept { return same_pair(pair); }
+    static HWY_INLINE sum add(sum s, short_vector x, short_vector y) noexcept { return add_pairs(s, x, y); }
+    static HWY_INLINE float_vector floats(sum s) noexcept { return s; }
+    static float narrow(const float* x, std::size_t n, std::size_t, number* to) noexcept {
+        to_brains(x, n, to);
+        return 1;
+    }
+};
+#endif
+
+template <class Element>
+struct meeting : as_floats<Element> {};
+#if MULTISTATE_DOTS_INTEGERS
+template <>
+struct meeting<std::int8_t> : as_integers<std::int8_t, 127> {};
+template <>
+struct meeting<nibbles> : as_integers<nibbles, 7 * 127> {};
+#endif
+#if MULTISTATE_DOTS_BRAINS
+template <>
+struct meeting<brain> : as_brains {};
+#endif
+
+}  // namespace multistate::inline MULTISTATE_TARGET::simd::detail
