@@ -71,12 +71,14 @@ TEST(thread_pool, a_run_inside_a_task_stays_on_its_thread) {
 
 TEST(thread_pool, sleepers_wake) {
     thread_pool pool(3);
-    std::atomic<int> done{0};
     for (int round = 0; round < 3; ++round) {
         std::this_thread::sleep_for(std::chrono::milliseconds(20));  // far longer than a helper looks before it sleeps
-        pool.run(5, [&](std::size_t) { ++done; });
+        std::atomic<int> arrived{0};
+        pool.run(3, [&](std::size_t) {  // each task waits for the others: both helpers must be awake
+            ++arrived;
+            while (arrived != 3) std::this_thread::yield();
+        });
     }
-    EXPECT_EQ(done, 15);
 }
 
 TEST(thread_pool, comes_and_goes) {
