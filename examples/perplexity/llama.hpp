@@ -1,7 +1,7 @@
 // A Llama in a GGUF file, run over blocks of tokens with a bounded cache: the engine of the demo.
 //
 //     const demo::gguf file("model.gguf");
-//     demo::thread_pool pool(2);
+//     ms::thread_pool pool(2);
 //     demo::llama model(file, pool);                                   // throws gguf_error
 //     ms::cache<ms::any_policy> cache(model.cache_shape(512, 64), ms::tova{});
 //     model.prefill(cache, tokens, 0, ms::prefill_mode::exact, hidden) // hidden [tokens, width]
@@ -17,13 +17,14 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <Eigen/Core>
 #include <multistate/multistate.hpp>
+#include <multistate/thread_pool.hpp>
 
 #include "gguf.hpp"
-#include "thread_pool.hpp"
 #include "tokenizer.hpp"
 
 namespace demo {
@@ -82,9 +83,9 @@ class linear {
 class llama {
   public:
     /// Both must outlive the model.
-    llama(const gguf& file, thread_pool& pool);
+    llama(const gguf& file, ms::thread_pool& pool);
 
-    [[nodiscard]] thread_pool& pool() const noexcept { return pool_; }
+    [[nodiscard]] ms::thread_pool& pool() const noexcept { return pool_; }
     [[nodiscard]] const llama_config& config() const noexcept { return config_; }
     /// What the reader of results should know: parts of the file that were ignored.
     [[nodiscard]] const std::vector<std::string>& notes() const noexcept { return notes_; }
@@ -93,10 +94,16 @@ class llama {
     [[nodiscard]] ms::shape cache_shape(std::size_t states, std::size_t block) const;
 
     /// Runs tokens of positions first, first + 1, … and leaves their final hidden states in `hidden` [tokens, width].
-    /// Returns false if the cache has no room, which only `full` can say.
+    /// Each layer works on all tokens at once, but its attention on one block of the cache after the other; after each
+    /// comes attended(layer). Returns false if the cache has no room, which only `full` can say.
+    template <class Cache, class Attended>
+    bool prefill(Cache& cache, std::span<const token> tokens, ms::position first, ms::prefill_mode mode, matrix& hidden,
+                 Attended&& attended);
     template <class Cache>
     bool prefill(Cache& cache, std::span<const token> tokens, ms::position first, ms::prefill_mode mode,
-                 matrix& hidden);
+                 matrix& hidden) {
+        return prefill(cache, tokens, first, mode, hidden, [](std::size_t) {});
+    }
 
     /// nll[i] = -log p(targets[i] | hidden[i]), in nats.
     void negative_log_likelihoods(const matrix& hidden, std::span<const token> targets, std::span<double> nll);
@@ -125,7 +132,7 @@ class llama {
     void multiply(std::initializer_list<const linear*> weights, const matrix& x, std::initializer_list<matrix*> y,
                   bool accumulate = false);
 
-    thread_pool& pool_;
+    ms::thread_pool& pool_;
     llama_config config_;
     std::vector<std::string> notes_;
     std::vector<double> frequencies_;  // [rope_dim / 2], radians per position
@@ -136,18 +143,26 @@ class llama {
     matrix normal_, query_, key_, value_, attended_, gate_, up_, logits_, cosine_, sine_;
 };
 
-template <class Cache>
+template <class Cache, class Attended>
 bool llama::prefill(Cache& cache, std::span<const token> tokens, ms::position first, ms::prefill_mode mode,
-                    matrix& hidden) {
-    const auto span_of = [](const matrix& m) { return std::span(m.data(), static_cast<std::size_t>(m.size())); };
+                    matrix& hidden, Attended&& attended) {
+    const auto rows = [](auto& m, std::size_t begin, std::size_t count) {
+        const auto width = static_cast<std::size_t>(m.cols());
+        return std::span(m.data(), static_cast<std::size_t>(m.size())).subspan(begin * width, count * width);
+    };
     embed(tokens, hidden);
     set_rotations(first, tokens.size());
     attended_.resize(hidden.rows(), static_cast<Eigen::Index>(config_.heads * config_.value_dim));
     for (std::size_t i = 0; i < weights_->layers.size(); ++i) {
         project(weights_->layers[i], hidden);
-        if (!ms::prefill(cache, i, first, span_of(query_), span_of(key_), span_of(value_),
-                         std::span(attended_.data(), static_cast<std::size_t>(attended_.size())), mode, pool_)) {
-            return false;
+        for (std::size_t begin = 0; begin < tokens.size(); begin += cache.shape().block) {
+            const std::size_t count = std::min(cache.shape().block, tokens.size() - begin);
+            if (!ms::prefill(cache, i, first + static_cast<ms::position>(begin),
+                             rows(std::as_const(query_), begin, count), rows(std::as_const(key_), begin, count),
+                             rows(std::as_const(value_), begin, count), rows(attended_, begin, count), mode, pool_)) {
+                return false;
+            }
+            attended(i);
         }
         multiply({&weights_->layers[i].output}, attended_, {&hidden}, true);
         feed_forward(weights_->layers[i], hidden);

@@ -39,7 +39,7 @@ std::vector<token> random_tokens(std::size_t count, std::size_t vocabulary, std:
 /// NLLs of the demo's engine with a full cache, fed in blocks.
 std::vector<double> engine_nll(const gguf& file, std::span<const token> tokens, std::size_t block,
                                std::size_t threads = 1) {
-    demo::thread_pool pool(threads);
+    ms::thread_pool pool(threads);
     llama model(file, pool);
     ms::cache<ms::full> cache(model.cache_shape(tokens.size(), block));
     matrix hidden;
@@ -158,7 +158,7 @@ TEST(Llama, LegacyRopeScaleIsReadToo) {
 
 TEST(Llama, KnowsItsShapeAndSaysWhatItIgnores) {
     const demo::temporary_folder folder;
-    demo::thread_pool pool(1);
+    ms::thread_pool pool(1);
     demo::write_synthetic_llama(folder / "model.gguf", {.head_dim = 20, .value_dim = 12, .sliding_window = 4096});
     const gguf file(folder / "model.gguf");
     const llama model(file, pool);
@@ -182,7 +182,7 @@ TEST(Llama, AFullCacheThatIsUsedUpIsSaid) {
     const demo::temporary_folder folder;
     demo::write_synthetic_llama(folder / "model.gguf", {});
     const gguf file(folder / "model.gguf");
-    demo::thread_pool pool(1);
+    ms::thread_pool pool(1);
     llama model(file, pool);
     ms::cache<ms::full> cache(model.cache_shape(4, 4));  // 8 rows
     matrix hidden;
@@ -190,6 +190,39 @@ TEST(Llama, AFullCacheThatIsUsedUpIsSaid) {
     EXPECT_TRUE(model.prefill(cache, tokens, 0, ms::prefill_mode::exact, hidden));
     EXPECT_TRUE(model.prefill(cache, tokens, 4, ms::prefill_mode::exact, hidden));
     EXPECT_FALSE(model.prefill(cache, tokens, 8, ms::prefill_mode::exact, hidden));
+}
+
+TEST(Llama, TokensBeyondABlockOfTheCacheAreAttendedInBlocks) {
+    const demo::temporary_folder folder;
+    demo::write_synthetic_llama(folder / "model.gguf", {});
+    const gguf file(folder / "model.gguf");
+    ms::thread_pool pool(1);
+    llama model(file, pool);
+    demo::random_numbers random(5);
+    std::vector<token> tokens(45);
+    for (token& each : tokens) each = static_cast<token>(random.below(512));
+    const auto make_cache = [&] { return ms::cache<ms::window>(model.cache_shape(12, 20)); };
+
+    std::vector<std::size_t> layers;
+    std::vector<ms::position> reached;
+    matrix together;
+    auto cache = make_cache();
+    ASSERT_TRUE(model.prefill(cache, tokens, 0, ms::prefill_mode::block, together, [&](std::size_t layer) {
+        layers.push_back(layer);
+        reached.push_back(cache.next_position(layer));
+    }));
+    EXPECT_EQ(layers, (std::vector<std::size_t>{0, 0, 0, 1, 1, 1}));
+    EXPECT_EQ(reached, (std::vector<ms::position>{20, 40, 45, 20, 40, 45}));
+
+    auto other = make_cache();
+    for (std::size_t first = 0; first < tokens.size(); first += 20) {
+        const std::size_t count = std::min<std::size_t>(20, tokens.size() - first);
+        matrix apart;
+        ASSERT_TRUE(model.prefill(other, std::span(tokens).subspan(first, count), static_cast<ms::position>(first),
+                                  ms::prefill_mode::block, apart));
+        const auto same = together.middleRows(static_cast<Eigen::Index>(first), static_cast<Eigen::Index>(count));
+        EXPECT_LE((apart - same).cwiseAbs().maxCoeff(), 1e-5F * apart.cwiseAbs().maxCoeff()) << "from " << first;
+    }
 }
 
 /// The bundled tokenizers: both kinds read from a file what they were given, and know every id that they give.
@@ -223,7 +256,7 @@ void expect_refused(std::span<const std::byte> bytes, const std::vector<std::str
     SCOPED_TRACE(parts.front());
     const demo::temporary_folder folder;
     demo::write_file(folder / "model.gguf", bytes);
-    demo::thread_pool pool(1);
+    ms::thread_pool pool(1);
     const gguf file(folder / "model.gguf");
     try {
         const llama model(file, pool);

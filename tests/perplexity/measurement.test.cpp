@@ -55,7 +55,7 @@ class twin {
     demo::temporary_folder folder_;
     std::filesystem::path path_;
     gguf file_;
-    demo::thread_pool pool_;
+    multistate::thread_pool pool_;
     demo::llama model_;
     demo::naive_llama naive_;
 };
@@ -194,6 +194,19 @@ TEST(Measurement, OnceTakesAllButTheLastQuarterAsThePrompt) {
     }
 }
 
+/// Longer than what is multiplied at once, in blocks that divide it and in others. In long texts some decision is close,
+/// unless it falls by position alone.
+TEST(Measurement, LongSequences) {
+    twin both({});
+    const policy_case window{"window+4", 17, {.name = "window", .sinks = 4}};
+    for (const std::size_t block : {64U, 150U, 300U}) {
+        expect_as_naive(both, window, feeding::exact, block, {310});
+        expect_as_naive(both, window, feeding::block, block, {310});
+    }
+    expect_as_naive(both, {"h2o", 16, {.name = "h2o"}}, feeding::exact, 64, {300});
+    expect_as_naive(both, {"tova", 16, {.name = "tova"}}, feeding::exact, 64, {300});
+}
+
 /// What the policies read depends on the shape of the heads.
 TEST(Measurement, EveryGroupingOfHeads) {
     const std::vector<policy_case> policies{{"h2o", 10, {.name = "h2o"}},
@@ -237,7 +250,7 @@ std::vector<sequence> some_sequences(std::uint64_t seed = 11) {
     return {random_tokens(70, 512, random), random_tokens(41, 512, random)};
 }
 
-/// With fewer sequences than threads these share each sequence; else each takes sequences of its own.
+/// A thread alone, two of which each takes a sequence and both the third, five that share all three.
 TEST(Measurement, ThreadsDoNotChangeABit) {
     const synthetic_llama options{.heads = 8, .kv_heads = 4, .head_dim = 8, .feed_forward = 300};
     twin alone(options);
