@@ -7,12 +7,12 @@
 namespace multistate::inline MULTISTATE_TARGET::simd::detail {
 
 /// Queries and vectors of columns whose sums lie in registers.
-inline constexpr std::size_t product_queries = many_registers ? 12 : 6;
-inline constexpr std::size_t product_vectors = 2;
-/// Keys that stand side by side: as many as product_vectors hold lanes.
-inline constexpr std::size_t panel_keys = product_vectors * lanes;
-/// Value rows that are widened together.
-inline constexpr std::size_t panel_values = 64;
+inline constexpr std::size_t product_queries = many_registers ? 8 : 4;
+inline constexpr std::size_t product_vectors = std::max<std::size_t>(2, 4 / lanes);
+/// Columns of a panel, the right factor: keys that stand side by side, or columns of values.
+inline constexpr std::size_t panel_columns = product_vectors * lanes;
+/// Value rows in a panel. With 32 columns 16 KiB: half of a first-level cache.
+inline constexpr std::size_t panel_values = 128;
 
 /// out[i, 0 … Vectors * lanes) (+)= sum over t < terms of a[i, t] * b[t, …], for `Queries` rows of a.
 template <std::size_t Queries, std::size_t Vectors, bool accumulate>
@@ -53,7 +53,7 @@ void product_of_all(std::size_t count, const float* a, std::size_t a_stride, con
         product<Queries, Vectors, accumulate>(a, a_stride, b, b_stride, terms, out, stride);
     }
     if constexpr (Queries > 1) {
-        product_of_all<(Queries + 1) / 2, Vectors, accumulate>(count, a, a_stride, b, b_stride, terms, out, stride);
+        product_of_all<Queries / 2, Vectors, accumulate>(count, a, a_stride, b, b_stride, terms, out, stride);
     }
 }
 
@@ -67,26 +67,31 @@ HWY_INLINE float_vector load_scaled(matrix<Element> rows, std::size_t j, std::si
     }
 }
 
-/// panel[c, k] = keys[k, c] for k < panel_keys; 0 for k >= n.
+/// panel[c, k] = keys[k, c] for k < panel_columns; 0 for k >= n.
 template <class Element>
 void stand_up(matrix<Element> keys, std::size_t n, std::size_t dimension, float* panel) noexcept {
-    const float_tag d;
-    for (std::size_t k = 0; k < panel_keys; ++k) {
+    const auto row = [=](std::size_t k, std::size_t c) {
+        return k < n ? load_scaled(keys, k, c) : hn::Zero(float_tag{});
+    };
+    for (std::size_t k = 0; k < padded(n, 4); k += 4) {
+        prefetch_behind(keys.row(k), 4 * keys.stride);
         for (std::size_t c = 0; c < dimension; c += lanes) {
-            alignas(64) float row[lanes];
-            hn::Store(k < n ? load_scaled(keys, k, c) : hn::Zero(d), d, row);
-            for (std::size_t i = 0; i < lanes; ++i) panel[(c + i) * panel_keys + k] = row[i];
+            const float_vector four[4] = {row(k, c), row(k + 1, c), row(k + 2, c), row(k + 3, c)};
+            store_columns(four, panel + c * panel_columns + k, panel_columns);
         }
+    }
+    for (std::size_t c = 0; c < dimension; ++c) {
+        std::fill(panel + c * panel_columns + padded(n, 4), panel + (c + 1) * panel_columns, 0.0f);
     }
 }
 
 template <class Element>
 void block_dot_products(const float* q, std::size_t count, std::size_t q_stride, std::size_t dimension,
                         matrix<Element> keys, std::size_t n, float* out, std::size_t stride, float* panel) noexcept {
-    for (std::size_t j = 0; j < n; j += panel_keys) {
+    for (std::size_t j = 0; j < n; j += panel_columns) {
         stand_up(matrix<Element>{keys.row(j), scaled<Element> ? keys.scales + j : nullptr, keys.stride},
-                 std::min(panel_keys, n - j), dimension, panel);
-        product_of_all<product_queries, product_vectors, false>(count, q, q_stride, panel, panel_keys, dimension,
+                 std::min(panel_columns, n - j), dimension, panel);
+        product_of_all<product_queries, product_vectors, false>(count, q, q_stride, panel, panel_columns, dimension,
                                                                 out + j, stride);
     }
 }
@@ -94,23 +99,24 @@ void block_dot_products(const float* q, std::size_t count, std::size_t q_stride,
 template <class Element>
 void block_weighted_sums(const float* p, std::size_t p_stride, std::size_t count, matrix<Element> values, std::size_t n,
                          std::size_t width, float* out, std::size_t stride, float* panel) noexcept {
-    const float_tag d;
     std::fill_n(out, count * stride, 0.0f);
     for (std::size_t j = 0; j < n; j += panel_values) {
         const std::size_t rows = std::min(panel_values, n - j);
-        for (std::size_t r = 0; r < rows; ++r) {
-            for (std::size_t c = 0; c < width; c += lanes) {
-                hn::StoreU(load_scaled(values, j + r, c), d, panel + r * width + c);
-            }
-        }
         std::size_t c = 0;
-        for (; c + panel_keys <= width; c += panel_keys) {
-            product_of_all<product_queries, product_vectors, true>(count, p + j, p_stride, panel + c, width, rows,
-                                                                   out + c, stride);
-        }
-        for (; c < width; c += lanes) {
-            product_of_all<product_queries, 1, true>(count, p + j, p_stride, panel + c, width, rows, out + c, stride);
-        }
+        const auto add_columns = [&](auto vectors) {
+            for (std::size_t r = 0; r < rows; ++r) {
+                if (c == 0) prefetch_behind(values.row(j + r), values.stride);
+                for (std::size_t v = 0; v < vectors; ++v) {
+                    hn::StoreU(load_scaled(values, j + r, c + v * lanes), float_tag{},
+                               panel + (r * vectors + v) * lanes);
+                }
+            }
+            product_of_all<product_queries, vectors, true>(count, p + j, p_stride, panel, vectors * lanes, rows,
+                                                           out + c, stride);
+            c += vectors * lanes;
+        };
+        while (c + panel_columns <= width) add_columns(std::integral_constant<std::size_t, product_vectors>{});
+        while (c < width) add_columns(std::integral_constant<std::size_t, 1>{});
     }
 }
 

@@ -181,5 +181,41 @@ HWY_INLINE void store_sums(const V (&v)[4], float* out) noexcept {
 }
 #endif
 
+#if HWY_TARGET == HWY_SCALAR
+/// to[i * stride + r] = v[r][i] for all lanes i
+HWY_INLINE void store_columns(const float_vector (&v)[4], float* to, std::size_t) noexcept {
+    for (std::size_t r = 0; r < 4; ++r) to[r] = hn::GetLane(v[r]);
+}
+#else
+/// Stores four lanes at a time, `stride` floats apart.
+template <class V>
+HWY_INLINE void store_fours(V v, float* to, std::size_t stride) noexcept {
+    const hn::DFromV<V> d;
+    if constexpr (hn::MaxLanes(d) == 4) {
+        hn::StoreU(v, d, to);
+    } else {
+        const hn::Half<decltype(d)> half_d;
+        store_fours(hn::LowerHalf(half_d, v), to, stride);
+        store_fours(hn::UpperHalf(half_d, v), to + hn::MaxLanes(half_d) / 4 * stride, stride);
+    }
+}
+
+/// to[i * stride + r] = v[r][i] for all lanes i
+HWY_INLINE void store_columns(const float_vector (&v)[4], float* to, std::size_t stride) noexcept {
+    const float_tag d;
+    const hn::RepartitionToWide<float_tag> pairs;
+    const auto low = [=](auto a, auto b) { return hn::BitCast(pairs, hn::InterleaveLower(d, a, b)); };
+    const auto high = [=](auto a, auto b) { return hn::BitCast(pairs, hn::InterleaveUpper(d, a, b)); };
+    const auto a = low(v[0], v[1]);
+    const auto b = low(v[2], v[3]);
+    const auto e = high(v[0], v[1]);
+    const auto f = high(v[2], v[3]);
+    store_fours(hn::BitCast(d, hn::InterleaveLower(pairs, a, b)), to, 4 * stride);
+    store_fours(hn::BitCast(d, hn::InterleaveUpper(pairs, a, b)), to + stride, 4 * stride);
+    store_fours(hn::BitCast(d, hn::InterleaveLower(pairs, e, f)), to + 2 * stride, 4 * stride);
+    store_fours(hn::BitCast(d, hn::InterleaveUpper(pairs, e, f)), to + 3 * stride, 4 * stride);
+}
+#endif
+
 }  // namespace simd
 }  // namespace multistate::inline MULTISTATE_TARGET
