@@ -1,6 +1,4 @@
 // Work handed to threads gives the same bits, and layers and caches do not meet.
-#include <algorithm>
-#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -8,48 +6,19 @@
 #include <gtest/gtest.h>
 #include <multistate/multistate.hpp>
 
+#include "support/layer_run.hpp"
 #include "support/stream.hpp"
 #include "support/threads.hpp"
 
 namespace {
 
 namespace ms = multistate;
-using cache = ms::cache<ms::any_policy>;
+using support::cache;
+using support::run_layer;
+using support::trace;
 
-constexpr std::size_t length = 48;
-constexpr ms::shape shape{.layers = 4, .heads = 8, .kv_heads = 4, .head_dim = 20, .states = 10, .block = length};
-
-/// All that a run leaves behind in a layer.
-struct trace {
-    std::vector<float> out;
-    std::vector<std::vector<int>> positions;
-    std::vector<std::vector<float>> scores;
-    bool operator==(const trace&) const = default;
-};
-
-/// Steps, an exact block, a block that shrinks once, and steps again.
-template <class Executor>
-trace run_layer(cache& c, std::size_t layer, const support::stream& tokens, Executor&& run, ms::workspace* own) {
-    trace result;
-    std::size_t first = 0;
-    for (const auto& [n, mode] : {std::pair{std::size_t{1}, ms::prefill_mode::exact},
-                                  {13, ms::prefill_mode::exact},
-                                  {1, ms::prefill_mode::exact},
-                                  {17, ms::prefill_mode::block},
-                                  {1, ms::prefill_mode::block},
-                                  {15, ms::prefill_mode::exact}}) {
-        std::vector<float> out(n * tokens.out_width);
-        EXPECT_TRUE(ms::prefill(c, layer, static_cast<int>(first), tokens.q(first, n), tokens.k(first, n),
-                                tokens.v(first, n), out, mode, run, own));
-        result.out.insert(result.out.end(), out.begin(), out.end());
-        first += n;
-    }
-    for (std::size_t h = 0; h < shape.kv_heads; ++h) {
-        result.positions.emplace_back(c.positions(layer, h).begin(), c.positions(layer, h).end());
-        result.scores.emplace_back(c.scores(layer, h).begin(), c.scores(layer, h).end());
-    }
-    return result;
-}
+constexpr const ms::shape& shape = support::small_shape;
+constexpr std::size_t length = support::run_length;
 
 class executors : public testing::TestWithParam<std::string_view> {
   protected:
@@ -104,10 +73,7 @@ TEST_P(executors, caches_run_concurrently) {
     for (const trace& one : found) EXPECT_EQ(one, expected);
 }
 
-std::string policy_name(const testing::TestParamInfo<std::string_view>& parameter) {
-    return std::string(parameter.param);
-}
-INSTANTIATE_TEST_SUITE_P(executor, executors, testing::ValuesIn(ms::any_policy::names), policy_name);
+INSTANTIATE_TEST_SUITE_P(executor, executors, testing::ValuesIn(ms::any_policy::names), support::policy_name);
 
 struct counting {
     std::size_t tasks = 0;

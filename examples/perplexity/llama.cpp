@@ -125,7 +125,7 @@ void linear::multiply_panel(std::size_t i, const matrix& x, matrix& y, bool accu
     if (!bias_.empty()) target.rowwise() += Eigen::Map<const Eigen::RowVectorXf>(bias_.data() + i * panel, w.cols());
 }
 
-llama::llama(const gguf& file, thread_pool& pool)
+llama::llama(const gguf& file, ms::thread_pool& pool)
     : pool_(pool),
       config_(read_config(file)),
       final_norm_(read_vector(file, "output_norm.weight", config_.width)),

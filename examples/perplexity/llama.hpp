@@ -1,7 +1,7 @@
 // A Llama in a GGUF file, run over blocks of tokens with a bounded cache: the engine of the demo.
 //
 //     const demo::gguf file("model.gguf");
-//     demo::thread_pool pool(2);
+//     ms::thread_pool pool(2);
 //     demo::llama model(file, pool);                                   // throws gguf_error
 //     ms::cache<ms::any_policy> cache(model.cache_shape(512, 64), ms::tova{});
 //     model.prefill(cache, tokens, 0, ms::prefill_mode::exact, hidden) // hidden [tokens, width]
@@ -21,9 +21,9 @@
 
 #include <Eigen/Core>
 #include <multistate/multistate.hpp>
+#include <multistate/thread_pool.hpp>
 
 #include "gguf.hpp"
-#include "thread_pool.hpp"
 #include "tokenizer.hpp"
 
 namespace demo {
@@ -82,9 +82,9 @@ class linear {
 class llama {
   public:
     /// Both must outlive the model.
-    llama(const gguf& file, thread_pool& pool);
+    llama(const gguf& file, ms::thread_pool& pool);
 
-    [[nodiscard]] thread_pool& pool() const noexcept { return pool_; }
+    [[nodiscard]] ms::thread_pool& pool() const noexcept { return pool_; }
     [[nodiscard]] const llama_config& config() const noexcept { return config_; }
     /// What the reader of results should know: parts of the file that were ignored.
     [[nodiscard]] const std::vector<std::string>& notes() const noexcept { return notes_; }
@@ -125,7 +125,7 @@ class llama {
     void multiply(std::initializer_list<const linear*> weights, const matrix& x, std::initializer_list<matrix*> y,
                   bool accumulate = false);
 
-    thread_pool& pool_;
+    ms::thread_pool& pool_;
     llama_config config_;
     std::vector<std::string> notes_;
     std::vector<double> frequencies_;  // [rope_dim / 2], radians per position

@@ -15,7 +15,6 @@
 #include "read_vocabulary.hpp"
 #include "report.hpp"
 #include "sequences.hpp"
-#include "thread_pool.hpp"
 
 namespace {
 
@@ -151,7 +150,7 @@ std::vector<demo::run> measure_all(const demo::options& o, const demo::llama& mo
 
 int measure(const demo::options& o) {
     const demo::gguf file(o.model);
-    demo::thread_pool pool(o.threads);
+    multistate::thread_pool pool(o.threads);
     const demo::llama model(file, pool);
     const std::size_t context = context_for(o, file);
     const auto sequences = read_sequences(o, file, context, model.config().vocabulary);

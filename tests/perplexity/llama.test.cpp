@@ -39,7 +39,7 @@ std::vector<token> random_tokens(std::size_t count, std::size_t vocabulary, std:
 /// NLLs of the demo's engine with a full cache, fed in blocks.
 std::vector<double> engine_nll(const gguf& file, std::span<const token> tokens, std::size_t block,
                                std::size_t threads = 1) {
-    demo::thread_pool pool(threads);
+    ms::thread_pool pool(threads);
     llama model(file, pool);
     ms::cache<ms::full> cache(model.cache_shape(tokens.size(), block));
     matrix hidden;
@@ -158,7 +158,7 @@ TEST(Llama, LegacyRopeScaleIsReadToo) {
 
 TEST(Llama, KnowsItsShapeAndSaysWhatItIgnores) {
     const demo::temporary_folder folder;
-    demo::thread_pool pool(1);
+    ms::thread_pool pool(1);
     demo::write_synthetic_llama(folder / "model.gguf", {.head_dim = 20, .value_dim = 12, .sliding_window = 4096});
     const gguf file(folder / "model.gguf");
     const llama model(file, pool);
@@ -182,7 +182,7 @@ TEST(Llama, AFullCacheThatIsUsedUpIsSaid) {
     const demo::temporary_folder folder;
     demo::write_synthetic_llama(folder / "model.gguf", {});
     const gguf file(folder / "model.gguf");
-    demo::thread_pool pool(1);
+    ms::thread_pool pool(1);
     llama model(file, pool);
     ms::cache<ms::full> cache(model.cache_shape(4, 4));  // 8 rows
     matrix hidden;
@@ -223,7 +223,7 @@ void expect_refused(std::span<const std::byte> bytes, const std::vector<std::str
     SCOPED_TRACE(parts.front());
     const demo::temporary_folder folder;
     demo::write_file(folder / "model.gguf", bytes);
-    demo::thread_pool pool(1);
+    ms::thread_pool pool(1);
     const gguf file(folder / "model.gguf");
     try {
         const llama model(file, pool);

@@ -55,7 +55,7 @@ class twin {
     demo::temporary_folder folder_;
     std::filesystem::path path_;
     gguf file_;
-    demo::thread_pool pool_;
+    multistate::thread_pool pool_;
     demo::llama model_;
     demo::naive_llama naive_;
 };
