@@ -99,9 +99,9 @@ class decoder {
         attend_at_ = count / 2;
     }
 
-    /// What one cache of that kind weighs.
+    /// Keys and values of one cache of that kind, with the rows that it does not use at the moment.
     static std::size_t memory_bytes(const ms::any_policy& policy, const layer_shape& l) {
-        return cache(shape(policy, l), policy).memory_bytes();
+        return bytes_of<Keys, Values>(l, l.states + shape(policy, l).block);
     }
 
     ms::shape shape() const { return caches_.front().shape(); }

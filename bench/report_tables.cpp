@@ -62,7 +62,7 @@ const std::vector<family>& families() {
          .parts = {"what", "codec", "heads", "states"},
          .columns = {{"ns", "µs", 1e-3, 0},
                      {"serial/shared", "serial/shared"},
-                     {"read/shared_read", "the same for the read probe"},
+                     {"probe/shared_probe", "the same for the probe"},
                      {"percent_of_gain", "percent_of_gain", 1, 0}}},
         {.name = "softmax",
          .title = "Softmax",

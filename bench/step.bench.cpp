@@ -19,10 +19,8 @@ template <class Codec>
 void add(const layer_shape& l) {
     add_contest<Codec>(l);
     for (const std::string_view policy : ms::any_policy::names) {
-        const std::string name = bench::joined("step", policy, Codec::name, l.name());
-        benchmark::RegisterBenchmark(name.c_str(), bench::time_beside_attention<Codec>, name,
-                                     ms::any_policy::named(policy), l)
-            ->UseManualTime();
+        bench::add_beside_attention<Codec>(bench::joined("step", policy, Codec::name, l.name()),
+                                           ms::any_policy::named(policy), l);
     }
 }
 

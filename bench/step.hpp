@@ -62,10 +62,24 @@ void time_beside_rivals(benchmark::State& state, const std::string& name, const 
     state.counters["reference/step"] = median_ratio(references, steps);
 }
 
+/// Where a turn takes long, Google Benchmark's time is over after few turns: those have a number of their own.
+inline void ask_for_turns(benchmark::internal::Benchmark* b, std::size_t bytes, int count) {
+    b->UseManualTime();
+    if (bytes >= std::size_t{32} << 20) b->Iterations(count);
+}
+
+/// Registers a benchmark beside attention alone.
+template <class Codec>
+void add_beside_attention(const std::string& name, const ms::any_policy& policy, const layer_shape& l) {
+    ask_for_turns(benchmark::RegisterBenchmark(name.c_str(), time_beside_attention<Codec>, name, policy, l),
+                  bytes_of<Codec>(l, l.states), 31);
+}
+
 /// Registers a benchmark beside rivals. Where values have another codec than keys, Eigen has the keys' for both.
 template <class Keys, class Values = Keys>
 void add_beside_rivals(const std::string& name, const layer_shape& l) {
-    benchmark::RegisterBenchmark(name.c_str(), time_beside_rivals<Keys, Values>, name, l)->UseManualTime();
+    ask_for_turns(benchmark::RegisterBenchmark(name.c_str(), time_beside_rivals<Keys, Values>, name, l),
+                  bytes_of<Keys, Values>(l, l.states), 11);
 }
 
 }  // namespace bench

@@ -1,7 +1,8 @@
-// What a second thread gains, beside what it gains for the read probe: two cores share a memory that one of them may
-// already keep busy. tova, f16.
+// What a second thread gains, beside what it gains for a probe: two cores share a memory that one of them may already
+// keep busy, and on a shared machine the second may not be there. tova, f16.
 //
-//     threads/<step, exact or block>/f16/<heads>x<KV heads>/<states>     exact and block: 512 tokens in a block
+//     threads/step/f16/<heads>x<KV heads>/<states>               the probe reads as many bytes from DRAM
+//     threads/<exact or block>/f16/<heads>x<KV heads>/<states>   512 tokens; the probe works in cache
 #include <thread>
 
 #include <multistate/thread_pool.hpp>
@@ -21,22 +22,23 @@ ms::thread_pool& pool() {
     return both;
 }
 
-/// One after the other, in seconds each: serial work, shared work, a serial read, a shared read.
-void contest(benchmark::State& state, bench::probe& memory, auto serial, auto shared) {
-    bench::turns serials, shareds, reads, shared_reads;
+/// By turns, in seconds each: work and probe, each of them alone and shared.
+void contest(benchmark::State& state, auto work, auto probe) {
+    bench::turns serials, shareds, probes, shared_probes;
+    ms::serial alone;
     for (auto _ : state) {
-        serials.push_back(serial());
-        shareds.push_back(shared());
-        reads.push_back(memory.read());
-        shared_reads.push_back(memory.read(pool(), threads));
+        serials.push_back(work(alone));
+        shareds.push_back(work(pool()));
+        probes.push_back(probe(alone));
+        shared_probes.push_back(probe(pool()));
         state.SetIterationTime(shareds.back());
     }
     const double gain = bench::median_ratio(serials, shareds);
-    const double read_gain = bench::median_ratio(reads, shared_reads);
+    const double probe_gain = bench::median_ratio(probes, shared_probes);
     state.counters["ns"] = 1e9 * bench::median(shareds);
     state.counters["serial/shared"] = gain;
-    state.counters["read/shared_read"] = read_gain;
-    state.counters["percent_of_gain"] = 100 * gain / read_gain;
+    state.counters["probe/shared_probe"] = probe_gain;
+    state.counters["percent_of_gain"] = 100 * gain / probe_gain;
 }
 
 struct layers_that_decode {
@@ -49,24 +51,32 @@ struct layers_that_decode {
 void step(benchmark::State& state, const std::string& name, const layer_shape& l) {
     auto& all = bench::prepared(name, [&] { return layers_that_decode(l); });
     contest(
-        state, all.memory, [&] { return bench::seconds([&] { all.layers.step(); }); },
-        [&] { return bench::seconds([&] { all.layers.step(pool()); }); });
+        state, [&](auto& run) { return bench::seconds([&] { all.layers.step(run); }); },
+        [&](auto& run) { return all.memory.read(run, threads); });
+}
+
+/// Work that needs nothing but cores: each of 64 tasks reads 8 KiB 128 times.
+double work_in_cache(auto& run) {
+    static const std::vector<std::uint64_t> few(1024, 1);
+    return bench::seconds([&] {
+        run.run(64, [&](std::size_t) {
+            for (int i = 0; i < 128; ++i) benchmark::DoNotOptimize(bench::read_in_order<0>(few));
+        });
+    });
 }
 
 struct text_and_reader {
     bench::block_of_text text;
     bench::reader<ms::f16> reader;
-    bench::probe memory;
 
-    text_and_reader(const layer_shape& l, std::size_t tokens)
-        : text(l, tokens), reader(ms::tova{}, l, tokens), memory(bench::bytes_of<ms::f16>(l, l.states)) {}
+    text_and_reader(const layer_shape& l, std::size_t tokens) : text(l, tokens), reader(ms::tova{}, l, tokens) {}
 };
 
 void prefill(benchmark::State& state, const std::string& name, ms::prefill_mode mode, const layer_shape& l) {
     auto& all = bench::prepared(name, [&] { return text_and_reader(l, 512); });
     contest(
-        state, all.memory, [&] { return all.reader.block(all.text, mode); },
-        [&] { return all.reader.block(all.text, mode, pool()); });
+        state, [&](auto& run) { return all.reader.block(all.text, mode, run); },
+        [](auto& run) { return work_in_cache(run); });
 }
 
 [[maybe_unused]] const bool added = [] {
