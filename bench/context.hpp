@@ -43,11 +43,17 @@ inline std::string pages() {
     return result + ", huge ones: " + choices.substr(begin, choices.find(']') - begin);
 }
 
+/// How many were at work when we came: with more than the processors, times and gains of threads mean little.
+inline std::string load() {
+    const std::vector<double>& averages = benchmark::CPUInfo::Get().load_avg;
+    return averages.empty() ? "unknown" : std::to_string(averages.front()).substr(0, 4);
+}
+
 inline facts describe_context() {
     return {
         {"multistate", MULTISTATE_VERSION}, {"target", std::string(multistate::target_name())},
             {"processor", processor()}, {"processors in use", std::to_string(std::thread::hardware_concurrency())},
-            {"pages", pages()},
+            {"load average of the last minute", load()}, {"pages", pages()},
 #if defined(__clang__)
             {"compiler", __VERSION__},
 #else

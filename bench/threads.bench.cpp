@@ -55,12 +55,12 @@ void step(benchmark::State& state, const std::string& name, const layer_shape& l
         [&](auto& run) { return all.memory.read(run, threads); });
 }
 
-/// Work that needs nothing but cores: each of 64 tasks reads 8 KiB 128 times.
+/// Work that needs nothing but cores: each of 64 tasks reads 8 KiB 2048 times.
 double work_in_cache(auto& run) {
     static const std::vector<std::uint64_t> few(1024, 1);
     return bench::seconds([&] {
         run.run(64, [&](std::size_t) {
-            for (int i = 0; i < 128; ++i) benchmark::DoNotOptimize(bench::read_in_order<0>(few));
+            for (int i = 0; i < 2048; ++i) benchmark::DoNotOptimize(bench::read_in_order<0>(few));
         });
     });
 }
