@@ -14,9 +14,11 @@
 
 namespace bench {
 
-/// The element that Eigen has for a codec.
+/// The element that Eigen has for a codec: a byte where the codec has a byte or less.
 template <class Codec>
-struct eigen_element;
+struct eigen_element {
+    using type = std::int8_t;
+};
 template <>
 struct eigen_element<multistate::f32> {
     using type = float;
@@ -28,10 +30,6 @@ struct eigen_element<multistate::f16> {
 template <>
 struct eigen_element<multistate::bf16> {
     using type = Eigen::bfloat16;
-};
-template <>
-struct eigen_element<multistate::int8> {
-    using type = std::int8_t;
 };
 
 template <class Element>

@@ -1,12 +1,15 @@
 #pragma once
 
-// Test data, and memory too large for any cache.
+// Test data, and memory too large for any cache. All of it is allocated as the library's own (huge pages where it has
+// them), so that no rival reads from better memory than another.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <random>
 #include <span>
 #include <vector>
+
+#include <multistate/aligned_array.hpp>
 
 namespace bench {
 
@@ -27,28 +30,29 @@ template <class Element>
 class cold_memory {
   public:
     cold_memory(std::span<const Element> pattern, std::size_t longest_stretch)
-        : elements_(std::max(cold_bytes / sizeof(Element), 2 * longest_stretch)) {
-        for (std::size_t i = 0; i < elements_.size(); i += pattern.size()) {
-            std::copy_n(pattern.data(), std::min(pattern.size(), elements_.size() - i), elements_.data() + i);
+        : size_(std::max(cold_bytes / sizeof(Element), 2 * whole_lines(longest_stretch))), elements_(size_) {
+        for (std::size_t i = 0; i < size_; i += pattern.size()) {
+            std::copy_n(pattern.data(), std::min(pattern.size(), size_ - i), elements_.data() + i);
         }
     }
 
+    /// The next n elements; they begin with a cache line.
     std::span<const Element> next(std::size_t n) noexcept {
-        if (at_ + n > elements_.size()) at_ = 0;
-        at_ += n;
-        return {elements_.data() + at_ - n, n};
+        if (at_ + n > size_) at_ = 0;
+        const std::span<const Element> stretch{elements_.data() + at_, n};
+        at_ += whole_lines(n);
+        return stretch;
     }
 
   private:
-    std::vector<Element> elements_;
+    static constexpr std::size_t whole_lines(std::size_t n) noexcept {
+        constexpr std::size_t line = 64 / sizeof(Element);
+        return (n + line - 1) / line * line;
+    }
+
+    std::size_t size_;
+    multistate::aligned_array<Element> elements_;
     std::size_t at_ = 0;
 };
-
-/// Reads everything once, in order: the compiler makes vector loads and additions of it, far faster than DRAM.
-inline std::uint64_t read_all(std::span<const std::uint64_t> memory) noexcept {
-    std::uint64_t sum = 0;
-    for (const std::uint64_t x : memory) sum += x;
-    return sum;
-}
 
 }  // namespace bench

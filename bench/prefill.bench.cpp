@@ -1,84 +1,94 @@
-// prefill/<policy>: a block of 512 tokens on a full cache of 512 states, 8 heads of 64, f16. The same tokens in `exact`
-// mode, in `block` mode, as single steps, and as one block in plain Eigen, by turns.
-#include <string>
-#include <string_view>
-
-#include <multistate/multistate.hpp>
+// A block of 512 tokens on a full cache: the same tokens in `exact` mode, in `block` mode, as single steps, as one
+// block in plain Eigen, by turns.
+//
+//     prefill/<policy>/<codec>/<heads>x<KV heads>/<states>/<head_dim>
+//
+// Single steps would take most of the time, so few of them stand for all.
+#include "prefill.hpp"
 
 #include "eigen_attention.hpp"
-#include "interleaved.hpp"
-#include "memory.hpp"
+#include "probe.hpp"
 
 namespace {
 
 namespace ms = multistate;
+using bench::layer_shape;
 
 constexpr std::size_t tokens = 512;
-constexpr ms::shape shape{.layers = 1, .heads = 8, .kv_heads = 8, .head_dim = 64, .states = 512, .block = tokens};
-constexpr std::size_t width = shape.heads * shape.head_dim;
 
-/// Queries, keys and values of a block, and where the output goes.
-struct text {
-    std::vector<float> q = bench::random_floats(tokens * width, 1);
-    std::vector<float> k = bench::random_floats(tokens * width, 2);
-    std::vector<float> v = bench::random_floats(tokens * width, 3);
-    std::vector<float> out = std::vector<float>(tokens * width);
+template <class Codec>
+struct contest {
+    bench::block_of_text text;
+    bench::reader<Codec> exact, block, single;
+    std::vector<float> keys, values;  // Eigen's, of states and block
+    bench::probe memory;              // what the block finds in the cache
+
+    contest(const ms::any_policy& policy, const layer_shape& l)
+        : text(l, tokens),
+          exact(policy, l, tokens),
+          block(policy, l, tokens),
+          single(policy, l, tokens),
+          keys(bench::random_floats(text.width * (l.states + tokens), 6)),
+          values(bench::random_floats(text.width * (l.states + tokens), 7)),
+          memory(bench::bytes_of<Codec>(l, l.states)) {}
 };
 
-/// A cache that goes on through an endless text, block by block, in its own way.
-class reader {
-  public:
-    reader(const ms::any_policy& policy, ms::prefill_mode mode) : cache_(shape, policy), mode_(mode) {}
+/// Additions and multiplications of `block` mode and of Eigen, each token with what it can see; `exact` has as many but
+/// for the part of a block that was forgotten within it.
+double operations(const layer_shape& l) {
+    const double rows = tokens * (static_cast<double>(l.states) + (tokens + 1) / 2.0);
+    return 4 * rows * static_cast<double>(l.heads * l.head_dim);
+}
 
-    double block(text& t) {
-        return bench::seconds([&] { ms::prefill(cache_, 0, cache_.next_position(), t.q, t.k, t.v, t.out, mode_); });
-    }
-    double steps(text& t) {
-        const auto token = [](std::vector<float>& all, std::size_t i) {
-            return std::span(all).subspan(i * width, width);
-        };
-        return bench::seconds([&] {
-            for (std::size_t i = 0; i < tokens; ++i) {
-                ms::step(cache_, 0, cache_.next_position(), token(t.q, i), token(t.k, i), token(t.v, i),
-                         token(t.out, i));
-            }
-        });
-    }
-
-  private:
-    ms::cache<ms::any_policy, ms::f16> cache_;
-    ms::prefill_mode mode_;
-};
-
-void prefill(benchmark::State& state, const ms::any_policy& policy) {
-    text t;
-    reader exact(policy, ms::prefill_mode::exact), block(policy, ms::prefill_mode::block);
-    reader single(policy, ms::prefill_mode::exact);
-    for (reader* r : {&exact, &block, &single}) r->block(t);  // fills the cache
-    const std::vector<float> keys = bench::random_floats(width * (shape.states + tokens), 4);
-    const std::vector<float> values = bench::random_floats(width * (shape.states + tokens), 5);
-    bench::turns exacts, blocks, steps, eigens;
+template <class Codec>
+void prefill(benchmark::State& state, const std::string& name, const ms::any_policy& policy, const layer_shape& l) {
+    auto& all = bench::prepared(name, [&] { return contest<Codec>(policy, l); });
+    const ms::shape shape{.layers = 1, .heads = l.heads, .kv_heads = l.kv_heads, .head_dim = l.head_dim};
+    const std::size_t few = l.states > 1024 ? 8 : 64;
+    bench::turns exacts, blocks, steps, eigens, reads, copies;
     for (auto _ : state) {
-        exacts.push_back(exact.block(t));
-        blocks.push_back(block.block(t));
-        steps.push_back(single.steps(t));
-        eigens.push_back(bench::seconds(
-            [&] { bench::eigen_block_attention(shape, shape.states, tokens, t.q, keys, values, t.out); }));
+        exacts.push_back(all.exact.block(all.text, ms::prefill_mode::exact));
+        blocks.push_back(all.block.block(all.text, ms::prefill_mode::block));
+        steps.push_back(all.single.steps(all.text, few) * static_cast<double>(tokens) / static_cast<double>(few));
+        eigens.push_back(bench::seconds([&] {
+            bench::eigen_block_attention(shape, l.states, tokens, all.text.q, all.keys, all.values, all.text.out);
+        }));
+        reads.push_back(all.memory.read());
+        copies.push_back(all.memory.copy());
         state.SetIterationTime(exacts.back());
     }
+    state.counters["ns"] = 1e9 * bench::median(exacts) / tokens;
     state.counters["tokens/s"] = tokens / bench::median(exacts);
     state.counters["block_tokens/s"] = tokens / bench::median(blocks);
     state.counters["step_tokens/s"] = tokens / bench::median(steps);
+    state.counters["block_flop/s"] = operations(l) / bench::median(blocks);
+    state.counters["eigen_flop/s"] = operations(l) / bench::median(eigens);
     state.counters["exact/block"] = bench::median_ratio(exacts, blocks);
     state.counters["steps/exact"] = bench::median_ratio(steps, exacts);
     state.counters["eigen/block"] = bench::median_ratio(eigens, blocks);
+    state.counters["percent_of_read"] = 100 * bench::median_ratio(reads, blocks);
+    state.counters["memcpy/block"] = bench::median_ratio(copies, blocks);
+}
+
+template <class Codec>
+benchmark::internal::Benchmark* add(std::string_view policy, const layer_shape& l) {
+    const std::string name = bench::joined("prefill", policy, Codec::name, l.name(), l.head_dim);
+    return benchmark::RegisterBenchmark(name.c_str(), prefill<Codec>, name, ms::any_policy::named(policy), l)
+        ->UseManualTime();
 }
 
 [[maybe_unused]] const bool added = [] {
-    for (const std::string_view name : ms::any_policy::names) {
-        const ms::any_policy policy = ms::any_policy::named(name);
-        if (policy.forgets() == ms::per::never) continue;  // nothing to decide: the modes are one
-        benchmark::RegisterBenchmark(("prefill/" + std::string(name)).c_str(), prefill, policy)->UseManualTime();
+    const layer_shape small{.heads = 8, .kv_heads = 8, .states = 512, .head_dim = 64};
+    for (const std::string_view policy : ms::any_policy::names) {
+        if (ms::any_policy::named(policy).forgets() == ms::per::never) continue;  // nothing to decide: no modes
+        add<ms::f16>(policy, small);
+    }
+    const layer_shape large{.heads = 32, .kv_heads = 32, .states = 4096};  // a turn takes seconds
+    for (const std::string_view policy : {"window", "h2o", "tova"}) {
+        add<ms::f32>(policy, large)->Iterations(1);
+        add<ms::f16>(policy, large)->Iterations(1);
+        add<ms::bf16>(policy, large)->Iterations(1);
+        add<ms::int8>(policy, large)->Iterations(1);
     }
     return true;
 }();

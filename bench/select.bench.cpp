@@ -1,21 +1,26 @@
 // Choosing states, on random scores in cache:
 //
-//     least/<n>   the one to forget, beside std::min_element (which knows neither positions nor NaN)
+//     least/<n>   the one to forget, beside std::min_element and Eigen's minCoeff (which know neither positions nor NaN)
 //     top_k/<n>   the n / 8 to keep, beside std::nth_element over indices
+//
+// and a read and a copy of the same scores.
 #include <algorithm>
+#include <array>
+#include <initializer_list>
 #include <numeric>
 #include <string>
 
+#include <Eigen/Core>
 #include <multistate/select.hpp>
 
-#include "interleaved.hpp"
-#include "memory.hpp"
+#include "names.hpp"
+#include "rows_in_cache.hpp"
 
 namespace {
 
 namespace ms = multistate;
 
-constexpr std::size_t total = 65536;  // scores of one turn, in rows of n: long enough for the clock
+using bench::total;
 
 struct table_like {
     std::vector<float> scores = bench::random_floats(total, 1);
@@ -44,32 +49,58 @@ double turn(const table_like& table, std::size_t n, Select select, std::size_t& 
     return bench::seconds(all_rows);
 }
 
-/// Times `ours` and `rival` in turns and reports `<rival_name>/ours`.
-template <class Ours, class Rival>
-void contest(benchmark::State& state, std::size_t n, Ours ours, Rival rival, const char* ratio) {
-    const table_like table;
-    bench::turns our_turns, rival_turns;
-    std::size_t a = 0, b = 0;
-    for (auto _ : state) {
-        our_turns.push_back(turn(table, n, ours, a));
-        rival_turns.push_back(turn(table, n, rival, b));
-        state.SetIterationTime(our_turns.back());
+/// Those who choose, by turns; each must choose as the first does. Ratios are named <rival>/ours.
+class contest {
+  public:
+    contest(benchmark::State& state, std::size_t n) : state_(state), n_(n) {}
+
+    void run(auto ours, auto... rivals) {
+        std::size_t checksum = 0;
+        for (auto _ : state_) {
+            ours_.push_back(turn(table_, n_, ours, checksum));
+            const std::size_t expected = checksum;
+            std::size_t i = 0;
+            (..., (rivals_[i++].push_back(turn(table_, n_, rivals, checksum)), agreed_ &= checksum == expected));
+            reads_.push_back(memory_.read());
+            copies_.push_back(memory_.copy());
+            state_.SetIterationTime(ours_.back());
+        }
     }
-    if (a != b) return state.SkipWithError("the two chose differently");
-    state.counters["ns/element"] = 1e9 * bench::median(our_turns) / total;
-    state.counters[ratio] = bench::median_ratio(rival_turns, our_turns);
-}
+
+    void report(std::initializer_list<const char*> ratios) {
+        if (!agreed_) return state_.SkipWithError("they chose differently");
+        state_.counters["ns/element"] = 1e9 * bench::median(ours_) / total;
+        std::size_t i = 0;
+        for (const char* ratio : ratios) state_.counters[ratio] = bench::median_ratio(rivals_[i++], ours_);
+        state_.counters["read/ours"] = bench::median_ratio(reads_, ours_);
+        state_.counters["memcpy/ours"] = bench::median_ratio(copies_, ours_);
+    }
+
+  private:
+    benchmark::State& state_;
+    std::size_t n_;
+    table_like table_;
+    bench::rows_in_cache memory_{n_};
+    bench::turns ours_, reads_, copies_;
+    std::array<bench::turns, 2> rivals_;
+    bool agreed_ = true;
+};
 
 void least(benchmark::State& state, std::size_t n) {
-    contest(
-        state, n,
+    contest all(state, n);
+    all.run(
         [](std::span<const float> scores, std::span<const ms::position> positions) {
             return ms::least(scores, positions);
         },
         [](std::span<const float> scores, std::span<const ms::position>) {
             return static_cast<std::size_t>(std::min_element(scores.begin(), scores.end()) - scores.begin());
         },
-        "min_element/ours");
+        [](std::span<const float> scores, std::span<const ms::position>) {
+            Eigen::Index row = 0;
+            Eigen::Map<const Eigen::ArrayXf>(scores.data(), static_cast<Eigen::Index>(scores.size())).minCoeff(&row);
+            return static_cast<std::size_t>(row);
+        });
+    all.report({"min_element/ours", "eigen/ours"});
 }
 
 void top_k(benchmark::State& state, std::size_t n) {
@@ -79,8 +110,8 @@ void top_k(benchmark::State& state, std::size_t n) {
     const auto sum = [k](const std::vector<std::uint32_t>& chosen) {  // the rows in any order
         return std::accumulate(chosen.begin(), chosen.begin() + static_cast<std::ptrdiff_t>(k), std::size_t{0});
     };
-    contest(
-        state, n,
+    contest all(state, n);
+    all.run(
         [&](std::span<const float> scores, std::span<const ms::position> positions) {
             ms::top_k(scores, positions, k, workspace, kept);
             return sum(kept);
@@ -90,18 +121,18 @@ void top_k(benchmark::State& state, std::size_t n) {
             std::nth_element(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(k), rows.end(),
                              [scores](std::uint32_t i, std::uint32_t j) { return scores[i] > scores[j]; });
             return sum(rows);
-        },
-        "nth_element/ours");
+        });
+    all.report({"nth_element/ours"});
 }
 
 void add(const std::string& name, std::size_t n, void (*run)(benchmark::State&, std::size_t)) {
-    benchmark::RegisterBenchmark((name + std::to_string(n)).c_str(), run, n)->UseManualTime();
+    benchmark::RegisterBenchmark(bench::joined(name, n).c_str(), run, n)->UseManualTime();
 }
 
 [[maybe_unused]] const bool added = [] {
     constexpr std::size_t sizes[] = {64, 512, 4096, 16384, 65536};
-    for (const std::size_t n : sizes) add("least/", n, least);
-    for (const std::size_t n : sizes) add("top_k/", n, top_k);
+    for (const std::size_t n : sizes) add("least", n, least);
+    for (const std::size_t n : sizes) add("top_k", n, top_k);
     return true;
 }();
 

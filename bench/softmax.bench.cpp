@@ -1,16 +1,17 @@
-// softmax/<n>: rows of n logits, in cache, beside Eigen's vectorized exponential and a loop over std::exp.
+// softmax/<n>: rows of n logits, in cache, beside Eigen's vectorized exponential, a loop over std::exp, and a read and a
+// copy of the same rows.
 #include <cmath>
 #include <string>
 
 #include <Eigen/Core>
 #include <multistate/softmax.hpp>
 
-#include "interleaved.hpp"
-#include "memory.hpp"
+#include "names.hpp"
+#include "rows_in_cache.hpp"
 
 namespace {
 
-constexpr std::size_t total = 65536;  // floats of one turn, in rows of n: long enough for the clock
+using bench::total;
 
 void eigen_softmax(std::span<float> x) {
     Eigen::Map<Eigen::ArrayXf> row(x.data(), static_cast<Eigen::Index>(x.size()));
@@ -42,21 +43,26 @@ void softmax(benchmark::State& state, std::size_t n) {
     std::vector<float> logits = bench::random_floats(total, 1);
     for (float& v : logits) v *= 8;
     std::vector<float> x(total);
-    bench::turns ours, eigens, scalars;
+    bench::rows_in_cache memory(n);
+    bench::turns ours, eigens, scalars, reads, copies;
     for (auto _ : state) {
         ours.push_back(turn(logits, x, n, [](std::span<float> row) { multistate::softmax(row); }));
         eigens.push_back(turn(logits, x, n, eigen_softmax));
         scalars.push_back(turn(logits, x, n, scalar_softmax));
+        reads.push_back(memory.read());
+        copies.push_back(memory.copy());
         state.SetIterationTime(ours.back());
     }
     state.counters["ns/element"] = 1e9 * bench::median(ours) / total;
     state.counters["eigen/ours"] = bench::median_ratio(eigens, ours);
     state.counters["scalar/ours"] = bench::median_ratio(scalars, ours);
+    state.counters["read/ours"] = bench::median_ratio(reads, ours);
+    state.counters["memcpy/ours"] = bench::median_ratio(copies, ours);
 }
 
 [[maybe_unused]] const bool added = [] {
     for (const std::size_t n : {64u, 256u, 1024u, 4096u, 16384u, 65536u}) {
-        benchmark::RegisterBenchmark(("softmax/" + std::to_string(n)).c_str(), softmax, n)->UseManualTime();
+        benchmark::RegisterBenchmark(bench::joined("softmax", n).c_str(), softmax, n)->UseManualTime();
     }
     return true;
 }();

@@ -1,0 +1,159 @@
+#pragma once
+
+// Layers that decode, as a model's do: their caches are full, and enough of them take turns that keys and values come
+// from DRAM.
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include <multistate/multistate.hpp>
+
+#include "interleaved.hpp"
+#include "memory.hpp"
+#include "names.hpp"
+
+namespace bench {
+
+namespace ms = multistate;
+
+/// What the benchmarks vary in a layer.
+struct layer_shape {
+    std::size_t heads;
+    std::size_t kv_heads;
+    std::size_t states;
+    std::size_t head_dim = 128;
+
+    /// "32x8/512", as in the names of benchmarks.
+    std::string name() const {
+        return joined(std::to_string(heads).append("x").append(std::to_string(kv_heads)), states);
+    }
+};
+
+/// "f16", or "int8+int4" where values are stored in another way than keys.
+template <class Keys, class Values>
+std::string codec_name() {
+    if constexpr (std::is_same_v<Keys, Values>) return std::string(Keys::name);
+    return std::string(Keys::name).append("+").append(Values::name);
+}
+
+/// What a row of keys or values weighs, scales and padding included: asked of a real one, whatever the codec.
+template <class Codec>
+std::size_t row_bytes(std::size_t dimension) {
+    constexpr std::size_t rows = 64;
+    return ms::storage<Codec>(1, rows, dimension).memory_bytes() / rows;
+}
+
+/// Bytes of keys and values that attention to n states must read.
+template <class Keys, class Values = Keys>
+std::size_t bytes_of(const layer_shape& l, std::size_t n) {
+    return l.kv_heads * n * (row_bytes<Keys>(l.head_dim) + row_bytes<Values>(l.head_dim));
+}
+
+/// Different keys or values for 61 tokens in a row; the text repeats them.
+class endless_text {
+  public:
+    endless_text(std::size_t width, unsigned seed) : width_(width), floats_(random_floats(tokens * width, seed)) {}
+    std::span<const float> token(ms::position p) const noexcept {
+        return std::span(floats_).subspan(static_cast<std::size_t>(p) % tokens * width_, width_);
+    }
+
+  private:
+    static constexpr std::size_t tokens = 61;
+    std::size_t width_;
+    std::vector<float> floats_;
+};
+
+/// Brings a cache to states + 1 rows. Attention would take minutes: policies are shown equal probabilities.
+void fill(auto& cache, const endless_text& k, const endless_text& v) {
+    const ms::shape& s = cache.shape();
+    const std::vector<float> equal(s.states + 1, 1 / static_cast<float>(s.states + 1));
+    for (ms::position p = 0; cache.size(0) <= s.states; ++p) {
+        cache.append(0, p, k.token(p), v.token(p));
+        cache.observe(0, ms::rows{equal.data(), s.heads, cache.size(0), 0});
+    }
+}
+
+/// Full caches of one layer each, all alike at first, and one scratch for all. Each call of step or attend takes the
+/// next; the two run half a rotation apart, so that neither warms the other's keys.
+template <class Keys, class Values = Keys>
+class decoder {
+  public:
+    using cache = ms::cache<ms::any_policy, Keys, Values>;
+
+    /// As many caches as make a rotation cold, or as many as given.
+    decoder(const ms::any_policy& policy, const layer_shape& l, std::size_t count = 0)
+        : layer_(l),
+          never_forgets_(policy.forgets() == ms::per::never),
+          scratch_(shape(policy, l)),
+          q_(random_floats(l.heads * l.head_dim, 1)),
+          k_(l.kv_heads * l.head_dim, 2),
+          v_(l.kv_heads * l.head_dim, 3),
+          out_(l.heads * l.head_dim) {
+        if (count == 0) count = std::max<std::size_t>(2, cold_bytes / bytes_of<Keys, Values>(l, l.states) + 1);
+        caches_.reserve(count);
+        caches_.emplace_back(shape(policy, l), policy);
+        fill(caches_.front(), k_, v_);
+        while (caches_.size() < count) caches_.push_back(caches_.front().clone());
+        attend_at_ = count / 2;
+    }
+
+    /// Keys and values of one cache of that kind, with the rows that it does not use at the moment.
+    static std::size_t memory_bytes(const ms::any_policy& policy, const layer_shape& l) {
+        return bytes_of<Keys, Values>(l, l.states + shape(policy, l).block);
+    }
+
+    ms::shape shape() const { return caches_.front().shape(); }
+    std::span<const float> query() const { return q_; }
+    std::size_t count() const { return caches_.size(); }
+    /// States that a step attends to.
+    std::size_t size() const { return caches_.front().size(0); }
+    std::size_t bytes() const { return bytes_of<Keys, Values>(layer_, size()); }
+
+    /// Untimed, before each turn: a policy that never forgets starts again when its rows are used up.
+    void prepare() {
+        const ms::shape& s = caches_.front().shape();
+        if (!never_forgets_ || caches_[step_at_].size(0) < s.states + s.block) return;
+        for (cache& c : caches_) {
+            c.clear();
+            fill(c, k_, v_);
+        }
+    }
+
+    template <class Executor = ms::serial>
+    void step(Executor&& run = {}) noexcept {
+        cache& c = caches_[step_at_];
+        const ms::position p = c.next_position();
+        ms::step(c, 0, p, q_, k_.token(p), v_.token(p), out_, run, &scratch_);
+        step_at_ = (step_at_ + 1) % caches_.size();
+    }
+
+    void attend() noexcept {
+        ms::attend(caches_[attend_at_], 0, q_, out_, ms::serial{}, &scratch_);
+        attend_at_ = (attend_at_ + 1) % caches_.size();
+    }
+
+  private:
+    static ms::shape shape(const ms::any_policy& policy, const layer_shape& l) {
+        return {.layers = 1,
+                .heads = l.heads,
+                .kv_heads = l.kv_heads,
+                .head_dim = l.head_dim,
+                .states = l.states,
+                // room to go on for a while without forgetting
+                .block = policy.forgets() == ms::per::never ? std::size_t{32} : std::size_t{1}};
+    }
+
+    layer_shape layer_;
+    bool never_forgets_;
+    std::vector<cache> caches_;
+    ms::workspace scratch_;
+    std::vector<float> q_;
+    endless_text k_, v_;
+    std::vector<float> out_;
+    std::size_t step_at_ = 0;
+    std::size_t attend_at_ = 0;
+};
+
+}  // namespace bench
