@@ -173,10 +173,19 @@ void mix(const float* p, std::size_t p_stride, matrix<Element> values, std::size
     alignas(64) float floats[rows_at_once];
     alignas(64) typename how::number weights[Queries * rows_at_once];
     float factors[Queries];
+    const float_tag d;
+    const auto load_up_to = [=](const float* x, std::size_t j) {
+        return j + lanes <= n ? hn::LoadU(d, x + j) : load_first(d, x + j, j < n ? n - j : 0, 0.0f);
+    };
     for (std::size_t i = 0; i < Queries; ++i) {
-        std::copy_n(p + i * p_stride, n, floats);
-        std::fill(floats + n, floats + rows_at_once, 0.0f);
-        if constexpr (scaled<Element>) multiply({values.scales, n}, {floats, n});
+        for (std::size_t j = 0; j < rows_at_once; j += lanes) {
+            const auto x = load_up_to(p + i * p_stride, j);
+            if constexpr (scaled<Element>) {
+                hn::Store(hn::Mul(x, load_up_to(values.scales, j)), d, floats + j);
+            } else {
+                hn::Store(x, d, floats + j);
+            }
+        }
         factors[i] = how::narrow(floats, rows_at_once, rows_at_once, weights + i * rows_at_once);
     }
     constexpr std::size_t vectors = mix_sums / Queries / (how::pairs ? 2 : 1);
