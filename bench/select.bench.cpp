@@ -104,7 +104,7 @@ void least(benchmark::State& state, std::size_t n) {
 }
 
 void top_k(benchmark::State& state, std::size_t n) {
-    std::vector<std::uint64_t> workspace(n);
+    std::vector<std::int32_t> workspace(n);
     std::vector<std::uint32_t> kept(n), rows(n);
     const std::size_t k = n / 8;
     const auto sum = [k](const std::vector<std::uint32_t>& chosen) {  // the rows in any order

@@ -32,10 +32,11 @@ void add(const layer_shape& l) {
             add<ms::f16>(l);
             add<ms::bf16>(l);
             add<ms::int8>(l);
+            add<ms::int4>(l);
         }
     }
     // Keys and values may be stored in different ways; one sample.
-    add_contest<ms::f16, ms::int8>({.heads = 32, .kv_heads = 32, .states = 4096});
+    add_contest<ms::int8, ms::int4>({.heads = 32, .kv_heads = 32, .states = 4096});
     return true;
 }();
 

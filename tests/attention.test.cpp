@@ -11,6 +11,7 @@
 #include <multistate/reference_attention.hpp>
 
 #include "support/stream.hpp"
+#include "support/threads.hpp"
 
 namespace {
 
@@ -166,5 +167,30 @@ static_assert(noexcept(std::declval<ms::cache<ms::tova>&>().observe(0, ms::rows{
 static_assert(noexcept(std::declval<ms::cache<ms::tova>&>().forget(0)));
 static_assert(noexcept(ms::step(std::declval<ms::cache<ms::tova>&>(), 0, 0, {}, {}, {}, {})));
 static_assert(noexcept(ms::attend(std::declval<ms::cache<ms::tova>&>(), 0, {}, {})));
+
+/// Few KV heads over many rows: tasks share the rows of one, in any order and on any threads with the same bits.
+TEST(attend, shares_the_rows_of_few_kv_heads) {
+    for (const std::size_t kv_heads : {1u, 2u, 3u}) {
+        const ms::shape shape{
+            .layers = 1, .heads = 3 * kv_heads, .kv_heads = kv_heads, .head_dim = 20, .value_dim = 36, .states = 1500};
+        ms::cache<ms::tova> cache(shape);
+        const support::stream tokens(shape, 1301, 5);
+        for (std::size_t t = 0; t <= 1300; ++t) {
+            cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t));
+            const std::vector<float> equal(cache.size(0), 1.0f);
+            cache.observe(0, ms::rows{equal.data(), shape.heads, equal.size(), 0});
+            if (t != 1022 && t != 1023 && t != 1024 && t != 1300) continue;
+            std::vector<float> out(tokens.out_width), expected(out.size()), again(out.size());
+            const ms::rows p = ms::attend(cache, 0, tokens.q(t), out);
+            std::vector<float> probabilities(shape.heads * p.width);
+            ms::reference_attention(cache, 0, tokens.q(t), expected, probabilities);
+            for (std::size_t c = 0; c < out.size(); ++c) ASSERT_NEAR(out[c], expected[c], 1e-5f);
+            ms::attend(cache, 0, tokens.q(t), again, support::threads{});
+            EXPECT_EQ(again, out);
+            ms::attend(cache, 0, tokens.q(t), again, support::backwards{});
+            EXPECT_EQ(again, out);
+        }
+    }
+}
 
 }  // namespace

@@ -197,6 +197,7 @@ measurement measure(const llama& model, std::span<const sequence> sequences, con
     if (s.codec == "f16") return measure_with<ms::f16>(model, sequences, s, w);
     if (s.codec == "bf16") return measure_with<ms::bf16>(model, sequences, s, w);
     if (s.codec == "int8") return measure_with<ms::int8>(model, sequences, s, w);
+    if (s.codec == "int4") return measure_with<ms::int4>(model, sequences, s, w);
     return measure_with<ms::f32>(model, sequences, s, w);
 }
 

@@ -15,7 +15,7 @@ namespace demo {
 
 namespace {
 
-constexpr std::array<std::string_view, 4> codecs{"f32", "f16", "bf16", "int8"};
+constexpr std::array<std::string_view, 5> codecs{"f32", "f16", "bf16", "int8", "int4"};
 constexpr std::array<std::string_view, 3> prefills{"exact", "block", "once"};
 
 constexpr const char* description =

@@ -94,19 +94,18 @@ void cut(std::size_t n, std::size_t parts, std::size_t i, std::size_t step, F f)
 /// Fewer rows are not worth the three rounds of tasks.
 inline constexpr std::size_t rows_worth_sharing = 1024;
 
-/// attend with one task per KV head.
+/// attend for one KV head.
 template <class C>
-void attend_by_head(const C& cache, std::size_t layer, const tile& t, std::size_t n, auto& run) noexcept {
-    run.run(t.s.kv_heads, [&](std::size_t kv_head) {
-        const share part{kv_head, t.first_row(kv_head), t.queries(), t.scratch.products(kv_head)};
-        pack_queries(t, part.first, part.count);
-        find_logits(cache, layer, t, part, 0, n);
-        for (std::size_t i = 0; i < part.count; ++i) softmax({t.scratch.logits(part.first + i), n});
-        mix_values(cache, layer, t, part, 0, n, t.scratch.mixed(part.first));
-        for (std::size_t row = part.first; row < part.first + part.count; ++row) {
-            std::copy_n(t.scratch.mixed(row), t.s.value_dim, t.output(row));
-        }
-    });
+void attend_head(const C& cache, std::size_t layer, const tile& t, std::size_t kv_head) noexcept {
+    const std::size_t n = cache.size(layer, kv_head);
+    const share part{kv_head, t.first_row(kv_head), t.queries(), t.scratch.products(kv_head)};
+    pack_queries(t, part.first, part.count);
+    find_logits(cache, layer, t, part, 0, n);
+    for (std::size_t i = 0; i < part.count; ++i) softmax({t.scratch.logits(part.first + i), n});
+    mix_values(cache, layer, t, part, 0, n, t.scratch.mixed(part.first));
+    for (std::size_t row = part.first; row < part.first + part.count; ++row) {
+        std::copy_n(t.scratch.mixed(row), t.s.value_dim, t.output(row));
+    }
 }
 
 /// attend where there are few KV heads: tasks share the rows of one, and their outputs are added up.
@@ -152,16 +151,16 @@ template <policy P, codec K, codec V, executor E = serial>
 rows attend(cache<P, K, V>& cache, std::size_t layer, std::span<const float> q, std::span<float> out, E&& run = E{},
             workspace* own = nullptr) noexcept {
     const shape& s = cache.shape();
+    workspace& scratch = own != nullptr ? *own : cache.workspace();
     MULTISTATE_ASSERT(q.size() == s.heads * s.head_dim, "attend: q is not [heads, head_dim]");
     MULTISTATE_ASSERT(out.size() == s.heads * s.value_dim, "attend: out is not [heads, value_dim]");
-    workspace& scratch = own != nullptr ? *own : cache.workspace();
     MULTISTATE_ASSERT(scratch.fits(s), "attend: the workspace is for caches of another shape");
     const detail::tile t{.s = s, .scratch = scratch, .q = q.data(), .out = out.data()};
     const std::size_t n = cache.size(layer);
     if (scratch.parts() > 1 && n >= detail::rows_worth_sharing) {
         detail::attend_by_rows(cache, layer, t, n, run);
     } else {
-        detail::attend_by_head(cache, layer, t, n, run);
+        run.run(s.kv_heads, [&](std::size_t kv_head) { detail::attend_head(cache, layer, t, kv_head); });
     }
     return {scratch.logits(0), s.heads, n, scratch.stride()};
 }
@@ -169,12 +168,32 @@ rows attend(cache<P, K, V>& cache, std::size_t layer, std::span<const float> q, 
 /// One decoding step of one layer: append, attend, observe. k [kv_heads, head_dim], v [kv_heads, value_dim], q and out
 /// as for attend. Returns false, and changes nothing, when the policy never forgets and the rows are used up.
 ///
+/// Where each KV head decides for itself, its task does all three: what it decides by is read once, and in parallel.
 /// Allocates nothing. Concurrent calls on different layers of one cache each need a workspace of their own.
 template <policy P, codec K, codec V, executor E = serial>
 bool step(cache<P, K, V>& cache, std::size_t layer, position first, std::span<const float> q, std::span<const float> k,
           std::span<const float> v, std::span<float> out, E&& run = E{}, workspace* own = nullptr) noexcept {
-    if (!cache.append(layer, first, k, v)) return false;
-    cache.observe(layer, attend(cache, layer, q, out, run, own));
+    using access = detail::cache_access;
+    workspace& scratch = own != nullptr ? *own : cache.workspace();
+    const shape& s = cache.shape();
+    if (access::tables(cache, layer).size() < s.kv_heads || scratch.parts() > 1) {
+        if (!cache.append(layer, first, k, v)) return false;
+        cache.observe(layer, attend(cache, layer, q, out, run, own));
+        return true;
+    }
+    MULTISTATE_ASSERT(q.size() == s.heads * s.head_dim, "step: q is not [heads, head_dim]");
+    MULTISTATE_ASSERT(k.size() == s.kv_heads * s.head_dim, "step: k is not [kv_heads, head_dim]");
+    MULTISTATE_ASSERT(v.size() == s.kv_heads * s.value_dim, "step: v is not [kv_heads, value_dim]");
+    MULTISTATE_ASSERT(out.size() == s.heads * s.value_dim, "step: out is not [heads, value_dim]");
+    MULTISTATE_ASSERT(scratch.fits(s), "step: the workspace is for caches of another shape");
+    if (!access::has_room(cache, layer, 1)) return false;
+    const detail::tile t{.s = s, .scratch = scratch, .q = q.data(), .out = out.data()};
+    run.run(s.kv_heads, [&](std::size_t kv_head) {
+        access::append(cache, layer, kv_head, first, k, v);
+        detail::attend_head(cache, layer, t, kv_head);
+        auto& table = access::tables(cache, layer)[kv_head];
+        table.observe({scratch.logits(t.first_row(kv_head)), s.group(), table.size(), scratch.stride()});
+    });
     return true;
 }
 

@@ -80,19 +80,7 @@ class cache {
         MULTISTATE_ASSERT(v.size() == tokens * shape_.kv_heads * shape_.value_dim,
                           "append: v is not [tokens, kv_heads, value_dim]");
         if (!has_room(layer, tokens)) return false;
-        for (std::size_t unit = 0; unit < per_layer_; ++unit) {
-            table<P>& t = tables_[layer * per_layer_ + unit];
-            std::size_t row = t.size();
-            if (tokens == 1 && row <= t.states() + 1) {
-                row = t.place(first, key_rows(unit, 0, k), value_rows(unit, 0, v), stored(layer, unit));
-            } else {
-                relocate(layer, unit, t.append(first, tokens, stored(layer, unit)));
-                row = t.size() - tokens;
-                for (std::size_t i = 0; i < tokens; ++i)
-                    t.insert(row + i, key_rows(unit, i, k), value_rows(unit, i, v));
-            }
-            for (std::size_t i = 0; i < tokens; ++i) write(layer, unit, row + i, i, k, v);
-        }
+        for (std::size_t unit = 0; unit < per_layer_; ++unit) append(layer, unit, first, tokens, k, v);
         return true;
     }
 
@@ -170,6 +158,21 @@ class cache {
         return layer * shape_.kv_heads + unit * heads_per_table() + i;
     }
 
+    /// append for one table.
+    void append(std::size_t layer, std::size_t unit, position first, std::size_t tokens, std::span<const float> k,
+                std::span<const float> v) noexcept {
+        table<P>& t = tables_[layer * per_layer_ + unit];
+        std::size_t row = t.size();
+        if (tokens == 1 && row <= t.states() + 1) {
+            row = t.place(first, key_rows(unit, 0, k), value_rows(unit, 0, v), stored(layer, unit));
+        } else {
+            relocate(layer, unit, t.append(first, tokens, stored(layer, unit)));
+            row = t.size() - tokens;
+            for (std::size_t i = 0; i < tokens; ++i) t.insert(row + i, key_rows(unit, i, k), value_rows(unit, i, v));
+        }
+        for (std::size_t i = 0; i < tokens; ++i) write(layer, unit, row + i, i, k, v);
+    }
+
     bool has_room(std::size_t layer, std::size_t tokens) const noexcept { return at(layer, 0).has_room(tokens); }
 
     rows key_rows(std::size_t unit, std::size_t token, std::span<const float> k) const noexcept {
@@ -235,8 +238,17 @@ class cache {
 
 namespace detail {
 
-/// What prefill needs beyond the public interface: it places a block one decision at a time.
+/// What step and prefill need beyond the public interface: they take tables, and decisions, one at a time.
 struct cache_access {
+    template <class C>
+    static bool has_room(const C& cache, std::size_t layer, std::size_t tokens) noexcept {
+        return cache.has_room(layer, tokens);
+    }
+    template <class C>
+    static void append(C& cache, std::size_t layer, std::size_t unit, position first, std::span<const float> k,
+                       std::span<const float> v) noexcept {
+        cache.append(layer, unit, first, 1, k, v);
+    }
     template <class C>
     static auto tables(C& cache, std::size_t layer) noexcept {
         return std::span(cache.tables_).subspan(layer * cache.per_layer_, cache.per_layer_);

@@ -95,9 +95,9 @@ struct reader {
     }
 };
 
-/// score[j] += the sum of column j of `probabilities`. Heads outside, states inside: 15 times the other order.
+/// score[j] += the sum of column j of `probabilities`.
 inline void add(rows probabilities, std::span<float> score) noexcept {
-    for (std::size_t h = 0; h < probabilities.count; ++h) simd::add(probabilities[h], score);
+    simd::add_rows(probabilities.data, probabilities.count, probabilities.stride, score);
 }
 
 /// A policy says who forgets together; that may depend on the object (see one_of), so it is no constant of the type.

@@ -216,16 +216,17 @@ inline std::size_t least(std::span<const float> scores, std::span<const position
     });
     const auto least = hn::MinOfLanes(d, hn::Min(lowest, other));
 
-    // Minima may lose a NaN or become one; both show here, where only what is not above the minimum is looked at.
+    // Minima may lose a NaN, or become one: then none is equal, and this pass meets it.
     auto oldest = before;
     auto row = hn::Zero(integers);
     bool nan = false;
     detail::for_rows(scores, positions, among.first, [&](std::size_t j, auto score, auto load_position) {
-        if (hn::AllTrue(d, hn::Lt(least, score))) return;
+        const auto equal = hn::Eq(score, least);
+        const auto odd = hn::IsNaN(score);
+        if (hn::AllFalse(d, hn::Or(equal, odd))) return;
         const auto place = load_position();
-        const auto may = hn::Lt(place, before);
-        nan = nan || !hn::AllFalse(integers, hn::And(may, hn::RebindMask(integers, hn::IsNaN(score))));
-        const auto better = hn::And(hn::RebindMask(integers, hn::Eq(score, least)), hn::Lt(place, oldest));
+        nan = nan || !hn::AllFalse(integers, hn::And(hn::Lt(place, before), hn::RebindMask(integers, odd)));
+        const auto better = hn::And(hn::RebindMask(integers, equal), hn::Lt(place, oldest));
         oldest = hn::IfThenElse(better, place, oldest);
         row = hn::IfThenElse(better, hn::Iota(integers, static_cast<std::int32_t>(j)), row);
     });

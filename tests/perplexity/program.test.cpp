@@ -162,7 +162,7 @@ TEST_F(Program, TheNovellaHasSoManyTokens) {
 TEST_F(Program, CodecsHardlyMatter) {
     std::map<std::string, double> ppl;
     const std::string limit = optimized ? "400" : "200";
-    for (const char* codec : {"f32", "f16", "bf16", "int8"}) {
+    for (const char* codec : {"f32", "f16", "bf16", "int8", "int4"}) {
         const json result = measured({"--limit", limit, "--policy", "window+4", "--states", "64", "--codec", codec,
                                       "--threads", "2", "--quiet"});
         EXPECT_EQ(result["runs"][0]["codec"], codec);
@@ -172,6 +172,7 @@ TEST_F(Program, CodecsHardlyMatter) {
     EXPECT_NEAR(ppl["f16"] / ppl["f32"], 1, 2e-4);
     EXPECT_NEAR(ppl["bf16"] / ppl["f32"], 1, 2e-3);
     EXPECT_NEAR(ppl["int8"] / ppl["f32"], 1, 5e-3);
+    EXPECT_NEAR(ppl["int4"] / ppl["f32"], 1, 5e-2);
 }
 
 TEST_F(Program, PrintedTokensMeasureAsTheTextDoes) {

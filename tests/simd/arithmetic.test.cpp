@@ -83,6 +83,35 @@ TEST(add, adds_as_many_as_y_has) {
     }
 }
 
+/// Row after row: the same bits as adding them one by one.
+TEST(add_rows, adds_every_row_in_order) {
+    for (std::size_t n = 0; n <= 40; ++n) {
+        for (std::size_t count = 0; count <= 9; ++count) {
+            support::random_numbers random(100 * n + count);
+            const std::size_t stride = n + 2;
+            const std::vector<float> rows = random.floats(count * stride + 1, 5);
+            std::vector<float> y = random.floats(n + 3, 5);
+            std::vector<float> expected = y;
+            for (std::size_t r = 0; r < count; ++r) {
+                for (std::size_t i = 0; i < n; ++i) expected[i] += rows[r * stride + i];
+            }
+            simd::add_rows(rows.data(), count, stride, std::span(y).first(n));
+            EXPECT_EQ(y, expected) << count << " rows of " << n;
+        }
+    }
+}
+
+TEST(multiply, multiplies_elements) {
+    for (std::size_t n = 0; n <= 70; ++n) {
+        support::random_numbers random(n);
+        const std::vector<float> x = random.floats(n, 5);
+        std::vector<float> y = random.floats(n + 3, 5);
+        const std::vector<float> before = y;
+        simd::multiply(x, std::span(y).first(n));
+        for (std::size_t i = 0; i < y.size(); ++i) EXPECT_EQ(y[i], i < n ? before[i] * x[i] : before[i]);
+    }
+}
+
 TEST(scale, multiplies_all) {
     for (std::size_t n = 0; n <= 70; ++n) {
         std::vector<float> x = support::random_numbers(n).floats(n + 3, 5);

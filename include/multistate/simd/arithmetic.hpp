@@ -39,6 +39,29 @@ inline void add(std::span<const float> x, std::span<float> y) noexcept {
     combine(x, y, [](float_vector a, float_vector b) { return hn::Add(a, b); });
 }
 
+/// y[i] += x[i] + x[stride + i] + …, for `count` rows of x, row after row. Four rows in one pass over y: all rows in one
+/// pass would be many streams, one row in each would read and write y again and again.
+inline void add_rows(const float* x, std::size_t count, std::size_t stride, std::span<float> y) noexcept {
+    const float_tag d;
+    for (; count >= 4; count -= 4, x += 4 * stride) {
+        const auto add_four = [=](const float* column, float_vector sum, auto load) {
+            for (std::size_t r = 0; r < 4; ++r) sum = hn::Add(sum, load(column + r * stride));
+            return sum;
+        };
+        std::size_t i = 0;
+        for (; i + lanes <= y.size(); i += lanes) {
+            const auto sum =
+                add_four(x + i, hn::LoadU(d, y.data() + i), [=](const float* p) { return hn::LoadU(d, p); });
+            hn::StoreU(sum, d, y.data() + i);
+        }
+        const std::size_t left = y.size() - i;
+        if (left == 0) continue;
+        const auto load = [=](const float* p) { return load_first(d, p, left, 0.0f); };
+        store_first(d, add_four(x + i, load(y.data() + i), load), y.data() + i, left);
+    }
+    for (; count > 0; --count, x += stride) add({x, y.size()}, y);
+}
+
 /// y[i] *= x[i]
 inline void multiply(std::span<const float> x, std::span<float> y) noexcept {
     combine(x, y, [](float_vector a, float_vector b) { return hn::Mul(a, b); });
