@@ -5,8 +5,10 @@
 // that took up to 1.2 times as long.
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 #if defined(__linux__)
@@ -17,9 +19,11 @@
 
 namespace multistate::inline MULTISTATE_TARGET {
 
-/// A fixed number of trivial elements.
+/// A fixed number of trivial elements, all bits zero at first.
 template <class T>
 class aligned_array {
+    static_assert(std::is_trivially_copyable_v<T>);
+
   public:
     aligned_array() = default;
     explicit aligned_array(std::size_t size) : size_(size) {
@@ -31,7 +35,7 @@ class aligned_array {
 #if defined(__linux__)
         if (large) madvise(data_.get(), length, MADV_HUGEPAGE);
 #endif
-        std::uninitialized_value_construct_n(data_.get(), size);
+        std::memset(static_cast<void*>(data_.get()), 0, length);
     }
     aligned_array(const aligned_array& other) : aligned_array(other.size_) { std::copy_n(other.data(), size_, data()); }
     aligned_array(aligned_array&& other) noexcept
