@@ -8,6 +8,7 @@
 #include <multistate/attention.hpp>
 #include <multistate/policies/tova.hpp>
 #include <multistate/policies/tova_head.hpp>
+#include <multistate/policies/window.hpp>
 #include <multistate/reference_attention.hpp>
 
 #include "support/stream.hpp"
@@ -47,7 +48,8 @@ template <class Codec>
 constexpr double bound_of_squares() {
     if (std::is_same_v<Codec, ms::int4>) return 1e-7;
     if (std::is_same_v<Codec, ms::int8>) return 1e-8;
-    return std::is_same_v<Codec, ms::bf16> && MULTISTATE_DOTS_BRAINS ? 1e-5 : 1e-11;
+    if (std::is_same_v<Codec, ms::bf16> && MULTISTATE_DOTS_BRAINS) return 2e-4;
+    return ms::simd::lanes == 1 ? 1e-10 : 1e-11;  // a sum in one piece rounds more
 }
 
 /// Against double precision over the same stored rows, logits within about ±8: flat and peaked attention, all groups.
@@ -56,14 +58,12 @@ TYPED_TEST(attention, keeps_the_bound_of_its_codec) {
         for (const float size : {0.1f, 3.0f}) {
             for (const std::size_t d : {64u, 80u, 128u, 256u}) {
                 const ms::shape shape{.layers = 1, .heads = heads, .kv_heads = 1, .head_dim = d, .states = 300};
-                ms::cache<ms::tova, TypeParam> cache(shape);
+                ms::cache<ms::window, TypeParam> cache(shape);
                 const support::stream tokens(shape, 300, d);
                 std::vector<float> q(tokens.q(0).begin(), tokens.q(0).end()), out(q.size());
                 for (float& v : q) v *= size;
-                for (std::size_t t = 0; t < 300; ++t) {
-                    cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t));
-                    cache.observe(0, ms::attend(cache, 0, q, out));
-                }
+                for (std::size_t t = 0; t < 300; ++t) cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t));
+                ms::attend(cache, 0, q, out);
                 double error = 0, length = 0;
                 for (std::size_t h = 0; h < heads; ++h) {
                     std::vector<double> expected(d);

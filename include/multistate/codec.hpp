@@ -9,7 +9,7 @@
 //     codec   bytes per column         error of a stored number       range                error of attention
 //     f32     4                        0                              all                  1e-11
 //     f16     2                        2^-11 of it                    ±65504, saturates    1e-11
-//     bf16    2                        2^-8 of it                     all                  1e-11, 1e-5 by dot instruction
+//     bf16    2                        2^-8 of it                     all                  1e-11, 2e-4 by dot instruction
 //     int8    1 (+ 4 per row)          1/254 of the row's peak        all                  1e-8
 //     int4    17/32 (+ 4 per row)      1/14 of its group's peak       all                  1e-7
 //                                      + 1/1778 of the row's

@@ -9,7 +9,19 @@
 // -maes is SSSE3 to Highway, but the compiler still emits AVX2 and FMA there.
 #include <string_view>
 
+// Highway 1.0.3 has targets that it can compile for, but does not expect: with -march=sapphirerapids it stops at an
+// error of its own unless AVX3_DL is wanted. And vectors whose size is unknown to the compiler cannot be kept in
+// arrays, which is what the kernels do: processors with SVE run NEON.
+#if defined(__AVX512BITALG__) && defined(__AVXVNNI__) && !defined(HWY_WANT_AVX3_DL)
+#define HWY_WANT_AVX3_DL
+#endif
+#if defined(__ARM_FEATURE_SVE) && !defined(HWY_DISABLED_TARGETS)
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#endif
 #include <hwy/highway.h>
+#if HWY_HAVE_SCALABLE
+#error "multistate: vectors of a size unknown to the compiler; define HWY_DISABLED_TARGETS, or include multistate first"
+#endif
 
 #if defined(__AVX512F__)
 #define MULTISTATE_TARGET_VECTOR _avx512
@@ -17,6 +29,10 @@
 #define MULTISTATE_TARGET_VECTOR _avx2
 #elif defined(__AVX__)
 #define MULTISTATE_TARGET_VECTOR _avx
+#elif defined(__ARM_FEATURE_SVE2)
+#define MULTISTATE_TARGET_VECTOR _sve2
+#elif defined(__ARM_FEATURE_SVE)
+#define MULTISTATE_TARGET_VECTOR _sve
 #else
 #define MULTISTATE_TARGET_VECTOR
 #endif
@@ -35,7 +51,7 @@
 #else
 #define MULTISTATE_TARGET_DOT
 #endif
-#if defined(__AVX512BF16__) || defined(__ARM_FEATURE_BF16)
+#if defined(__AVX512BF16__) || defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
 #define MULTISTATE_TARGET_BF16 _bf16
 #else
 #define MULTISTATE_TARGET_BF16

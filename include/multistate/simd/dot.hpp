@@ -71,6 +71,12 @@ HWY_INLINE short_vector same_pair(const std::int16_t* pair) noexcept {
     return hn::BitCast(short_tag{}, hn::Set(integer_tag{}, bits));
 }
 
+/// x[0], y[0], x[1], y[1], …: of every 8 columns the first 4, and the last 4.
+HWY_INLINE short_vector low_pairs(short_vector x, short_vector y) noexcept { return hn::InterleaveLower(x, y); }
+HWY_INLINE short_vector high_pairs(short_vector x, short_vector y) noexcept {
+    return hn::InterleaveUpper(short_tag{}, x, y);
+}
+
 /// Rounds n floats to integers within ±most, n a multiple of 2 * lanes; returns what one of them means. NaN where a
 /// float is not finite.
 inline float to_shorts(const float* x, std::size_t n, float most, std::int16_t* to) noexcept {
@@ -107,6 +113,12 @@ HWY_INLINE short_vector load_shorts(const std::int8_t* row, std::size_t c) noexc
 }
 HWY_INLINE short_vector load_shorts(const brain* row, std::size_t c) noexcept {
     return hn::LoadU(short_tag{}, reinterpret_cast<const std::int16_t*>(row + c));
+}
+/// The same, with zeros from column `end` on: what lies behind a row may be a NaN, and 0 * NaN is one.
+HWY_INLINE short_vector load_shorts(const brain* row, std::size_t c, std::size_t end) noexcept {
+    if constexpr (padding % (2 * lanes) == 0) return load_shorts(row, c);
+    const short_tag d;
+    return hn::MaskedLoad(hn::FirstN(d, end - c), d, reinterpret_cast<const std::int16_t*>(row + c));
 }
 /// A nibble stands in the upper 4 of 16 bits: the upper half of its product with 16 * scale is nibble * scale.
 HWY_INLINE short_vector load_shorts(const nibbles* row, std::size_t c) noexcept {

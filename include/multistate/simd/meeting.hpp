@@ -6,7 +6,9 @@
 //     number, sum               what a query becomes, and the vector that products are added up in
 //     columns                   columns of a row in one load
 //     load(row, c), load(q)     vectors of a row's columns and of a query's
+//     load(row, c, end)         the same, where a query's zeros must hide what lies behind column `end`
 //     same(weight)              a vector of one weight, or of one pair of weights
+//     low_pairs, high_pairs     columns of two rows side by side, where weights come in pairs
 //     add(sum, x, y)            sum + x * y, pair by pair
 //     low_pairs, high_pairs     pairs of the same column of two rows, for half of the columns each
 //     narrow(x, n, terms, to)   numbers of n floats, of which sums have `terms` products; returns the value of a unit
@@ -28,6 +30,9 @@ struct as_floats {
 
     static HWY_INLINE sum zero() noexcept { return hn::Zero(float_tag{}); }
     static HWY_INLINE float_vector load(const Element* row, std::size_t c) noexcept { return simd::load(row, c); }
+    static HWY_INLINE float_vector load(const Element* row, std::size_t c, std::size_t) noexcept {
+        return load(row, c);
+    }
     static HWY_INLINE float_vector load(const float* q) noexcept { return hn::LoadU(float_tag{}, q); }
     static HWY_INLINE float_vector same(const float* weight) noexcept { return hn::Set(float_tag{}, *weight); }
     static HWY_INLINE sum add(sum s, float_vector x, float_vector y) noexcept { return hn::MulAdd(x, y, s); }
@@ -50,8 +55,15 @@ struct as_integers {
 
     static HWY_INLINE sum zero() noexcept { return hn::Zero(integer_tag{}); }
     static HWY_INLINE short_vector load(const Element* row, std::size_t c) noexcept { return load_shorts(row, c); }
+    static HWY_INLINE short_vector load(const Element* row, std::size_t c, std::size_t) noexcept {
+        return load(row, c);
+    }
     static HWY_INLINE short_vector load(const number* q) noexcept { return hn::LoadU(short_tag{}, q); }
     static HWY_INLINE short_vector same(const number* pair) noexcept { return same_pair(pair); }
+    static HWY_INLINE short_vector low_pairs(short_vector x, short_vector y) noexcept { return simd::low_pairs(x, y); }
+    static HWY_INLINE short_vector high_pairs(short_vector x, short_vector y) noexcept {
+        return simd::high_pairs(x, y);
+    }
     static HWY_INLINE sum add(sum s, short_vector x, short_vector y) noexcept { return add_pairs(s, x, y); }
     static HWY_INLINE short_vector low_pairs(short_vector x, short_vector y) noexcept { return simd::low_pairs(x, y); }
     static HWY_INLINE short_vector high_pairs(short_vector x, short_vector y) noexcept {
@@ -76,8 +88,15 @@ struct as_brains {
 
     static HWY_INLINE sum zero() noexcept { return hn::Zero(float_tag{}); }
     static HWY_INLINE short_vector load(const brain* row, std::size_t c) noexcept { return load_shorts(row, c); }
+    static HWY_INLINE short_vector load(const brain* row, std::size_t c, std::size_t end) noexcept {
+        return load_shorts(row, c, end);
+    }
     static HWY_INLINE short_vector load(const number* q) noexcept { return hn::LoadU(short_tag{}, q); }
     static HWY_INLINE short_vector same(const number* pair) noexcept { return same_pair(pair); }
+    static HWY_INLINE short_vector low_pairs(short_vector x, short_vector y) noexcept { return simd::low_pairs(x, y); }
+    static HWY_INLINE short_vector high_pairs(short_vector x, short_vector y) noexcept {
+        return simd::high_pairs(x, y);
+    }
     static HWY_INLINE sum add(sum s, short_vector x, short_vector y) noexcept { return add_pairs(s, x, y); }
     static HWY_INLINE short_vector low_pairs(short_vector x, short_vector y) noexcept { return simd::low_pairs(x, y); }
     static HWY_INLINE short_vector high_pairs(short_vector x, short_vector y) noexcept {

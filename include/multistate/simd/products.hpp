@@ -19,7 +19,7 @@ constexpr std::size_t product_scratch(std::size_t count, std::size_t dimension) 
 }
 
 /// out[i * stride + j] = q_i . key_j for i < count and j < n; q [count, query_stride(dimension)] ends in zeros, rows of
-/// out have room for n padded to 2 * lanes.
+/// out have room for n padded to 32.
 template <class Element>
 void dot_products(const float* q, std::size_t count, std::size_t dimension, matrix<Element> keys, std::size_t n,
                   float* out, std::size_t stride, float* scratch) noexcept {

@@ -67,7 +67,7 @@ HWY_INLINE void dot_few_rows(const Number* q, std::size_t q_stride, std::size_t 
     for (std::size_t c = 0; c < dimension; c += how::columns) {
         decltype(how::load(row, c)) x[Rows];
         MULTISTATE_UNROLL
-        for (std::size_t r = 0; r < Rows; ++r) x[r] = how::load(row + r * row_stride, c);
+        for (std::size_t r = 0; r < Rows; ++r) x[r] = how::load(row + r * row_stride, c, dimension);
         MULTISTATE_UNROLL
         for (std::size_t i = 0; i < Queries; ++i) {
             const auto y = how::load(q + i * q_stride + c);

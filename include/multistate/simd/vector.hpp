@@ -10,8 +10,6 @@
 #include <limits>
 #include <type_traits>
 
-#include <hwy/highway.h>
-
 #include "multistate/target.hpp"
 
 // Full unrolling where an array of vectors must live in registers.
