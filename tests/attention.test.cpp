@@ -48,14 +48,14 @@ template <class Codec>
 constexpr double bound_of_squares() {
     if (std::is_same_v<Codec, ms::int4>) return 1e-7;
     if (std::is_same_v<Codec, ms::int8>) return 1e-8;
-    if (std::is_same_v<Codec, ms::bf16> && MULTISTATE_DOTS_BRAINS) return 2e-4;
+    if (std::is_same_v<Codec, ms::bf16> && MULTISTATE_DOTS_BRAINS) return 1e-4;
     return ms::simd::lanes == 1 ? 1e-10 : 1e-11;  // a sum in one piece rounds more
 }
 
 /// Against double precision over the same stored rows, logits within about ±8: flat and peaked attention, all groups.
 TYPED_TEST(attention, keeps_the_bound_of_its_codec) {
     for (const std::size_t heads : {1u, 2u, 3u, 4u, 7u, 8u, 16u}) {
-        for (const float size : {0.1f, 3.0f}) {
+        for (const float size : {0.1f, 1.0f}) {
             for (const std::size_t d : {64u, 80u, 128u, 256u}) {
                 const ms::shape shape{.layers = 1, .heads = heads, .kv_heads = 1, .head_dim = d, .states = 300};
                 ms::cache<ms::window, TypeParam> cache(shape);

@@ -58,12 +58,6 @@ HWY_INLINE float_vector add_pairs(float_vector sum, short_vector a, short_vector
 }
 #endif
 
-/// x[0], y[0], x[1], y[1] … of the lower, or the upper, half of each 128-bit block.
-HWY_INLINE short_vector low_pairs(short_vector x, short_vector y) noexcept { return hn::InterleaveLower(x, y); }
-HWY_INLINE short_vector high_pairs(short_vector x, short_vector y) noexcept {
-    return hn::InterleaveUpper(short_tag{}, x, y);
-}
-
 /// pair[0], pair[1], pair[0], pair[1], …
 HWY_INLINE short_vector same_pair(const std::int16_t* pair) noexcept {
     std::int32_t bits;

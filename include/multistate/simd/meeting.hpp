@@ -10,7 +10,6 @@
 //     same(weight)              a vector of one weight, or of one pair of weights
 //     low_pairs, high_pairs     columns of two rows side by side, where weights come in pairs
 //     add(sum, x, y)            sum + x * y, pair by pair
-//     low_pairs, high_pairs     pairs of the same column of two rows, for half of the columns each
 //     narrow(x, n, terms, to)   numbers of n floats, of which sums have `terms` products; returns the value of a unit
 #include <algorithm>
 #include <cstddef>
@@ -65,10 +64,6 @@ struct as_integers {
         return simd::high_pairs(x, y);
     }
     static HWY_INLINE sum add(sum s, short_vector x, short_vector y) noexcept { return add_pairs(s, x, y); }
-    static HWY_INLINE short_vector low_pairs(short_vector x, short_vector y) noexcept { return simd::low_pairs(x, y); }
-    static HWY_INLINE short_vector high_pairs(short_vector x, short_vector y) noexcept {
-        return simd::high_pairs(x, y);
-    }
     static HWY_INLINE float_vector floats(sum s) noexcept { return hn::ConvertTo(float_tag{}, s); }
     /// 16 bits, or as many as keep the sum of `terms` products below 2^31.
     static float narrow(const float* x, std::size_t n, std::size_t terms, number* to) noexcept {
@@ -98,10 +93,6 @@ struct as_brains {
         return simd::high_pairs(x, y);
     }
     static HWY_INLINE sum add(sum s, short_vector x, short_vector y) noexcept { return add_pairs(s, x, y); }
-    static HWY_INLINE short_vector low_pairs(short_vector x, short_vector y) noexcept { return simd::low_pairs(x, y); }
-    static HWY_INLINE short_vector high_pairs(short_vector x, short_vector y) noexcept {
-        return simd::high_pairs(x, y);
-    }
     static HWY_INLINE float_vector floats(sum s) noexcept { return s; }
     static float narrow(const float* x, std::size_t n, std::size_t, number* to) noexcept {
         to_brains(x, n, to);
