@@ -6,18 +6,19 @@
 // whether a row also has a float scale; `store` encodes one row. Rows are padded with zeros: to a multiple of 16
 // columns, int4 to 64.
 //
-//     codec   bytes per column         error of a stored number       range                error of attention
-//     f32     4                        0                              all                  1e-11
-//     f16     2                        2^-11 of it                    ±65504, saturates    1e-11
-//     bf16    2                        2^-8 of it                     all                  1e-11, 1e-4 by dot instruction
-//     int8    1 (+ 4 per row)          1/254 of the row's peak        all                  1e-8
-//     int4    17/32 (+ 4 per row)      1/14 of its group's peak       all                  1e-7
-//                                      + 1/1778 of the row's
+//     codec   bytes per column       error of a stored number       range               error of attention
+//     f32     4                      0                              all                 1e-11
+//     f16     2                      2^-11 of it                    beyond ±65504: that 1e-11
+//     bf16    2                      2^-8 of it                     all                 1e-11; dot instruction: 1e-4
+//     int8    1 (+ 4 per row)        1/254 of the row's peak        all                 1e-8
+//     int4    17/32 (+ 4 per row)    1/14 of its group's peak       all                 1e-7
+//                                    + 1/1778 of the row's
 //
 // The last column bounds what kernels add to the rounding of the stored numbers: the squared error of the output over
-// its squared length, against double precision on the same stored numbers, for logits within ±8. f32, f16 and bf16 are widened to float32.
-// int8 and int4 meet queries and weights in integers of 16 bits where the target has vectors, and bf16 meets them in
-// bf16 where there are instructions for it; sums are float32 or exact. A block of tokens is always widened.
+// its squared length, against double precision on the same stored numbers, for logits within ±8. f32, f16 and bf16 are
+// widened to float32. int8 and int4 meet queries and weights in integers of 16 bits where the target has vectors, bf16
+// meets them in bf16 where there are instructions for it. Sums are float32, or exact. A block of tokens is always
+// widened.
 #include <algorithm>
 #include <bit>
 #include <cmath>
