@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include <hwy/cache_control.h>
-#include <hwy/highway.h>
+#include <multistate/target.hpp>
 
 #include "interleaved.hpp"
 #include "memory.hpp"

@@ -9,18 +9,21 @@
 // -maes is SSSE3 to Highway, but the compiler still emits AVX2 and FMA there.
 #include <string_view>
 
-// Highway 1.0.3 has targets that it can compile for, but does not expect: with -march=sapphirerapids it stops at an
-// error of its own unless AVX3_DL is wanted. And vectors whose size is unknown to the compiler cannot be kept in
-// arrays, which is what the kernels do: processors with SVE run NEON.
+// What Highway 1.0.3 needs to be told. With -march=sapphirerapids it stops at an error of its own unless AVX3_DL is
+// wanted. Its vectors of unknown size (SVE) cannot be kept in arrays, which is what the kernels do: such processors run
+// NEON. Without any flags some compilers get EMU128, whose maximum of infinities is finite: we take the scalar target.
 #if defined(__AVX512BITALG__) && defined(__AVXVNNI__) && !defined(HWY_WANT_AVX3_DL)
 #define HWY_WANT_AVX3_DL
 #endif
 #if defined(__ARM_FEATURE_SVE) && !defined(HWY_DISABLED_TARGETS)
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #endif
+#ifndef HWY_BROKEN_EMU128
+#define HWY_BROKEN_EMU128 1
+#endif
 #include <hwy/highway.h>
-#if HWY_HAVE_SCALABLE
-#error "multistate: vectors of a size unknown to the compiler; define HWY_DISABLED_TARGETS, or include multistate first"
+#if HWY_HAVE_SCALABLE || HWY_TARGET == HWY_EMU128
+#error "multistate does not run on this target of Highway; include multistate before Highway and it takes another"
 #endif
 
 #if defined(__AVX512F__)
