@@ -186,7 +186,7 @@ struct int4 {
                 const std::size_t columns = std::min<std::size_t>(32, n - c - g * 32);
                 // Rounded up, so that nothing is cut off; by a hair less, so that what was read stores as it was.
                 const float scale = std::ceil(detail::peak_of(group, columns).peak * inverse / 7 - 0x1p-6f);
-                row->scales[g] = static_cast<std::int8_t>(scale);
+                row->scales[g] = static_cast<std::int8_t>(scale < 127 ? scale : 127);  // NaN where not finite
                 detail::to_bytes(group, columns, scale > 0 ? inverse / scale : 0, groups[g]);
             }
             if (n - c <= 32) row->scales[1] = 0;
