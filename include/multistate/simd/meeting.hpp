@@ -44,19 +44,14 @@ struct as_floats {
 };
 
 #if MULTISTATE_DOTS_INTEGERS
-/// … or in pairs of 16 bits: as integers where the codec stores integers (`largest` is the greatest), …
-template <class Element, int largest>
-struct as_integers {
+/// … or in pairs of 16 bits, …
+template <class Sum>
+struct as_pairs {
     using number = std::int16_t;
-    using sum = integer_vector;
+    using sum = Sum;
     static constexpr bool pairs = true;
     static constexpr std::size_t columns = 2 * lanes;
 
-    static HWY_INLINE sum zero() noexcept { return hn::Zero(integer_tag{}); }
-    static HWY_INLINE short_vector load(const Element* row, std::size_t c) noexcept { return load_shorts(row, c); }
-    static HWY_INLINE short_vector load(const Element* row, std::size_t c, std::size_t) noexcept {
-        return load(row, c);
-    }
     static HWY_INLINE short_vector load(const number* q) noexcept { return hn::LoadU(short_tag{}, q); }
     static HWY_INLINE short_vector same(const number* pair) noexcept { return same_pair(pair); }
     static HWY_INLINE short_vector low_pairs(short_vector x, short_vector y) noexcept { return simd::low_pairs(x, y); }
@@ -64,7 +59,18 @@ struct as_integers {
         return simd::high_pairs(x, y);
     }
     static HWY_INLINE sum add(sum s, short_vector x, short_vector y) noexcept { return add_pairs(s, x, y); }
-    static HWY_INLINE float_vector floats(sum s) noexcept { return hn::ConvertTo(float_tag{}, s); }
+};
+
+/// … as integers where the codec stores integers (`largest` is the greatest), …
+template <class Element, int largest>
+struct as_integers : as_pairs<integer_vector> {
+    using as_pairs::load;
+    static HWY_INLINE integer_vector zero() noexcept { return hn::Zero(integer_tag{}); }
+    static HWY_INLINE short_vector load(const Element* row, std::size_t c) noexcept { return load_shorts(row, c); }
+    static HWY_INLINE short_vector load(const Element* row, std::size_t c, std::size_t) noexcept {
+        return load_shorts(row, c);
+    }
+    static HWY_INLINE float_vector floats(integer_vector s) noexcept { return hn::ConvertTo(float_tag{}, s); }
     /// 16 bits, or as many as keep the sum of `terms` products below 2^31.
     static float narrow(const float* x, std::size_t n, std::size_t terms, number* to) noexcept {
         const float most = 2147483000.0f / static_cast<float>(largest) / static_cast<float>(terms);
@@ -75,25 +81,14 @@ struct as_integers {
 
 #if MULTISTATE_DOTS_BRAINS
 /// … or as bf16.
-struct as_brains {
-    using number = std::int16_t;
-    using sum = float_vector;
-    static constexpr bool pairs = true;
-    static constexpr std::size_t columns = 2 * lanes;
-
-    static HWY_INLINE sum zero() noexcept { return hn::Zero(float_tag{}); }
+struct as_brains : as_pairs<float_vector> {
+    using as_pairs::load;
+    static HWY_INLINE float_vector zero() noexcept { return hn::Zero(float_tag{}); }
     static HWY_INLINE short_vector load(const brain* row, std::size_t c) noexcept { return load_shorts(row, c); }
     static HWY_INLINE short_vector load(const brain* row, std::size_t c, std::size_t end) noexcept {
         return load_shorts(row, c, end);
     }
-    static HWY_INLINE short_vector load(const number* q) noexcept { return hn::LoadU(short_tag{}, q); }
-    static HWY_INLINE short_vector same(const number* pair) noexcept { return same_pair(pair); }
-    static HWY_INLINE short_vector low_pairs(short_vector x, short_vector y) noexcept { return simd::low_pairs(x, y); }
-    static HWY_INLINE short_vector high_pairs(short_vector x, short_vector y) noexcept {
-        return simd::high_pairs(x, y);
-    }
-    static HWY_INLINE sum add(sum s, short_vector x, short_vector y) noexcept { return add_pairs(s, x, y); }
-    static HWY_INLINE float_vector floats(sum s) noexcept { return s; }
+    static HWY_INLINE float_vector floats(float_vector s) noexcept { return s; }
     static float narrow(const float* x, std::size_t n, std::size_t, number* to) noexcept {
         to_brains(x, n, to);
         return 1;
