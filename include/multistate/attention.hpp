@@ -110,12 +110,12 @@ void attend_head(const C& cache, std::size_t layer, const tile& t, std::size_t k
 
 /// attend where there are few KV heads: tasks share the rows of one, and their outputs are added up.
 template <class C>
-void attend_by_rows(const C& cache, std::size_t layer, const tile& t, std::size_t n, auto& run) noexcept {
+void attend_by_rows(const C& cache, std::size_t layer, const tile& t, auto& run) noexcept {
     const std::size_t parts = t.scratch.parts();
     const auto for_parts = [&](auto&& task) {
         run.run(t.s.kv_heads * parts, [&](std::size_t i) {
             const share part{i / parts, t.first_row(i / parts), t.queries(), t.scratch.products(i)};
-            cut(n, parts, i % parts, simd::padding,
+            cut(cache.size(layer, part.kv_head), parts, i % parts, simd::padding,
                 [&](std::size_t begin, std::size_t end) { task(part, i, begin, end); });
         });
     };
@@ -123,7 +123,9 @@ void attend_by_rows(const C& cache, std::size_t layer, const tile& t, std::size_
     for_parts([&](const share& part, std::size_t, std::size_t begin, std::size_t end) {
         find_logits(cache, layer, t, part, begin, end);
     });
-    run.run(t.s.heads, [&](std::size_t row) { softmax({t.scratch.logits(row), n}); });
+    run.run(t.s.heads, [&](std::size_t row) {
+        softmax({t.scratch.logits(row), cache.size(layer, row / t.s.group())});
+    });
     for_parts([&](const share& part, std::size_t i, std::size_t begin, std::size_t end) {
         mix_values(cache, layer, t, part, begin, end, t.scratch.mixed(i * part.count));
     });
@@ -133,7 +135,7 @@ void attend_by_rows(const C& cache, std::size_t layer, const tile& t, std::size_
         const std::span<float> out{t.output(row), t.s.value_dim};
         std::copy_n(t.scratch.mixed(first), t.s.value_dim, out.begin());
         for (std::size_t i = 1; i < parts; ++i) {
-            cut(n, parts, i, simd::padding, [&](std::size_t, std::size_t) {
+            cut(cache.size(layer, row / group), parts, i, simd::padding, [&](std::size_t, std::size_t) {
                 simd::add({t.scratch.mixed(first + i * group), t.s.value_dim}, out);
             });
         }
@@ -144,8 +146,8 @@ void attend_by_rows(const C& cache, std::size_t layer, const tile& t, std::size_
 
 /// Attention of the token appended last: out[h] = softmax(scale * q[h] . keys) values, over all rows held.
 ///
-/// q [heads, head_dim], out [heads, value_dim]. Returns the probabilities [heads, size(layer)], which lie in the
-/// workspace until its next use. One task per KV head, more where there are few KV heads and many rows; 2 * heads
+/// q [heads, head_dim], out [heads, value_dim]. Returns the probabilities [heads, size], which lie in the workspace until
+/// its next use; where KV heads hold different numbers of states, the first size(layer, kv_head) of each row count. One task per KV head, more where there are few KV heads and many rows; 2 * heads
 /// * size * (head_dim + value_dim) operations, each stored row is read once for the query heads of its group.
 template <policy P, codec K, codec V, executor E = serial>
 rows attend(cache<P, K, V>& cache, std::size_t layer, std::span<const float> q, std::span<float> out, E&& run = E{},
@@ -156,9 +158,9 @@ rows attend(cache<P, K, V>& cache, std::size_t layer, std::span<const float> q, 
     MULTISTATE_ASSERT(out.size() == s.heads * s.value_dim, "attend: out is not [heads, value_dim]");
     MULTISTATE_ASSERT(scratch.fits(s), "attend: the workspace is for caches of another shape");
     const detail::tile t{.s = s, .scratch = scratch, .q = q.data(), .out = out.data()};
-    const std::size_t n = cache.size(layer);
+    const std::size_t n = detail::cache_access::largest(cache, layer);
     if (scratch.parts() > 1 && n >= detail::rows_worth_sharing) {
-        detail::attend_by_rows(cache, layer, t, n, run);
+        detail::attend_by_rows(cache, layer, t, run);
     } else {
         run.run(s.kv_heads, [&](std::size_t kv_head) { detail::attend_head(cache, layer, t, kv_head); });
     }
@@ -178,7 +180,9 @@ bool step(cache<P, K, V>& cache, std::size_t layer, position first, std::span<co
     const shape& s = cache.shape();
     if (access::tables(cache, layer).size() < s.kv_heads || scratch.parts() > 1) {
         if (!cache.append(layer, first, k, v)) return false;
-        cache.observe(layer, attend(cache, layer, q, out, run, own));
+        const rows probabilities = attend(cache, layer, q, out, run, own);
+        if constexpr (observes_queries<P>) cache.observe_queries(layer, q);
+        cache.observe(layer, probabilities);
         return true;
     }
     MULTISTATE_ASSERT(q.size() == s.heads * s.head_dim, "step: q is not [heads, head_dim]");
@@ -189,9 +193,13 @@ bool step(cache<P, K, V>& cache, std::size_t layer, position first, std::span<co
     if (!access::has_room(cache, layer, 1)) return false;
     const detail::tile t{.s = s, .scratch = scratch, .q = q.data(), .out = out.data()};
     run.run(s.kv_heads, [&](std::size_t kv_head) {
-        access::append(cache, layer, kv_head, first, k, v);
-        detail::attend_head(cache, layer, t, kv_head);
         auto& table = access::tables(cache, layer)[kv_head];
+        table.begin();
+        access::append_next(cache, layer, kv_head, first, 1, k, v);
+        detail::attend_head(cache, layer, t, kv_head);
+        if constexpr (observes_queries<P>) {
+            table.observe_queries(access::query_rows(cache, kv_head, 0, q), table.size());
+        }
         table.observe({scratch.logits(t.first_row(kv_head)), s.group(), table.size(), scratch.stride()});
     });
     return true;

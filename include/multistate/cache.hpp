@@ -11,6 +11,9 @@
 //
 // ms::step in attention.hpp does the three with the library's own attention. Keys arrive rotated (RoPE) at their
 // absolute positions and are never touched. Memory is allocated in the constructor and never again.
+#include <algorithm>
+#include <numeric>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -24,19 +27,20 @@ namespace detail {
 struct cache_access;
 }
 
-/// Layout: [layer][kv_head][row][dimension], rows padded to 16 elements, states + block rows. Calls on different layers
-/// and on different caches may run concurrently.
+/// Layout: [layer][kv_head][row][dimension], rows padded to 16 elements, states + slack + block rows. Calls on different
+/// layers and on different caches may run concurrently.
 template <policy P, codec KeyCodec = f32, codec ValueCodec = KeyCodec>
 class cache {
   public:
-    /// Throws std::invalid_argument for a shape that cannot be (see shape.hpp), naming argument, bound and value.
-    explicit cache(const multistate::shape& given, const P& policy = {})
-        : shape_(detail::checked(given)),
+    /// `budget` gives states of their own to layers [layers], or to KV heads [layers * kv_heads] under a policy that
+    /// forgets per head; shape().states is then the greatest. Throws std::invalid_argument for a shape that cannot be
+    /// (see shape.hpp), naming argument, bound and value.
+    explicit cache(const multistate::shape& given, const P& policy = {}, std::span<const std::size_t> budget = {})
+        : shape_(with_budget(given, budget)),
           per_layer_(policy.forgets() == per::head ? shape_.kv_heads : 1),
-          tables_(make_tables(policy)),
-          rows_(tables_.front().rows()),
-          keys_(planes(), rows_, shape_.head_dim),
-          values_(planes(), rows_, shape_.value_dim),
+          tables_(make_tables(policy, budget)),
+          keys_(rows_of_planes(), shape_.head_dim),
+          values_(rows_of_planes(), shape_.value_dim),
           workspace_(shape_) {}
 
     cache(cache&&) noexcept = default;
@@ -48,6 +52,10 @@ class cache {
     const multistate::shape& shape() const noexcept { return shape_; }
     /// Live rows of a KV head: the survivors and the tokens since, states + 1 after a single token.
     std::size_t size(std::size_t layer, std::size_t kv_head = 0) const noexcept { return at(layer, kv_head).size(); }
+    /// How many states survive a decision.
+    std::size_t states(std::size_t layer, std::size_t kv_head = 0) const noexcept {
+        return at(layer, kv_head).states();
+    }
     /// The position of each live row.
     std::span<const position> positions(std::size_t layer, std::size_t kv_head = 0) const noexcept {
         return at(layer, kv_head).positions();
@@ -55,6 +63,8 @@ class cache {
     std::span<const float> scores(std::size_t layer, std::size_t kv_head = 0) const noexcept {
         return at(layer, kv_head).scores();
     }
+    /// May be written between a token and the next: see table::scores.
+    std::span<float> scores(std::size_t layer, std::size_t kv_head = 0) noexcept { return at(layer, kv_head).scores(); }
     /// What the last append, prefill or forget of this layer forgot.
     std::span<const forgotten_state> forgotten(std::size_t layer, std::size_t kv_head = 0) const noexcept {
         return at(layer, kv_head).forgotten();
@@ -70,8 +80,8 @@ class cache {
     }
 
     /// Stores tokens of consecutive positions from `first`: k [tokens, kv_heads, head_dim], v [tokens, kv_heads,
-    /// value_dim], 1 <= tokens <= block. Forgets down to `states` first, so a block comes to lie in the last rows.
-    /// Returns false, and changes nothing, when the policy never forgets and the rows are used up.
+    /// value_dim], 1 <= tokens <= block. Forgets down to `states` first, where more than states + slack are held, so a
+    /// block comes to lie in the last rows. Returns false, and changes nothing, when the policy never forgets and the rows are used up.
     bool append(std::size_t layer, position first, std::span<const float> k, std::span<const float> v) noexcept {
         const std::size_t tokens = k.size() / (shape_.kv_heads * shape_.head_dim);
         MULTISTATE_ASSERT(tokens >= 1 && tokens <= shape_.block, "append: from 1 to `block` tokens at once");
@@ -80,35 +90,96 @@ class cache {
         MULTISTATE_ASSERT(v.size() == tokens * shape_.kv_heads * shape_.value_dim,
                           "append: v is not [tokens, kv_heads, value_dim]");
         if (!has_room(layer, tokens)) return false;
-        for (std::size_t unit = 0; unit < per_layer_; ++unit) append(layer, unit, first, tokens, k, v);
+        for (std::size_t unit = 0; unit < per_layer_; ++unit) {
+            table_of(layer, unit).begin();
+            append_next(layer, unit, first, tokens, k, v);
+        }
         return true;
     }
 
-    /// Shows the policy the probabilities of one token: [heads, width], width = size(layer). After a block of several,
-    /// once for each of its tokens in order, with the rows that token could see.
-    void observe(std::size_t layer, rows probabilities) noexcept {
-        MULTISTATE_ASSERT(probabilities.count == shape_.heads, "observe: one row per query head");
-        for (std::size_t unit = 0; unit < per_layer_; ++unit) observe(layer, unit, probabilities);
+    /// Shows the policy the queries of one token, [heads, head_dim] as attention takes them, before its probabilities.
+    /// Free for policies that do not look.
+    void observe_queries(std::size_t layer, std::span<const float> q) noexcept {
+        MULTISTATE_ASSERT(q.size() == shape_.heads * shape_.head_dim, "observe_queries: q is not [heads, head_dim]");
+        for (std::size_t unit = 0; unit < per_layer_; ++unit) {
+            table_of(layer, unit).observe_queries(query_rows(unit, 0, q), table_of(layer, unit).size());
+        }
     }
-    /// The same for one token, [heads, stride] with stride = probabilities.size() / heads >= size(layer).
+
+    /// Shows the policy the probabilities of one token: [heads, width], where width is the size of the layer's largest KV
+    /// head and each head looks at as many as it holds. After a block of several, once for each of its tokens in order,
+    /// with the rows that token could see.
+    void observe(std::size_t layer, rows probabilities) noexcept {
+        const std::size_t most = largest(layer);
+        MULTISTATE_ASSERT(probabilities.count == shape_.heads, "observe: one row per query head");
+        MULTISTATE_ASSERT(probabilities.width <= most, "observe: more rows than are held");
+        const std::size_t heads = shape_.heads / per_layer_;
+        for (std::size_t unit = 0; unit < per_layer_; ++unit) {
+            table<P>& t = table_of(layer, unit);
+            t.observe({probabilities[unit * heads].data(), heads, t.size() - (most - probabilities.width),
+                       probabilities.stride});
+        }
+    }
+    /// The same for one token, [heads, stride] with stride = probabilities.size() / heads.
     void observe(std::size_t layer, std::span<const float> probabilities) noexcept {
         const std::size_t stride = probabilities.size() / shape_.heads;
-        MULTISTATE_ASSERT(stride >= size(layer), "observe: fewer probabilities than heads * size(layer)");
-        observe(layer, rows{probabilities.data(), shape_.heads, size(layer), stride});
+        MULTISTATE_ASSERT(stride >= largest(layer), "observe: fewer probabilities than heads * size(layer)");
+        observe(layer, rows{probabilities.data(), shape_.heads, largest(layer), stride});
     }
 
     /// Makes the decision now that the next append would make: forgets down to `states`.
     void forget(std::size_t layer) noexcept {
         for (std::size_t unit = 0; unit < per_layer_; ++unit) {
-            relocate(layer, unit, tables_[layer * per_layer_ + unit].forget(stored(layer, unit)));
+            relocate(layer, unit, table_of(layer, unit).forget(stored(layer, unit)));
         }
     }
 
     /// Tells the policy that the prompt has ended.
     void finish_prompt(std::size_t layer) noexcept {
         for (std::size_t unit = 0; unit < per_layer_; ++unit) {
-            tables_[layer * per_layer_ + unit].finish_prompt(stored(layer, unit));
+            table_of(layer, unit).finish_prompt(stored(layer, unit));
         }
+    }
+
+    /// Other numbers of states from now on, as the constructor takes them: forgets down to them, then moves into memory of
+    /// that size. For budgets that depend on the prompt (budget.hpp). Costs a copy of the cache. Throws
+    /// std::invalid_argument, and changes nothing, for numbers that cannot be.
+    void rebudget(std::span<const std::size_t> budget) {
+        detail::require(!budget.empty(), "cache", "budget", "a number for each layer or KV head", budget.size());
+        const multistate::shape wanted = with_budget(shape_, budget);
+        auto tables = tables_;
+        for (std::size_t i = 0; i < tables.size(); ++i) {
+            table_shape s = tables[i].shape();
+            s.states = states_of(budget, i);
+            guards_in_force(s, tables[i].policy());
+        }
+        multistate::workspace scratch(wanted);
+        std::vector<std::size_t> rows(planes());
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            rows[i] = states_of(budget, i / heads_per_table()) + shape_.slack + shape_.block;
+        }
+        storage<KeyCodec> keys(rows, shape_.head_dim);
+        storage<ValueCodec> values(rows, shape_.value_dim);
+        for (std::size_t i = 0; i < tables.size(); ++i) {
+            const std::size_t layer = i / per_layer_;
+            const std::size_t unit = i % per_layer_;
+            const auto moves = tables[i].rebudget(states_of(budget, i), stored(layer, unit));
+            for (std::size_t h = 0; h < heads_per_table(); ++h) {
+                const std::size_t p = plane(layer, unit, h);
+                std::vector<std::size_t> from(tables[i].size());
+                std::iota(from.begin(), from.end(), std::size_t{0});
+                for (const auto [source, target] : moves) from[target] = source;
+                for (std::size_t row = 0; row < from.size(); ++row) {
+                    keys.copy(keys_, p, from[row], row);
+                    values.copy(values_, p, from[row], row);
+                }
+            }
+        }
+        shape_ = wanted;
+        tables_ = std::move(tables);
+        keys_ = std::move(keys);
+        values_ = std::move(values);
+        workspace_ = std::move(scratch);
     }
 
     /// Forgets everything and keeps the memory.
@@ -131,26 +202,64 @@ class cache {
 
     cache(const cache&) = default;
 
-    std::vector<table<P>> make_tables(const P& policy) const {
+    static multistate::shape with_budget(multistate::shape s, std::span<const std::size_t> budget) {
+        if (!budget.empty()) s.states = *std::ranges::max_element(budget);
+        return detail::checked(s);
+    }
+    /// The states of table i.
+    std::size_t states_of(std::span<const std::size_t> budget, std::size_t i) const {
+        if (budget.empty()) return shape_.states;
+        if (budget.size() == shape_.layers) return budget[i / per_layer_];
+        if (budget.size() == shape_.layers * per_layer_) return budget[i];
+        const std::string layers = "one number for each of " + std::to_string(shape_.layers) + " layers";
+        detail::require(false, "cache", "budget",
+                        per_layer_ == 1
+                            ? layers + ", because the policy forgets for all heads of a layer"
+                            : layers + ", or for each of their " + std::to_string(shape_.kv_heads) + " KV heads",
+                        budget.size());
+        return 0;
+    }
+    std::vector<table<P>> make_tables(const P& policy, std::span<const std::size_t> budget) const {
         std::vector<table<P>> tables;
         const std::size_t count = detail::product("cache", shape_.layers, per_layer_);
         tables.reserve(detail::product("cache", count, sizeof(table<P>)) / sizeof(table<P>));
         for (std::size_t i = 0; i < count; ++i) {
-            tables.emplace_back(table_shape{.states = shape_.states,
+            tables.emplace_back(table_shape{.states = states_of(budget, i),
                                             .block = shape_.block,
+                                            .slack = shape_.slack,
                                             .sinks = shape_.sinks,
                                             .recent = shape_.recent,
                                             .layer = i / per_layer_,
-                                            .kv_head = i % per_layer_},
+                                            .kv_head = i % per_layer_,
+                                            .heads = shape_.heads / per_layer_,
+                                            .kv_heads = heads_per_table(),
+                                            .head_dim = shape_.head_dim,
+                                            .value_dim = shape_.value_dim,
+                                            .scale = *shape_.scale},
                                 policy);
         }
         return tables;
     }
 
     std::size_t planes() const { return detail::product("cache", shape_.layers, shape_.kv_heads); }
+    std::vector<std::size_t> rows_of_planes() const {
+        std::vector<std::size_t> rows(planes());
+        for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = tables_[i / heads_per_table()].rows();
+        return rows;
+    }
 
     const table<P>& at(std::size_t layer, std::size_t kv_head) const noexcept {
         return tables_[layer * per_layer_ + (per_layer_ == 1 ? 0 : kv_head)];
+    }
+    table<P>& at(std::size_t layer, std::size_t kv_head) noexcept {
+        return tables_[layer * per_layer_ + (per_layer_ == 1 ? 0 : kv_head)];
+    }
+    table<P>& table_of(std::size_t layer, std::size_t unit) noexcept { return tables_[layer * per_layer_ + unit]; }
+    /// Live rows of the layer's largest KV head.
+    std::size_t largest(std::size_t layer) const noexcept {
+        std::size_t most = 0;
+        for (std::size_t unit = 0; unit < per_layer_; ++unit) most = std::max(most, at(layer, unit).size());
+        return most;
     }
     // A table answers for `heads_per_table` KV heads: all of them, or one.
     std::size_t heads_per_table() const noexcept { return shape_.kv_heads / per_layer_; }
@@ -158,15 +267,15 @@ class cache {
         return layer * shape_.kv_heads + unit * heads_per_table() + i;
     }
 
-    /// append for one table.
-    void append(std::size_t layer, std::size_t unit, position first, std::size_t tokens, std::span<const float> k,
-                std::span<const float> v) noexcept {
-        table<P>& t = tables_[layer * per_layer_ + unit];
+    /// append for one table; adds to what is forgotten already.
+    void append_next(std::size_t layer, std::size_t unit, position first, std::size_t tokens, std::span<const float> k,
+                     std::span<const float> v) noexcept {
+        table<P>& t = table_of(layer, unit);
         std::size_t row = t.size();
-        if (tokens == 1 && row <= t.states() + 1) {
-            row = t.place(first, key_rows(unit, 0, k), value_rows(unit, 0, v), stored(layer, unit));
+        if (tokens == 1 && (!t.is_due() || row == t.states() + 1)) {
+            row = t.place_next(first, key_rows(unit, 0, k), value_rows(unit, 0, v), stored(layer, unit));
         } else {
-            relocate(layer, unit, t.append(first, tokens, stored(layer, unit)));
+            relocate(layer, unit, t.append_next(first, tokens, stored(layer, unit)));
             row = t.size() - tokens;
             for (std::size_t i = 0; i < tokens; ++i) t.insert(row + i, key_rows(unit, i, k), value_rows(unit, i, v));
         }
@@ -178,6 +287,11 @@ class cache {
     rows key_rows(std::size_t unit, std::size_t token, std::span<const float> k) const noexcept {
         const std::size_t d = shape_.head_dim;
         return {k.data() + (token * shape_.kv_heads + unit * heads_per_table()) * d, heads_per_table(), d, d};
+    }
+    rows query_rows(std::size_t unit, std::size_t token, std::span<const float> q) const noexcept {
+        const std::size_t heads = shape_.heads / per_layer_;
+        const std::size_t d = shape_.head_dim;
+        return {q.data() + (token * shape_.heads + unit * heads) * d, heads, d, d};
     }
     rows value_rows(std::size_t unit, std::size_t token, std::span<const float> v) const noexcept {
         const std::size_t d = shape_.value_dim;
@@ -203,34 +317,53 @@ class cache {
         }
     }
 
-    void observe(std::size_t layer, std::size_t unit, rows probabilities) noexcept {
-        const std::size_t heads = shape_.heads / per_layer_;
-        tables_[layer * per_layer_ + unit].observe({probabilities.data + unit * heads * probabilities.stride, heads,
-                                                    probabilities.width, probabilities.stride});
+    /// How a policy reads, and merges, this layer's rows when it decides; empty for policies that do not.
+    editor stored(std::size_t layer, std::size_t unit) noexcept {
+        if constexpr (!decides_from_storage<P> && !merges<P> && !observes_prompt_end<P>) {
+            return {};
+        } else {
+            editor result;
+            result.owner = this;
+            result.access = &access;
+            result.layer = layer;
+            result.first_kv_head = unit * heads_per_table();
+            result.kv_heads = heads_per_table();
+            result.head_dim = shape_.head_dim;
+            result.value_dim = shape_.value_dim;
+            return result;
+        }
     }
-
-    /// How a policy reads this layer's rows when it decides; empty for policies that do not.
-    reader stored(std::size_t layer, std::size_t unit) const noexcept {
-        if constexpr (!observes_decision<P> && !observes_prompt_end<P>) return {};
-        return {.owner = this,
-                .load =
-                    [](const void* owner, std::size_t l, std::size_t kv_head, std::size_t row, float* key,
-                       float* value) noexcept {
-                        const auto& self = *static_cast<const cache*>(owner);
-                        if (key != nullptr) self.keys(l, kv_head).read(row, key);
-                        if (value != nullptr) self.values(l, kv_head).read(row, value);
-                    },
-                .layer = layer,
-                .first_kv_head = unit * heads_per_table(),
-                .kv_heads = heads_per_table(),
-                .head_dim = shape_.head_dim,
-                .value_dim = shape_.value_dim};
-    }
+    static constexpr storage_access access{
+        .load =
+            [](const void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, float* key,
+               float* value) noexcept {
+                const auto& self = *static_cast<const cache*>(owner);
+                if (key != nullptr) self.keys(layer, kv_head).read(row, key);
+                if (value != nullptr) self.values(layer, kv_head).read(row, value);
+            },
+        .dot =
+            [](const void* owner, std::size_t layer, std::size_t kv_head, bool values, std::span<const float> x,
+               std::span<float> out) noexcept {
+                const auto& self = *static_cast<const cache*>(owner);
+                values ? self.values(layer, kv_head).dot(x, out) : self.keys(layer, kv_head).dot(x, out);
+            },
+        .sum =
+            [](const void* owner, std::size_t layer, std::size_t kv_head, std::span<const float> weights,
+               std::span<float> out) noexcept {
+                static_cast<const cache*>(owner)->values(layer, kv_head).sum(weights, out);
+            },
+        .store =
+            [](void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, const float* key,
+               const float* value) noexcept {
+                auto& self = *static_cast<cache*>(owner);
+                const std::size_t p = layer * self.shape_.kv_heads + kv_head;
+                if (key != nullptr) self.keys_.write(p, row, key);
+                if (value != nullptr) self.values_.write(p, row, value);
+            }};
 
     multistate::shape shape_;
     std::size_t per_layer_;  // tables of a layer: 1, or one per KV head
     std::vector<table<P>> tables_;
-    std::size_t rows_;
     storage<KeyCodec> keys_;
     storage<ValueCodec> values_;
     multistate::workspace workspace_;
@@ -245,9 +378,13 @@ struct cache_access {
         return cache.has_room(layer, tokens);
     }
     template <class C>
-    static void append(C& cache, std::size_t layer, std::size_t unit, position first, std::span<const float> k,
-                       std::span<const float> v) noexcept {
-        cache.append(layer, unit, first, 1, k, v);
+    static void append_next(C& cache, std::size_t layer, std::size_t unit, position first, std::size_t tokens,
+                            std::span<const float> k, std::span<const float> v) noexcept {
+        cache.append_next(layer, unit, first, tokens, k, v);
+    }
+    template <class C>
+    static std::size_t largest(const C& cache, std::size_t layer) noexcept {
+        return cache.largest(layer);
     }
     template <class C>
     static auto tables(C& cache, std::size_t layer) noexcept {
@@ -265,6 +402,10 @@ struct cache_access {
     static void write(C& cache, std::size_t layer, std::size_t unit, std::size_t row, std::size_t token,
                       std::span<const float> k, std::span<const float> v) noexcept {
         cache.write(layer, unit, row, token, k, v);
+    }
+    template <class C>
+    static rows query_rows(const C& cache, std::size_t unit, std::size_t token, std::span<const float> q) noexcept {
+        return cache.query_rows(unit, token, q);
     }
     template <class C>
     static rows key_rows(const C& cache, std::size_t unit, std::size_t token, std::span<const float> k) noexcept {

@@ -42,11 +42,38 @@ class one_of {
     std::string_view name() const noexcept {
         return visit([]<class P>(const P&) { return P::name; });
     }
+    /// The paper that the chosen policy names, or nothing.
+    std::string_view paper() const noexcept {
+        return visit([]<class P>(const P&) -> std::string_view {
+            if constexpr (requires { P::paper; }) {
+                return P::paper;
+            } else {
+                return {};
+            }
+        });
+    }
+    template <class F>
+    void for_each_parameter(F&& f) {
+        visit([&](auto& p) { multistate::for_each_parameter(p, f); });
+    }
+    template <class F>
+    void for_each_parameter(F&& f) const {
+        visit([&](const auto& p) { multistate::for_each_parameter(p, f); });
+    }
     per forgets() const noexcept {
         return visit([](const auto& p) { return p.forgets(); });
     }
     bool reads_attention() const noexcept {
         return visit([](const auto& p) { return multistate::reads_attention(p); });
+    }
+    bool reads_queries() const noexcept {
+        return visit([](const auto& p) { return multistate::reads_queries(p); });
+    }
+    bool reads_arrivals() const noexcept {
+        return visit([](const auto& p) { return multistate::reads_arrivals(p); });
+    }
+    bool reads_order() const noexcept {
+        return visit([](const auto& p) { return multistate::reads_order(p); });
     }
     bool reads_stored() const noexcept {
         return visit([](const auto& p) { return multistate::reads_stored(p); });
@@ -54,14 +81,22 @@ class one_of {
     guards default_guards(std::size_t states) const noexcept {
         return visit([=](const auto& p) { return multistate::default_guards(p, states); });
     }
-    std::size_t floats_per_state() const noexcept {
-        return visit([](const auto& p) { return multistate::floats_per_state(p); });
+    std::size_t floats_per_state(const table_shape& s) const noexcept {
+        return visit([&](const auto& p) { return multistate::floats_per_state(p, s); });
+    }
+    std::size_t floats_per_table(const table_shape& s) const noexcept {
+        return visit([&](const auto& p) { return multistate::floats_per_table(p, s); });
     }
 
     void on_insert(rows keys, rows values, view states, std::size_t row) noexcept
         requires(observes_insertion<Policies> || ...) {
         visit([&]<class P>(P& p) {
             if constexpr (observes_insertion<P>) p.on_insert(keys, values, states, row);
+        });
+    }
+    void on_query(rows queries, view states) noexcept requires(observes_queries<Policies> || ...) {
+        visit([&]<class P>(P& p) {
+            if constexpr (observes_queries<P>) p.on_query(queries, states);
         });
     }
     void on_attention(rows probabilities, view states) noexcept requires(observes_attention<Policies> || ...) {
@@ -71,7 +106,17 @@ class one_of {
     }
     void on_forget(const reader& stored, view states) noexcept requires(observes_decision<Policies> || ...) {
         visit([&]<class P>(P& p) {
-            if constexpr (observes_decision<P>) p.on_forget(stored, states);
+            if constexpr (decides_from_storage<P>) {
+                p.on_forget(stored, states);
+            } else if constexpr (decides_from_memory<P>) {
+                p.on_forget(states);
+            }
+        });
+    }
+    void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) noexcept
+        requires(merges<Policies> || ...) {
+        visit([&]<class P>(P& p) {
+            if constexpr (merges<P>) p.merge(stored, gone, states);
         });
     }
     void finish_prompt(const reader& stored, view states) noexcept requires(observes_prompt_end<Policies> || ...) {
@@ -83,14 +128,14 @@ class one_of {
   private:
     // Not std::visit, which may throw and so has no place in a decoding step.
     template <std::size_t I = 0, class F>
-    auto visit(F f) noexcept {
+    auto visit(F f) {
         if constexpr (I + 1 < sizeof...(Policies)) {
             if (chosen_.index() != I) return visit<I + 1>(f);
         }
         return f(*std::get_if<I>(&chosen_));
     }
     template <std::size_t I = 0, class F>
-    auto visit(F f) const noexcept {
+    auto visit(F f) const {
         if constexpr (I + 1 < sizeof...(Policies)) {
             if (chosen_.index() != I) return visit<I + 1>(f);
         }

@@ -18,39 +18,33 @@
 // that is Window. Guards (sinks, recent), ties, selection, storage and threads are the library's.
 //
 //     guards      default_guards(states)                     guards the policy wants unless the user says otherwise
-//     std::size_t floats_per_state()                         memory of its own: view::memory(i), zeroed at placing
+//     std::size_t floats_per_state(shape)                    memory of each state: view::memory(i), zeroed at placing
+//     std::size_t floats_per_table(shape)                    memory of the table: view::own, zeroed by clear
 //     void        on_insert(keys, values, states, row)       a state was placed in `row`
+//     void        on_query(queries, states)                  the queries of one token, before its probabilities
 //     void        on_attention(probabilities, states)        one token attended
-//     void        on_forget(stored, states)                  a decision is due: score from the stored keys and values
-//     void        finish_prompt(stored, states)              the prompt has ended: for methods that judge once
+//     void        on_forget(states)                          a decision is due: the last chance to score
+//     void        on_forget(stored, states)                  the same, reading stored keys and values
+//     void        merge(stored, gone, states)                rows `gone` are about to be overwritten
+//     void        finish_prompt(stored, states)              the prompt has ended
 //
-// Hooks are noexcept. A policy object is copied into every table, so its own members are per table.
+// Hooks are noexcept. A policy object is copied into every table, so its own members are per table. Of a block of
+// tokens all are inserted before the first attends.
+//
+// Numbers that users may set are listed once, with their bounds, and every constructor checks them:
+//
+//     static constexpr auto parameters = std::tuple{ms::parameter{"decay", &decayed::decay, 0.0f, 1.0f}};
 #include <concepts>
 #include <cstddef>
-#include <cstdint>
-#include <span>
 #include <string_view>
+#include <tuple>
 
-#include "multistate/simd/arithmetic.hpp"
-#include "multistate/target.hpp"
+#include "multistate/view.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
-/// Index of a token in its sequence, 0-based; never changes while its state lives.
-using position = std::int32_t;
-
 /// What loses a state together: all heads of a layer, each KV head for itself, or nothing ever.
 enum class per { layer, head, never };
-
-/// Read-only matrix [count, width] of floats; `stride` is the distance between rows in floats.
-struct rows {
-    const float* data = nullptr;
-    std::size_t count = 0;
-    std::size_t width = 0;
-    std::size_t stride = 0;
-
-    std::span<const float> operator[](std::size_t r) const noexcept { return {data + r * stride, width}; }
-};
 
 /// States that the policy may not forget: the first `sinks` arrivals and the `recent` newest held at the decision.
 struct guards {
@@ -58,47 +52,17 @@ struct guards {
     std::size_t recent = 0;
 };
 
-/// What a hook sees of a table: entry j of every span belongs to row j. Row order means nothing.
-struct view {
-    std::span<const multistate::position> position;
-    std::span<float> score;       ///< to be written by the policy; 0 when a state is placed
-    float* planes;                ///< see memory()
-    std::size_t plane_stride;     ///< rows of the table
-    multistate::position newest;  ///< the newest position held
-    std::size_t layer;            ///< as given to the table
-    std::size_t kv_head;          ///< as given to the table; 0 where a layer decides
-
-    std::size_t size() const noexcept { return score.size(); }
-    /// The policy's own memory, i < floats_per_state(): one float per row.
-    std::span<float> memory(std::size_t i) const noexcept { return {planes + i * plane_stride, size()}; }
+/// A number of a policy, from `least` to `most`.
+template <class P, class T>
+struct parameter {
+    std::string_view name;
+    T P::*member;
+    T least;
+    T most;
 };
 
-/// Reads stored keys and values as floats, whatever the codec; each call decodes a row. KV heads are counted from the
-/// first of the table.
-struct reader {
-    using load_function = void(const void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, float* key,
-                               float* value) noexcept;
-
-    const void* owner = nullptr;
-    load_function* load = nullptr;  ///< decodes into key and value, of which one may be null
-    std::size_t layer = 0;
-    std::size_t first_kv_head = 0;
-    std::size_t kv_heads = 0;
-    std::size_t head_dim = 0;
-    std::size_t value_dim = 0;
-
-    void key(std::size_t kv_head, std::size_t row, std::span<float> out) const noexcept {
-        load(owner, layer, first_kv_head + kv_head, row, out.data(), nullptr);
-    }
-    void value(std::size_t kv_head, std::size_t row, std::span<float> out) const noexcept {
-        load(owner, layer, first_kv_head + kv_head, row, nullptr, out.data());
-    }
-};
-
-/// score[j] += the sum of column j of `probabilities`.
-inline void add(rows probabilities, std::span<float> score) noexcept {
-    simd::add_rows(probabilities.data, probabilities.count, probabilities.stride, score);
-}
+template <class P, class T>
+parameter(std::string_view, T P::*, T, T) -> parameter<P, T>;  // Clang 14 does not find it
 
 /// A policy says who forgets together; that may depend on the object (see one_of), so it is no constant of the type.
 template <class P>
@@ -114,15 +78,33 @@ concept names_guards = requires(const P& p, std::size_t states) {
 };
 
 template <class P>
-concept keeps_memory = requires(const P& p) {
-    { p.floats_per_state() }
+concept remembers_states = requires(const P& p, const table_shape& s) {
+    { p.floats_per_state(s) }
     noexcept->std::convertible_to<std::size_t>;
+};
+
+template <class P>
+concept remembers_more = requires(const P& p, const table_shape& s) {
+    { p.floats_per_table(s) }
+    noexcept->std::convertible_to<std::size_t>;
+};
+
+template <class P>
+concept has_parameters = requires {
+    std::tuple_size<std::remove_cvref_t<decltype(P::parameters)>>::value;
 };
 
 /// Wants the new key and value: keys [KV heads of the table, head_dim], values [.., value_dim], as given to append.
 template <class P>
 concept observes_insertion = requires(P& p, rows keys, rows values, view states, std::size_t row) {
     { p.on_insert(keys, values, states, row) }
+    noexcept;
+};
+
+/// Wants the queries of every token: [query heads of the table, head_dim], as given to attention.
+template <class P>
+concept observes_queries = requires(P& p, rows queries, view states) {
+    { p.on_query(queries, states) }
     noexcept;
 };
 
@@ -133,10 +115,28 @@ concept observes_attention = requires(P& p, rows probabilities, view states) {
     noexcept;
 };
 
+/// Wants to score when a decision is due, from what it remembers.
+template <class P>
+concept decides_from_memory = requires(P& p, view states) {
+    { p.on_forget(states) }
+    noexcept;
+};
+
 /// Wants to score stored keys and values when a decision is due.
 template <class P>
-concept observes_decision = requires(P& p, const reader& stored, view states) {
+concept decides_from_storage = requires(P& p, const reader& stored, view states) {
     { p.on_forget(stored, states) }
+    noexcept;
+};
+
+/// Either.
+template <class P>
+concept observes_decision = decides_from_memory<P> || decides_from_storage<P>;
+
+/// Wants to save something of the rows `gone`, which ascend and of which all go, before they are overwritten.
+template <class P>
+concept merges = requires(P& p, const editor& stored, std::span<const std::uint32_t> gone, view states) {
+    { p.merge(stored, gone, states) }
     noexcept;
 };
 
@@ -154,17 +154,21 @@ template <class P>
 consteval bool hooks_fit() {
     bool fit = true;
     if constexpr (requires { &P::default_guards; }) fit = fit && names_guards<P>;
-    if constexpr (requires { &P::floats_per_state; }) fit = fit && keeps_memory<P>;
+    if constexpr (requires { &P::floats_per_state; }) fit = fit && remembers_states<P>;
+    if constexpr (requires { &P::floats_per_table; }) fit = fit && remembers_more<P>;
     if constexpr (requires { &P::on_insert; }) fit = fit && observes_insertion<P>;
+    if constexpr (requires { &P::on_query; }) fit = fit && observes_queries<P>;
     if constexpr (requires { &P::on_attention; }) fit = fit && observes_attention<P>;
     if constexpr (requires { &P::on_forget; }) fit = fit && observes_decision<P>;
+    if constexpr (requires { &P::merge; }) fit = fit && merges<P>;
     if constexpr (requires { &P::finish_prompt; }) fit = fit && observes_prompt_end<P>;
     return fit;
 }
 
 }  // namespace detail
 
-/// Whether this policy object must be shown probabilities; one_of answers for its choice.
+// What a policy object reads; one_of answers for its choice.
+
 template <policy P>
 constexpr bool reads_attention(const P& p) noexcept {
     if constexpr (requires {
@@ -175,8 +179,28 @@ constexpr bool reads_attention(const P& p) noexcept {
         return observes_attention<P>;
     }
 }
-
-/// Whether this policy object scores stored rows at each decision; one_of answers for its choice.
+template <policy P>
+constexpr bool reads_queries(const P& p) noexcept {
+    if constexpr (requires {
+                      { p.reads_queries() } -> std::same_as<bool>;
+                  }) {
+        return p.reads_queries();
+    } else {
+        return observes_queries<P>;
+    }
+}
+/// Whether it looks at each new key and value.
+template <policy P>
+constexpr bool reads_arrivals(const P& p) noexcept {
+    if constexpr (requires {
+                      { p.reads_arrivals() } -> std::same_as<bool>;
+                  }) {
+        return p.reads_arrivals();
+    } else {
+        return observes_insertion<P>;
+    }
+}
+/// Whether it reads, or merges, stored rows at each decision.
 template <policy P>
 constexpr bool reads_stored(const P& p) noexcept {
     if constexpr (requires {
@@ -184,7 +208,19 @@ constexpr bool reads_stored(const P& p) noexcept {
                   }) {
         return p.reads_stored();
     } else {
-        return observes_decision<P>;
+        return decides_from_storage<P> || merges<P>;
+    }
+}
+
+/// Whether it wants rows in the order of the text.
+template <policy P>
+constexpr bool reads_order(const P& p) noexcept {
+    if constexpr (requires {
+                      { p.reads_order() } -> std::same_as<bool>;
+                  }) {
+        return p.reads_order();
+    } else {
+        return observes_decision<P> || merges<P>;
     }
 }
 
@@ -198,11 +234,32 @@ constexpr guards default_guards(const P& p, std::size_t states) noexcept {
 }
 
 template <policy P>
-constexpr std::size_t floats_per_state(const P& p) noexcept {
-    if constexpr (keeps_memory<P>) {
-        return p.floats_per_state();
+constexpr std::size_t floats_per_state(const P& p, const table_shape& s) noexcept {
+    if constexpr (remembers_states<P>) {
+        return p.floats_per_state(s);
     } else {
         return 0;
+    }
+}
+
+template <policy P>
+constexpr std::size_t floats_per_table(const P& p, const table_shape& s) noexcept {
+    if constexpr (remembers_more<P>) {
+        return p.floats_per_table(s);
+    } else {
+        return 0;
+    }
+}
+
+/// Calls f(name, value, least, most) for each number of the policy that users may set; value is a reference.
+template <class P, class F>
+constexpr void for_each_parameter(P& p, F&& f) {
+    using plain = std::remove_const_t<P>;
+    if constexpr (requires { p.for_each_parameter(f); }) {
+        p.for_each_parameter(f);
+    } else if constexpr (has_parameters<plain>) {
+        std::apply([&](const auto&... one) { (f(one.name, p.*one.member, one.least, one.most), ...); },
+                   plain::parameters);
     }
 }
 

@@ -62,7 +62,37 @@ struct block_of_tokens {
     const multistate::shape& shape() const noexcept { return cache.shape(); }
     auto tables() const noexcept { return cache_access::tables(cache, layer); }
     /// Whether one table must see all heads of a token before the next is decided.
-    bool heads_decide_together() const noexcept { return tables().size() == 1 && tables().front().reads_attention(); }
+    bool heads_decide_together() const noexcept { return tables().size() == 1 && observes(); }
+    /// Whether the policy looks at every token.
+    bool observes() const noexcept { return tables().front().reads_attention() || tables().front().reads_queries(); }
+    std::size_t tokens() const noexcept { return q.size() / (shape().heads * shape().head_dim); }
+    std::size_t unit_of(std::size_t kv_head) const noexcept { return tables().size() == 1 ? 0 : kv_head; }
+    std::size_t held(std::size_t kv_head) const noexcept { return tables()[unit_of(kv_head)].size(); }
+
+    void run_block() const noexcept {
+        for (std::size_t unit = 0; unit < tables().size(); ++unit) {
+            cache_access::append_next(cache, layer, unit, first, tokens(), k, v);
+        }
+        block();
+    }
+    /// Where a decision needs the stored rows, or has slack, tokens come in as many as fit between two decisions.
+    void run_exact_by_blocks() const noexcept {
+        for (std::size_t begin = 0; begin < tokens();) {
+            std::size_t count = std::min(tokens() - begin, shape().block);
+            for (auto& table : tables()) {
+                const std::size_t least = table.states() + table.shape().slack + 1;
+                count = std::min(count, table.is_due() ? table.shape().slack + 1 : least - table.size());
+            }
+            const auto part = [&](auto span) {
+                const std::size_t width = span.size() / tokens();
+                return span.subspan(begin * width, count * width);
+            };
+            block_of_tokens{cache,   layer, first + static_cast<position>(begin), part(q), part(k), part(v), part(out),
+                            scratch, run}
+                .run_block();
+            begin += count;
+        }
+    }
 
     /// Tokens [begin, begin + tokens) with the KV heads from `kv_head` on.
     tile part(std::size_t begin, std::size_t tokens, std::size_t kv_head) const noexcept {
@@ -73,10 +103,7 @@ struct block_of_tokens {
                 .tokens = tokens,
                 .first_kv_head = kv_head};
     }
-    std::size_t tile_size() const noexcept {
-        if (tables().front().reads_stored()) return 1;
-        return scratch.tile(heads_decide_together() ? shape().kv_heads : 1);
-    }
+    std::size_t tile_size() const noexcept { return scratch.tile(heads_decide_together() ? shape().kv_heads : 1); }
 
     /// Hands out the workspace rows of KV heads [t.first_kv_head, end), by head or by parts of heads.
     template <class F>
@@ -90,15 +117,16 @@ struct block_of_tokens {
             });
         });
     }
-    void find_logits(const tile& t, std::size_t end, std::size_t n) const noexcept {
+    // n(kv_head) is how many rows the tile works on.
+    void find_logits(const tile& t, std::size_t end, auto n) const noexcept {
         for_shares(t, end, [&](const share& part) {
             pack_queries(t, part.first, part.count);
-            detail::find_logits(cache, layer, t, part, 0, n);
+            detail::find_logits(cache, layer, t, part, 0, n(part.kv_head));
         });
     }
-    void mix_values(const tile& t, std::size_t end, std::size_t n) const noexcept {
+    void mix_values(const tile& t, std::size_t end, auto n) const noexcept {
         for_shares(t, end, [&](const share& part) {
-            detail::mix_values(cache, layer, t, part, 0, n, scratch.mixed(part.first));
+            detail::mix_values(cache, layer, t, part, 0, n(part.kv_head), scratch.mixed(part.first));
             for (std::size_t row = part.first; row < part.first + part.count; ++row) {
                 std::copy_n(scratch.mixed(row), shape().value_dim, t.output(row));
             }
@@ -121,95 +149,106 @@ struct block_of_tokens {
     }
 
     void block() const noexcept {
-        const std::size_t tokens = q.size() / (shape().heads * shape().head_dim);
-        for (std::size_t begin = 0; begin < tokens; begin += tile_size()) {
-            const std::size_t count = std::min(tile_size(), tokens - begin);
-            const std::size_t n = tables().front().size() - tokens + begin + count;
+        for (std::size_t begin = 0; begin < tokens(); begin += tile_size()) {
+            const std::size_t count = std::min(tile_size(), tokens() - begin);
+            const auto n = [&](std::size_t kv_head) { return held(kv_head) - tokens() + begin + count; };
             in_waves(begin, count, [&](const tile& t, std::size_t end) {
                 find_logits(t, end, n);
                 for_shares(t, end, [&](const share& part) {
+                    const std::size_t last = n(part.kv_head);
                     for (std::size_t row = part.first; row < part.first + part.count; ++row) {
-                        settle(scratch.logits(row), n - count + row % count + 1, n);
+                        settle(scratch.logits(row), last - count + row % count + 1, last);
                     }
                 });
-                observe(t, end, n);
+                if (observes()) {
+                    run.run(deciders(t, end), [&](std::size_t i) {
+                        for (std::size_t token = 0; token < count; ++token) {
+                            observe(t, i, begin, token, n(t.first_kv_head + i) - count + token + 1);
+                        }
+                    });
+                }
                 mix_values(t, end, n);
             });
         }
     }
-    void observe(const tile& t, std::size_t end, std::size_t n) const noexcept {
-        if (!tables().front().reads_attention()) return;
-        const bool per_layer = tables().size() == 1;
-        run.run(per_layer ? 1 : end - t.first_kv_head, [&](std::size_t unit) {
-            const std::size_t heads = per_layer ? shape().heads : shape().group();
-            for (std::size_t i = 0; i < t.tokens; ++i) {
-                tables()[t.first_kv_head + unit].observe(
-                    probabilities(unit * t.queries(), heads, t, i, n - t.tokens + i + 1));
-            }
-        });
+    /// Tables that look at a wave.
+    std::size_t deciders(const tile& t, std::size_t end) const noexcept {
+        return tables().size() == 1 ? 1 : end - t.first_kv_head;
+    }
+    /// Shows table i of a wave one token.
+    void observe(const tile& t, std::size_t i, std::size_t begin, std::size_t token,
+                 std::size_t visible) const noexcept {
+        auto& table = tables()[t.first_kv_head + i];
+        if (table.reads_queries()) {
+            table.observe_queries(cache_access::query_rows(cache, t.first_kv_head + i, begin + token, q), visible);
+        }
+        table.observe(probabilities(i * t.queries(), shape().heads / tables().size(), t, token, visible));
     }
 
-    void exact() const noexcept {
-        const std::size_t tokens = q.size() / (shape().heads * shape().head_dim);
-        for (auto& table : tables()) table.begin();
-        for (std::size_t begin = 0; begin < tokens; begin += tile_size()) {
-            exact_tile(begin, std::min(tile_size(), tokens - begin));
+    void run_exact() const noexcept {
+        for (std::size_t begin = 0; begin < tokens(); begin += tile_size()) {
+            exact_tile(begin, std::min(tile_size(), tokens() - begin));
         }
     }
     void exact_tile(std::size_t begin, std::size_t tokens) const noexcept {
         const auto units = tables();
-        const std::size_t base = std::min(units.front().size(), shape().states);
         for (std::size_t unit = 0; unit < units.size(); ++unit) {
             cache_access::forget_next(cache, layer, unit);
+            scratch.base(unit) = units[unit].size();
             for (std::size_t i = 0; i < tokens; ++i) {
-                cache_access::write(cache, layer, unit, base + i, begin + i, k, v);
+                cache_access::write(cache, layer, unit, scratch.base(unit) + i, begin + i, k, v);
             }
-            if (!units[unit].reads_attention()) {
+            if (!observes()) {
                 for (std::size_t i = 0; i < tokens; ++i) place(unit, begin, i);
             }
         }
+        const auto n = [&](std::size_t kv_head) { return scratch.base(unit_of(kv_head)) + tokens; };
         in_waves(begin, tokens, [&](const tile& t, std::size_t end) {
-            find_logits(t, end, base + tokens);
-            if (units.front().reads_attention()) {
-                const std::size_t deciders = units.size() == 1 ? 1 : end - t.first_kv_head;
-                run.run(deciders, [&](std::size_t i) { decide(t, t.first_kv_head + i, i * t.queries(), begin, base); });
+            find_logits(t, end, n);
+            if (observes()) {
+                run.run(deciders(t, end), [&](std::size_t i) { decide(t, i, begin); });
             } else {
                 for_shares(t, end, [&](const share& part) {
-                    const placement p = placed(units.size() == 1 ? 0 : part.kv_head, tokens, base);
+                    const placement p = placed(unit_of(part.kv_head), tokens);
                     for (std::size_t row = part.first; row < part.first + part.count; ++row) {
                         p.move_in(scratch.logits(row), row % tokens);
                         p.move_out(scratch.logits(row), row % tokens);
                     }
                 });
             }
-            mix_values(t, end, base + tokens);
+            mix_values(t, end, n);
         });
         for (std::size_t unit = 0; unit < units.size(); ++unit) {
             for (std::size_t i = 0; i < tokens; ++i) {  // in order: the last to be placed in a row stays there
-                const move settled{static_cast<std::uint32_t>(base + i), scratch.placed(unit)[i]};
+                const std::size_t from = scratch.base(unit) + i;
+                const move settled{static_cast<std::uint32_t>(from), scratch.placed(unit)[i]};
                 if (settled.from != settled.to) cache_access::relocate(cache, layer, unit, {&settled, 1});
             }
         }
     }
 
-    placement placed(std::size_t unit, std::size_t tokens, std::size_t base) const noexcept {
-        return {scratch.placed(unit).first(tokens), base, shape().states};
+    placement placed(std::size_t unit, std::size_t tokens) const noexcept {
+        return {scratch.placed(unit).first(tokens), scratch.base(unit), tables()[unit].states()};
     }
     void place(std::size_t unit, std::size_t begin, std::size_t i) const noexcept {
         scratch.placed(unit)[i] = static_cast<std::uint32_t>(tables()[unit].place_next(
             first + static_cast<position>(begin + i), cache_access::key_rows(cache, unit, begin + i, k),
             cache_access::value_rows(cache, unit, begin + i, v)));
     }
-    /// Token by token: place, softmax, observe. Serial, because each decision needs the one before.
-    void decide(const tile& t, std::size_t unit, std::size_t first_row, std::size_t begin,
-                std::size_t base) const noexcept {
+    /// Table i of a wave, token by token: place, softmax, observe. Serial, because each decision needs the one before.
+    void decide(const tile& t, std::size_t i, std::size_t begin) const noexcept {
         const std::size_t heads = shape().heads / tables().size();
-        const placement p = placed(unit, t.tokens, base);
-        for (std::size_t i = 0; i < t.tokens; ++i) {
-            place(unit, begin, i);
-            for (std::size_t h = 0; h < heads; ++h) p.move_in(scratch.logits(first_row + h * t.tokens + i), i);
-            tables()[unit].observe(probabilities(first_row, heads, t, i, p.visible(i)));
-            for (std::size_t h = 0; h < heads; ++h) p.move_out(scratch.logits(first_row + h * t.tokens + i), i);
+        const placement p = placed(t.first_kv_head + i, t.tokens);
+        for (std::size_t token = 0; token < t.tokens; ++token) {
+            const auto for_rows = [&](auto&& f) {
+                for (std::size_t h = 0; h < heads; ++h) {
+                    f(scratch.logits(i * t.queries() + h * t.tokens + token));
+                }
+            };
+            place(t.first_kv_head + i, begin, token);
+            for_rows([&](float* row) { p.move_in(row, token); });
+            observe(t, i, begin, token, p.visible(token));
+            for_rows([&](float* row) { p.move_out(row, token); });
         }
     }
 };
@@ -238,11 +277,15 @@ bool prefill(cache<P, K, V>& cache, std::size_t layer, position first, std::span
     if (tokens == 1) return step(cache, layer, first, q, k, v, out, run, own);
     const detail::block_of_tokens<multistate::cache<P, K, V>, std::remove_reference_t<E>> block{
         cache, layer, first, q, k, v, out, own != nullptr ? *own : cache.workspace(), run};
-    if (mode == prefill_mode::block || detail::cache_access::tables(cache, layer).front().never_forgets()) {
-        if (!cache.append(layer, first, k, v)) return false;
-        block.block();
+    if (!detail::cache_access::has_room(cache, layer, tokens)) return false;
+    const auto tables = detail::cache_access::tables(cache, layer);
+    for (auto& table : tables) table.begin();
+    if (mode == prefill_mode::block || tables.front().never_forgets()) {
+        block.run_block();
+    } else if (tables.front().reads_stored() || s.slack > 0) {
+        block.run_exact_by_blocks();
     } else {
-        block.exact();
+        block.run_exact();
     }
     return true;
 }

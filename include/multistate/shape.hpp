@@ -14,16 +14,6 @@
 
 namespace multistate::inline MULTISTATE_TARGET {
 
-/// The size of one table: rows that are kept and forgotten together.
-struct table_shape {
-    std::size_t states;                      ///< how many states survive a step: k
-    std::size_t block = 1;                   ///< most tokens that arrive at once; the table has states + block rows
-    std::size_t sinks = 0;                   ///< first arrivals never forgotten, added to the policy's own
-    std::optional<std::size_t> recent = {};  ///< newest states never forgotten; replaces the policy's own
-    std::size_t layer = 0;                   ///< shown to the policy
-    std::size_t kv_head = 0;                 ///< shown to the policy
-};
-
 /// The size of one cache: keys and values of one sequence in all layers of a model.
 struct shape {
     std::size_t layers;
@@ -33,6 +23,7 @@ struct shape {
     std::size_t value_dim = 0;  ///< floats in a value; 0 means head_dim
     std::size_t states = 0;     ///< as in table_shape; must be given
     std::size_t block = 1;
+    std::size_t slack = 0;
     std::size_t sinks = 0;
     std::optional<std::size_t> recent = {};
     std::optional<float> scale = {};  ///< of the logits; 1 / sqrt(head_dim) unless given
@@ -59,6 +50,15 @@ inline std::size_t product(const char* who, std::size_t a, std::size_t b) {
     return a * b;
 }
 
+/// a + b, likewise.
+inline std::size_t sum(const char* who, std::size_t a, std::size_t b) {
+    if (a > std::numeric_limits<std::ptrdiff_t>::max() - b) {
+        throw std::invalid_argument(std::string(who) + ": the shape is larger than memory can be (" +
+                                    std::to_string(a) + " plus " + std::to_string(b) + ")");
+    }
+    return a + b;
+}
+
 /// A size from 1 to 2^30 - 1: row numbers are vector lanes, and the sum of two sizes still is one.
 inline void require_size(const char* who, const char* argument, std::size_t given) {
     constexpr std::size_t most = std::numeric_limits<std::int32_t>::max() / 2;
@@ -83,15 +83,35 @@ inline shape checked(shape s) {
 
 }  // namespace detail
 
+/// Throws std::invalid_argument unless every parameter of the policy is within its bounds.
+template <policy P>
+void check_parameters(const P& policy) {
+    for_each_parameter(policy, [](std::string_view name, const auto& value, const auto& least, const auto& most) {
+        using std::to_string;
+        if (value >= least && value <= most) return;  // a NaN is not
+        throw std::invalid_argument("policy: " + std::string(name) + " must be from " + to_string(least) + " to " +
+                                    to_string(most) + ", is " + to_string(value));
+    });
+}
+
 /// The guards in force for a policy: the user's sinks add to the policy's, a `recent` given by the user replaces the
-/// policy's. Throws std::invalid_argument unless states and block are from 1 to 2^30 - 1 and sinks + recent <= states
-/// - 1.
+/// policy's. Throws std::invalid_argument unless states and block are from 1 to 2^30 - 1, slack is below that, sinks +
+/// recent <= states - 1, the policy's parameters are within their bounds, and a policy that reads queries or stored rows
+/// is told their dimensions.
 template <policy P>
 guards guards_in_force(const table_shape& s, const P& policy) {
     using detail::require;
     constexpr const char* who = "table";
     detail::require_size(who, "states", s.states);
     detail::require_size(who, "block", s.block);
+    detail::require_size(who, "slack + 1", s.slack + 1);
+    require(s.kv_heads >= 1, who, "kv_heads", "at least 1", s.kv_heads);
+    require(s.heads >= 1 && s.heads % s.kv_heads == 0, who, "heads", "a multiple of kv_heads", s.heads);
+    check_parameters(policy);
+    if (reads_queries(policy) || reads_stored(policy)) {
+        require(s.head_dim >= 1, who, "head_dim", "at least 1 for a policy that reads queries or keys", s.head_dim);
+        require(s.value_dim >= 1, who, "value_dim", "at least 1 for a policy that reads queries or keys", s.value_dim);
+    }
     if (policy.forgets() == per::never) return {};
     const guards wanted = default_guards(policy, s.states);
     const guards result{.sinks = s.sinks + wanted.sinks, .recent = s.recent.value_or(wanted.recent)};

@@ -12,6 +12,8 @@
 // nothing. The decision falls at the next place, from the scores that the last attention left, so attention sees
 // `states` survivors and the new token: a table has states + block rows.
 #include <algorithm>
+#include <functional>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -37,6 +39,13 @@ struct forgotten_state {
     multistate::position decided_by;
 };
 
+namespace detail {
+
+/// The rows of a table, once its shape is known to be one.
+inline std::size_t rows_of(const table_shape& s) noexcept { return s.states + s.slack + s.block; }
+
+}  // namespace detail
+
 /// Positions and scores of rows that are kept and forgotten together. Allocates in the constructor only; a copy is a
 /// snapshot that continues alike. Calls on different tables may run concurrently.
 template <policy P>
@@ -46,35 +55,43 @@ class table {
                   "not noexcept: it would never be called");
 
   public:
-    /// Throws std::invalid_argument unless states, block >= 1 and sinks + recent <= states - 1.
+    /// Throws std::invalid_argument for what cannot be: see guards_in_force in shape.hpp.
     explicit table(const table_shape& s, P policy = {})
         : policy_(std::move(policy)),
           guards_(guards_in_force(s, policy_)),
-          states_(s.states),
-          layer_(s.layer),
-          kv_head_(s.kv_head),
-          position_(s.states + s.block),
+          shape_(s),
+          position_(detail::rows_of(s)),
           score_(position_.size()),
-          memory_(multistate::floats_per_state(policy_) * position_.size()),
+          memory_(detail::product("table", multistate::floats_per_state(policy_, s), position_.size())),
+          own_(multistate::floats_per_table(policy_, s)),
+          by_position_(multistate::reads_order(policy_) ? position_.size() : 0),
           newest_positions_(guards_.recent),
-          forgotten_(2 * s.block),
-          moves_(std::min(s.block, s.states)),
-          chosen_(s.block),
-          workspace_(s.block > 1 ? position_.size() : 0) {}
+          forgotten_(2 * s.block + s.slack),
+          moves_(std::min(s.block + s.slack, s.states)),
+          chosen_(s.block + s.slack),
+          workspace_(s.block + s.slack > 1 ? position_.size() : 0) {}
 
-    std::size_t states() const noexcept { return states_; }
+    const table_shape& shape() const noexcept { return shape_; }
+    std::size_t states() const noexcept { return shape_.states; }
     std::size_t rows() const noexcept { return position_.size(); }
+    P& policy() noexcept { return policy_; }
     bool never_forgets() const noexcept { return policy_.forgets() == per::never; }
     /// Whether `count` tokens can be appended; always, up to `block`, for policies that forget.
     bool has_room(std::size_t count) const noexcept {
-        return (never_forgets() ? size_ : std::min(size_, states_)) + count <= rows();
+        return (never_forgets() || !is_due() ? size_ : states()) + count <= rows();
     }
+    /// Whether the next place or append forgets first.
+    bool is_due() const noexcept { return !never_forgets() && size_ > states() + shape_.slack; }
     bool reads_attention() const noexcept { return multistate::reads_attention(policy_); }
+    bool reads_queries() const noexcept { return multistate::reads_queries(policy_); }
     bool reads_stored() const noexcept { return multistate::reads_stored(policy_); }
     std::size_t size() const noexcept { return size_; }
     /// The position and the score of each live row.
     std::span<const position> positions() const noexcept { return {position_.data(), size_}; }
     std::span<const float> scores() const noexcept { return {score_.data(), size_}; }
+    /// What is written here before the next place or append counts as if the policy had said so: the door for scores
+    /// that come from elsewhere (see policies/given.hpp).
+    std::span<float> scores() noexcept { return {score_.data(), size_}; }
     /// The position that follows the newest: the next RoPE index, which is not size().
     position next_position() const noexcept { return placed_ == 0 ? 0 : newest_ + 1; }
     /// What the last place, append or forget forgot, in the order of the decisions.
@@ -82,29 +99,31 @@ class table {
 
     /// Places one token: in a free row, else in the row of the state forgotten. Positions must rise. `keys`
     /// [KV heads, head_dim], `values` and `stored` are read only by policies with such hooks. Returns no_row, and
-    /// changes nothing, when the policy never forgets and the rows are used up.
+    /// changes nothing, when the policy never forgets and the rows are used up. With slack, call append instead.
     std::size_t place(position p, multistate::rows keys = {}, multistate::rows values = {},
-                      const reader& stored = {}) noexcept {
+                      const editor& stored = {}) noexcept {
         begin();
         return place_next(p, keys, values, stored);
     }
 
-    /// Places `count` tokens of consecutive positions in rows [size(), size() + count), after forgetting down to
-    /// `states`: the owner applies the moves, then writes the tokens. For blocks that attend to themselves. Ask
-    /// has_room first where the policy may never forget.
-    std::span<const move> append(position first, std::size_t count, const reader& stored = {}) noexcept {
-        MULTISTATE_ASSERT(placed_ == 0 || first > newest_, "append: positions must rise");
-        MULTISTATE_ASSERT(observed_ || !reads_attention(), "append: observe the last token first");
+    /// Places `count` tokens of consecutive positions in the last rows, after forgetting down to `states` where more
+    /// than states + slack are held: the owner applies the moves, then writes the tokens in rows [size() - count,
+    /// size()). For blocks that attend to themselves. Ask has_room first where the policy may never forget.
+    std::span<const move> append(position first, std::size_t count, const editor& stored = {}) noexcept {
         begin();
-        const auto moves = forget_next(stored);
-        MULTISTATE_ASSERT(size_ + count <= rows(), "append: more tokens than rows are left");
-        for (std::size_t i = 0; i < count; ++i) put(size_++, first + static_cast<position>(i));
-        return moves;
+        return append_next(first, count, stored);
     }
 
     /// Shows the policy a token of the block appended last, in order: keys [KV heads, head_dim], values alike.
     void insert(std::size_t row, multistate::rows keys, multistate::rows values) noexcept {
         if constexpr (observes_insertion<P>) policy_.on_insert(keys, values, see(row + 1), row);
+    }
+
+    /// Shows the policy the queries of one token, [query heads, head_dim], before its probabilities; `width` as there.
+    void observe_queries(multistate::rows queries, std::size_t width) noexcept {
+        MULTISTATE_ASSERT(width >= 1 && width <= size_, "observe_queries: width is not size()");
+        if constexpr (observes_queries<P>) policy_.on_query(queries, see(width));
+        if (width == size_ && !reads_attention()) observed_ = true;
     }
 
     /// Shows the policy the probabilities of one token: [query heads, width], width = size() for a single token. After
@@ -117,13 +136,13 @@ class table {
     }
 
     /// Makes the decision now that the next place or append would make: forgets down to `states`.
-    std::span<const move> forget(const reader& stored = {}) noexcept {
+    std::span<const move> forget(const editor& stored = {}) noexcept {
         begin();
         return forget_next(stored);
     }
 
     /// Tells the policy that the prompt has ended.
-    void finish_prompt(const reader& stored = {}) noexcept {
+    void finish_prompt(const editor& stored = {}) noexcept {
         if constexpr (observes_prompt_end<P>) policy_.finish_prompt(stored, see(size_));
     }
 
@@ -131,6 +150,7 @@ class table {
     void clear() noexcept {
         size_ = placed_ = forgotten_count_ = 0;
         observed_ = true;
+        std::ranges::fill(own_, 0.0f);
     }
 
     /// The parts of place and append, for callers that feed a block one decision at a time: begin() empties
@@ -138,52 +158,87 @@ class table {
     void begin() noexcept { forgotten_count_ = 0; }
 
     std::size_t place_next(position p, multistate::rows keys = {}, multistate::rows values = {},
-                           const reader& stored = {}) noexcept {
+                           const editor& stored = {}) noexcept {
         MULTISTATE_ASSERT(placed_ == 0 || p > newest_, "place: positions must rise");
         MULTISTATE_ASSERT(observed_ || !reads_attention(), "place: observe the last token first");
         if (never_forgets() && size_ == rows()) return no_row;
         std::size_t row = size_;
-        if (size_ <= states_ || never_forgets()) {
+        if (!is_due()) {
             ++size_;
         } else {
-            MULTISTATE_ASSERT(size_ == states_ + 1, "place: after a block, forget first");
+            MULTISTATE_ASSERT(size_ == states() + 1, "place: with slack, or after a block, append or forget first");
             decide(stored);
             row = least(scores(), positions(), among());
             log(row);
+            chosen_[0] = static_cast<std::uint32_t>(row);
+            merge(stored, 1);
+            remove_from_order(row);
         }
         put(row, p);
         if constexpr (observes_insertion<P>) policy_.on_insert(keys, values, see(size_), row);
         return row;
     }
 
-    std::span<const move> forget_next(const reader& stored = {}) noexcept {
-        if (never_forgets() || size_ <= states_) return {};
+    std::span<const move> append_next(position first, std::size_t count, const editor& stored = {}) noexcept {
+        MULTISTATE_ASSERT(placed_ == 0 || first > newest_, "append: positions must rise");
+        MULTISTATE_ASSERT(observed_ || !reads_attention(), "append: observe the last token first");
+        const auto moves = is_due() ? forget_next(stored) : std::span<const move>();
+        MULTISTATE_ASSERT(size_ + count <= rows(), "append: more tokens than rows are left");
+        for (std::size_t i = 0; i < count; ++i) put(size_++, first + static_cast<position>(i));
+        return moves;
+    }
+
+    std::span<const move> forget_next(const editor& stored = {}) noexcept {
+        if (never_forgets() || size_ <= states()) return {};
         decide(stored);
-        const std::size_t count = choose(size_ - states_);
+        const std::size_t count = choose(size_ - states());
         for (std::size_t i = 0; i < count; ++i) log(chosen_[i]);
         const auto logged = forgotten_.begin() + static_cast<std::ptrdiff_t>(forgotten_count_);
         std::sort(logged - static_cast<std::ptrdiff_t>(count), logged,
                   [](const forgotten_state& a, const forgotten_state& b) { return a.position < b.position; });
+        merge(stored, count);
         return close_holes(count);
+    }
+
+    /// Another number of states, from now on: forgets down to it if more are held, and allocates afresh. The owner
+    /// applies the moves, in order. Throws std::invalid_argument, and changes nothing, as the constructor does.
+    std::vector<move> rebudget(std::size_t states, const editor& stored = {}) {
+        table_shape wanted = shape_;
+        wanted.states = states;
+        table other(wanted, policy_);
+        detail::require(!never_forgets() || size_ <= other.rows(), "table", "states",
+                        "enough for the " + std::to_string(size_) + " held, because the policy never forgets", states);
+        chosen_.resize(std::max(chosen_.size(), size_));  // the only decision that may forget more than a block
+        forgotten_.resize(std::max(forgotten_.size(), size_));
+        moves_.resize(std::max(moves_.size(), size_));
+        workspace_.resize(position_.size());
+        shape_.states = states;
+        begin();
+        const auto done = forget_next(stored);
+        std::vector<move> moves(done.begin(), done.end());
+        other.continue_from(*this);
+        *this = std::move(other);
+        return moves;
     }
 
     /// Bytes that this table allocated.
     std::size_t memory_bytes() const noexcept {
         return position_.size() * sizeof(position) + (score_.size() + memory_.size()) * sizeof(float) +
                newest_positions_.size() * sizeof(position) + forgotten_.size() * sizeof(forgotten_state) +
-               moves_.size() * sizeof(move) + chosen_.size() * sizeof(std::uint32_t) +
-               workspace_.size() * sizeof(std::int32_t);
+               moves_.size() * sizeof(move) + (chosen_.size() + by_position_.size()) * sizeof(std::uint32_t) +
+               own_.size() * sizeof(float) + workspace_.size() * sizeof(std::int32_t);
     }
 
   private:
     view see(std::size_t visible) noexcept {
-        return {.position = {position_.data(), visible},
+        return {.shape = shape_,
+                .position = {position_.data(), visible},
                 .score = {score_.data(), visible},
                 .planes = memory_.data(),
                 .plane_stride = rows(),
-                .newest = visible == size_ ? newest_ : position_[visible - 1],
-                .layer = layer_,
-                .kv_head = kv_head_};
+                .own = own_,
+                .by_position = {by_position_.data(), visible == size_ && !by_position_.empty() ? size_ : 0},
+                .newest = visible == size_ ? newest_ : position_[visible - 1]};
     }
 
     /// Sinks never leave the rows they arrived in, the first ones; the positions of the newest `recent` are remembered.
@@ -197,13 +252,36 @@ class table {
         score_[row] = 0;
         for (std::size_t i = row; i < memory_.size(); i += rows()) memory_[i] = 0;
         if (guards_.recent != 0) newest_positions_[placed_ % guards_.recent] = p;
+        if (!by_position_.empty()) by_position_[size_ - 1] = static_cast<std::uint32_t>(row);
         newest_ = p;
         ++placed_;
         observed_ = false;
     }
 
-    void decide(const reader& stored) noexcept {
-        if constexpr (observes_decision<P>) policy_.on_forget(stored, see(size_));
+    void decide([[maybe_unused]] const editor& stored) noexcept {
+        if constexpr (decides_from_storage<P>) {
+            policy_.on_forget(stored, see(size_));
+        } else if constexpr (decides_from_memory<P>) {
+            policy_.on_forget(see(size_));
+        }
+    }
+    void merge([[maybe_unused]] const editor& stored, [[maybe_unused]] std::size_t count) noexcept {
+        if constexpr (merges<P>) policy_.merge(stored, std::span(chosen_).first(count), see(size_));
+    }
+
+    /// The row keeps its place in the table; in the order of the text it leaves a gap for the newest at the end.
+    void remove_from_order(std::size_t row) noexcept {
+        if (by_position_.empty()) return;
+        const auto end = by_position_.begin() + static_cast<std::ptrdiff_t>(size_);
+        const auto gone = std::find(by_position_.begin(), end, static_cast<std::uint32_t>(row));
+        std::copy(gone + 1, end, gone);
+    }
+    void sort_order() noexcept {
+        if (by_position_.empty()) return;
+        const auto end = by_position_.begin() + static_cast<std::ptrdiff_t>(size_);
+        std::iota(by_position_.begin(), end, 0u);
+        std::sort(by_position_.begin(), end,
+                  [this](std::uint32_t a, std::uint32_t b) { return position_[a] < position_[b]; });
     }
 
     std::size_t choose(std::size_t count) noexcept {
@@ -220,8 +298,8 @@ class table {
     /// Survivors in rows >= states move down into the rows chosen below, which ascend.
     std::span<const move> close_holes(std::size_t count) noexcept {
         std::size_t moved = 0;
-        auto gone = std::lower_bound(chosen_.begin(), chosen_.begin() + static_cast<std::ptrdiff_t>(count), states_);
-        for (std::size_t row = states_; row < size_; ++row) {
+        auto gone = std::lower_bound(chosen_.begin(), chosen_.begin() + static_cast<std::ptrdiff_t>(count), states());
+        for (std::size_t row = states(); row < size_; ++row) {
             if (gone != chosen_.begin() + static_cast<std::ptrdiff_t>(count) && *gone == row) {
                 ++gone;
                 continue;
@@ -232,18 +310,44 @@ class table {
             score_[hole] = score_[row];
             for (std::size_t i = 0; i < memory_.size(); i += rows()) memory_[i + hole] = memory_[i + row];
         }
-        size_ = states_;
+        size_ = states();
+        sort_order();
         return {moves_.data(), moved};
+    }
+
+    /// Takes over what `old` holds, which fits.
+    void continue_from(table& old) {
+        size_ = old.size_;
+        placed_ = old.placed_;
+        newest_ = old.newest_;
+        observed_ = old.observed_;
+        forgotten_ = std::move(old.forgotten_);  // may be more than a block brings
+        forgotten_count_ = old.forgotten_count_;
+        policy_ = std::move(old.policy_);
+        std::copy_n(old.position_.begin(), size_, position_.begin());
+        std::copy_n(old.score_.begin(), size_, score_.begin());
+        for (std::size_t i = 0; i * rows() < memory_.size(); ++i) {
+            std::copy_n(old.memory_.begin() + static_cast<std::ptrdiff_t>(i * old.rows()), size_,
+                        memory_.begin() + static_cast<std::ptrdiff_t>(i * rows()));
+        }
+        std::copy_n(old.own_.begin(), std::min(own_.size(), old.own_.size()), own_.begin());
+        sort_order();
+        // The ring of the newest, from what is held: enough, because nothing is forgotten before it is full again.
+        std::vector<position> held(position_.begin(), position_.begin() + static_cast<std::ptrdiff_t>(size_));
+        std::ranges::sort(held, std::greater());
+        for (std::size_t i = 0; i < std::min(held.size(), guards_.recent); ++i) {
+            newest_positions_[(placed_ - 1 - i) % guards_.recent] = held[i];
+        }
     }
 
     P policy_;
     guards guards_;
-    std::size_t states_;
-    std::size_t layer_;
-    std::size_t kv_head_;
+    table_shape shape_;
     std::vector<position> position_;          // [rows]
     std::vector<float> score_;                // [rows]
     std::vector<float> memory_;               // [floats_per_state][rows]
+    std::vector<float> own_;                  // [floats_per_table]
+    std::vector<std::uint32_t> by_position_;  // [rows], where the policy reads it
     std::vector<position> newest_positions_;  // ring of the `recent` newest, by arrival
     std::vector<forgotten_state> forgotten_;
     std::vector<move> moves_;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "multistate/aligned_array.hpp"
 #include "multistate/shape.hpp"
@@ -13,26 +14,26 @@
 
 namespace multistate::inline MULTISTATE_TARGET {
 
-/// Scratch for attention over caches of one shape: rows of states + block floats, one for each query head and token that
+/// Scratch for attention over caches of one shape: rows of states + slack + block floats, one for each query head and token that
 /// are worked on together. Blocks are cut into tiles of tokens, and heads into waves, so that the rows stay within
 /// 16 MiB, or at one token's worth where that is more.
 class workspace {
   public:
     explicit workspace(const shape& given)
         : shape_(checked(given)),
-          stride_(simd::padded(shape_.states + shape_.block, 32) + 16),
+          stride_(simd::padded(rows_of(shape_), 32) + 16),
           rows_(std::clamp(most_logits / stride_, shape_.heads, shape_.heads * std::min(shape_.block, most_tokens))),
           queries_(floats(rows_, simd::query_stride(shape_.head_dim))),
           logits_(floats(rows_, stride_)),
           mixed_(floats(std::max(rows_, shape_.heads * parts()), simd::query_stride(shape_.value_dim))),
           products_(floats(shape_.kv_heads * parts(), products_size())),
-          placed_(shape_.kv_heads * std::min(shape_.block, most_tokens)) {}
+          placed_(shape_.kv_heads * std::min(shape_.block, most_tokens)),
+          bases_(shape_.kv_heads) {}
 
     /// Whether caches of this shape can use it.
     bool fits(const shape& s) const noexcept {
         return s.heads == shape_.heads && s.kv_heads == shape_.kv_heads && s.head_dim == shape_.head_dim &&
-               s.value_dim == shape_.value_dim && s.block <= shape_.block &&
-               s.states + s.block <= shape_.states + shape_.block;
+               s.value_dim == shape_.value_dim && s.block <= shape_.block && rows_of(s) <= rows_of(shape_);
     }
     /// Tokens of a block that are worked on together, where all of `kv_heads` KV heads must be.
     std::size_t tile(std::size_t kv_heads) const noexcept {
@@ -64,18 +65,24 @@ class workspace {
         return {placed_.data() + kv_head * tokens, tokens};
     }
 
+    /// Rows that the tables of a KV head held before a tile.
+    std::size_t& base(std::size_t kv_head) noexcept { return bases_[kv_head]; }
+
     std::size_t memory_bytes() const noexcept {
-        return queries_.bytes() + logits_.bytes() + mixed_.bytes() + products_.bytes() + placed_.bytes();
+        return queries_.bytes() + logits_.bytes() + mixed_.bytes() + products_.bytes() + placed_.bytes() +
+               bases_.size() * sizeof(std::size_t);
     }
 
   private:
     static constexpr std::size_t most_tokens = 64;
     static constexpr std::size_t most_logits = (std::size_t{16} << 20) / sizeof(float);
 
+    static std::size_t rows_of(const shape& s) noexcept { return s.states + s.slack + s.block; }
     static shape checked(const shape& given) {
         const shape result = detail::checked(given);
         detail::require_size("workspace", "states", result.states);
         detail::require_size("workspace", "block", result.block);
+        detail::require_size("workspace", "slack + 1", result.slack + 1);
         return result;
     }
     static std::size_t floats(std::size_t rows, std::size_t width) { return detail::product("workspace", rows, width); }
@@ -92,6 +99,7 @@ class workspace {
     aligned_array<float> mixed_;
     aligned_array<float> products_;
     aligned_array<std::uint32_t> placed_;
+    std::vector<std::size_t> bases_;
 };
 
 }  // namespace multistate::inline MULTISTATE_TARGET

@@ -16,6 +16,7 @@ namespace multistate::inline MULTISTATE_TARGET {
 
 struct h2o {
     static constexpr std::string_view name = "h2o";
+    static constexpr std::string_view paper = "arXiv 2306.14048";
     static constexpr per forgets() noexcept { return per::head; }
     static constexpr guards default_guards(std::size_t states) noexcept { return {.sinks = 0, .recent = states / 2}; }
 

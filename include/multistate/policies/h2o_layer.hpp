@@ -8,16 +8,14 @@
 //   forgets  for the layer; the newest floor(states / 2) are guarded unless the user names another `recent`
 //   cost     one addition per probability, one pass to decide
 //   differs  that row of the paper equals its Window+1 row in every column, probably a slip: not a target for parity
-#include "multistate/policy.hpp"
+#include "multistate/modifiers/unit.hpp"
+#include "multistate/policies/h2o.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
-struct h2o_layer {
+struct h2o_layer : per_layer<h2o> {
     static constexpr std::string_view name = "h2o_layer";
-    static constexpr per forgets() noexcept { return per::layer; }
-    static constexpr guards default_guards(std::size_t states) noexcept { return {.sinks = 0, .recent = states / 2}; }
-
-    void on_attention(rows probabilities, view states) const noexcept { add(probabilities, states.score); }
+    static constexpr std::string_view paper = "arXiv 2401.06104";
 };
 static_assert(policy<h2o_layer> && names_guards<h2o_layer> && observes_attention<h2o_layer>);
 

@@ -18,6 +18,7 @@ namespace multistate::inline MULTISTATE_TARGET {
 
 struct tova {
     static constexpr std::string_view name = "tova";
+    static constexpr std::string_view paper = "arXiv 2401.06104";
     static constexpr per forgets() noexcept { return per::layer; }
 
     void on_attention(rows probabilities, view states) const noexcept {

@@ -3,26 +3,18 @@
 // tova_head: tova with a decision for each KV head.
 //
 //   paper    the TOVA-head row of "Transformers are Multi-State RNNs", arXiv 2401.06104, table 3
-//   rule     score[j] = mean of a[i][t][j] over the query heads i of the group, for the current token t only. The
-//            score kept is the sum, which orders the states alike.
+//   rule     score[j] = mean of a[i][t][j] over the query heads i of the group, for the current token t only
 //   reads    the attention probabilities of the newest token
 //   forgets  for each KV head; the newest state is a candidate like any other
 //   cost     one addition per probability, one pass per KV head to decide
 //   differs  no code by the authors is known for this row
-#include <algorithm>
-
-#include "multistate/policy.hpp"
+#include "multistate/modifiers/unit.hpp"
+#include "multistate/policies/tova.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
-struct tova_head {
+struct tova_head : per_head<tova> {
     static constexpr std::string_view name = "tova_head";
-    static constexpr per forgets() noexcept { return per::head; }
-
-    void on_attention(rows probabilities, view states) const noexcept {
-        std::ranges::fill(states.score, 0.0f);
-        add(probabilities, states.score);
-    }
 };
 static_assert(policy<tova_head> && observes_attention<tova_head>);
 

@@ -15,6 +15,7 @@ namespace multistate::inline MULTISTATE_TARGET {
 
 struct window {
     static constexpr std::string_view name = "window";
+    static constexpr std::string_view paper = "arXiv 2401.06104";
     static constexpr per forgets() noexcept { return per::layer; }
 };
 static_assert(policy<window>);

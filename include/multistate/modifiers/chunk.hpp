@@ -1,0 +1,33 @@
+#pragma once
+
+// chunk: states that follow each other in the text share one score, so that they stay or go as a phrase does.
+//
+//   paper    "ChunkKV: Semantic-Preserving KV Cache Compression", arXiv 2502.00299
+//   rule     score[j] = mean of score[i] over j's chunk: `length` states held, counted from the oldest
+//   cost     two passes per decision
+//   differs  the paper keeps whole chunks; here the count is exact, so the last chunk to go may go in part, oldest first
+#include <algorithm>
+#include <tuple>
+
+#include "multistate/modified.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct chunk {
+    std::size_t length = 20;
+    static constexpr auto parameters =
+        std::tuple{parameter{"length", &chunk::length, std::size_t{1}, std::size_t{4096}}};
+
+    void modify(view states) const noexcept {
+        const auto order = states.by_position;
+        for (std::size_t first = 0; first < order.size(); first += length) {
+            const auto rows = order.subspan(first, std::min(length, order.size() - first));
+            float sum = 0;
+            for (const std::uint32_t row : rows) sum += states.score[row];
+            for (const std::uint32_t row : rows) states.score[row] = sum / static_cast<float>(rows.size());
+        }
+    }
+};
+static_assert(modifier<chunk>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,43 @@
+#pragma once
+
+// pool: a state's score becomes the mean, or the greatest, of its neighbours' in the text.
+//
+//   paper    "SnapKV: LLM Knows What You are Looking for Before Generation", arXiv 2404.14469
+//   rule     score[j] = mean (or max) of score[i] over the `width` states held around j, itself in the middle
+//   cost     `width` operations per state and decision
+//   differs  at the ends only states that exist are counted; the authors' avg_pool1d counts zeros there
+#include <algorithm>
+#include <tuple>
+
+#include "multistate/modified.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct pool {
+    std::size_t width = 5;  ///< odd; of an even width the greater half is older
+    bool greatest = false;  ///< the maximum instead of the mean
+    static constexpr auto parameters = std::tuple{parameter{"width", &pool::width, std::size_t{1}, std::size_t{1024}},
+                                                  parameter{"greatest", &pool::greatest, false, true}};
+
+    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
+
+    void modify(view states) const noexcept {
+        const auto order = states.by_position;
+        const auto before = states.memory(0);  // in the order of the text
+        for (std::size_t i = 0; i < order.size(); ++i) before[i] = states.score[order[i]];
+        for (std::size_t i = 0; i < order.size(); ++i) {
+            const std::size_t first = i - std::min(i, width / 2);
+            const std::size_t last = std::min(order.size(), i + (width + 1) / 2);
+            float sum = 0;
+            float most = before[first];
+            for (std::size_t n = first; n < last; ++n) {
+                sum += before[n];
+                most = std::max(most, before[n]);
+            }
+            states.score[order[i]] = greatest ? most : sum / static_cast<float>(last - first);
+        }
+    }
+};
+static_assert(modifier<pool>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

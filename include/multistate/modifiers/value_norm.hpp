@@ -1,0 +1,30 @@
+#pragma once
+
+// value_norm: a state counts as much as it is attended to times the size of its value.
+//
+//   paper    "Attention Score is not All You Need for Token Importance Indicator" (VATP), arXiv 2406.12335
+//   rule     score[j] = score[j] * |v_j|_1, summed over the KV heads of the table
+//   reads    new values
+//   cost     one addition per float of a new value, one float per state, one product per state and decision
+//   differs  the norm is taken of the value as it came, before a codec rounds it
+#include <cmath>
+
+#include "multistate/modified.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct value_norm {
+    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
+
+    void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
+        float sum = 0;
+        for (std::size_t h = 0; h < values.count; ++h) {
+            for (const float x : values[h]) sum += std::abs(x);
+        }
+        states.memory(0)[row] = sum;
+    }
+    void modify(view states) const noexcept { simd::multiply(states.memory(0), states.score); }
+};
+static_assert(modifier<value_norm> && observes_insertion<value_norm>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,134 @@
+#pragma once
+
+// What a hook of a policy sees: the states of a table, and the keys and values that are stored for them.
+//
+//     void on_attention(ms::rows probabilities, ms::view states) const noexcept {   // probabilities [heads, size()]
+//         ms::add(probabilities, states.score);                                     // entry j belongs to row j
+//     }
+//     void on_forget(const ms::reader& stored, ms::view states) const noexcept {
+//         stored.dot_keys(0, filter, states.score);                                 // score[j] = key j of KV head 0 . filter
+//     }
+//
+// Rows are reused, so their order means nothing; by_position() gives them in the order of the text.
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "multistate/simd/arithmetic.hpp"
+#include "multistate/target.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+/// Index of a token in its sequence, 0-based; never changes while its state lives.
+using position = std::int32_t;
+
+/// Read-only matrix [count, width] of floats; `stride` is the distance between rows in floats.
+struct rows {
+    const float* data = nullptr;
+    std::size_t count = 0;
+    std::size_t width = 0;
+    std::size_t stride = 0;
+
+    std::span<const float> operator[](std::size_t r) const noexcept { return {data + r * stride, width}; }
+};
+
+/// The size of one table: rows that are kept and forgotten together. What follows `recent` is read by policies that
+/// look at queries, keys or values, and by nothing else; a cache fills it in.
+struct table_shape {
+    std::size_t states;                      ///< how many states survive a decision: k
+    std::size_t block = 1;                   ///< most tokens that arrive at once
+    std::size_t slack = 0;                   ///< states beyond k that may wait for a decision, so that it falls every
+                                             ///< slack + 1 steps; the table has states + slack + block rows
+    std::size_t sinks = 0;                   ///< first arrivals never forgotten, added to the policy's own
+    std::optional<std::size_t> recent = {};  ///< newest states never forgotten; replaces the policy's own
+    std::size_t layer = 0;                   ///< for policies that differ by layer or head, and for logs
+    std::size_t kv_head = 0;                 ///< the table's first KV head
+    std::size_t heads = 1;                   ///< query heads that the table answers for
+    std::size_t kv_heads = 1;                ///< KV heads that the table answers for
+    std::size_t head_dim = 0;                ///< floats in a key
+    std::size_t value_dim = 0;               ///< floats in a value
+    float scale = 0;                         ///< of the logits
+
+    std::size_t group() const noexcept { return heads / kv_heads; }
+};
+
+/// What a hook sees of a table: entry j of every span belongs to row j.
+struct view {
+    const table_shape& shape;
+    std::span<const multistate::position> position;
+    std::span<float> score;    ///< to be written by the policy; 0 when a state is placed
+    float* planes;             ///< see memory()
+    std::size_t plane_stride;  ///< rows of the table
+    std::span<float> own;      ///< memory of the policy's own, floats_per_table(); 0 at first and after clear()
+    std::span<const std::uint32_t> by_position;  ///< rows from the oldest to the newest: in on_forget and merge only
+    multistate::position newest;                 ///< the newest position held
+
+    std::size_t size() const noexcept { return score.size(); }
+    /// The policy's memory of each state, i < floats_per_state(): one float per row, 0 when a state is placed.
+    std::span<float> memory(std::size_t i) const noexcept { return {planes + i * plane_stride, size()}; }
+};
+
+/// How a reader reaches keys and values, whatever stores them. Only what a policy calls must be there.
+struct storage_access {
+    /// Decodes a row into key and value, of which one may be null.
+    void (*load)(const void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, float* key,
+                 float* value) noexcept = nullptr;
+    /// out[j] = x . key j, or value j, for the first out.size() rows.
+    void (*dot)(const void* owner, std::size_t layer, std::size_t kv_head, bool values, std::span<const float> x,
+                std::span<float> out) noexcept = nullptr;
+    /// out = the sum of weights[j] times value j over the first weights.size() rows.
+    void (*sum)(const void* owner, std::size_t layer, std::size_t kv_head, std::span<const float> weights,
+                std::span<float> out) noexcept = nullptr;
+    /// Encodes key and value, of which one may be null, into a row.
+    void (*store)(void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, const float* key,
+                  const float* value) noexcept = nullptr;
+};
+
+/// Reads stored keys and values as floats, whatever the codec. KV heads are counted from the first of the table. Each
+/// call reads the rows that it names from memory; dot_keys and its like cost about what attention of one query costs.
+struct reader {
+    void* owner = nullptr;
+    const storage_access* access = nullptr;
+    std::size_t layer = 0;
+    std::size_t first_kv_head = 0;
+    std::size_t kv_heads = 0;
+    std::size_t head_dim = 0;
+    std::size_t value_dim = 0;
+
+    void key(std::size_t kv_head, std::size_t row, std::span<float> out) const noexcept {
+        access->load(owner, layer, first_kv_head + kv_head, row, out.data(), nullptr);
+    }
+    void value(std::size_t kv_head, std::size_t row, std::span<float> out) const noexcept {
+        access->load(owner, layer, first_kv_head + kv_head, row, nullptr, out.data());
+    }
+    /// out[j] = x [head_dim] . key j
+    void dot_keys(std::size_t kv_head, std::span<const float> x, std::span<float> out) const noexcept {
+        access->dot(owner, layer, first_kv_head + kv_head, false, x, out);
+    }
+    /// out[j] = x [value_dim] . value j
+    void dot_values(std::size_t kv_head, std::span<const float> x, std::span<float> out) const noexcept {
+        access->dot(owner, layer, first_kv_head + kv_head, true, x, out);
+    }
+    /// out [value_dim] = the sum of weights[j] times value j
+    void sum_values(std::size_t kv_head, std::span<const float> weights, std::span<float> out) const noexcept {
+        access->sum(owner, layer, first_kv_head + kv_head, weights, out);
+    }
+};
+
+/// A reader that may write, too: for what merges a state into others before it is forgotten.
+struct editor : reader {
+    void set_key(std::size_t kv_head, std::size_t row, std::span<const float> key) const noexcept {
+        access->store(owner, layer, first_kv_head + kv_head, row, key.data(), nullptr);
+    }
+    void set_value(std::size_t kv_head, std::size_t row, std::span<const float> value) const noexcept {
+        access->store(owner, layer, first_kv_head + kv_head, row, nullptr, value.data());
+    }
+};
+
+/// score[j] += the sum of column j of `probabilities`.
+inline void add(rows probabilities, std::span<float> score) noexcept {
+    simd::add_rows(probabilities.data, probabilities.count, probabilities.stride, score);
+}
+
+}  // namespace multistate::inline MULTISTATE_TARGET
