@@ -12,6 +12,7 @@
 //     add(sum, x, y)            sum + x * y, pair by pair
 //     narrow(x, n, terms, to)   numbers of n floats, of which sums have `terms` products; returns the value of a unit
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -73,7 +74,7 @@ struct as_integers : as_pairs<integer_vector> {
     static HWY_INLINE float_vector floats(integer_vector s) noexcept { return hn::ConvertTo(float_tag{}, s); }
     /// 16 bits, or as many as keep the sum of `terms` products below 2^31.
     static float narrow(const float* x, std::size_t n, std::size_t terms, number* to) noexcept {
-        const float most = 2147483000.0f / static_cast<float>(largest) / static_cast<float>(terms);
+        const float most = std::floor(2147483000.0f / static_cast<float>(largest) / static_cast<float>(terms));
         return to_shorts(x, n, std::min(32767.0f, most), to);
     }
 };
