@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "multistate/simd/vector.hpp"
 
@@ -28,7 +29,12 @@ using short_tag = hn::Repartition<std::int16_t, float_tag>;
 using short_vector = hn::Vec<short_tag>;
 using integer_vector = hn::Vec<integer_tag>;
 
-/// sum[i] + a[2i] * b[2i] + a[2i + 1] * b[2i + 1]
+/// Whether a pair is lanes i and i + 4 of eight, for sums of this type; else it is lanes 2i and 2i + 1. ARM multiplies
+/// halves of vectors and adds in one instruction; with neighbours it would take two more.
+template <class Sum>
+inline constexpr bool pairs_lie_apart = HWY_ARCH_ARM_A64 != 0 && std::is_same_v<Sum, integer_vector>;
+
+/// sum + a * b, pair by pair
 HWY_INLINE integer_vector add_pairs(integer_vector sum, short_vector a, short_vector b) noexcept {
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3 && defined(__AVX512VNNI__) && !defined(__clang__)
     // Around the intrinsic GCC 12 copies every sum before and after: a quarter of the time of an int8 step.
@@ -39,8 +45,8 @@ HWY_INLINE integer_vector add_pairs(integer_vector sum, short_vector a, short_ve
 #elif HWY_ARCH_X86 && HWY_TARGET == HWY_AVX2 && defined(__AVXVNNI__)
     return integer_vector{_mm256_dpwssd_avx_epi32(sum.raw, a.raw, b.raw)};
 #elif HWY_ARCH_ARM_A64
-    const int32x4_t low = vmull_s16(vget_low_s16(a.raw), vget_low_s16(b.raw));
-    return integer_vector{vaddq_s32(sum.raw, vpaddq_s32(low, vmull_high_s16(a.raw, b.raw)))};
+    const int32x4_t low = vmlal_s16(sum.raw, vget_low_s16(a.raw), vget_low_s16(b.raw));
+    return integer_vector{vmlal_high_s16(low, a.raw, b.raw)};
 #else
     auto unused = hn::Zero(integer_tag{});
     return hn::ReorderWidenMulAccumulate(integer_tag{}, a, b, sum, unused);
@@ -59,17 +65,31 @@ HWY_INLINE float_vector add_pairs(float_vector sum, short_vector a, short_vector
 }
 #endif
 
-/// pair[0], pair[1], pair[0], pair[1], …
+/// A vector of one pair.
+template <class Sum>
 HWY_INLINE short_vector same_pair(const std::int16_t* pair) noexcept {
-    std::int32_t bits;
-    std::memcpy(&bits, pair, sizeof bits);
-    return hn::BitCast(short_tag{}, hn::Set(integer_tag{}, bits));
+    const short_tag d;
+    if constexpr (pairs_lie_apart<Sum>) {
+        return hn::ConcatLowerLower(d, hn::Set(d, pair[1]), hn::Set(d, pair[0]));
+    } else {
+        std::int32_t bits;
+        std::memcpy(&bits, pair, sizeof bits);
+        return hn::BitCast(d, hn::Set(integer_tag{}, bits));
+    }
 }
 
-/// x[0], y[0], x[1], y[1], …: of every 8 columns the first 4, and the last 4.
-HWY_INLINE short_vector low_pairs(short_vector x, short_vector y) noexcept { return hn::InterleaveLower(x, y); }
-HWY_INLINE short_vector high_pairs(short_vector x, short_vector y) noexcept {
-    return hn::InterleaveUpper(short_tag{}, x, y);
+/// Two rows become pairs of a column: of every 8 columns the first 4, and the last 4.
+template <class Sum>
+HWY_INLINE void make_pairs(short_vector (&rows)[2]) noexcept {
+    const short_tag d;
+    const auto [x, y] = rows;
+    if constexpr (pairs_lie_apart<Sum>) {
+        rows[0] = hn::ConcatLowerLower(d, y, x);
+        rows[1] = hn::ConcatUpperUpper(d, y, x);
+    } else {
+        rows[0] = hn::InterleaveLower(d, x, y);
+        rows[1] = hn::InterleaveUpper(d, x, y);
+    }
 }
 
 /// Rounds n floats to integers within ±most, n a multiple of 2 * lanes; returns what one of them means. NaN where a

@@ -5,10 +5,11 @@
 //
 //     number, sum               what a query becomes, and the vector that products are added up in
 //     columns                   columns of a row in one load
+//     rows                      rows that weights come for at once: 1 or a pair
 //     load(row, c), load(q)     vectors of a row's columns and of a query's
 //     load(row, c, end)         the same, where a query's zeros must hide what lies behind column `end`
-//     same(weight)              a vector of one weight, or of one pair of weights
-//     low_pairs, high_pairs     columns of two rows side by side, where weights come in pairs
+//     same(weights, j)          a vector of one weight, or of one pair of weights
+//     side_by_side(x)           makes pairs of a column from vectors of as many rows
 //     add(sum, x, y)            sum + x * y, pair by pair
 //     narrow(x, n, terms, to)   numbers of n floats, of which sums have `terms` products; returns the value of a unit
 #include <algorithm>
@@ -25,7 +26,7 @@ template <class Element>
 struct as_floats {
     using number = float;
     using sum = float_vector;
-    static constexpr bool pairs = false;
+    static constexpr std::size_t rows = 1;
     static constexpr std::size_t columns = lanes;
 
     static HWY_INLINE sum zero() noexcept { return hn::Zero(float_tag{}); }
@@ -34,7 +35,10 @@ struct as_floats {
         return load(row, c);
     }
     static HWY_INLINE float_vector load(const float* q) noexcept { return hn::LoadU(float_tag{}, q); }
-    static HWY_INLINE float_vector same(const float* weight) noexcept { return hn::Set(float_tag{}, *weight); }
+    static HWY_INLINE float_vector same(const float* weights, std::size_t j) noexcept {
+        return hn::Set(float_tag{}, weights[j]);
+    }
+    static HWY_INLINE void side_by_side(float_vector (&)[1]) noexcept {}
     static HWY_INLINE sum add(sum s, float_vector x, float_vector y) noexcept { return hn::MulAdd(x, y, s); }
     static HWY_INLINE float_vector floats(sum s) noexcept { return s; }
     /// Numbers of n floats into `to`; returns what their products must be multiplied by.
@@ -50,15 +54,14 @@ template <class Sum>
 struct as_pairs {
     using number = std::int16_t;
     using sum = Sum;
-    static constexpr bool pairs = true;
+    static constexpr std::size_t rows = 2;
     static constexpr std::size_t columns = 2 * lanes;
 
     static HWY_INLINE short_vector load(const number* q) noexcept { return hn::LoadU(short_tag{}, q); }
-    static HWY_INLINE short_vector same(const number* pair) noexcept { return same_pair(pair); }
-    static HWY_INLINE short_vector low_pairs(short_vector x, short_vector y) noexcept { return simd::low_pairs(x, y); }
-    static HWY_INLINE short_vector high_pairs(short_vector x, short_vector y) noexcept {
-        return simd::high_pairs(x, y);
+    static HWY_INLINE short_vector same(const number* weights, std::size_t j) noexcept {
+        return same_pair<sum>(weights + j);
     }
+    static HWY_INLINE void side_by_side(short_vector (&x)[2]) noexcept { make_pairs<sum>(x); }
     static HWY_INLINE sum add(sum s, short_vector x, short_vector y) noexcept { return add_pairs(s, x, y); }
 };
 
