@@ -1,8 +1,9 @@
 #pragma once
 
-// Products of 16-bit numbers, summed in pairs: what narrow codecs are multiplied with. The one file with intrinsics,
-// because Highway 1.0.3 has none of these instructions: VNNI and bf16 on x86, bf16 on ARM. Elsewhere the same integers
-// come out of multiplications of pairs; without bf16 instructions, bf16 is widened to float32 instead (meeting.hpp).
+// Products of 16-bit numbers, summed in pairs, and of bytes, summed in fours: what narrow codecs are multiplied with.
+// The one file with intrinsics, because Highway 1.0.3 has none of these instructions: VNNI and bf16 on x86, bf16 and
+// products of bytes on ARM. Elsewhere the same integers come out of multiplications of pairs; without bf16 instructions
+// bf16 is widened to float32 instead (meeting.hpp).
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -14,6 +15,11 @@
 #define MULTISTATE_DOTS_INTEGERS 1
 #else
 #define MULTISTATE_DOTS_INTEGERS 0
+#endif
+#if HWY_ARCH_ARM_A64 && defined(__ARM_FEATURE_DOTPROD)
+#define MULTISTATE_DOTS_BYTES 1
+#else
+#define MULTISTATE_DOTS_BYTES 0
 #endif
 #if (HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86 && defined(__AVX512BF16__)) || \
     (HWY_ARCH_ARM_A64 && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC))
@@ -65,6 +71,12 @@ HWY_INLINE float_vector add_pairs(float_vector sum, short_vector a, short_vector
 }
 #endif
 
+/// A vector of the 32 bits at x.
+HWY_INLINE integer_vector same_bits(const std::int16_t* x) noexcept {
+    std::int32_t bits;
+    std::memcpy(&bits, x, sizeof bits);
+    return hn::Set(integer_tag{}, bits);
+}
 /// A vector of one pair.
 template <class Sum>
 HWY_INLINE short_vector same_pair(const std::int16_t* pair) noexcept {
@@ -72,9 +84,7 @@ HWY_INLINE short_vector same_pair(const std::int16_t* pair) noexcept {
     if constexpr (pairs_lie_apart<Sum>) {
         return hn::ConcatLowerLower(d, hn::Set(d, pair[1]), hn::Set(d, pair[0]));
     } else {
-        std::int32_t bits;
-        std::memcpy(&bits, pair, sizeof bits);
-        return hn::BitCast(d, hn::Set(integer_tag{}, bits));
+        return hn::BitCast(d, same_bits(pair));
     }
 }
 
@@ -145,6 +155,56 @@ HWY_INLINE short_vector load_shorts(const nibbles* row, std::size_t c) noexcept 
     const auto raised = group == 0 ? hn::ShiftLeft<12>(bytes) : hn::And(hn::ShiftLeft<8>(bytes), mask);
     return hn::MulHigh(raised, hn::Set(d, static_cast<std::int16_t>(block.scales[group] * 16)));
 }
+
+#if MULTISTATE_DOTS_BYTES
+using byte_tag = hn::Repartition<std::int8_t, float_tag>;
+using byte_vector = hn::Vec<byte_tag>;
+
+/// Numbers of 16 bits, or sums of products with them, in two pieces: 256 * upper + lower.
+template <class V>
+struct in_two {
+    V upper, lower;
+};
+
+/// sum + a * b, four products in each lane
+HWY_INLINE in_two<integer_vector> add_fours(in_two<integer_vector> sum, byte_vector a, in_two<byte_vector> b) noexcept {
+    return {integer_vector{vdotq_s32(sum.upper.raw, a.raw, b.upper.raw)},
+            integer_vector{vdotq_s32(sum.lower.raw, a.raw, b.lower.raw)}};
+}
+/// Exact where the result has 32 bits, even if 256 * upper has more.
+HWY_INLINE integer_vector in_one(in_two<integer_vector> sum) noexcept {
+    return hn::Add(hn::ShiftLeft<8>(sum.upper), sum.lower);
+}
+HWY_INLINE void store_sums(const in_two<integer_vector> (&v)[4], float* out) noexcept {
+    const integer_vector sums[] = {in_one(v[0]), in_one(v[1]), in_one(v[2]), in_one(v[3])};
+    store_sums(sums, out);
+}
+
+/// The greatest number whose two bytes both have a sign: 256 * 127 + 127.
+inline constexpr float most_in_two = 32639;
+/// Cuts n numbers within ±most_in_two in two, n a multiple of 16: of every 16 the upper bytes, then the lower.
+inline void cut_in_two(std::int16_t* x, std::size_t n) noexcept {
+    for (; n > 0; x += 16, n -= 16) {
+        const int16x8_t a = vld1q_s16(x);
+        const int16x8_t b = vld1q_s16(x + 8);
+        const int16x8_t half = vdupq_n_s16(128);  // rounds the upper byte, for the lower one may be negative
+        const auto bytes = [](int16x8_t v) { return vreinterpretq_s8_s16(v); };
+        vst1q_s16(x, vreinterpretq_s16_s8(vuzp2q_s8(bytes(vaddq_s16(a, half)), bytes(vaddq_s16(b, half)))));
+        vst1q_s16(x + 8, vreinterpretq_s16_s8(vuzp1q_s8(bytes(a), bytes(b))));
+    }
+}
+
+/// Four rows become fours of a column: four columns in each vector.
+HWY_INLINE void make_fours(byte_vector (&rows)[4]) noexcept {
+    const byte_tag d;
+    const byte_vector even[] = {hn::InterleaveLower(d, rows[0], rows[2]), hn::InterleaveUpper(d, rows[0], rows[2])};
+    const byte_vector odd[] = {hn::InterleaveLower(d, rows[1], rows[3]), hn::InterleaveUpper(d, rows[1], rows[3])};
+    for (std::size_t i = 0; i < 2; ++i) {
+        rows[2 * i] = hn::InterleaveLower(d, even[i], odd[i]);
+        rows[2 * i + 1] = hn::InterleaveUpper(d, even[i], odd[i]);
+    }
+}
+#endif
 
 }  // namespace multistate::inline MULTISTATE_TARGET::simd
 #endif

@@ -33,6 +33,9 @@ inline constexpr bool many_registers = lanes == 16 || HWY_ARCH_ARM_A64;
 inline constexpr std::size_t dot_queries = many_registers ? 4 : 2;
 inline constexpr std::size_t mix_queries = 4;
 inline constexpr std::size_t mix_sums = many_registers ? 16 : 8;
+/// Of these a sum may take more than one.
+template <class How>
+inline constexpr std::size_t registers = sizeof(typename How::sum) / sizeof(float_vector);
 /// Rows that all queries use before the next are touched, so that they stay in the first-level cache.
 inline constexpr std::size_t rows_at_once = 64;
 
@@ -98,7 +101,7 @@ void dot_rows(const Number* q, std::size_t q_stride, std::size_t dimension, matr
 }
 
 /// out[i] += the weighted sum of n rows, n <= rows_at_once, in `Vectors` vectors of columns from c. Pairs come from two
-/// rows, and their sums lie shuffled, see unshuffle.
+/// rows, and their sums lie shuffled, see unshuffle; fours come from four.
 template <std::size_t Queries, std::size_t Vectors, class Element, class Number>
 void mix_rows(const Number* weights, const float* factors, matrix<Element> values, std::size_t n, std::size_t c,
               float* out, std::size_t stride, bool first) noexcept {
@@ -187,7 +190,7 @@ void mix(const float* p, std::size_t p_stride, matrix<Element> values, std::size
         }
         factors[i] = how::narrow(floats, rows_at_once, rows_at_once, weights + i * rows_at_once);
     }
-    constexpr std::size_t vectors = mix_sums / Queries / how::rows;
+    constexpr std::size_t vectors = mix_sums / registers<how> / Queries / how::rows;
     mix_columns<Queries, vectors>(weights, factors, values, n, 0, width, out, stride, first);
 }
 
@@ -221,7 +224,7 @@ void stream_dot_products(const float* q, std::size_t count, std::size_t q_stride
     }
     for (std::size_t j = 0; j < n; j += rows_at_once) {
         const std::size_t rows = std::min(rows_at_once, n - j);
-        in_groups<dot_queries>(count, [&](std::size_t i, auto queries) {
+        in_groups<dot_queries / registers<how>>(count, [&](std::size_t i, auto queries) {
             dot_rows<queries>(numbers + i * q_stride, q_stride, dimension,
                               matrix<Element>{keys.row(j), nullptr, keys.stride}, rows, out + i * stride + j, stride,
                               i == 0);
@@ -243,7 +246,7 @@ void stream_weighted_sums(const float* p, std::size_t p_stride, std::size_t coun
     for (std::size_t j = 0; j < n; j += rows_at_once) {
         const std::size_t rows = std::min(rows_at_once, n - j);
         const matrix<Element> part{values.row(j), scaled<Element> ? values.scales + j : nullptr, values.stride};
-        in_groups<mix_queries>(count, [&](std::size_t i, auto queries) {
+        in_groups<mix_queries / registers<how>>(count, [&](std::size_t i, auto queries) {
             mix<queries>(p + i * p_stride + j, p_stride, part, rows, width, out + i * stride, stride, i == 0);
         });
     }
