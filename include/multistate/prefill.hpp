@@ -258,7 +258,8 @@ struct block_of_tokens {
 /// Appends tokens of consecutive positions from `first`, attends and observes: q [tokens, heads, head_dim], k [tokens,
 /// kv_heads, head_dim], v [tokens, kv_heads, value_dim], out [tokens, heads, value_dim], 1 <= tokens <= block.
 ///
-/// Works in tiles of up to 64 tokens, shorter where one table reads the logits of many heads: a product for the logits, decisions row by row, a product for the values.
+/// Works in tiles of up to 64 tokens, shorter where one table reads the logits of many heads: a product for the logits,
+/// decisions row by row, a product for the values.
 /// `exact` equals single steps wherever a decision's margin exceeds the rounding of float32; it is not bit-identical.
 /// Policies that score stored keys and values take one token at a time. Returns false, and changes nothing, when the
 /// policy never forgets and the rows are used up. Allocates nothing.

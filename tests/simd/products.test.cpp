@@ -166,6 +166,51 @@ TYPED_TEST(products, weighted_sums_of_all_queries_and_rows) {
     }
 }
 
+/// +1 or -1 in column c: all alike, all the other way, by turns, and half and half.
+float sign(std::size_t pattern, std::size_t c, std::size_t n) {
+    const bool negative[] = {false, true, c % 2 == 1, c >= n / 2};
+    return negative[pattern % 4] ? -1.0f : 1.0f;
+}
+
+/// All numbers at their peak, so that integers are as large as they get: where a sum does not fit, or a piece of a
+/// number, the result is off by more than a thousandth.
+TYPED_TEST(products, of_nothing_but_peaks_do_not_overflow) {
+    for (const std::size_t dimension : {16u, 64u, 96u, 128u, 256u, 272u, 512u, 1001u, 1024u}) {
+        ms::storage<TypeParam> memory(1, most_rows, dimension);
+        std::vector<float> row(dimension);
+        for (std::size_t j = 0; j < most_rows; ++j) {
+            for (std::size_t c = 0; c < dimension; ++c) row[c] = sign(j < 5 ? j : 0, c, dimension);
+            memory.write(0, j, row.data());
+        }
+        const std::size_t stride = simd::query_stride(dimension);
+        std::vector<float> q(4 * stride), p(4 * most_rows), logits(4 * 32), out(4 * stride);
+        for (std::size_t i = 0; i < 4; ++i) {
+            for (std::size_t c = 0; c < dimension; ++c) q[i * stride + c] = 3 * sign(i, c, dimension);
+            for (std::size_t j = 0; j < most_rows; ++j) p[i * most_rows + j] = 3 * sign(i, j, most_rows);
+        }
+        std::vector<float> scratch(simd::product_scratch(4, dimension));
+        const simd::matrix<typename TypeParam::element> rows = memory.plane(0).matrix();
+        for (const std::size_t count : {1u, 4u}) {
+            simd::dot_products(q.data(), count, dimension, rows, 5, logits.data(), 32, scratch.data());
+            simd::weighted_sums(p.data(), most_rows, count, rows, most_rows, dimension, out.data(), scratch.data());
+            for (std::size_t i = 0; i < count; ++i) {
+                for (std::size_t j = 0; j < 5; ++j) {
+                    float expected = 0;
+                    for (std::size_t c = 0; c < dimension; ++c) expected += q[i * stride + c] * sign(j, c, dimension);
+                    EXPECT_NEAR(logits[i * 32 + j], expected, 3e-3f * static_cast<float>(dimension)) << dimension;
+                }
+                for (std::size_t c = 0; c < dimension; ++c) {
+                    float expected = 0;
+                    for (std::size_t j = 0; j < most_rows; ++j) {
+                        expected += p[i * most_rows + j] * sign(j < 5 ? j : 0, c, dimension);
+                    }
+                    ASSERT_NEAR(out[i * stride + c], expected, 3e-3f * most_rows) << dimension;
+                }
+            }
+        }
+    }
+}
+
 /// A stored number that is none must show, and only where it is looked at: neither before nor behind its row.
 TYPED_TEST(products, what_is_not_finite_shows) {
     constexpr std::size_t dimension = 80;

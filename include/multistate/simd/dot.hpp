@@ -1,11 +1,13 @@
 #pragma once
 
-// Products of 16-bit numbers, summed in pairs: what narrow codecs are multiplied with. The one file with intrinsics,
-// because Highway 1.0.3 has none of these instructions: VNNI and bf16 on x86, bf16 on ARM. Elsewhere the same integers
-// come out of multiplications of pairs; without bf16 instructions, bf16 is widened to float32 instead (meeting.hpp).
+// Products of 16-bit numbers, summed in pairs, and of bytes, summed in fours: what narrow codecs are multiplied with.
+// The one file with intrinsics, because Highway 1.0.3 has none of these instructions: VNNI and bf16 on x86, bf16 and
+// products of bytes on ARM. Elsewhere the same integers come out of multiplications of pairs; without bf16 instructions
+// bf16 is widened to float32 instead (meeting.hpp).
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "multistate/simd/vector.hpp"
 
@@ -13,6 +15,11 @@
 #define MULTISTATE_DOTS_INTEGERS 1
 #else
 #define MULTISTATE_DOTS_INTEGERS 0
+#endif
+#if HWY_ARCH_ARM_A64 && defined(__ARM_FEATURE_DOTPROD)
+#define MULTISTATE_DOTS_BYTES 1
+#else
+#define MULTISTATE_DOTS_BYTES 0
 #endif
 #if (HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86 && defined(__AVX512BF16__)) || \
     (HWY_ARCH_ARM_A64 && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC))
@@ -28,7 +35,12 @@ using short_tag = hn::Repartition<std::int16_t, float_tag>;
 using short_vector = hn::Vec<short_tag>;
 using integer_vector = hn::Vec<integer_tag>;
 
-/// sum[i] + a[2i] * b[2i] + a[2i + 1] * b[2i + 1]
+/// Whether a pair is lanes i and i + 4 of eight, for sums of this type; else it is lanes 2i and 2i + 1. ARM multiplies
+/// halves of vectors and adds in one instruction; with neighbours it would take two more.
+template <class Sum>
+inline constexpr bool pairs_lie_apart = HWY_ARCH_ARM_A64 != 0 && std::is_same_v<Sum, integer_vector>;
+
+/// sum + a * b, pair by pair
 HWY_INLINE integer_vector add_pairs(integer_vector sum, short_vector a, short_vector b) noexcept {
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3 && defined(__AVX512VNNI__) && !defined(__clang__)
     // Around the intrinsic GCC 12 copies every sum before and after: a quarter of the time of an int8 step.
@@ -39,8 +51,8 @@ HWY_INLINE integer_vector add_pairs(integer_vector sum, short_vector a, short_ve
 #elif HWY_ARCH_X86 && HWY_TARGET == HWY_AVX2 && defined(__AVXVNNI__)
     return integer_vector{_mm256_dpwssd_avx_epi32(sum.raw, a.raw, b.raw)};
 #elif HWY_ARCH_ARM_A64
-    const int32x4_t low = vmull_s16(vget_low_s16(a.raw), vget_low_s16(b.raw));
-    return integer_vector{vaddq_s32(sum.raw, vpaddq_s32(low, vmull_high_s16(a.raw, b.raw)))};
+    const int32x4_t low = vmlal_s16(sum.raw, vget_low_s16(a.raw), vget_low_s16(b.raw));
+    return integer_vector{vmlal_high_s16(low, a.raw, b.raw)};
 #else
     auto unused = hn::Zero(integer_tag{});
     return hn::ReorderWidenMulAccumulate(integer_tag{}, a, b, sum, unused);
@@ -59,17 +71,35 @@ HWY_INLINE float_vector add_pairs(float_vector sum, short_vector a, short_vector
 }
 #endif
 
-/// pair[0], pair[1], pair[0], pair[1], …
-HWY_INLINE short_vector same_pair(const std::int16_t* pair) noexcept {
+/// A vector of the 32 bits at x.
+HWY_INLINE integer_vector same_bits(const std::int16_t* x) noexcept {
     std::int32_t bits;
-    std::memcpy(&bits, pair, sizeof bits);
-    return hn::BitCast(short_tag{}, hn::Set(integer_tag{}, bits));
+    std::memcpy(&bits, x, sizeof bits);
+    return hn::Set(integer_tag{}, bits);
+}
+/// A vector of one pair.
+template <class Sum>
+HWY_INLINE short_vector same_pair(const std::int16_t* pair) noexcept {
+    const short_tag d;
+    if constexpr (pairs_lie_apart<Sum>) {
+        return hn::ConcatLowerLower(d, hn::Set(d, pair[1]), hn::Set(d, pair[0]));
+    } else {
+        return hn::BitCast(d, same_bits(pair));
+    }
 }
 
-/// x[0], y[0], x[1], y[1], …: of every 8 columns the first 4, and the last 4.
-HWY_INLINE short_vector low_pairs(short_vector x, short_vector y) noexcept { return hn::InterleaveLower(x, y); }
-HWY_INLINE short_vector high_pairs(short_vector x, short_vector y) noexcept {
-    return hn::InterleaveUpper(short_tag{}, x, y);
+/// Two rows become pairs of a column: of every 8 columns the first 4, and the last 4.
+template <class Sum>
+HWY_INLINE void make_pairs(short_vector (&rows)[2]) noexcept {
+    const short_tag d;
+    const auto [x, y] = rows;
+    if constexpr (pairs_lie_apart<Sum>) {
+        rows[0] = hn::ConcatLowerLower(d, y, x);
+        rows[1] = hn::ConcatUpperUpper(d, y, x);
+    } else {
+        rows[0] = hn::InterleaveLower(d, x, y);
+        rows[1] = hn::InterleaveUpper(d, x, y);
+    }
 }
 
 /// Rounds n floats to integers within ±most, n a multiple of 2 * lanes; returns what one of them means. NaN where a
@@ -125,6 +155,56 @@ HWY_INLINE short_vector load_shorts(const nibbles* row, std::size_t c) noexcept 
     const auto raised = group == 0 ? hn::ShiftLeft<12>(bytes) : hn::And(hn::ShiftLeft<8>(bytes), mask);
     return hn::MulHigh(raised, hn::Set(d, static_cast<std::int16_t>(block.scales[group] * 16)));
 }
+
+#if MULTISTATE_DOTS_BYTES
+using byte_tag = hn::Repartition<std::int8_t, float_tag>;
+using byte_vector = hn::Vec<byte_tag>;
+
+/// Numbers of 16 bits, or sums of products with them, in two pieces: 256 * upper + lower.
+template <class V>
+struct in_two {
+    V upper, lower;
+};
+
+/// sum + a * b, four products in each lane
+HWY_INLINE in_two<integer_vector> add_fours(in_two<integer_vector> sum, byte_vector a, in_two<byte_vector> b) noexcept {
+    return {integer_vector{vdotq_s32(sum.upper.raw, a.raw, b.upper.raw)},
+            integer_vector{vdotq_s32(sum.lower.raw, a.raw, b.lower.raw)}};
+}
+/// Exact where the result has 32 bits, even if 256 * upper has more.
+HWY_INLINE integer_vector in_one(in_two<integer_vector> sum) noexcept {
+    return hn::Add(hn::ShiftLeft<8>(sum.upper), sum.lower);
+}
+HWY_INLINE void store_sums(const in_two<integer_vector> (&v)[4], float* out) noexcept {
+    const integer_vector sums[] = {in_one(v[0]), in_one(v[1]), in_one(v[2]), in_one(v[3])};
+    store_sums(sums, out);
+}
+
+/// The greatest number whose two bytes both have a sign: 256 * 127 + 127.
+inline constexpr float most_in_two = 32639;
+/// Cuts n numbers within ±most_in_two in two, n a multiple of 16: of every 16 the upper bytes, then the lower.
+inline void cut_in_two(std::int16_t* x, std::size_t n) noexcept {
+    for (; n > 0; x += 16, n -= 16) {
+        const int16x8_t a = vld1q_s16(x);
+        const int16x8_t b = vld1q_s16(x + 8);
+        const int16x8_t half = vdupq_n_s16(128);  // rounds the upper byte, for the lower one may be negative
+        const auto bytes = [](int16x8_t v) { return vreinterpretq_s8_s16(v); };
+        vst1q_s16(x, vreinterpretq_s16_s8(vuzp2q_s8(bytes(vaddq_s16(a, half)), bytes(vaddq_s16(b, half)))));
+        vst1q_s16(x + 8, vreinterpretq_s16_s8(vuzp1q_s8(bytes(a), bytes(b))));
+    }
+}
+
+/// Four rows become fours of a column: four columns in each vector.
+HWY_INLINE void make_fours(byte_vector (&rows)[4]) noexcept {
+    const byte_tag d;
+    const byte_vector even[] = {hn::InterleaveLower(d, rows[0], rows[2]), hn::InterleaveUpper(d, rows[0], rows[2])};
+    const byte_vector odd[] = {hn::InterleaveLower(d, rows[1], rows[3]), hn::InterleaveUpper(d, rows[1], rows[3])};
+    for (std::size_t i = 0; i < 2; ++i) {
+        rows[2 * i] = hn::InterleaveLower(d, even[i], odd[i]);
+        rows[2 * i + 1] = hn::InterleaveUpper(d, even[i], odd[i]);
+    }
+}
+#endif
 
 }  // namespace multistate::inline MULTISTATE_TARGET::simd
 #endif

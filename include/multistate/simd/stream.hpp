@@ -33,6 +33,9 @@ inline constexpr bool many_registers = lanes == 16 || HWY_ARCH_ARM_A64;
 inline constexpr std::size_t dot_queries = many_registers ? 4 : 2;
 inline constexpr std::size_t mix_queries = 4;
 inline constexpr std::size_t mix_sums = many_registers ? 16 : 8;
+/// Of these a sum may take more than one.
+template <class How>
+inline constexpr std::size_t registers = sizeof(typename How::sum) / sizeof(float_vector);
 /// Rows that all queries use before the next are touched, so that they stay in the first-level cache.
 inline constexpr std::size_t rows_at_once = 64;
 
@@ -97,13 +100,13 @@ void dot_rows(const Number* q, std::size_t q_stride, std::size_t dimension, matr
     }
 }
 
-/// out[i] += the weighted sum of n rows, n <= rows_at_once, in `Vectors` vectors of columns from c. Pairs of 16 bits
-/// come from two rows; their sums lie shuffled, see unshuffle.
+/// out[i] += the weighted sum of n rows, n <= rows_at_once, in `Vectors` vectors of columns from c. Pairs come from two
+/// rows, and their sums lie shuffled, see unshuffle; fours come from four.
 template <std::size_t Queries, std::size_t Vectors, class Element, class Number>
 void mix_rows(const Number* weights, const float* factors, matrix<Element> values, std::size_t n, std::size_t c,
               float* out, std::size_t stride, bool first) noexcept {
     using how = meeting<Element>;
-    constexpr std::size_t rows = how::pairs ? 2 : 1;
+    constexpr std::size_t rows = how::rows;
     typename how::sum sums[Queries][Vectors * rows];
     MULTISTATE_UNROLL
     for (std::size_t i = 0; i < Queries; ++i) {
@@ -111,27 +114,26 @@ void mix_rows(const Number* weights, const float* factors, matrix<Element> value
         for (std::size_t v = 0; v < Vectors * rows; ++v) sums[i][v] = how::zero();
     }
     for (std::size_t j = 0; j < n; j += rows) {
-        const Element* a = values.row(j);
+        const Element* const a = values.row(j);
         if (first) prefetch_behind(a, rows * values.stride);
-        decltype(how::same(weights)) weight[Queries];
+        decltype(how::same(weights, j)) weight[Queries];
         MULTISTATE_UNROLL
-        for (std::size_t i = 0; i < Queries; ++i) weight[i] = how::same(weights + i * rows_at_once + j);
-        [[maybe_unused]] const Element* b = j + 1 < n ? values.row(j + 1) : a;  // its weight is 0 then
+        for (std::size_t i = 0; i < Queries; ++i) weight[i] = how::same(weights + i * rows_at_once, j);
+        const Element* row[rows];
+        MULTISTATE_UNROLL
+        for (std::size_t r = 0; r < rows; ++r) row[r] = j + r < n ? a + r * values.stride : a;  // its weight is 0 then
         MULTISTATE_UNROLL
         for (std::size_t v = 0; v < Vectors; ++v) {
-            const auto x = how::load(a, c + v * how::columns);
-            if constexpr (how::pairs) {
-                const auto y = how::load(b, c + v * how::columns);
-                const auto low = how::low_pairs(x, y);
-                const auto high = how::high_pairs(x, y);
+            decltype(how::load(row[0], c)) x[rows];
+            MULTISTATE_UNROLL
+            for (std::size_t r = 0; r < rows; ++r) x[r] = how::load(row[r], c + v * how::columns);
+            how::side_by_side(x);
+            MULTISTATE_UNROLL
+            for (std::size_t i = 0; i < Queries; ++i) {
                 MULTISTATE_UNROLL
-                for (std::size_t i = 0; i < Queries; ++i) {
-                    sums[i][2 * v] = how::add(sums[i][2 * v], low, weight[i]);
-                    sums[i][2 * v + 1] = how::add(sums[i][2 * v + 1], high, weight[i]);
+                for (std::size_t r = 0; r < rows; ++r) {
+                    sums[i][v * rows + r] = how::add(sums[i][v * rows + r], x[r], weight[i]);
                 }
-            } else {
-                MULTISTATE_UNROLL
-                for (std::size_t i = 0; i < Queries; ++i) sums[i][v] = how::add(sums[i][v], x, weight[i]);
             }
         }
     }
@@ -188,7 +190,7 @@ void mix(const float* p, std::size_t p_stride, matrix<Element> values, std::size
         }
         factors[i] = how::narrow(floats, rows_at_once, rows_at_once, weights + i * rows_at_once);
     }
-    constexpr std::size_t vectors = mix_sums / Queries / (how::pairs ? 2 : 1);
+    constexpr std::size_t vectors = mix_sums / registers<how> / Queries / how::rows;
     mix_columns<Queries, vectors>(weights, factors, values, n, 0, width, out, stride, first);
 }
 
@@ -222,13 +224,13 @@ void stream_dot_products(const float* q, std::size_t count, std::size_t q_stride
     }
     for (std::size_t j = 0; j < n; j += rows_at_once) {
         const std::size_t rows = std::min(rows_at_once, n - j);
-        in_groups<dot_queries>(count, [&](std::size_t i, auto queries) {
+        in_groups<dot_queries / registers<how>>(count, [&](std::size_t i, auto queries) {
             dot_rows<queries>(numbers + i * q_stride, q_stride, dimension,
                               matrix<Element>{keys.row(j), nullptr, keys.stride}, rows, out + i * stride + j, stride,
                               i == 0);
         });
     }
-    if constexpr (how::pairs) {
+    if constexpr (!std::is_same_v<typename how::number, float>) {
         for (std::size_t i = 0; i < count; ++i) simd::scale({out + i * stride, n}, factors[i]);
     }
     if constexpr (scaled<Element>) {
@@ -239,15 +241,16 @@ void stream_dot_products(const float* q, std::size_t count, std::size_t q_stride
 template <class Element>
 void stream_weighted_sums(const float* p, std::size_t p_stride, std::size_t count, matrix<Element> values,
                           std::size_t n, std::size_t width, float* out, std::size_t stride) noexcept {
+    using how = meeting<Element>;
     std::fill_n(out, count * stride, 0.0f);
     for (std::size_t j = 0; j < n; j += rows_at_once) {
         const std::size_t rows = std::min(rows_at_once, n - j);
         const matrix<Element> part{values.row(j), scaled<Element> ? values.scales + j : nullptr, values.stride};
-        in_groups<mix_queries>(count, [&](std::size_t i, auto queries) {
+        in_groups<mix_queries / registers<how>>(count, [&](std::size_t i, auto queries) {
             mix<queries>(p + i * p_stride + j, p_stride, part, rows, width, out + i * stride, stride, i == 0);
         });
     }
-    if constexpr (meeting<Element>::pairs) {
+    if constexpr (how::rows == 2) {
         for (std::size_t i = 0; i < count; ++i) unshuffle(out + i * stride, width);
     }
 }
