@@ -11,12 +11,16 @@
 
 // What Highway 1.0.3 needs to be told. With -march=sapphirerapids it stops at an error of its own unless AVX3_DL is
 // wanted. Its vectors of unknown size (SVE) cannot be kept in arrays, which is what the kernels do: such processors run
-// NEON. Without any flags some compilers get EMU128, whose maximum of infinities is finite: we take the scalar target.
+// NEON. On ARM it compiles for AES, whatever the flags, if it thinks that GCC could choose a target at run time: it must
+// not think so. Without any flags some compilers get EMU128, whose maximum of infinities is finite: we take the scalar target.
 #if defined(__AVX512BITALG__) && defined(__AVXVNNI__) && !defined(HWY_WANT_AVX3_DL)
 #define HWY_WANT_AVX3_DL
 #endif
 #if defined(__ARM_FEATURE_SVE) && !defined(HWY_DISABLED_TARGETS)
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#endif
+#if defined(__aarch64__) && !defined(TOOLCHAIN_MISS_SYS_AUXV_H)
+#define TOOLCHAIN_MISS_SYS_AUXV_H
 #endif
 #ifndef HWY_BROKEN_EMU128
 #define HWY_BROKEN_EMU128 1
