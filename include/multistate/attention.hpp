@@ -11,7 +11,7 @@
 #include <span>
 #include <utility>
 
-#include "multistate/cache.hpp"
+#include "multistate/cache_access.hpp"
 #include "multistate/executor.hpp"
 #include "multistate/simd/products.hpp"
 #include "multistate/softmax.hpp"

@@ -12,7 +12,6 @@
 // ms::step in attention.hpp does the three with the library's own attention. Keys arrive rotated (RoPE) at their
 // absolute positions and are never touched. Memory is allocated in the constructor and never again.
 #include <algorithm>
-#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -146,40 +145,16 @@ class cache {
     /// std::invalid_argument, and changes nothing, for numbers that cannot be.
     void rebudget(std::span<const std::size_t> budget) {
         detail::require(!budget.empty(), "cache", "budget", "a number for each layer or KV head", budget.size());
-        const multistate::shape wanted = with_budget(shape_, budget);
-        auto tables = tables_;
-        for (std::size_t i = 0; i < tables.size(); ++i) {
-            table_shape s = tables[i].shape();
-            s.states = states_of(budget, i);
-            guards_in_force(s, tables[i].policy());
-        }
-        multistate::workspace scratch(wanted);
-        std::vector<std::size_t> rows(planes());
-        for (std::size_t i = 0; i < rows.size(); ++i) {
-            rows[i] = states_of(budget, i / heads_per_table()) + shape_.slack + shape_.block;
-        }
-        storage<KeyCodec> keys(rows, shape_.head_dim);
-        storage<ValueCodec> values(rows, shape_.value_dim);
-        for (std::size_t i = 0; i < tables.size(); ++i) {
-            const std::size_t layer = i / per_layer_;
-            const std::size_t unit = i % per_layer_;
-            const auto moves = tables[i].rebudget(states_of(budget, i), stored(layer, unit));
+        cache other(shape_, tables_.front().policy(), budget);
+        for (std::size_t i = 0; i < tables_.size(); ++i) {
+            table<P> t = tables_[i];
+            const auto moves = t.rebudget(other.tables_[i].states(), stored(i / per_layer_, i % per_layer_));
             for (std::size_t h = 0; h < heads_per_table(); ++h) {
-                const std::size_t p = plane(layer, unit, h);
-                std::vector<std::size_t> from(tables[i].size());
-                std::iota(from.begin(), from.end(), std::size_t{0});
-                for (const auto [source, target] : moves) from[target] = source;
-                for (std::size_t row = 0; row < from.size(); ++row) {
-                    keys.copy(keys_, p, from[row], row);
-                    values.copy(values_, p, from[row], row);
-                }
+                other.copy_rows(*this, i * heads_per_table() + h, t.size(), moves);
             }
+            other.tables_[i] = std::move(t);
         }
-        shape_ = wanted;
-        tables_ = std::move(tables);
-        keys_ = std::move(keys);
-        values_ = std::move(values);
-        workspace_ = std::move(scratch);
+        *this = std::move(other);
     }
 
     /// Forgets everything and keeps the memory.
@@ -317,6 +292,16 @@ class cache {
         }
     }
 
+    /// Rows [0, size) of a plane of `old`, after moves.
+    void copy_rows(const cache& old, std::size_t plane, std::size_t size, std::span<const move> moves) noexcept {
+        const auto copy = [&](std::size_t from, std::size_t to) {
+            keys_.copy(old.keys_, plane, from, to);
+            values_.copy(old.values_, plane, from, to);
+        };
+        for (std::size_t row = 0; row < size; ++row) copy(row, row);
+        for (const auto [from, to] : moves) copy(from, to);
+    }
+
     /// How a policy reads, and merges, this layer's rows when it decides; empty for policies that do not.
     editor stored(std::size_t layer, std::size_t unit) noexcept {
         if constexpr (!decides_from_storage<P> && !merges<P> && !observes_prompt_end<P>) {
@@ -369,53 +354,4 @@ class cache {
     multistate::workspace workspace_;
 };
 
-namespace detail {
-
-/// What step and prefill need beyond the public interface: they take tables, and decisions, one at a time.
-struct cache_access {
-    template <class C>
-    static bool has_room(const C& cache, std::size_t layer, std::size_t tokens) noexcept {
-        return cache.has_room(layer, tokens);
-    }
-    template <class C>
-    static void append_next(C& cache, std::size_t layer, std::size_t unit, position first, std::size_t tokens,
-                            std::span<const float> k, std::span<const float> v) noexcept {
-        cache.append_next(layer, unit, first, tokens, k, v);
-    }
-    template <class C>
-    static std::size_t largest(const C& cache, std::size_t layer) noexcept {
-        return cache.largest(layer);
-    }
-    template <class C>
-    static auto tables(C& cache, std::size_t layer) noexcept {
-        return std::span(cache.tables_).subspan(layer * cache.per_layer_, cache.per_layer_);
-    }
-    template <class C>
-    static void forget_next(C& cache, std::size_t layer, std::size_t unit) noexcept {
-        cache.relocate(layer, unit, tables(cache, layer)[unit].forget_next(cache.stored(layer, unit)));
-    }
-    template <class C>
-    static void relocate(C& cache, std::size_t layer, std::size_t unit, std::span<const move> moves) noexcept {
-        cache.relocate(layer, unit, moves);
-    }
-    template <class C>
-    static void write(C& cache, std::size_t layer, std::size_t unit, std::size_t row, std::size_t token,
-                      std::span<const float> k, std::span<const float> v) noexcept {
-        cache.write(layer, unit, row, token, k, v);
-    }
-    template <class C>
-    static rows query_rows(const C& cache, std::size_t unit, std::size_t token, std::span<const float> q) noexcept {
-        return cache.query_rows(unit, token, q);
-    }
-    template <class C>
-    static rows key_rows(const C& cache, std::size_t unit, std::size_t token, std::span<const float> k) noexcept {
-        return cache.key_rows(unit, token, k);
-    }
-    template <class C>
-    static rows value_rows(const C& cache, std::size_t unit, std::size_t token, std::span<const float> v) noexcept {
-        return cache.value_rows(unit, token, v);
-    }
-};
-
-}  // namespace detail
 }  // namespace multistate::inline MULTISTATE_TARGET

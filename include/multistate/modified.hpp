@@ -52,8 +52,8 @@ struct modified {
     void on_insert(rows keys, rows values, view states, std::size_t row) noexcept
         requires(observes_insertion<P> || (observes_insertion<Modifiers> || ...)) {
         if constexpr (observes_insertion<P>) base.on_insert(keys, values, own_scores(states), row);
-        for_each_modifier(states, [&]<class M>(M& m, view mine) {
-            if constexpr (observes_insertion<M>) m.on_insert(keys, values, mine, row);
+        for_each_modifier(states, [&]<class M>(M& m, view its) {
+            if constexpr (observes_insertion<M>) m.on_insert(keys, values, its, row);
         });
     }
     void on_query(rows queries, view states) noexcept requires observes_queries<P> {
@@ -102,7 +102,7 @@ struct modified {
     }
     void modify(view states) noexcept {
         std::ranges::copy(own_scores(states).score, states.score.begin());
-        for_each_modifier(states, [](auto& m, view mine) { m.modify(mine); });
+        for_each_modifier(states, [](auto& m, view its) { m.modify(its); });
     }
 };
 

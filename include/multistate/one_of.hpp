@@ -5,7 +5,7 @@
 //     using mine = ms::one_of<ms::window, ms::tova, decayed>;
 //     ms::cache<mine> cache(shape, mine::named("tova"));     // or mine(decayed{.decay = 0.9f})
 //
-// Costs a comparison per choice and hook; a hook that the chosen policy does not have does nothing.
+// Costs a call and a comparison per choice for each hook; a hook that the chosen policy does not have does nothing.
 #include <array>
 #include <concepts>
 #include <stdexcept>
@@ -88,23 +88,26 @@ class one_of {
         return visit([&](const auto& p) { return multistate::floats_per_table(p, s); });
     }
 
-    void on_insert(rows keys, rows values, view states, std::size_t row) noexcept
+    // The hooks of all policies, inlined wherever a table calls one, would take compilers minutes.
+    HWY_NOINLINE void on_insert(rows keys, rows values, view states, std::size_t row) noexcept
         requires(observes_insertion<Policies> || ...) {
         visit([&]<class P>(P& p) {
             if constexpr (observes_insertion<P>) p.on_insert(keys, values, states, row);
         });
     }
-    void on_query(rows queries, view states) noexcept requires(observes_queries<Policies> || ...) {
+    HWY_NOINLINE void on_query(rows queries, view states) noexcept requires(observes_queries<Policies> || ...) {
         visit([&]<class P>(P& p) {
             if constexpr (observes_queries<P>) p.on_query(queries, states);
         });
     }
-    void on_attention(rows probabilities, view states) noexcept requires(observes_attention<Policies> || ...) {
+    HWY_NOINLINE void on_attention(rows probabilities, view states) noexcept
+        requires(observes_attention<Policies> || ...) {
         visit([&]<class P>(P& p) {
             if constexpr (observes_attention<P>) p.on_attention(probabilities, states);
         });
     }
-    void on_forget(const reader& stored, view states) noexcept requires(observes_decision<Policies> || ...) {
+    HWY_NOINLINE void on_forget(const reader& stored, view states) noexcept
+        requires(observes_decision<Policies> || ...) {
         visit([&]<class P>(P& p) {
             if constexpr (decides_from_storage<P>) {
                 p.on_forget(stored, states);
@@ -113,13 +116,14 @@ class one_of {
             }
         });
     }
-    void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) noexcept
+    HWY_NOINLINE void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) noexcept
         requires(merges<Policies> || ...) {
         visit([&]<class P>(P& p) {
             if constexpr (merges<P>) p.merge(stored, gone, states);
         });
     }
-    void finish_prompt(const reader& stored, view states) noexcept requires(observes_prompt_end<Policies> || ...) {
+    HWY_NOINLINE void finish_prompt(const reader& stored, view states) noexcept
+        requires(observes_prompt_end<Policies> || ...) {
         visit([&]<class P>(P& p) {
             if constexpr (observes_prompt_end<P>) p.finish_prompt(stored, states);
         });
@@ -127,19 +131,24 @@ class one_of {
 
   private:
     // Not std::visit, which may throw and so has no place in a decoding step.
-    template <std::size_t I = 0, class F>
-    auto visit(F f) {
-        if constexpr (I + 1 < sizeof...(Policies)) {
-            if (chosen_.index() != I) return visit<I + 1>(f);
-        }
-        return f(*std::get_if<I>(&chosen_));
+    template <class F>
+    auto visit(F&& f) {
+        return visit(chosen_, f, std::index_sequence_for<Policies...>());
     }
-    template <std::size_t I = 0, class F>
-    auto visit(F f) const {
-        if constexpr (I + 1 < sizeof...(Policies)) {
-            if (chosen_.index() != I) return visit<I + 1>(f);
+    template <class F>
+    auto visit(F&& f) const {
+        return visit(chosen_, f, std::index_sequence_for<Policies...>());
+    }
+    template <class Variant, class F, std::size_t... I>
+    static auto visit(Variant& chosen, F& f, std::index_sequence<I...>) {
+        using result = decltype(f(*std::get_if<0>(&chosen)));
+        if constexpr (std::is_void_v<result>) {
+            static_cast<void>(((chosen.index() == I && (f(*std::get_if<I>(&chosen)), true)) || ...));
+        } else {
+            result found{};
+            static_cast<void>(((chosen.index() == I && (found = f(*std::get_if<I>(&chosen)), true)) || ...));
+            return found;
         }
-        return f(*std::get_if<I>(&chosen_));
     }
 
     std::variant<Policies...> chosen_;

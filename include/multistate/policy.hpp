@@ -46,12 +46,6 @@ namespace multistate::inline MULTISTATE_TARGET {
 /// What loses a state together: all heads of a layer, each KV head for itself, or nothing ever.
 enum class per { layer, head, never };
 
-/// States that the policy may not forget: the first `sinks` arrivals and the `recent` newest held at the decision.
-struct guards {
-    std::size_t sinks = 0;
-    std::size_t recent = 0;
-};
-
 /// A number of a policy, from `least` to `most`.
 template <class P, class T>
 struct parameter {

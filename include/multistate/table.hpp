@@ -213,6 +213,9 @@ class table {
         moves_.resize(std::max(moves_.size(), size_));
         workspace_.resize(position_.size());
         shape_.states = states;
+        guards_ = other.guards_;
+        newest_positions_.assign(guards_.recent, 0);
+        remember_newest();
         begin();
         const auto done = forget_next(stored);
         std::vector<move> moves(done.begin(), done.end());
@@ -238,7 +241,8 @@ class table {
                 .plane_stride = rows(),
                 .own = own_,
                 .by_position = {by_position_.data(), visible == size_ && !by_position_.empty() ? size_ : 0},
-                .newest = visible == size_ ? newest_ : position_[visible - 1]};
+                .newest = visible == size_ ? newest_ : position_[visible - 1],
+                .guarded = guards_};
     }
 
     /// Sinks never leave the rows they arrived in, the first ones; the positions of the newest `recent` are remembered.
@@ -332,7 +336,11 @@ class table {
         }
         std::copy_n(old.own_.begin(), std::min(own_.size(), old.own_.size()), own_.begin());
         sort_order();
-        // The ring of the newest, from what is held: enough, because nothing is forgotten before it is full again.
+        remember_newest();
+    }
+
+    /// The ring of the newest, from what is held: enough, because nothing is forgotten before it is full again.
+    void remember_newest() {
         std::vector<position> held(position_.begin(), position_.begin() + static_cast<std::ptrdiff_t>(size_));
         std::ranges::sort(held, std::greater());
         for (std::size_t i = 0; i < std::min(held.size(), guards_.recent); ++i) {

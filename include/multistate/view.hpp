@@ -33,6 +33,12 @@ struct rows {
     std::span<const float> operator[](std::size_t r) const noexcept { return {data + r * stride, width}; }
 };
 
+/// States that the policy may not forget: the first `sinks` arrivals and the `recent` newest held at the decision.
+struct guards {
+    std::size_t sinks = 0;
+    std::size_t recent = 0;
+};
+
 /// The size of one table: rows that are kept and forgotten together. What follows `recent` is read by policies that
 /// look at queries, keys or values, and by nothing else; a cache fills it in.
 struct table_shape {
@@ -63,6 +69,7 @@ struct view {
     std::span<float> own;      ///< memory of the policy's own, floats_per_table(); 0 at first and after clear()
     std::span<const std::uint32_t> by_position;  ///< rows from the oldest to the newest: in on_forget and merge only
     multistate::position newest;                 ///< the newest position held
+    guards guarded;                              ///< those in force: the policy's and the user's
 
     std::size_t size() const noexcept { return score.size(); }
     /// The policy's memory of each state, i < floats_per_state(): one float per row, 0 when a state is placed.

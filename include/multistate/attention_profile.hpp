@@ -1,0 +1,97 @@
+#pragma once
+
+// Where each KV head looks: how much of its attention leaves both ends of the text. Training-free scores for duo_budget
+// and lazy_layers_budget in budget.hpp.
+//
+//     ms::attention_profile profile(32, 8);                   // 32 layers of 8 KV heads; sinks 128, recent 256
+//     const auto probabilities = ms::attend(cache, layer, q, out);
+//     profile.observe(cache, layer, probabilities);           // the tokens to judge by, any number
+//     ms::cache<ms::per_head<ms::window>> duo(shape, {}, ms::duo_budget(profile.retrieval(), 0.1f, 32768));
+//
+//   rule     far = the sum of a[i][t][j] over states j with position >= sinks and, counted back from t with t as the
+//            first, beyond `recent`; the mean of it over the tokens observed and the query heads i of the group
+//   papers   1 - far of a layer is what SimLayerKV (arXiv 2410.13846) calls lazy: sinks 4, recent 1024. Of a head it
+//            says what DuoAttention (arXiv 2410.10819) trains a gate to say, and with sinks = 0 how recency-aware it is
+//            in the sense of RecurFormer (arXiv 2410.12850): inspired by them, and not their numbers
+//   differs  tokens before position sinks + recent have nothing that is far and are left out
+//
+// It must see what a cache holds that forgets nothing: what is gone cannot be looked at.
+#include <algorithm>
+#include <vector>
+
+#include "multistate/assert.hpp"
+#include "multistate/cache.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+class attention_profile {
+  public:
+    /// Throws std::invalid_argument unless layers, kv_heads and sinks + recent are at least 1.
+    attention_profile(std::size_t layers, std::size_t kv_heads, guards near = {.sinks = 128, .recent = 256})
+        : near_(near), kv_heads_(kv_heads), far_(detail::product("attention_profile", layers, kv_heads)), seen_(far_) {
+        constexpr const char* who = "attention_profile";
+        detail::require(layers >= 1, who, "layers", "at least 1", layers);
+        detail::require(kv_heads >= 1, who, "kv_heads", "at least 1", kv_heads);
+        detail::require_size(who, "sinks + recent", near.sinks + near.recent);
+    }
+
+    /// One token of one KV head: probabilities [query heads of its group, n] and the positions [n] of the n states, its
+    /// own among them.
+    void observe(std::size_t layer, std::size_t kv_head, rows probabilities,
+                 std::span<const position> positions) noexcept {
+        MULTISTATE_ASSERT(kv_head < kv_heads_ && layer * kv_heads_ + kv_head < far_.size(), "observe: no such KV head");
+        MULTISTATE_ASSERT(probabilities.count >= 1 && probabilities.width >= positions.size() && !positions.empty(),
+                          "observe: a probability for each position");
+        const auto first = static_cast<position>(near_.sinks);
+        const auto behind = *std::ranges::max_element(positions) - static_cast<position>(near_.recent);  // the last far
+        if (behind < first) return;
+        double sum = 0;
+        for (std::size_t i = 0; i < probabilities.count; ++i) {
+            for (std::size_t j = 0; j < positions.size(); ++j) {
+                if (positions[j] >= first && positions[j] <= behind) sum += static_cast<double>(probabilities[i][j]);
+            }
+        }
+        far_[layer * kv_heads_ + kv_head] += sum / static_cast<double>(probabilities.count);
+        seen_[layer * kv_heads_ + kv_head] += 1;
+    }
+    /// The token that attended last, all heads of a layer: probabilities as ms::attend returns them.
+    template <policy P, codec K, codec V>
+    void observe(const cache<P, K, V>& cache, std::size_t layer, rows probabilities) noexcept {
+        MULTISTATE_ASSERT(cache.shape().kv_heads == kv_heads_, "observe: a cache of another shape");
+        const std::size_t group = cache.shape().group();
+        for (std::size_t h = 0; h < kv_heads_; ++h) {
+            const rows own{probabilities[h * group].data(), group, cache.size(layer, h), probabilities.stride};
+            observe(layer, h, own, cache.positions(layer, h));
+        }
+    }
+
+    /// For each KV head [layers * kv_heads] the share of its attention that goes far, from 0 to 1; 1 where no token was
+    /// counted, because nothing speaks against it.
+    std::vector<float> retrieval() const {
+        std::vector<float> result;
+        for (std::size_t i = 0; i < far_.size(); ++i) {
+            result.push_back(seen_[i] > 0 ? static_cast<float>(far_[i] / seen_[i]) : 1.0f);
+        }
+        return result;
+    }
+    /// For each layer the share of its attention that stays near, the mean over its heads; 0 where no token was
+    /// counted.
+    std::vector<float> laziness() const {
+        const std::vector<float> far = retrieval();
+        std::vector<float> result;
+        for (std::size_t first = 0; first < far.size(); first += kv_heads_) {
+            float sum = 0;
+            for (std::size_t h = 0; h < kv_heads_; ++h) sum += 1 - far[first + h];
+            result.push_back(sum / static_cast<float>(kv_heads_));
+        }
+        return result;
+    }
+
+  private:
+    guards near_;
+    std::size_t kv_heads_;
+    std::vector<double> far_;  // [layers * kv_heads], summed over tokens
+    std::vector<double> seen_;
+};
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,29 @@
+#pragma once
+
+// cake: tova_head with neighbours pooled and the newest guarded, as CAKE decodes.
+//
+//   paper    "CAKE: Cascading and Adaptive KV Cache Eviction with Layer Preferences", arXiv 2503.12491
+//   rule     score[j] = mean, over the states around j in the text, of a[i][t][j] summed over the query heads i of the
+//            group, for the current token t only
+//   reads    the attention probabilities of the newest token
+//   forgets  for each KV head; the newest min(32, states / 2) are guarded unless the user names another `recent`
+//   cost     tova's, one float per state, and `width` operations per state to decide
+//   differs  this is the authors' rule for decoding (CakeDecodingKVCache_LayerWise); theirs for the prompt is
+//            cake_prompt. Their code leaves the guarded states out of the pooling and counts zeros beyond the ends.
+#include <algorithm>
+
+#include "multistate/modifiers/pool.hpp"
+#include "multistate/policies/tova_head.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct cake : modified<tova_head, pool> {
+    static constexpr std::string_view name = "cake";
+    static constexpr std::string_view paper = "arXiv 2503.12491";
+    static constexpr guards default_guards(std::size_t states) noexcept {
+        return {.sinks = 0, .recent = std::min<std::size_t>(32, states / 2)};
+    }
+};
+static_assert(policy<cake> && names_guards<cake> && observes_attention<cake> && decides_from_memory<cake>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

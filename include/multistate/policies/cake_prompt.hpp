@@ -1,0 +1,56 @@
+#pragma once
+
+// cake_prompt: a state counts as much as the last tokens attend to it, and as much as they differ in that.
+//
+//   paper    "CAKE: Cascading and Adaptive KV Cache Eviction with Layer Preferences", arXiv 2503.12491
+//   rule     score[j] = mean, over the states around j in the text, of mean + gamma * variance of a[t][j] over the last
+//            `window` tokens t, where a[t][j] is the mean over the query heads of the group. The score kept is the
+//            number of heads times that.
+//   reads    the attention probabilities of every token
+//   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
+//   cost     morphkv's and one float per state; four operations per float of memory to decide
+//   differs  the authors take the variance for each query head and then the mean over the group, which needs the window
+//            of every head; here the variance of the mean. Their layers' shares of the budget are not this policy's
+//            (the rule is used for a prompt, see snapkv). Numbers as in their code: window 32, gamma 200.
+#include "multistate/modifiers/pool.hpp"
+#include "multistate/policies/morphkv.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+/// The rule before pooling; morphkv with another use of its window.
+struct mean_and_variance : morphkv {
+    float gamma = 200;
+    static constexpr auto parameters =
+        std::tuple{parameter{"window", &morphkv::window, std::size_t{1}, std::size_t{1024}},
+                   parameter{"gamma", &mean_and_variance::gamma, 0.0f, 1e6f}};
+
+    constexpr std::size_t floats_per_state(const table_shape&) const noexcept { return window + 1; }
+
+    void on_forget(view states) const noexcept {
+        const rows given = attention(states);
+        const auto mean = states.memory(window);
+        std::ranges::fill(mean, 0.0f);
+        std::ranges::fill(states.score, 0.0f);
+        if (given.count == 0) return;
+        add(given, mean);
+        simd::scale(mean, 1 / static_cast<float>(given.count));
+        for (std::size_t t = 0; t < given.count; ++t) {
+            const auto row = given[t];
+            for (std::size_t j = 0; j < row.size(); ++j) states.score[j] += (row[j] - mean[j]) * (row[j] - mean[j]);
+        }
+        const std::size_t degrees = std::max<std::size_t>(given.count, 2) - 1;  // of one token the variance is 0
+        simd::scale(states.score, gamma / static_cast<float>(degrees * states.shape.heads));
+        simd::add(mean, states.score);
+    }
+};
+
+struct cake_prompt : modified<mean_and_variance, pool> {
+    static constexpr std::string_view name = "cake_prompt";
+    static constexpr std::string_view paper = "arXiv 2503.12491";
+
+    constexpr cake_prompt() noexcept : modified{.base = {{.window = 32}}, .modifiers = {}} {}
+};
+static_assert(policy<cake_prompt> && names_guards<cake_prompt> && observes_attention<cake_prompt> &&
+              decides_from_memory<cake_prompt>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

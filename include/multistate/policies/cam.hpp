@@ -1,0 +1,25 @@
+#pragma once
+
+// cam: h2o that leaves the values of forgotten states, by chance, to those that follow them.
+//
+//   paper    "CaM: Cache Merging for Memory-efficient LLMs Inference", ICML 2024 (PMLR 235:58840)
+//   rule     h2o's; a state i that goes is merged with probability min(1, score[i] / mean of score[j]): v_j = v_j + v_i
+//            / n, for the first n survivors j after i in the text, n = `survivors` or as many as there are
+//   reads    the attention probabilities of every token, stored values
+//   forgets  for each KV head; the newest floor(states / 2) are guarded unless the user names another `recent`
+//   cost     h2o's, and for each state that goes `survivors` values read and stored; one float per state
+//   differs  see merging/into_following.hpp. The authors merge under H2O and under StreamingLLM; under others, say
+//            under h2o_decayed, it is merging<h2o_decayed, into_following>
+#include "multistate/merging.hpp"
+#include "multistate/merging/into_following.hpp"
+#include "multistate/policies/h2o.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct cam : merging<h2o, into_following> {
+    static constexpr std::string_view name = "cam";
+    static constexpr std::string_view paper = "ICML 2024";
+};
+static_assert(policy<cam> && names_guards<cam> && observes_attention<cam> && merges<cam>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,29 @@
+#pragma once
+
+// chunkkv: keeps or forgets phrases, by the attention of the last tokens.
+//
+//   paper    "ChunkKV: Semantic-Preserving KV Cache Compression", arXiv 2502.00299
+//   rule     score[j] = mean, over the chunk of `length` states to which j belongs, of the attention that the last
+//            `window` tokens gave them, summed over the query heads of the layer
+//   reads    the attention probabilities of every token
+//   forgets  for the layer; the newest min(window, states / 2) are guarded unless the user names another `recent`
+//   cost     morphkv's, and two passes to decide
+//   differs  as the chunk modifier does: the count is exact, so one chunk may go in part, oldest first, and chunks are
+//            counted from the oldest state held. The paper decides once, for a prompt (see snapkv), and shares the
+//            choice between neighbouring layers; here each layer decides. Chunks of 20 as in kvpress, where the paper
+//            finds 10 a robust choice.
+#include "multistate/modifiers/chunk.hpp"
+#include "multistate/modifiers/unit.hpp"
+#include "multistate/policies/morphkv.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct chunkkv : modified<per_layer<morphkv>, chunk> {
+    static constexpr std::string_view name = "chunkkv";
+    static constexpr std::string_view paper = "arXiv 2502.00299";
+
+    constexpr chunkkv() noexcept : modified{.base = {{.window = 32}}, .modifiers = {}} {}
+};
+static_assert(policy<chunkkv> && names_guards<chunkkv> && observes_attention<chunkkv> && decides_from_memory<chunkkv>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,60 @@
+#pragma once
+
+// citrus_probe: forgets what a caller's own queries, such as the instruction's, attend to least.
+//
+//     std::vector<ms::rows> probe;                       // for each layer: [tokens of the instruction, heads * head_dim]
+//     ms::citrus_probe policy{.probe = probe};           // the caller's memory: it must outlive the cache
+//
+//   paper    "CItruS: Chunked Instruction-aware State Eviction for Long Sequence Modeling", arXiv 2406.12018
+//   rule     score[j] = mean over all query heads i of the layer and all tokens t of the probe of
+//            softmax_j(scale * q[i][t] . k[j]). The score kept is the sum. Without a probe: citrus.
+//   reads    the attention probabilities of every token; the stored keys
+//   forgets  for the layer; no state is guarded
+//   cost     with a probe, at each decision the attention logits of all its tokens; one float per state. Blocks are
+//            therefore the way to use it: one decision each.
+//   differs  the authors run the instruction through the model anew for each chunk; here its queries are given once,
+//            rotated by the caller for the positions that they shall ask from, and attend to stored keys only, not to
+//            the instruction's own. No soft capping. For chunks, and for states and recent, see citrus.
+#include <span>
+
+#include "multistate/assert.hpp"
+#include "multistate/policies/citrus.hpp"
+#include "multistate/softmax.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct citrus_probe {
+    static constexpr std::string_view name = "citrus_probe";
+    static constexpr std::string_view paper = "arXiv 2406.12018";
+    static constexpr per forgets() noexcept { return per::layer; }
+
+    std::span<const rows> probe;  ///< [layers]: queries [tokens, query heads of the layer * head_dim]; none: citrus
+
+    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
+    static constexpr std::size_t floats_per_table(const table_shape& s) noexcept { return citrus::floats_per_table(s); }
+
+    void on_attention(rows probabilities, view states) const noexcept { citrus{}.on_attention(probabilities, states); }
+
+    void on_forget(const reader& stored, view states) const noexcept {
+        citrus{}.on_forget(states);
+        if (probe.empty()) return;
+        const table_shape& s = states.shape;
+        MULTISTATE_ASSERT(s.layer < probe.size(), "citrus_probe: one matrix of queries for each layer");
+        const rows queries = probe[s.layer];
+        const auto attention = states.memory(0);
+        std::ranges::fill(states.score, 0.0f);
+        for (std::size_t t = 0; t < queries.count; ++t) {
+            const auto token = queries[t].subspan(s.kv_head * s.group() * s.head_dim);
+            for (std::size_t i = 0; i < s.heads; ++i) {
+                stored.dot_keys(i / s.group(), token.subspan(i * s.head_dim, s.head_dim), attention);
+                simd::scale(attention, s.scale);
+                softmax(attention);
+                simd::add(attention, states.score);
+            }
+        }
+    }
+};
+static_assert(policy<citrus_probe> && remembers_states<citrus_probe> && remembers_more<citrus_probe> &&
+              observes_attention<citrus_probe> && decides_from_storage<citrus_probe>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

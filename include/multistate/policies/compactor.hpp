@@ -1,0 +1,114 @@
+#pragma once
+
+// compactor: leverage and noncausal together: keys that stand apart, and states that their neighbours attend to.
+//
+//     ms::compactor policy;
+//     policy.base = 500000;                                   // rotary positions (see rope.hpp) must be the model's
+//
+//   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
+//            2507.08143
+//   rule     score[j] = blend * z(leverage[j]) + z(noncausal[j]), z(x) = (x - mean) / deviation over j's piece of the
+//            text; pieces begin behind the sinks
+//   reads    queries; new keys and values
+//   forgets  for each KV head; the first min(8, states / 8) and the newest min(4, states / 8) are guarded
+//   cost     that of its two parts, and two floats per state
+//   differs  as its parts do. Their authors' engine has a blend of 0.5 and guards 16 and 64, kvpress a blend of the share
+//            that it removes, which a table of fixed size does not have, and 8 and 4. kvpress takes z over the prompt and
+//            all heads; here over a piece and the heads of a table.
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "multistate/policies/leverage.hpp"
+#include "multistate/policies/noncausal.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct compactor : rope {
+    static constexpr std::string_view name = "compactor";
+    static constexpr std::string_view paper = "arXiv 2507.08143";
+    static constexpr per forgets() noexcept { return per::head; }
+
+    std::size_t chunk = 256;  ///< tokens; see piece_length for small tables
+    std::size_t sketch = 48;  ///< columns of the random matrix of leverage
+    float blend = 0.5f;       ///< weight of leverage
+    bool scaled = false;      ///< whether the logits of noncausal are multiplied with the scale of attention
+    std::size_t seed = 0;
+    static constexpr auto parameters =
+        std::tuple_cat(rope::parameters,
+                       std::tuple{parameter{"chunk", &compactor::chunk, std::size_t{4}, std::size_t{1} << 20},
+                                  parameter{"sketch", &compactor::sketch, std::size_t{1}, std::size_t{4096}},
+                                  parameter{"blend", &compactor::blend, 0.0f, 1e6f},
+                                  parameter{"scaled", &compactor::scaled, false, true},
+                                  parameter{"seed", &compactor::seed, std::size_t{0}, static_cast<std::size_t>(-1)}});
+
+    static constexpr guards default_guards(std::size_t states) noexcept {
+        return {.sinks = std::min<std::size_t>(8, states / 8), .recent = std::min<std::size_t>(4, states / 8)};
+    }
+    /// The two scores, and what each part remembers.
+    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 2 + 2 * floats_of_pieces; }
+    /// The length, and what each part remembers.
+    std::size_t floats_per_table(const table_shape& s) const noexcept {
+        return 1 + keys().floats_per_table(s) + attention().floats_per_table(s);
+    }
+
+    void on_insert(rows new_keys, rows values, view states, std::size_t row) const noexcept {
+        start_pieces(states, piece_length(chunk, states.shape));
+        if (row < states.guarded.sinks) return;
+        keys().on_insert(new_keys, values, of_keys(states), row);
+        attention().on_insert(new_keys, values, of_attention(states), row);
+        states.score[row] = waiting;
+    }
+    void on_query(rows queries, view states) const noexcept {
+        if (states.size() <= states.guarded.sinks) return;  // sinks came first
+        const view mine = of_attention(states);
+        attention().on_query(queries, mine);
+        if (attention().ended(mine)) score(states, of_keys(states).score, mine.score);
+    }
+
+  private:
+    noncausal attention() const noexcept { return {.chunk = chunk, .scaled = scaled}; }
+    leverage keys() const noexcept {
+        leverage result;
+        static_cast<rope&>(result) = *this;
+        result.chunk = chunk;
+        result.sketch = sketch;
+        result.seed = seed;
+        return result;
+    }
+    view of_keys(view states) const noexcept {
+        states.score = states.memory(0);
+        states.planes = states.memory(2).data();
+        states.own = states.own.subspan(1, keys().floats_per_table(states.shape));
+        return states;
+    }
+    view of_attention(view states) const noexcept {
+        states.score = states.memory(1);
+        states.planes = states.memory(2 + floats_of_pieces).data();
+        states.own = states.own.last(attention().floats_per_table(states.shape));
+        return states;
+    }
+    /// Of the states that wait for the piece that has ended.
+    void score(view states, std::span<const float> leverages, std::span<const float> attentions) const noexcept {
+        const auto is_new = [&](std::size_t row) { return states.score[row] == waiting && attentions[row] != waiting; };
+        const auto z = [&](std::span<const float> x) {
+            float count = 0, mean = 0, squares = 0;
+            for (std::size_t row = 0; row < states.size(); ++row) {
+                if (is_new(row)) mean += (x[row] - mean) / ++count;
+            }
+            for (std::size_t row = 0; row < states.size(); ++row) {
+                if (is_new(row)) squares += (x[row] - mean) * (x[row] - mean);
+            }
+            const float deviation = std::max(1e-6f, std::sqrt(squares / std::max(1.0f, count - 1)));
+            return [=](std::size_t row) { return (x[row] - mean) / deviation; };
+        };
+        const auto far = z(leverages), near = z(attentions);
+        for (std::size_t row = 0; row < states.size(); ++row) {
+            if (is_new(row)) states.score[row] = blend * far(row) + near(row);
+        }
+    }
+};
+static_assert(policy<compactor> && names_guards<compactor> && remembers_states<compactor>);
+static_assert(remembers_more<compactor> && observes_insertion<compactor> && observes_queries<compactor>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

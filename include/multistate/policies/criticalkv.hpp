@@ -1,0 +1,136 @@
+#pragma once
+
+// criticalkv: half of the budget by attention, the rest by attention times the size of what a value adds to the output.
+//
+//     std::vector<ms::rows> projections;                             // of each layer, as engines hold them
+//     ms::criticalkv policy;
+//     policy.output_projection = projections;                        // the caller's memory: it must outlive the cache
+//
+//   paper    "Identify Critical KV Cache in LLM Inference from an Output Perturbation Perspective", arXiv 2502.03805
+//   rule     s = snapkv's score, a mean over tokens and heads. The floor(first_share * b) greatest s stay, b being the
+//            states to keep that are not guarded; of the others, score[j] = (s[j] + epsilon) * sum over the query heads
+//            i of the group of |W_o[i] v[j]|_1, or of |v[j]|_1 without a projection
+//   reads    the attention probabilities of every token, new values
+//   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
+//   cost     snapkv's, two floats per state, and a partial sort of the scores to decide; a new value costs, with a
+//            projection, as much as projecting the output of all heads
+//   differs  the paper refines other policies' choices, once, after the prompt (see snapkv); here SnapKV's, and decoding
+//            goes on by the same rule. kvpress counts guarded states in the first half; here the halves are of what the
+//            guards leave. first_share and epsilon as there.
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <span>
+
+#include "multistate/assert.hpp"
+#include "multistate/policies/snapkv.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct criticalkv : snapkv {
+    static constexpr std::string_view name = "criticalkv";
+    static constexpr std::string_view paper = "arXiv 2502.03805";
+
+    /// [layers]: [model dimension, query heads of the layer * value_dim], so that row r times the heads' outputs is
+    /// element r of the layer's output.
+    std::span<const rows> output_projection;
+    float first_share = 0.5f;  ///< of the budget, kept by attention alone
+    float epsilon = 1e-4f;
+
+    template <class F>
+    void for_each_parameter(F&& f) {
+        each_parameter(*this, f);
+    }
+    template <class F>
+    void for_each_parameter(F&& f) const {
+        each_parameter(*this, f);
+    }
+    std::size_t floats_per_state(const table_shape& s) const noexcept { return snapkv::floats_per_state(s) + 2; }
+
+    void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
+        float sum = 0;
+        for (std::size_t h = 0; h < values.count; ++h) sum += effect(values[h], states.shape, h);
+        states.memory(snapkv::floats_per_state(states.shape))[row] = sum;
+    }
+
+    void on_forget(view states) noexcept {
+        snapkv::on_forget(states);
+        const table_shape& s = states.shape;
+        const std::size_t tokens = std::max<std::size_t>(base.attention(states).count, 1);
+        simd::scale(states.score, 1 / static_cast<float>(tokens * s.heads));
+        const auto [sinks, recent] = states.guarded;
+        const auto free = states.by_position.subspan(sinks, states.size() - sinks - recent);
+        const auto budget = static_cast<float>(s.states - sinks - recent);
+        choose(states, free, static_cast<std::size_t>(first_share * budget));
+    }
+
+  private:
+    template <class Self, class F>
+    static void each_parameter(Self& self, F&& f) {
+        self.snapkv::for_each_parameter(f);
+        f("first_share", self.first_share, 0.0f, 1.0f);
+        f("epsilon", self.epsilon, 0.0f, 1.0f);
+    }
+
+    /// How much a value can change the layer's output through the query heads that read it.
+    float effect(std::span<const float> value, const table_shape& s, std::size_t h) const noexcept {
+        float sum = 0;
+        if (output_projection.empty()) {
+            for (const float x : value) sum += std::abs(x);
+            return sum;
+        }
+        MULTISTATE_ASSERT(s.layer < output_projection.size(), "criticalkv: one output projection for each layer");
+        const rows matrix = output_projection[s.layer];
+        for (std::size_t r = 0; r < matrix.count; ++r) {
+            for (std::size_t i = 0; i < s.group(); ++i) {
+                const std::size_t head = (s.kv_head + h) * s.group() + i;
+                sum += std::abs(dot(matrix[r].subspan(head * value.size(), value.size()), value));
+            }
+        }
+        return sum;
+    }
+    /// In 16 sums, which compilers make vectors of.
+    static float dot(std::span<const float> x, std::span<const float> y) noexcept {
+        float sums[16] = {};
+        std::size_t c = 0;
+        for (; c + 16 <= x.size(); c += 16) {
+            for (std::size_t i = 0; i < 16; ++i) sums[i] += x[c + i] * y[c + i];
+        }
+        for (; c < x.size(); ++c) sums[0] += x[c] * y[c];
+        float sum = 0;
+        for (const float part : sums) sum += part;
+        return sum;
+    }
+
+    /// Both stages: the `first` best of `free`, rows from the oldest to the newest, come to lie above all others.
+    void choose(view states, std::span<const std::uint32_t> free, std::size_t first) const noexcept {
+        const std::size_t planes = snapkv::floats_per_state(states.shape);
+        const auto effects = states.memory(planes);
+        const auto ranked = states.memory(planes + 1).first(free.size());
+        float threshold = std::numeric_limits<float>::infinity();
+        std::size_t equal = 0;  // how many of those at the threshold belong to the first stage
+        if (first > 0) {
+            for (std::size_t i = 0; i < free.size(); ++i) ranked[i] = std::max(0.0f, states.score[free[i]]);  // no NaN
+            std::nth_element(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(first - 1), ranked.end(),
+                             std::greater());
+            threshold = ranked[first - 1];
+            equal = static_cast<std::size_t>(std::ranges::count(ranked.first(first), threshold));
+        }
+        float most = 0;
+        for (const std::uint32_t row : free) most = std::max(most, (states.score[row] + epsilon) * effects[row]);
+        for (std::size_t i = free.size(); i-- > 0;) {  // of equals, the newest stay
+            float& score = states.score[free[i]];
+            if (score > threshold || (score == threshold && equal > 0)) {
+                if (score == threshold) --equal;
+                score += 2 * most + 1;
+            } else {
+                score = (score + epsilon) * effects[free[i]];
+            }
+        }
+    }
+};
+static_assert(policy<criticalkv> && names_guards<criticalkv> && observes_insertion<criticalkv> &&
+              observes_attention<criticalkv> && decides_from_memory<criticalkv>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,31 @@
+#pragma once
+
+// d2o: h2o with sinks that merges forgotten states into similar ones.
+//
+//   paper    "D2O: Dynamic Discriminative Operations for Efficient Long-Context Inference of Large Language Models",
+//            arXiv 2406.13035
+//   rule     h2o's; a state i that goes is merged into the survivor j with the most similar key, if the cosine s_i is
+//            not below a moving mean of such cosines: v_j = (v_j + sum of s_i v_i) / (1 + sum of s_i)
+//   reads    the attention probabilities of every token, stored keys and values
+//   forgets  for each KV head; the first 4 and the newest floor(states / 2) are guarded, fewer sinks where states are
+//            few
+//   cost     h2o's, and for each state that goes about attention of one query; 4 floats per state
+//   differs  see merging/into_similar.hpp; values only unless `keys` is set
+#include <algorithm>
+
+#include "multistate/merging.hpp"
+#include "multistate/merging/into_similar.hpp"
+#include "multistate/policies/h2o.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct d2o : merging<h2o, into_similar> {
+    static constexpr std::string_view name = "d2o";
+    static constexpr std::string_view paper = "arXiv 2406.13035";
+    static constexpr guards default_guards(std::size_t states) noexcept {
+        return {.sinks = std::min<std::size_t>(4, (states - 1) / 2), .recent = states / 2};
+    }
+};
+static_assert(policy<d2o> && names_guards<d2o> && observes_attention<d2o> && merges<d2o>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

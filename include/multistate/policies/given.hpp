@@ -1,0 +1,31 @@
+#pragma once
+
+// given: forgets by scores that you supply: for trained methods, and for those that run the model once more.
+//
+//     ms::cache<ms::given> cache(shape);
+//     ...                                                        // the prompt, with `block` large enough to hold it
+//     for (std::size_t row = 0; row < cache.size(layer, kv_head); ++row) {
+//         cache.scores(layer, kv_head)[row] = worth[cache.positions(layer, kv_head)[row]];
+//     }
+//     cache.forget(layer);                                       // or wait: the next append forgets
+//
+//   paper    none. KVzip (arXiv 2505.23416) scores by a second pass that repeats the prompt; KVzap (2601.07891), Locret
+//            (2410.01805) and others train a small model to score
+//   rule     score[j] = what was last written to scores()[j], 0 when j is placed
+//   reads    nothing
+//   forgets  for each KV head
+//   cost     one pass to decide
+//   differs  a score stays until its state goes, and a state never scored has 0: where your scores are positive it is
+//            the next to go, unless you score it before the next append or guard it with `recent`. Rows are reused, so
+//            look at positions(), not at the order of the rows.
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct given {
+    static constexpr std::string_view name = "given";
+    static constexpr per forgets() noexcept { return per::head; }
+};
+static_assert(policy<given>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

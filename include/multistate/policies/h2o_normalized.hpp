@@ -1,0 +1,32 @@
+#pragma once
+
+// h2o_normalized: forgets the state of the layer with the least attention on average over its life, between guards.
+//
+//   paper    none: NORM_SUM, the default of OpenVINO GenAI's cache eviction
+//   rule     score[j] = sum of a[i][t][j] over all query heads i of the layer and all tokens t since j's own, divided
+//            by the number of these tokens
+//   reads    the attention probabilities of every token
+//   forgets  for the layer; the first min(32, states / 8) and the newest min(128, states / 4) are guarded
+//   cost     one addition per probability, one float per state, one division per state and decision
+//   differs  OpenVINO guards 32 and 128 of 672 states; below 512 these are shares of the states here, so that some are
+//            left to choose from. It forgets blocks of its paged cache, by the sum of their scores, and nothing before
+//            the prompt ends; it replaces each probability by the greatest of it and the next few. Here: single states,
+//            at every decision, no pooling (see modifiers/pool.hpp).
+#include <algorithm>
+
+#include "multistate/modifiers/unit.hpp"
+#include "multistate/policies/observed_attention.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct h2o_normalized : per_layer<observed_attention> {
+    static constexpr std::string_view name = "h2o_normalized";
+    static constexpr std::string_view paper = "OpenVINO GenAI";
+    static constexpr guards default_guards(std::size_t states) noexcept {
+        return {.sinks = std::min<std::size_t>(32, states / 8), .recent = std::min<std::size_t>(128, states / 4)};
+    }
+};
+static_assert(policy<h2o_normalized> && names_guards<h2o_normalized>);
+static_assert(observes_attention<h2o_normalized> && decides_from_memory<h2o_normalized>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

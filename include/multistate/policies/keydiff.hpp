@@ -1,0 +1,60 @@
+#pragma once
+
+// keydiff: forgets the state whose key is most like all others.
+//
+//   paper    "KeyDiff: Key Similarity-Based KV Cache Eviction for Long-Context LLM Inference in Resource-Constrained
+//            Environments", arXiv 2504.15364
+//   rule     score[j] = -cos(k[j], anchor), anchor = mean of k[i] / |k[i]| over the states held
+//   reads    new keys; the stored keys, twice
+//   forgets  for each KV head; no state is guarded
+//   cost     2 n head_dim operations per decision and KV head, about what attention of one query costs; one float per
+//            state and KV head
+//   differs  the paper compresses after each block of 128 tokens: that is `slack` or `block` prefill here. The anchor
+//            could be summed up as keys come and go; it is taken afresh, for the sum of what a codec rounds would drift.
+//            A key of length 0 is like none. A layer (per_layer) sums the cosines of its KV heads.
+#include <algorithm>
+
+#include "multistate/linear_algebra.hpp"
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct keydiff {
+    static constexpr std::string_view name = "keydiff";
+    static constexpr std::string_view paper = "arXiv 2504.15364";
+    static constexpr per forgets() noexcept { return per::head; }
+    /// 1 / |k| for each KV head; a product of one.
+    static constexpr std::size_t floats_per_state(const table_shape& s) noexcept { return s.kv_heads + 1; }
+    /// The anchor; a key.
+    static constexpr std::size_t floats_per_table(const table_shape& s) noexcept { return 2 * s.head_dim; }
+
+    void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
+        for (std::size_t h = 0; h < keys.count; ++h) {
+            const float length = norm(keys[h]);
+            states.memory(h)[row] = length > 0 ? 1 / length : 0;
+        }
+    }
+    void on_forget(const reader& stored, view states) const noexcept {
+        const std::size_t d = states.shape.head_dim;
+        const auto anchor = states.own.first(d), key = states.own.subspan(d, d);
+        const auto cosines = states.memory(states.shape.kv_heads);
+        std::ranges::fill(states.score, 0.0f);
+        if (states.size() == 2) return;  // two are alike to their mean, but for rounding
+        for (std::size_t h = 0; h < states.shape.kv_heads; ++h) {
+            const auto inverse_norms = states.memory(h);
+            std::ranges::fill(anchor, 0.0f);
+            for (std::size_t row = 0; row < states.size(); ++row) {
+                stored.key(h, row, key);
+                simd::add_scaled(inverse_norms[row], key, anchor);
+            }
+            normalize(anchor);
+            stored.dot_keys(h, anchor, cosines);
+            simd::multiply(inverse_norms, cosines);
+            simd::add_scaled(-1, cosines, states.score);
+        }
+    }
+};
+static_assert(policy<keydiff> && remembers_states<keydiff> && remembers_more<keydiff> && observes_insertion<keydiff>);
+static_assert(decides_from_storage<keydiff>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

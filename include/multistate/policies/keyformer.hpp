@@ -1,0 +1,74 @@
+#pragma once
+
+// keyformer: h2o with noise on the logits and a rising temperature, against what forgetting does to a softmax.
+//
+//   paper    "Keyformer: KV Cache Reduction through Key Tokens Selection for Efficient Generative Inference",
+//            arXiv 2403.09054
+//   rule     score[j] = sum over the query heads i of the group and all tokens t since j's own of
+//            softmax over j of ((log a[i][t][j] + g) / tau), g = -log(-log u), u drawn for each (i, t, j);
+//            tau = 1 in the prompt, then 1 + n / generation at its n-th successor, no more than 2
+//   reads    the attention probabilities of every token, and when the prompt ends (without that, tau stays 1)
+//   forgets  for each KV head; the newest 0.3 states are guarded unless the user names another `recent`
+//   cost     two logarithms, an exponential and a hash per probability: dearer than the attention itself
+//   differs  the authors' noise comes from a generator; here from a hash of seed, layer, query head and the positions
+//            of query and key, so that a run repeats. Logits are log a but for a constant, which softmax does not see;
+//            where a is 0 the score gains nothing. In the paper tau reaches 2 with the end of the text; in the code it
+//            rises by 0.01 per token for ever, hence 100 tokens here. Their budget is 60 % of the prompt.
+#include <algorithm>
+#include <tuple>
+
+#include "multistate/policy.hpp"
+#include "multistate/random.hpp"
+#include "multistate/simd/logarithm.hpp"
+#include "multistate/softmax.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct keyformer {
+    static constexpr std::string_view name = "keyformer";
+    static constexpr std::string_view paper = "arXiv 2403.09054";
+    static constexpr per forgets() noexcept { return per::head; }
+    static constexpr guards default_guards(std::size_t states) noexcept {
+        return {.sinks = 0, .recent = states * 3 / 10};
+    }
+
+    std::size_t seed = 0;
+    float first_temperature = 1;  ///< tau in the prompt
+    float last_temperature = 2;
+    std::size_t generation = 100;  ///< tokens after the prompt until tau is the last
+    static constexpr auto parameters =
+        std::tuple{parameter{"seed", &keyformer::seed, std::size_t{0}, static_cast<std::size_t>(-1)},
+                   parameter{"first_temperature", &keyformer::first_temperature, 0.01f, 100.0f},
+                   parameter{"last_temperature", &keyformer::last_temperature, 0.01f, 100.0f},
+                   parameter{"generation", &keyformer::generation, std::size_t{1}, std::size_t{1} << 23}};
+
+    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
+    /// 0 in the prompt, then the number of the next token after it.
+    static constexpr std::size_t floats_per_table(const table_shape&) noexcept { return 1; }
+
+    void on_attention(rows probabilities, view states) const noexcept {
+        const table_shape& s = states.shape;
+        const auto noisy = states.memory(0);
+        float& after_prompt = states.own[0];
+        const auto last = static_cast<float>(generation);
+        const float tau = first_temperature + (last_temperature - first_temperature) * after_prompt / last;
+        for (std::size_t i = 0; i < probabilities.count; ++i) {
+            const auto draws = random_bits(seed, s.layer, s.kv_head * s.group() + i, states.newest);
+            for (std::size_t j = 0; j < states.size(); ++j) {
+                noisy[j] = open_uniform(random_bits_after(draws, states.position[j]));
+            }
+            simd::combine(probabilities[i], noisy, [](simd::float_vector u, simd::float_vector a) {
+                return simd::log(simd::hn::Div(a, simd::hn::Neg(simd::log(u))));  // log a + g
+            });
+            simd::scale(noisy, 1 / tau);
+            softmax(noisy);
+            simd::add(noisy, states.score);
+        }
+        if (after_prompt > 0) after_prompt = std::min(after_prompt + 1, last);
+    }
+    void finish_prompt(const reader&, view states) const noexcept { states.own[0] = 1; }
+};
+static_assert(policy<keyformer> && names_guards<keyformer> && observes_attention<keyformer>);
+static_assert(observes_prompt_end<keyformer> && remembers_states<keyformer> && remembers_more<keyformer>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,29 @@
+#pragma once
+
+// knorm: forgets the state with the longest key: short keys are those that are attended to.
+//
+//   paper    "A Simple and Effective L2 Norm-Based Strategy for KV Cache Compression", arXiv 2406.11430
+//   rule     score[j] = -|k[j]|_2
+//   reads    new keys
+//   forgets  for each KV head; no state is guarded
+//   cost     one product per float of a new key; a decision costs nothing
+//   differs  the authors spare the first two layers and prune beyond 2048 tokens: both are a budget here, more states
+//            for those layers. Their code leaves the cache sorted by norm. A layer (per_layer) sums over its KV heads.
+//            Where keys are normalized before they are rotated (QK-norm), norms say little.
+#include "multistate/linear_algebra.hpp"
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct knorm {
+    static constexpr std::string_view name = "knorm";
+    static constexpr std::string_view paper = "arXiv 2406.11430";
+    static constexpr per forgets() noexcept { return per::head; }
+
+    void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
+        for (std::size_t h = 0; h < keys.count; ++h) states.score[row] -= norm(keys[h]);
+    }
+};
+static_assert(policy<knorm> && observes_insertion<knorm>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,67 @@
+#pragma once
+
+// morphkv: forgets the state to which the last tokens attended least, outside these tokens.
+//
+//   paper    "Dialogue Without Limits: Constant-Sized KV Caches for Extended Responses in LLMs" (MorphKV),
+//            arXiv 2503.00979
+//   rule     score[j] = sum (or maximum) over the last `window` tokens t of the sum of a[i][t][j] over the query heads
+//            i of the group
+//   reads    the attention probabilities of every token
+//   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
+//   cost     `window` floats per state; one addition per probability; `window` additions per state to decide
+//   differs  read in the authors' code, which adds up the logits of a group and takes their softmax afresh over what it
+//            holds outside the window; here probabilities count as they were when a token attended. Its scripts use
+//            the maximum and windows from 16 to 200.
+#include <algorithm>
+#include <tuple>
+
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct morphkv {
+    static constexpr std::string_view name = "morphkv";
+    static constexpr std::string_view paper = "arXiv 2503.00979";
+    static constexpr per forgets() noexcept { return per::head; }
+
+    std::size_t window = 30;  ///< tokens
+    bool maximum = false;     ///< of the attention of the window's tokens, instead of its sum
+    static constexpr auto parameters =
+        std::tuple{parameter{"window", &morphkv::window, std::size_t{1}, std::size_t{1024}},
+                   parameter{"maximum", &morphkv::maximum, false, true}};
+
+    constexpr guards default_guards(std::size_t states) const noexcept {
+        return {.sinks = 0, .recent = std::min(window, states / 2)};
+    }
+    /// A ring: what each of the last tokens gave to the state.
+    constexpr std::size_t floats_per_state(const table_shape&) const noexcept { return window; }
+    /// The tokens so far, up to `window`; then counted round, from window to 2 * window - 1, to find the oldest.
+    static constexpr std::size_t floats_per_table(const table_shape&) noexcept { return 1; }
+
+    void on_attention(rows probabilities, view states) const noexcept {
+        const auto count = static_cast<std::size_t>(states.own[0]);
+        const auto given = states.memory(count % window);
+        std::ranges::fill(given, 0.0f);
+        add(probabilities, given);
+        states.own[0] = static_cast<float>(count + 1 < 2 * window ? count + 1 : window);
+    }
+    void on_forget(view states) const noexcept {
+        std::ranges::fill(states.score, 0.0f);
+        const rows given = attention(states);
+        if (!maximum) return add(given, states.score);
+        for (std::size_t t = 0; t < given.count; ++t) {
+            const auto row = given[t];
+            for (std::size_t j = 0; j < row.size(); ++j) states.score[j] = std::max(states.score[j], row[j]);
+        }
+    }
+
+    /// What the tokens of the window gave to each state, in any order: [tokens, size()].
+    rows attention(view states) const noexcept {
+        const std::size_t tokens = std::min(window, static_cast<std::size_t>(states.own[0]));
+        return {states.planes, tokens, states.size(), states.plane_stride};
+    }
+};
+static_assert(policy<morphkv> && names_guards<morphkv> && remembers_states<morphkv> && remembers_more<morphkv> &&
+              observes_attention<morphkv> && decides_from_memory<morphkv>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,129 @@
+#pragma once
+
+// noncausal: keeps what the tokens around a state attend to, those after it in the text and those before it alike.
+//
+//   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
+//            2507.08143, the attention half of its score
+//   rule     s[j] = (sum over the query heads of the group and the tokens t of j's piece of the text of
+//            softmax over j in the piece of q[t] . k[j]) * |v[j]|_2; score[j] = mean of s over j and its two neighbours
+//   reads    queries; new keys and values
+//   forgets  for each KV head; no state is guarded
+//   cost     chunk head_dim operations per query, when a piece has ended, a quarter of what attention costs at chunk =
+//            states / 4; a decision costs nothing. Two floats per state; the queries of a piece, and its keys
+//            with those of a block.
+//   differs  the authors compress a prompt once; here each piece of `chunk` tokens is scored when it has ended, until
+//            then its states stay; the scores are the same, but that the mean of three does not reach into the next
+//            piece and counts no zeros at its ends. Values and neighbours are kvpress's addition, the authors' engine has
+//            neither, and pieces of 128. Both leave the logits without a scale, and so does the rule; `scaled` gives
+//            them one. The authors' z-score changes no order here. A layer (per_layer) sums over its KV heads.
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <tuple>
+
+#include "multistate/linear_algebra.hpp"
+#include "multistate/pieces.hpp"
+#include "multistate/softmax.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct noncausal {
+    static constexpr std::string_view name = "noncausal";
+    static constexpr std::string_view paper = "arXiv 2507.08143";
+    static constexpr per forgets() noexcept { return per::head; }
+
+    std::size_t chunk = 256;  ///< tokens; see piece_length for small tables
+    bool scaled = false;      ///< whether logits are multiplied with the scale of attention
+    static constexpr auto parameters =
+        std::tuple{parameter{"chunk", &noncausal::chunk, std::size_t{4}, std::size_t{1} << 20},
+                   parameter{"scaled", &noncausal::scaled, false, true}};
+
+    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return floats_of_pieces; }
+    constexpr std::size_t floats_per_table(const table_shape& s) const noexcept {
+        const auto sizes = memory(s);
+        return std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
+    }
+
+    void on_insert(rows keys, rows values, view states, std::size_t row) const noexcept {
+        const table_shape& s = states.shape;
+        start_pieces(states, piece_length(chunk, s));
+        piece_counter text(states.own.subspan(1));
+        const std::size_t token = text.count(piece_length(chunk, s));
+        join_piece(states, row, text.number(), token);
+        const auto all_keys = cut(states.own, memory(s)).back();
+        for (std::size_t h = 0; h < keys.count; ++h) {
+            const auto key = all_keys.subspan(place_of(s, text.number(), h, token), keys.width + 1);
+            std::ranges::copy(keys[h], key.begin());
+            key.back() = norm(values[h]);
+        }
+    }
+    void on_query(rows queries, view states) const noexcept {
+        const table_shape& s = states.shape;
+        const std::size_t n = piece_length(chunk, s), d = s.head_dim;
+        const auto [start, inserted, counter, logits, attention, scores, all_queries, all_keys] =
+            cut(states.own, memory(s));
+        piece_counter attended(counter);
+        const std::size_t token = attended.count(n);
+        for (std::size_t i = 0; i < queries.count; ++i) {
+            std::ranges::copy(queries[i], all_queries.subspan((i * n + token) * d).begin());
+        }
+        if (!attended.ended(n)) return;
+        std::ranges::fill(scores, 0.0f);
+        for (std::size_t h = 0; h < s.kv_heads; ++h) {
+            const std::size_t group = n * s.group();
+            const auto keys = all_keys.subspan(place_of(s, attended.number(), h, 0), n * (d + 1));
+            find_attention(all_queries.subspan(h * group * d, group * d), keys, scaled ? s.scale : 1, logits,
+                           attention);
+            add_means_of_three(attention, scores);
+        }
+        score_piece(states, attended.number(), scores);
+    }
+    /// Whether the query that came last was the last of its piece.
+    bool ended(view states) const noexcept {
+        const piece_counter attended(states.own.subspan(1 + piece_counter::floats));
+        return attended.ended(piece_length(chunk, states.shape));
+    }
+
+  private:
+    /// The length, counters of keys and of queries, three numbers for each token of a piece, its queries, and the keys,
+    /// each with the norm of its value, of those pieces that may be open: of a block all keys come before its queries.
+    constexpr std::array<std::size_t, 8> memory(const table_shape& s) const noexcept {
+        const std::size_t n = piece_length(chunk, s), counter = piece_counter::floats;
+        const std::size_t keys = open(s) * s.kv_heads * n * (s.head_dim + 1);
+        return {1, counter, counter, n, n, n, n * s.heads * s.head_dim, keys};
+    }
+    constexpr std::size_t open(const table_shape& s) const noexcept {
+        const std::size_t n = piece_length(chunk, s);
+        return 1 + (s.block + n - 2) / n;
+    }
+    constexpr std::size_t place_of(const table_shape& s, float piece, std::size_t kv_head,
+                                   std::size_t token) const noexcept {
+        const std::size_t head = static_cast<std::size_t>(piece) % open(s) * s.kv_heads + kv_head;
+        return (head * piece_length(chunk, s) + token) * (s.head_dim + 1);
+    }
+    /// attention[j] = |v[j]| * the sum over all queries of softmax_j(scale * q . k[j])
+    static void find_attention(std::span<const float> queries, std::span<const float> keys, float scale,
+                               std::span<float> logits, std::span<float> attention) noexcept {
+        const std::size_t d = keys.size() / logits.size() - 1;
+        std::ranges::fill(attention, 0.0f);
+        for (std::size_t t = 0; t < queries.size(); t += d) {
+            for (std::size_t j = 0; j < logits.size(); ++j) {
+                logits[j] = scale * simd::dot(queries.subspan(t, d), keys.subspan(j * (d + 1), d));
+            }
+            softmax(logits);
+            simd::add(logits, attention);
+        }
+        for (std::size_t j = 0; j < logits.size(); ++j) attention[j] *= keys[j * (d + 1) + d];
+    }
+    static void add_means_of_three(std::span<const float> x, std::span<float> means) noexcept {
+        for (std::size_t j = 0; j < x.size(); ++j) {
+            const std::size_t first = j - std::min<std::size_t>(j, 1), end = std::min(x.size(), j + 2);
+            const float sum = std::accumulate(x.data() + first, x.data() + end, 0.0f);
+            means[j] += sum / static_cast<float>(end - first);
+        }
+    }
+};
+static_assert(policy<noncausal> && remembers_states<noncausal> && remembers_more<noncausal>);
+static_assert(observes_insertion<noncausal> && observes_queries<noncausal>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

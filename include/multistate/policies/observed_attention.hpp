@@ -1,0 +1,35 @@
+#pragma once
+
+// observed_attention: forgets the state with the least attention on average over its life.
+//
+//   paper    none: ObservedAttentionPress of NVIDIA kvpress
+//   rule     score[j] = sum of a[i][t][j] over the query heads i of the group and all tokens t since j's own, divided
+//            by the number of these tokens
+//   reads    the attention probabilities of every token
+//   forgets  for each KV head
+//   cost     one addition per probability, one float per state, one division per state and decision
+//   differs  kvpress judges once, at the end of the prompt (that is `block` prefill here). The number of tokens is
+//            newest - position + 1, so a gap in the positions counts as tokens. The sum over the group is not divided
+//            by its size, which orders the states alike.
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct observed_attention {
+    static constexpr std::string_view name = "observed_attention";
+    static constexpr std::string_view paper = "NVIDIA kvpress";
+    static constexpr per forgets() noexcept { return per::head; }
+    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
+
+    void on_attention(rows probabilities, view states) const noexcept { add(probabilities, states.memory(0)); }
+    void on_forget(view states) const noexcept {
+        const auto sum = states.memory(0);
+        for (std::size_t j = 0; j < states.size(); ++j) {
+            states.score[j] = sum[j] / static_cast<float>(states.newest - states.position[j] + 1);
+        }
+    }
+};
+static_assert(policy<observed_attention> && remembers_states<observed_attention>);
+static_assert(observes_attention<observed_attention> && decides_from_memory<observed_attention>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,107 @@
+#pragma once
+
+// q_filters: keeps states whose keys lie where the queries point: one direction per KV head foretells the attention.
+//
+//     ms::q_filters policy{.filters = filters, .kv_heads = 8};   // [layers][kv_heads][head_dim], which must outlive it
+//     ms::cache<ms::q_filters> cache(shape, policy);             // without filters: from the queries that come by
+//
+//   paper    "Q-Filters: Leveraging QK Geometry for Efficient KV Cache Compression", arXiv 2503.02812
+//   rule     score[j] = -f . k[j], f = minus the first right singular vector of many queries (not centred), with the sign
+//            that most queries have, averaged over the group
+//   reads    new keys, where filters are given; else queries and, at a decision, the stored keys
+//   forgets  for each KV head; no state is guarded. The authors' example guards a recent half: 64 of 128.
+//   cost     with filters, head_dim operations per new key, and a decision costs nothing. Without, head_dim^2 / 2 per
+//            query and steps head_dim^2 + n head_dim per decision, at a head_dim of 128 and 512 states about half of what
+//            attention costs; head_dim^2 floats per KV head.
+//   differs  with filters, as the authors publish them or as q_filter finds them, only the rounding of a codec. Without,
+//            the direction is that of all queries of the group so far together, started at their mean and turned by
+//            `steps` power iterations; of opposite directions the one is taken that the mean query has.
+#include <algorithm>
+#include <tuple>
+#include <vector>
+
+#include "multistate/assert.hpp"
+#include "multistate/linear_algebra.hpp"
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct q_filters {
+    static constexpr std::string_view name = "q_filters";
+    static constexpr std::string_view paper = "arXiv 2503.02812";
+    static constexpr per forgets() noexcept { return per::head; }
+
+    std::span<const float> filters = {};  ///< [layers][kv_heads][head_dim]; empty: from the queries that come by
+    std::size_t kv_heads = 0;             ///< of a layer, where filters are given
+    std::size_t steps = 4;                ///< power iterations, where not
+    static constexpr auto parameters =
+        std::tuple{parameter{"steps", &q_filters::steps, std::size_t{0}, std::size_t{1000}}};
+
+    bool reads_queries() const noexcept { return filters.empty(); }
+    bool reads_stored() const noexcept { return filters.empty(); }
+    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
+    /// Two vectors; the sum of the queries and that of their squares q q^T, for each KV head.
+    std::size_t floats_per_table(const table_shape& s) const noexcept {
+        return filters.empty() ? 2 * s.head_dim + s.kv_heads * (s.head_dim + s.head_dim * s.head_dim) : 0;
+    }
+
+    void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
+        if (filters.empty()) return;
+        const std::size_t first = states.shape.layer * kv_heads + states.shape.kv_head;
+        MULTISTATE_ASSERT((first + keys.count) * keys.width <= filters.size(), "q_filters: no filter for a KV head");
+        for (std::size_t h = 0; h < keys.count; ++h) {
+            states.score[row] -= simd::dot(filters.subspan((first + h) * keys.width, keys.width), keys[h]);
+        }
+    }
+    void on_query(rows queries, view states) const noexcept {
+        if (!filters.empty()) return;
+        for (std::size_t i = 0; i < queries.count; ++i) {
+            const sums of = seen(states, i / states.shape.group());
+            simd::add(queries[i], of.queries);
+            add_square(1, queries[i], of.squares);
+        }
+    }
+    void on_forget(const reader& stored, view states) const noexcept {
+        if (!filters.empty()) return;
+        const std::size_t d = states.shape.head_dim;
+        const auto direction = states.own.first(d), products = states.memory(0);
+        std::ranges::fill(states.score, 0.0f);
+        for (std::size_t h = 0; h < states.shape.kv_heads; ++h) {
+            const sums of = seen(states, h);
+            std::ranges::copy(of.queries, direction.begin());
+            power_iteration(of.squares, steps, direction, states.own.subspan(d, d));
+            stored.dot_keys(h, direction, products);
+            simd::add(products, states.score);
+        }
+    }
+
+  private:
+    struct sums {
+        std::span<float> queries, squares;
+    };
+    static sums seen(view states, std::size_t h) noexcept {
+        const std::size_t d = states.shape.head_dim;
+        const auto of_head = states.own.subspan(2 * d + h * (d + d * d));
+        return {of_head.first(d), of_head.subspan(d, d * d)};
+    }
+};
+static_assert(policy<q_filters> && remembers_states<q_filters> && remembers_more<q_filters>);
+static_assert(observes_insertion<q_filters> && observes_queries<q_filters> && decides_from_storage<q_filters>);
+
+/// The filter of one query head from its queries [tokens, head_dim], rotated as attention sees them; the authors take
+/// 3000 of ten texts. Average the filters of a group, and give the policy the averages. Allocates.
+inline std::vector<float> q_filter(rows queries, std::size_t steps = 100) {
+    const std::size_t d = queries.width;
+    std::vector<float> filter(d), squares(d * d), scratch(d);
+    for (std::size_t t = 0; t < queries.count; ++t) {
+        simd::add(queries[t], filter);
+        add_square(1, queries[t], squares);
+    }
+    power_iteration(squares, steps, filter, scratch);
+    std::size_t along = 0;
+    for (std::size_t t = 0; t < queries.count; ++t) along += simd::dot(queries[t], filter) > 0;
+    if (2 * along > queries.count) simd::scale(filter, -1);
+    return filter;
+}
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,132 @@
+#pragma once
+
+// r_kv: keeps states that the last tokens ask for and that are unlike the others, for long reasoning.
+//
+//     // the authors' use: a decision every 128 tokens
+//     ms::cache<ms::r_kv> cache({.layers = 32, …, .states = 1024, .slack = 127});
+//
+//   paper    "R-KV: Redundancy-aware KV Cache Compression for Reasoning Models", arXiv 2505.24133
+//   rule     score[j] = lambda * I[j] - (1 - lambda) * R[j], over the states that are not the newest guarded ones:
+//            I = maximum over 7 neighbours in the text of the mean over the last `window` queries of softmax_j(maximum
+//            over the group of scale * q . k[j]); R = softmax_j(mean over all i of cos(k[i], k[j])), where in each row
+//            i the diagonal and the newest j with cos > `threshold` count 0
+//   reads    queries; the stored keys
+//   forgets  for each KV head; the newest min(8, states / 2) are guarded unless the user names another `recent`
+//   cost     n^2 head_dim per decision and KV head, as much as n queries: give the cache slack. Four floats per state,
+//            `window` queries per table.
+//   differs  read in the authors' code. Where in a row no cos exceeds the threshold, that sets the oldest state's to 0;
+//            here nothing. lambda is 0.1 as in the paper, 0.07 in the code. A layer (per_layer) sums over its KV heads.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <tuple>
+
+#include "multistate/modifiers/pool.hpp"
+#include "multistate/softmax.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct r_kv {
+    static constexpr std::string_view name = "r_kv";
+    static constexpr std::string_view paper = "arXiv 2505.24133";
+    static constexpr per forgets() noexcept { return per::head; }
+
+    float lambda = 0.1f;     ///< weight of importance; the rest is that of redundancy
+    std::size_t window = 8;  ///< queries
+    float threshold = 0.5f;  ///< of the cosine; of the states above it in a row, the newest is not held redundant
+    static constexpr auto parameters = std::tuple{parameter{"lambda", &r_kv::lambda, 0.0f, 1.0f},
+                                                  parameter{"window", &r_kv::window, std::size_t{1}, std::size_t{1024}},
+                                                  parameter{"threshold", &r_kv::threshold, 0.0f, 1.0f}};
+
+    static constexpr guards default_guards(std::size_t states) noexcept {
+        return {.sinks = 0, .recent = std::min<std::size_t>(8, states / 2)};
+    }
+    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 4; }
+    /// How many queries came (counted round, from window to 2 * window - 1), a key, a ring of queries.
+    constexpr std::size_t floats_per_table(const table_shape& s) const noexcept {
+        return 1 + s.head_dim + window * s.heads * s.head_dim;
+    }
+
+    void on_query(rows queries, view states) const noexcept {
+        const auto count = static_cast<std::size_t>(states.own[0]);
+        for (std::size_t i = 0; i < queries.count; ++i) {
+            std::ranges::copy(queries[i], query(states, count % window, i).begin());
+        }
+        states.own[0] = static_cast<float>(count + 1 < 2 * window ? count + 1 : window);
+    }
+    void on_forget(const reader& stored, view states) const noexcept {
+        std::ranges::fill(states.score, 0.0f);
+        for (std::size_t h = 0; h < states.shape.kv_heads; ++h) {
+            add_importance(stored, states, h);
+            subtract_redundancy(stored, states, h);
+        }
+    }
+
+  private:
+    static std::span<float> query(view states, std::size_t place, std::size_t head) noexcept {
+        const std::size_t d = states.shape.head_dim;
+        return states.own.subspan(1 + d + (place * states.shape.heads + head) * d, d);
+    }
+
+    void add_importance(const reader& stored, view states, std::size_t h) const noexcept {
+        const table_shape& s = states.shape;
+        const auto logits = states.memory(0), most = states.memory(1), importance = states.memory(2);
+        const auto older = states.by_position.first(states.size() - std::min(states.guarded.recent, states.size()));
+        const std::size_t queries = std::min(window, static_cast<std::size_t>(states.own[0]));
+        std::ranges::fill(importance, 0.0f);
+        for (std::size_t t = 0; t < queries; ++t) {
+            std::ranges::fill(most, -std::numeric_limits<float>::infinity());
+            for (std::size_t i = h * s.group(); i < (h + 1) * s.group(); ++i) {
+                stored.dot_keys(h, query(states, t, i), logits);
+                simd::scale(logits, s.scale);
+                for (const std::uint32_t row : older) most[row] = std::max(most[row], logits[row]);
+            }
+            softmax(most);
+            simd::add(most, importance);
+        }
+        view pooled = states;
+        pooled.score = importance;
+        pooled.by_position = older;
+        pool{.width = 7, .greatest = true}.modify(pooled);
+        simd::scale(importance, lambda / static_cast<float>(std::max<std::size_t>(queries, 1)));
+        simd::add(importance, states.score);
+    }
+
+    void subtract_redundancy(const reader& stored, view states, std::size_t h) const noexcept {
+        const auto cosines = states.memory(0), sums = states.memory(1), inverse_norms = states.memory(2);
+        const auto key = states.own.subspan(1, states.shape.head_dim);
+        for (std::size_t row = 0; row < states.size(); ++row) {
+            stored.key(h, row, key);
+            inverse_norms[row] = 1 / (std::sqrt(std::inner_product(key.begin(), key.end(), key.begin(), 0.0f)) + 1e-8f);
+        }
+        std::ranges::fill(sums, 0.0f);
+        for (std::size_t row = 0; row < states.size(); ++row) {
+            stored.key(h, row, key);
+            stored.dot_keys(h, key, cosines);
+            // In this order cos(i, j) and cos(j, i) are the same float, so that two equal scores are.
+            for (std::size_t j = 0; j < cosines.size(); ++j) cosines[j] *= inverse_norms[row] * inverse_norms[j];
+            cosines[row] = 0;
+            spare_newest(states, cosines);
+            simd::add(cosines, sums);
+        }
+        simd::scale(sums, 1 / static_cast<float>(states.size()));
+        softmax(sums);
+        simd::scale(sums, lambda - 1);
+        simd::add(sums, states.score);
+    }
+    /// Of the states that say the same, the newest says it for all.
+    void spare_newest(view states, std::span<float> cosines) const noexcept {
+        for (std::size_t i = states.size(); i-- > 0;) {
+            float& cosine = cosines[states.by_position[i]];
+            if (cosine > threshold) {
+                cosine = 0;
+                return;
+            }
+        }
+    }
+};
+static_assert(policy<r_kv> && names_guards<r_kv> && remembers_states<r_kv> && remembers_more<r_kv> &&
+              observes_queries<r_kv> && decides_from_storage<r_kv>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

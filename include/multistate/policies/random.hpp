@@ -1,0 +1,36 @@
+#pragma once
+
+// random: forgets any state. What every other policy must beat.
+//
+//   paper    none: RandomPress of NVIDIA kvpress
+//   rule     score[j] = a number in [0, 1) drawn when j comes, by a hash of seed, layer, KV head and position
+//   reads    nothing
+//   forgets  for each KV head
+//   cost     one hash per state, one pass to decide
+//   differs  kvpress draws all scores anew at each compression, and repeats only if it is given a seed. To draw a new
+//            victim at each step would leave mostly recent states; a number for life leaves at any time a uniform
+//            sample of the text, the greatest `states` numbers (reservoir sampling).
+#include <tuple>
+
+#include "multistate/policy.hpp"
+#include "multistate/random.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct random {
+    static constexpr std::string_view name = "random";
+    static constexpr std::string_view paper = "NVIDIA kvpress";
+    static constexpr per forgets() noexcept { return per::head; }
+
+    std::size_t seed = 0;
+    static constexpr auto parameters =
+        std::tuple{parameter{"seed", &random::seed, std::size_t{0}, static_cast<std::size_t>(-1)}};
+
+    void on_insert(rows, rows, view states, std::size_t row) const noexcept {
+        const table_shape& s = states.shape;
+        states.score[row] = uniform(random_bits(seed, s.layer, s.kv_head, states.position[row]));
+    }
+};
+static_assert(policy<random> && observes_insertion<random> && has_parameters<random>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

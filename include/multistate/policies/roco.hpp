@@ -1,0 +1,80 @@
+#pragma once
+
+// roco: forgets the state with the least attention on average, sparing those whose attention varies most.
+//
+//   paper    "On the Efficacy of Eviction Policy for Key-Value Constrained Generative Language Model Inference" (RoCo),
+//            arXiv 2402.06262
+//   rule     score[j] = mean of a[t][j] over all tokens t since j's own, a[t][j] the mean over the query heads of the
+//            group; and 2 more, beyond any mean, for the states of the greatest variance over these tokens: for
+//            `unstable` of the states and one, counting the guarded `recent` as such
+//   reads    the attention probabilities of every token
+//   forgets  for each KV head; the newest min(10, unstable * states) are guarded unless the user names another `recent`
+//   cost     one addition per probability, one pass with a division and four floats per state; a partial sort to decide
+//   differs  EasyKV, the authors' code, spares 0.3 of the states when it decodes and 0.1 when it encodes; 0.3 here. Its
+//            variance is a difference of means, which may be negative under the root; here it is Welford's, and without
+//            the root, which orders alike. Where variances are equal at the border neither is spared. EasyKV forgets
+//            nothing of the prompt while it decodes.
+#include <algorithm>
+#include <functional>
+#include <tuple>
+
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct roco {
+    static constexpr std::string_view name = "roco";
+    static constexpr std::string_view paper = "arXiv 2402.06262";
+    static constexpr per forgets() noexcept { return per::head; }
+    guards default_guards(std::size_t states) const noexcept {
+        return {.sinks = 0, .recent = std::min<std::size_t>(10, share(states))};
+    }
+
+    float unstable = 0.3f;  ///< share of the states that are spared
+    static constexpr auto parameters = std::tuple{parameter{"unstable", &roco::unstable, 0.0f, 0.9f}};
+
+    /// Mean, sum of squared distances from it, number of tokens, and space to sort.
+    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 4; }
+
+    void on_attention(rows probabilities, view states) const noexcept {
+        const auto mean = states.memory(0), squares = states.memory(1), count = states.memory(2);
+        const auto attention = states.score;  // scores are due at the decision
+        std::ranges::fill(attention, 0.0f);
+        add(probabilities, attention);
+        simd::scale(attention, 1 / static_cast<float>(probabilities.count));
+        for (std::size_t j = 0; j < states.size(); ++j) {
+            const float distance = attention[j] - mean[j];
+            count[j] += 1;
+            mean[j] += distance / count[j];
+            squares[j] += distance * (attention[j] - mean[j]);
+        }
+    }
+    void on_forget(view states) const noexcept {
+        const table_shape& s = states.shape;
+        std::ranges::copy(states.memory(0), states.score.begin());
+        const auto [sinks, recent] = states.guarded;
+        const auto among = states.by_position.subspan(sinks, states.size() - sinks - recent);
+        const std::size_t excess = states.size() - s.states;
+        const std::size_t wanted = share(s.states) + excess;
+        const std::size_t spared = std::min(wanted - std::min(wanted, recent), among.size() - excess);
+        const auto variance = [&](std::uint32_t row) {  // 0 for a NaN, too, which could not be sorted
+            return std::max(0.0f, states.memory(1)[row] / states.memory(2)[row]);
+        };
+        const auto sorted = states.memory(3).first(among.size());
+        std::ranges::transform(among, sorted.begin(), variance);
+        const auto border = sorted.begin() + static_cast<std::ptrdiff_t>(spared);
+        std::ranges::nth_element(sorted, border, std::greater());
+        for (const std::uint32_t row : among) {
+            if (variance(row) > *border) states.score[row] += 2;
+        }
+    }
+
+  private:
+    std::size_t share(std::size_t states) const noexcept {
+        return static_cast<std::size_t>(unstable * static_cast<float>(states));
+    }
+};
+static_assert(policy<roco> && names_guards<roco> && remembers_states<roco> && has_parameters<roco>);
+static_assert(observes_attention<roco> && decides_from_memory<roco>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,25 @@
+#pragma once
+
+// value_merge: h2o that merges the values of forgotten states into those of the states with the nearest keys.
+//
+//   paper    none; MergingPress of NVIDIA's kvpress
+//   rule     h2o's; a state i that goes is merged into the survivor j whose key has the greatest cosine c with its own:
+//            v_j = (v_j + sum of w v_i) / (1 + sum of w), w = max(c, 0) |v_i| / (|v_i| + |v_j|); keys stay
+//   reads    the attention probabilities of every token, stored keys and values
+//   forgets  for each KV head; the newest floor(states / 2) are guarded unless the user names another `recent`
+//   cost     h2o's, and for each state that goes about attention of one query; 4 floats per state
+//   differs  kvpress wraps any scorer: merging<any policy, into_nearest>. See merging/into_nearest.hpp
+#include "multistate/merging.hpp"
+#include "multistate/merging/into_nearest.hpp"
+#include "multistate/policies/h2o.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct value_merge : merging<h2o, into_nearest> {
+    static constexpr std::string_view name = "value_merge";
+    static constexpr std::string_view paper = "NVIDIA kvpress";
+};
+static_assert(policy<value_merge> && names_guards<value_merge> && observes_attention<value_merge> &&
+              merges<value_merge>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

@@ -1,0 +1,99 @@
+#pragma once
+
+// Rotary positions: turns the pairs of a query or key by angles that grow with its position, and back.
+//
+// The library never rotates what it stores. This is for policies that look at queries or keys as they were before the
+// model rotated them: their `rope` must be the model's, else what they look at means nothing.
+//
+//     ms::rope model{.base = 500000, .adjacent = false};      // Llama 3 as Hugging Face stores it
+//     model.unrotate(position, key);                          // the key as the projection made it
+//
+//   paper    "RoFormer: Enhanced Transformer with Rotary Position Embedding", arXiv 2104.09864
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <tuple>
+
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+/// Policies inherit it: its members are theirs. Angles are computed in double; up to position 10,000,000 the error is
+/// below 2e-7 of the length of a pair.
+struct rope {
+    float base = 10000;    ///< pair i of n turns by position * base^(-i / n); 0: keys and queries carry no rotation
+    bool adjacent = true;  ///< pairs (0, 1), (2, 3), … as in GGUF's llama; else (0, n), (1, n + 1), … as elsewhere
+    std::size_t rotated = 0;             ///< dimensions that are rotated, the first; 0: all
+    float stretch = 1;                   ///< linear scaling: positions are divided by it
+    std::span<const float> slower = {};  ///< frequency i is divided by slower[i] (Llama 3); none: empty
+    static constexpr auto parameters =
+        std::tuple{parameter{"base", &rope::base, 0.0f, 1e12f}, parameter{"adjacent", &rope::adjacent, false, true},
+                   parameter{"rotated", &rope::rotated, std::size_t{0}, std::size_t{1} << 29},
+                   parameter{"stretch", &rope::stretch, 1e-3f, 1e6f}};
+
+    constexpr std::size_t pairs(std::size_t head_dim) const noexcept {
+        if (base == 0) return 0;
+        return (rotated == 0 ? head_dim : std::min(rotated, head_dim)) / 2;
+    }
+
+    void rotate(position p, std::span<float> x) const noexcept {
+        for_each_frequency(x.size(),
+                           [&](std::size_t i, double f) { turn_pair(i, std::cos(p * f), std::sin(p * f), x); });
+    }
+    void unrotate(position p, std::span<float> x) const noexcept {
+        for_each_frequency(x.size(),
+                           [&](std::size_t i, double f) { turn_pair(i, std::cos(p * f), -std::sin(p * f), x); });
+    }
+
+    // The same where many vectors turn alike: cosines and sines once, in `turns` [head_dim].
+
+    void find_turns(position p, std::span<float> turns) const noexcept {
+        for_each_frequency(turns.size(), [&](std::size_t i, double f) {
+            turns[2 * i] = static_cast<float>(std::cos(p * f));
+            turns[2 * i + 1] = static_cast<float>(std::sin(p * f));
+        });
+    }
+    /// Of the mean of the rotations by `count` positions from `first` on: each pair turns by the angle of their middle,
+    /// and shrinks by how far they spread around it.
+    void find_mean_turns(position first, std::size_t count, std::span<float> turns) const noexcept {
+        const auto n = static_cast<double>(count);
+        for_each_frequency(turns.size(), [&](std::size_t i, double f) {
+            // the sum of e^(i f m) over m < n has the length sin(n f / 2) / sin(f / 2)
+            const double half = std::sin(f / 2);
+            const double length = half == 0 ? 1 : std::sin(n * f / 2) / (n * half);
+            const double middle = (first + (n - 1) / 2) * f;
+            turns[2 * i] = static_cast<float>(length * std::cos(middle));
+            turns[2 * i + 1] = static_cast<float>(length * std::sin(middle));
+        });
+    }
+    void turn(std::span<const float> turns, std::span<float> x) const noexcept {
+        for (std::size_t i = 0; i < pairs(x.size()); ++i) turn_pair(i, turns[2 * i], turns[2 * i + 1], x);
+    }
+    /// The transposed turn.
+    void turn_back(std::span<const float> turns, std::span<float> x) const noexcept {
+        for (std::size_t i = 0; i < pairs(x.size()); ++i) turn_pair(i, turns[2 * i], -turns[2 * i + 1], x);
+    }
+
+  private:
+    template <class F>
+    void for_each_frequency(std::size_t head_dim, F f) const noexcept {
+        const std::size_t n = pairs(head_dim);
+        const double ratio = n == 0 ? 1 : std::pow(static_cast<double>(base), -1 / static_cast<double>(n));
+        double frequency = 1 / static_cast<double>(stretch);
+        for (std::size_t i = 0; i < n; ++i, frequency *= ratio) {
+            f(i, i < slower.size() ? frequency / static_cast<double>(slower[i]) : frequency);
+        }
+    }
+    template <class T>
+    void turn_pair(std::size_t i, T cosine, T sine, std::span<float> x) const noexcept {
+        float& a = x[adjacent ? 2 * i : i];
+        float& b = x[adjacent ? 2 * i + 1 : i + pairs(x.size())];
+        const auto c = static_cast<float>(cosine), s = static_cast<float>(sine);
+        const float turned = a * c - b * s;
+        b = a * s + b * c;
+        a = turned;
+    }
+};
+
+}  // namespace multistate::inline MULTISTATE_TARGET
