@@ -37,9 +37,11 @@ struct state {
 /// What happened when a token attended.
 struct token {
     int position;
-    std::vector<std::vector<double>> queries;    ///< [query head][head_dim]
-    std::vector<std::vector<int>> seen;          ///< [KV head]: the positions attended to, ascending, its own last
-    std::vector<std::vector<double>> attention;  ///< [query head][index in seen]
+    std::vector<std::vector<double>> queries;      ///< [query head][head_dim]
+    std::vector<std::vector<double>> keys = {};    ///< [KV head][head_dim]: what it left behind, held or not
+    std::vector<std::vector<double>> values = {};  ///< [KV head][value_dim]
+    std::vector<std::vector<int>> seen;            ///< [KV head]: the positions attended to, ascending, its own last
+    std::vector<std::vector<double>> attention;    ///< [query head][index in seen]
 };
 
 /// All that a rule may look at when one table (a layer, or a KV head of it) decides.
@@ -60,17 +62,28 @@ struct evidence {
 
     /// What query head `head` gave to `position` when t attended; 0 where it did not see it.
     double attention(const token& t, std::size_t head, int position) const {
-        const auto& seen = t.seen[head / shape.group()];
-        if (position > t.position) return 0;  // half of all questions
-        const auto found = std::lower_bound(seen.begin(), seen.end(), position);
-        if (found == seen.end() || *found != position) return 0;
-        return t.attention[head][static_cast<std::size_t>(found - seen.begin())];
+        const auto i = index(t, head / shape.group(), position);
+        return i ? t.attention[head][*i] : 0;
     }
     /// The same, summed over the table's query heads.
     double attention(const token& t, int position) const {
         double sum = 0;
-        for (std::size_t i = first_head(); i < end_head(); ++i) sum += attention(t, i, position);
+        for (std::size_t h = first_kv_head; h < first_kv_head + kv_heads; ++h) {
+            const auto i = index(t, h, position);
+            if (!i) continue;
+            for (std::size_t head = h * shape.group(); head < (h + 1) * shape.group(); ++head) {
+                sum += t.attention[head][*i];
+            }
+        }
         return sum;
+    }
+    /// Where t saw `position`, if it did.
+    static std::optional<std::size_t> index(const token& t, std::size_t kv_head, int position) {
+        if (position > t.position) return {};  // half of all questions
+        const auto& seen = t.seen[kv_head];
+        const auto found = std::lower_bound(seen.begin(), seen.end(), position);
+        if (found == seen.end() || *found != position) return {};
+        return static_cast<std::size_t>(found - seen.begin());
     }
     /// The newest tokens of `past`, at most `count`.
     std::span<const token> newest(std::size_t count) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -18,16 +19,17 @@ namespace {
 setting setting_of(const scenario& s) {
     const multistate::shape& shape = s.shape;
     return {
-        .forgets_by = s.forgets_by,
         .heads = shape.heads,
         .kv_heads = shape.kv_heads,
         .head_dim = shape.head_dim,
         .value_dim = shape.value_dim == 0 ? shape.head_dim : shape.value_dim,
         .states = shape.states,
+        .slack = shape.slack,
         .sinks = shape.sinks,
         .recent = shape.recent,
         .scale = shape.scale ? static_cast<double>(*shape.scale) : 1 / std::sqrt(static_cast<double>(shape.head_dim)),
-        .softcap = static_cast<double>(shape.softcap)};
+        .softcap = static_cast<double>(shape.softcap),
+        .layer = shape.layers - 1};  // the one in use, see lockstep.hpp
 }
 
 }  // namespace
@@ -42,10 +44,10 @@ std::size_t tokens_of(const std::vector<operation>& operations) {
 
 std::ostream& operator<<(std::ostream& out, const scenario& s) {
     const multistate::shape& shape = s.shape;
-    out << name(s.forgets_by) << " states " << shape.states << " block " << shape.block << " sinks " << shape.sinks
-        << " recent " << (shape.recent ? std::to_string(*shape.recent) : "default") << " heads " << shape.heads << "/"
-        << shape.kv_heads << " dims " << shape.head_dim << "/" << shape.value_dim << " softcap " << shape.softcap
-        << " seed " << s.seed << " operations";
+    out << s.forgets_by.name << " states " << shape.states << " block " << shape.block << " slack " << shape.slack
+        << " sinks " << shape.sinks << " recent " << (shape.recent ? std::to_string(*shape.recent) : "default")
+        << " heads " << shape.heads << "/" << shape.kv_heads << " dims " << shape.head_dim << "/" << shape.value_dim
+        << " softcap " << shape.softcap << " seed " << s.seed << " operations";
     static constexpr const char* kinds[] = {"step", "exact", "block", "forget", "clear", "clone", "skip"};
     for (std::size_t i = 0; i < std::min<std::size_t>(s.operations.size(), 40); ++i) {
         out << " " << kinds[s.operations[i].what] << ":" << s.operations[i].tokens;
@@ -53,7 +55,25 @@ std::ostream& operator<<(std::ostream& out, const scenario& s) {
     return out;
 }
 
-expectation::expectation(const scenario& s, const support::stream& tokens) : model_(setting_of(s)), shape_(s.shape) {
+void PrintTo(const rule& r, std::ostream* out) { *out << r.name; }
+
+std::vector<rule> first_rules() { return {full, window, h2o, h2o_layer, tova, tova_head}; }
+bool is_first(const rule& r) {
+    return std::ranges::any_of(first_rules(), [&](const rule& one) { return one.name == r.name; });
+}
+std::vector<rule> further_rules() {
+    std::vector<rule> result;
+    std::ranges::remove_copy_if(every_rule(), std::back_inserter(result), is_first);
+    return result;
+}
+
+bool guards_fit(const rule& forgets_by, const multistate::shape& s) {
+    if (forgets_by.forgets == unit::never) return true;
+    return s.sinks + forgets_by.sinks(s.states) + s.recent.value_or(forgets_by.recent(s.states)) < s.states;
+}
+
+expectation::expectation(const scenario& s, const support::stream& tokens)
+    : model_(s.forgets_by, setting_of(s)), shape_(s.shape) {
     std::size_t token = 0;
     int position = 0;
     for (const operation& o : s.operations) {
@@ -85,6 +105,8 @@ answer expectation::apply(const operation& o, const support::stream& tokens, std
     } else if (o.what == operation::block) {
         result.out = model_.block(position, o.tokens, tokens.q(token, o.tokens), tokens.k(token, o.tokens),
                                   tokens.v(token, o.tokens));
+    } else if (o.what == operation::forget) {
+        model_.forget();
     } else if (o.what == operation::clear) {
         sequences_.push_back(model_.decisions());
         model_.clear();
@@ -110,7 +132,7 @@ prepared prepare(const scenario& s, const std::function<void(support::stream&)>&
 
 void run(const scenario& s) {
     const prepared p = prepare(s);
-    multistate::cache<multistate::any_policy> cache(s.shape, multistate::any_policy::named(name(s.forgets_by)));
+    multistate::cache<multistate::any_policy> cache(s.shape, multistate::any_policy::named(s.forgets_by.name));
     lockstep(cache, p).run();
 }
 

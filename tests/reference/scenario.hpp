@@ -5,11 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <iosfwd>
+#include <string>
 #include <vector>
 
+#include <gtest/gtest.h>
 #include <multistate/shape.hpp>
 
 #include "reference/naive_model.hpp"
+#include "reference/rules.hpp"
 #include "support/stream.hpp"
 
 namespace reference {
@@ -30,6 +33,21 @@ struct scenario {
 /// Tokens that the operations append.
 std::size_t tokens_of(const std::vector<operation>& operations);
 std::ostream& operator<<(std::ostream& out, const scenario& s);
+
+/// For tests with a rule as their parameter.
+void PrintTo(const rule& r, std::ostream* out);
+inline std::string rule_name(const testing::TestParamInfo<rule>& parameter) {
+    return std::string(parameter.param.name);
+}
+
+/// The policies of the paper, which are tried in every size; and the others, which share all code with them but their
+/// hooks.
+std::vector<rule> first_rules();
+std::vector<rule> further_rules();
+bool is_first(const rule& r);
+
+/// Whether the guards of a shape and of the rule leave a candidate: the library refuses the rest.
+bool guards_fit(const rule& forgets_by, const multistate::shape& s);
 
 /// What the naive model answers to one operation.
 struct answer {

@@ -11,6 +11,8 @@ struct alternatives;
 template <class... Policies>
 struct alternatives<multistate::one_of<Policies...>> {
     using types = testing::Types<Policies...>;
+    template <class... More>
+    using with = multistate::one_of<Policies..., More...>;
 };
 
 /// testing::Types of every policy that the library ships.
