@@ -24,6 +24,7 @@ struct layer_shape {
     std::size_t kv_heads;
     std::size_t states;
     std::size_t head_dim = 128;
+    std::size_t slack = 0;
 
     /// "32x8/512", as in the names of benchmarks.
     std::string name() const {
@@ -65,12 +66,14 @@ class endless_text {
     std::vector<float> floats_;
 };
 
-/// Brings a cache to states + 1 rows. Attention would take minutes: policies are shown equal probabilities.
-void fill(auto& cache, const endless_text& k, const endless_text& v) {
+/// Brings a cache to that many rows. Attention would take minutes: policies are shown equal probabilities.
+void fill(auto& cache, std::size_t rows, std::span<const float> q, const endless_text& k, const endless_text& v) {
     const ms::shape& s = cache.shape();
-    const std::vector<float> equal(s.states + 1, 1 / static_cast<float>(s.states + 1));
-    for (ms::position p = 0; cache.size(0) <= s.states; ++p) {
+    const std::vector<float> equal(rows, 1 / static_cast<float>(rows));
+    while (cache.size(0) < rows) {
+        const ms::position p = cache.next_position();
         cache.append(0, p, k.token(p), v.token(p));
+        cache.observe_queries(0, q);
         cache.observe(0, ms::rows{equal.data(), s.heads, cache.size(0), 0});
     }
 }
@@ -94,7 +97,7 @@ class decoder {
         if (count == 0) count = std::max<std::size_t>(2, cold_bytes / bytes_of<Keys, Values>(l, l.states) + 1);
         caches_.reserve(count);
         caches_.emplace_back(shape(policy, l), policy);
-        fill(caches_.front(), k_, v_);
+        fill(caches_.front(), l.states + 1, q_, k_, v_);
         while (caches_.size() < count) caches_.push_back(caches_.front().clone());
         attend_at_ = count / 2;
     }
@@ -117,7 +120,7 @@ class decoder {
         if (!never_forgets_ || caches_[step_at_].size(0) < s.states + s.block) return;
         for (cache& c : caches_) {
             c.clear();
-            fill(c, k_, v_);
+            fill(c, s.states + 1, q_, k_, v_);
         }
     }
 
@@ -142,7 +145,8 @@ class decoder {
                 .head_dim = l.head_dim,
                 .states = l.states,
                 // room to go on for a while without forgetting
-                .block = policy.forgets() == ms::per::never ? std::size_t{32} : std::size_t{1}};
+                .block = policy.forgets() == ms::per::never ? std::size_t{32} : std::size_t{1},
+                .slack = l.slack};
     }
 
     layer_shape layer_;
