@@ -165,14 +165,25 @@ llama::layer llama::read_layer(const gguf& file, std::size_t i, bool decode) con
 
 void llama::read_rope_factors(const gguf& file) {
     const std::size_t pairs = config_.rope_dim / 2;
-    std::vector<float> factors(pairs, 1.0f);  // Llama 3 stretches slow frequencies more than fast ones
-    if (file.find_tensor("rope_freqs.weight") != nullptr) factors = read_vector(file, "rope_freqs.weight", pairs);
+    // Llama 3 stretches slow frequencies more than fast ones
+    if (file.find_tensor("rope_freqs.weight") != nullptr) rope_factors_ = read_vector(file, "rope_freqs.weight", pairs);
     for (std::size_t i = 0; i < pairs; ++i) {
-        if (!(factors[i] > 0)) throw file.error("tensor 'rope_freqs.weight' must hold positive numbers");
+        const float factor = rope_factors_.empty() ? 1 : rope_factors_[i];
+        if (!(factor > 0)) throw file.error("tensor 'rope_freqs.weight' must hold positive numbers");
         const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(config_.rope_dim);
         frequencies_.push_back(std::pow(config_.rope_base, exponent) / config_.rope_scale /
-                               static_cast<double>(factors[i]));
+                               static_cast<double>(factor));
     }
+}
+
+ms::rope llama::rope() const noexcept {
+    ms::rope result;
+    result.base = static_cast<float>(config_.rope_base);
+    result.adjacent = true;
+    result.rotated = config_.rope_dim;
+    result.stretch = static_cast<float>(config_.rope_scale);
+    result.slower = rope_factors_;
+    return result;
 }
 
 ms::shape llama::cache_shape(std::size_t states, std::size_t block) const {

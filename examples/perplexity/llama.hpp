@@ -89,6 +89,8 @@ class llama {
     [[nodiscard]] const llama_config& config() const noexcept { return config_; }
     /// What the reader of results should know: parts of the file that were ignored.
     [[nodiscard]] const std::vector<std::string>& notes() const noexcept { return notes_; }
+    /// How it rotates queries and keys; refers to this model.
+    [[nodiscard]] ms::rope rope() const noexcept;
 
     /// The shape of a cache for this model.
     [[nodiscard]] ms::shape cache_shape(std::size_t states, std::size_t block) const;
@@ -135,6 +137,7 @@ class llama {
     ms::thread_pool& pool_;
     llama_config config_;
     std::vector<std::string> notes_;
+    std::vector<float> rope_factors_;  // [rope_dim / 2], by which frequencies are divided; empty: by nothing
     std::vector<double> frequencies_;  // [rope_dim / 2], radians per position
     std::vector<float> final_norm_;
     std::shared_ptr<const parts> weights_;

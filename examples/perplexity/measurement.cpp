@@ -4,10 +4,13 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <concepts>
 #include <exception>
 #include <numeric>
 #include <stdexcept>
 #include <tuple>
+
+#include "parameters.hpp"
 
 namespace demo {
 
@@ -42,13 +45,35 @@ constexpr std::size_t tokens_at_once = 256;
 /// Tokens of a sequence that `once` takes as the prompt: all but the last quarter.
 std::size_t prompt_of(std::size_t length) { return length - length / 4; }
 
+/// The policy of a setting for this model: one that looks at keys or queries as they were before rotation must know
+/// how the model rotates. What the user gave stays.
+template <class... Policies>
+ms::one_of<Policies...> fitted(const ms::one_of<Policies...>& chosen, const llama& model, const policy_spec& spec) {
+    ms::one_of<Policies...> result = chosen;
+    const auto fit = [&]<class P>(P policy) {
+        if constexpr (std::derived_from<P, ms::rope>) {
+            if (chosen.name() != P::name) return;
+            static_cast<ms::rope&>(policy) = model.rope();
+            result = policy;
+        }
+    };
+    (fit(Policies{}), ...);
+    for (const auto& [name, value] : spec.own) set_parameter(result, name, value);
+    return result;
+}
+
 /// The cache for a setting. A k beyond the longest sequence needs no more rows than that.
 ms::shape shape_for(const llama& model, const setting& s, std::size_t longest) {
     const std::size_t block = std::max(s.block, s.feeding == feeding::once ? prompt_of(longest) : 1);
-    const bool forgets = s.policy.policy.forgets() != ms::per::never && s.states < longest;
-    ms::shape shape = model.cache_shape(forgets ? s.states : longest, std::min(block, longest));
-    if (forgets) return s.policy.guarded(shape);
-    shape.recent = 0;  // nothing will be forgotten, and the policy's own guards may not fit so few states
+    ms::shape shape = s.policy.applied_to(model.cache_shape(s.states, std::min(block, longest)));
+    const bool forgets = s.policy.policy.forgets() != ms::per::never && s.states + shape.slack < longest;
+    if (forgets) return shape;
+    // Nothing will be forgotten, and the guards may not fit so few states: those that can be are left out, the policy's
+    // own sinks get states of their own.
+    shape.states = longest + ms::default_guards(s.policy.policy, longest).sinks;
+    shape.slack = 0;
+    shape.sinks = 0;
+    shape.recent = 0;
     return shape;
 }
 
@@ -69,7 +94,10 @@ class runner {
             });
             done += count;
         };
-        if (setting_.feeding == feeding::once) feed(prompt_of(tokens.size()), ms::prefill_mode::block);
+        if (setting_.feeding == feeding::once) {
+            feed(prompt_of(tokens.size()), ms::prefill_mode::block);
+            for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) cache_.finish_prompt(layer);
+        }
         const auto mode = setting_.feeding == feeding::block ? ms::prefill_mode::block : ms::prefill_mode::exact;
         const std::size_t stretch = std::max<std::size_t>(1, tokens_at_once / setting_.block) * setting_.block;
         while (done < tokens.size()) feed(std::min(stretch, tokens.size() - done), mode);
@@ -91,9 +119,10 @@ class runner {
         if (watch_.progress) watch_.progress(count);
     }
 
-    /// The decision after the last token, which no append will ask for.
+    /// The decision after the last token, if it is due, which no append will ask for.
     void forget_last(std::size_t number, std::vector<forgetting>& forgotten) {
         for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) {
+            if (cache_.size(layer) <= cache_.states(layer) + cache_.shape().slack) continue;
             cache_.forget(layer);
             note_forgotten(number, layer, forgotten);
         }
@@ -123,9 +152,10 @@ measurement measure_with(const llama& model, std::span<const sequence> sequences
     const std::size_t threads = model.pool().threads();
     const ms::shape shape = shape_for(model, s, longest_of(sequences));
     const std::size_t own = sequences.size() / threads * threads;
+    const ms::any_policy policy = fitted(s.policy.policy, model, s.policy);
     std::vector<runner<cache>> runners;
     for (std::size_t i = 0; i < (own > 0 ? threads : 1); ++i) {
-        runners.emplace_back(model, s, cache(shape, s.policy.policy), w);
+        runners.emplace_back(model, s, cache(shape, policy), w);
     }
     measurement result;
     result.cache_bytes = runners.front().cache_bytes();
@@ -189,8 +219,17 @@ difference compare(const measurement& m, const measurement& baseline) {
 }
 
 void check(const llama& model, const setting& s) {
-    const ms::shape shape = s.policy.guarded(model.cache_shape(s.states, 1));
-    (void)ms::guards_in_force({.states = shape.states, .sinks = shape.sinks, .recent = shape.recent}, s.policy.policy);
+    const ms::shape shape = s.policy.applied_to(model.cache_shape(s.states, 1));
+    const std::size_t tables = s.policy.policy.forgets() == ms::per::head ? shape.kv_heads : 1;
+    (void)ms::guards_in_force({.states = shape.states,
+                               .slack = shape.slack,
+                               .sinks = shape.sinks,
+                               .recent = shape.recent,
+                               .heads = shape.heads / tables,
+                               .kv_heads = shape.kv_heads / tables,
+                               .head_dim = shape.head_dim,
+                               .value_dim = shape.value_dim},
+                              fitted(s.policy.policy, model, s.policy));
 }
 
 measurement measure(const llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {

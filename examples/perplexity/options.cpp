@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "policy_list.hpp"
 #include "suggest.hpp"
 
 namespace demo {
@@ -24,9 +25,13 @@ constexpr const char* description =
     "bundled model on the bundled novella.";
 
 constexpr const char* footer =
-    "Policies: NAME, NAME+N for N sinks (the first N states are never forgotten), NAME(recent=R, sinks=N). Whole\n"
-    "numbers count states, numbers with a point are shares of k. Names: full, window, h2o, h2o_layer, tova, "
-    "tova_head.\n"
+    "Policies (--list-policies shows all, with their parameters):\n"
+    "  tova                        by its name, with default parameters\n"
+    "  window+4                    the first 4 states, the sinks, are never forgotten\n"
+    "  h2o(recent=0.25, sinks=2)   nor are the newest quarter of k and the first 2 states; as in all three, a whole\n"
+    "                              number counts states, a number with a point is a share of k\n"
+    "  tova(slack=16)              16 states beyond k may wait for a decision, which falls every 17 tokens\n"
+    "  all                         every policy of the list; full is measured anyway\n"
     "\n"
     "How a sequence reaches the cache (--prefill):\n"
     "  exact  the states that survive are those of one token at a time; what papers call the perplexity of a policy\n"
@@ -37,6 +42,7 @@ constexpr const char* footer =
     "  perplexity --policy tova,h2o,window+4 --states 64,256\n"
     "  perplexity --model SmolLM-135M.Q8_0.gguf --text book.txt --context 2048 --limit 20000\n"
     "  perplexity --policy 'h2o(recent=0.25)' --states 128 --codec int8 --json result.json\n"
+    "  perplexity --policy all --states 128 --limit 5000\n"
     "  perplexity --print-tokens > ids.txt && perplexity --tokens ids.txt --policy tova --states 64 --nll nll.txt\n"
     "\n"
     "Exit code: 0; 1 for an error; 2 if a policy cannot be had at some k (window+4 at k = 4) and was skipped.";
@@ -46,6 +52,7 @@ struct raw {
     std::vector<std::string> policies{"window,window+4,h2o,tova"};
     std::vector<std::string> states;
     std::string context, limit, block, threads;
+    bool list_policies = false;
 };
 
 std::size_t parse_count(const std::string& option, const std::string& text, std::size_t least) {
@@ -77,6 +84,7 @@ void describe(CLI::App& app, options& o, raw& r) {
         ->type_name("SPEC")
         ->allow_extra_args(false)
         ->capture_default_str();
+    app.add_flag("--list-policies", r.list_policies, "print what --policy can name, with parameters, and stop");
     app.add_option("--states", r.states, "k: how many states survive a step; several by commas")
         ->type_name("K,...")
         ->allow_extra_args(false)
@@ -159,6 +167,10 @@ std::optional<options> parse_options(int count, const char* const* arguments) {
     }
     check_extras(app);
     check_empty(app);
+    if (r.list_policies) {
+        print_policies(std::cout, describe_all_policies());
+        return std::nullopt;
+    }
     interpret(o, r);
     return o;
 }

@@ -31,7 +31,8 @@ struct options {
     [[nodiscard]] demo::feeding feeding() const;
 };
 
-/// Throws std::invalid_argument with one clear sentence. Empty after --help or --version, which it prints.
+/// Throws std::invalid_argument with one clear sentence. Empty after --help, --version or
+/// --list-policies, which it prints.
 [[nodiscard]] std::optional<options> parse_options(int count, const char* const* arguments);
 
 }  // namespace demo

@@ -1,15 +1,17 @@
 // A policy as it is written on the command line:
 //
-//     tova    window+4    h2o(recent=16)    h2o(recent=0.25, sinks=2)
+//     tova    window+4    h2o(recent=16)    h2o(recent=0.25, sinks=2, slack=8)    all    all(slack=0.1)
 //
-// NAME, +N for N sinks, and parameters in parentheses. A whole number counts states; a number with a point is a share
-// of k, rounded down.
+// NAME, +N for N sinks, and parameters in parentheses: those of the policy itself, and for every policy that forgets
+// `sinks`, `recent` and `slack`. Of these three a whole number counts states; a number with a point is a share of k,
+// rounded down. `all` stands for every policy that forgets.
 #pragma once
 
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -23,13 +25,17 @@ namespace ms = multistate;
 using amount = std::variant<std::size_t, double>;
 
 struct policy_spec {
-    std::string text;  ///< as written, without spaces
-    ms::any_policy policy;
+    std::string text;       ///< as written, without spaces
+    ms::any_policy policy;  ///< with its own parameters set
     amount sinks = std::size_t{0};
     std::optional<amount> recent;
+    std::optional<amount> slack;
+    std::vector<std::pair<std::string, std::string>> own;  ///< the policy's own parameters that were given, and values
 
-    /// The shape with this spec's guards for its k.
-    [[nodiscard]] ms::shape guarded(ms::shape shape) const;
+    /// The slack at k = `states`; 0 unless given.
+    [[nodiscard]] std::size_t slack_at(std::size_t states) const;
+    /// The shape with this spec's guards and slack for its k.
+    [[nodiscard]] ms::shape applied_to(ms::shape shape) const;
 };
 
 /// Specs separated by commas outside parentheses. Throws std::invalid_argument that says what is wrong and what would

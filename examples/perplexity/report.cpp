@@ -14,7 +14,7 @@ namespace demo {
 
 namespace {
 
-constexpr int name_width = 18;
+constexpr std::size_t least_name_width = 18;
 constexpr int cell_width = 14;
 
 std::string fixed(double value, int digits) {
@@ -65,11 +65,13 @@ const run* find(std::span<const run> runs, const std::string& policy, std::size_
 /// One grid of policies by k.
 void print_grid(std::ostream& out, const std::string& title, std::span<const run> runs,
                 const std::function<std::string(const measurement&)>& cell) {
-    out << '\n' << title << '\n' << std::left << std::setw(name_width) << "";
+    std::size_t name_width = least_name_width;
+    for (const std::string& policy : distinct_policies(runs)) name_width = std::max(name_width, policy.size());
+    out << '\n' << title << '\n' << std::string(name_width, ' ');
     for (const std::size_t k : distinct_states(runs)) out << right_aligned("k = " + std::to_string(k), cell_width);
     out << '\n';
     for (const std::string& policy : distinct_policies(runs)) {
-        out << std::left << std::setw(name_width) << policy;
+        out << policy << std::string(name_width - policy.size(), ' ');
         for (const std::size_t k : distinct_states(runs)) {
             const run* r = find(runs, policy, k);
             out << right_aligned(r == nullptr ? "-" : cell(r->result), cell_width);
@@ -149,6 +151,7 @@ void write_json(std::ostream& out, std::span<const run> runs, const options& o, 
                         {"cache_bytes", r.result.cache_bytes},
                         {"seconds", r.result.seconds},
                         {"tokens_per_second", tokens_per_second(r.result)}});
+        if (r.what.policy.slack) list.back()["slack"] = r.what.policy.slack_at(r.what.states);
     }
     const json result = {{"model", o.model.string()},
                          {"context", context},

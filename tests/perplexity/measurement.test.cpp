@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cmath>
 #include <map>
+#include <set>
+#include <tuple>
 
 #include <gtest/gtest.h>
 
@@ -24,6 +26,7 @@ using demo::sequence;
 using demo::setting;
 using demo::synthetic_llama;
 using demo::tensor_type;
+namespace ms = multistate;
 
 // Float32 against double precision, where both make the same decisions; see llama.test.cpp.
 constexpr double rounding = 1e-4;
@@ -194,8 +197,140 @@ TEST(Measurement, OnceTakesAllButTheLastQuarterAsThePrompt) {
     }
 }
 
-/// Longer than what is multiplied at once, in blocks that divide it and in others. In long texts some decision is close,
-/// unless it falls by position alone.
+/// A decision falls only when more than k + slack are held, down to k; at the end too.
+TEST(Measurement, SlackPutsDecisionsOff) {
+    twin both({});
+    for (const policy_case& c : std::vector<policy_case>{
+             {"window+4(slack=5)", 17, {.name = "window", .sinks = 4, .slack = 5}},
+             {"window(slack=1)", 1, {.name = "window", .slack = 1}},
+             {"h2o(slack=6)", 12, {.name = "h2o", .slack = 6}},
+             {"h2o(slack=0.5,recent=3)", 12, {.name = "h2o", .recent = 3, .slack = 6}},
+             {"h2o_layer(slack=20)", 11, {.name = "h2o_layer", .slack = 20}},
+             {"tova(slack=3)", 12, {.name = "tova", .slack = 3}},
+             {"tova(slack=40)", 20, {.name = "tova", .slack = 40}},  // more than a block, and one decision at most
+             {"tova(slack=0)", 12, {.name = "tova"}},
+             {"tova_head+2(slack=7)", 13, {.name = "tova_head", .sinks = 2, .slack = 7}}}) {
+        for (const std::size_t block : {1U, 8U, 64U}) {
+            for (const feeding f : {feeding::exact, feeding::block, feeding::once}) {
+                expect_as_naive(both, c, f, block, {50, 31});
+            }
+        }
+    }
+}
+
+/// The slack is memory: rows that the table has, and that may be held.
+TEST(Measurement, SlackCostsItsRows) {
+    twin both({});
+    demo::random_numbers random(3);
+    const std::vector<sequence> sequences{random_tokens(200, 512, random)};
+    const auto bytes = [&](const char* policy) {
+        return demo::measure(both.model(), sequences, setting_of(policy, 32), {}).cache_bytes;
+    };
+    // 2 layers of 2 heads, keys and values of 16 floats
+    EXPECT_GE(bytes("tova(slack=64)"), bytes("tova") + 64 * 2 * 2 * (16 + 16) * sizeof(float));
+    EXPECT_EQ(bytes("tova(slack=0)"), bytes("tova"));
+    // With room for all nothing waits, and there are no rows for what cannot come.
+    EXPECT_LE(bytes("tova(slack=1000000)"), bytes("full") + bytes("full") / 2);
+}
+
+/// How many states a table forgets after which step, whatever the policy.
+std::map<std::size_t, std::size_t> forgotten_by_step(std::size_t length, std::size_t states, std::size_t slack,
+                                                     feeding f, std::size_t block) {
+    std::map<std::size_t, std::size_t> counts;
+    std::vector<std::size_t> blocks = blocks_of(length, f, block);
+    std::size_t held = 0;
+    for (std::size_t step = 0, i = 0; step < length; ++i) {
+        const std::size_t count = std::min(i < blocks.size() ? blocks[i] : 1, length - step);
+        step += count;
+        held += count;
+        if (held <= states + slack) continue;
+        counts[step - 1] = held - states;
+        held = states;
+    }
+    return counts;
+}
+
+/// Whatever a policy reads, and whatever guards it wants: every one on THE list can be measured in every way, and the
+/// decisions fall when they must.
+TEST(Measurement, EveryPolicyOfTheListInEveryFeeding) {
+    twin both({});
+    demo::random_numbers random(7);
+    constexpr std::size_t slack = 5;
+    for (const std::string_view name : ms::any_policy::names) {
+        if (ms::any_policy::named(name).forgets() == ms::per::never) continue;
+        const std::string text = std::string(name) + "(slack=5)";
+        SCOPED_TRACE(text);
+        std::size_t states = 16;
+        const auto refused = [&] {
+            try {
+                demo::check(both.model(), setting_of(text, states));
+                return false;
+            } catch (const std::invalid_argument&) {
+                return true;
+            }
+        };
+        while (refused()) ASSERT_LE(states *= 2, 4096U);  // its own guards may not fit
+        const std::size_t length = states + 22;
+        const std::vector<sequence> sequences{random_tokens(length, 512, random), random_tokens(2, 512, random)};
+        for (const feeding f : {feeding::exact, feeding::block, feeding::once}) {
+            const auto m = demo::measure(both.model(), sequences, setting_of(text, states, f), {.forgotten = true});
+            ASSERT_EQ(m.nll.size(), 2U);
+            ASSERT_EQ(m.tokens(), length);
+            for (const double nll : m.nll[0]) EXPECT_TRUE(std::isfinite(nll));
+            std::map<std::pair<std::size_t, std::size_t>, std::map<std::size_t, std::size_t>> counts;
+            std::set<std::tuple<std::size_t, std::size_t, ms::position>> once;
+            for (const demo::forgetting& gone : m.forgotten) {
+                EXPECT_EQ(gone.sequence, 0U);
+                EXPECT_LE(gone.position, gone.step);
+                EXPECT_TRUE(once.insert({gone.layer, gone.kv_head, gone.position}).second);
+                ++counts[{gone.layer, gone.kv_head}][static_cast<std::size_t>(gone.step)];
+            }
+            ASSERT_EQ(counts.size(), 4U);  // 2 layers of 2 heads
+            for (const auto& [table, by_step] : counts) {
+                EXPECT_EQ(by_step, forgotten_by_step(length, states, slack, f, 16));
+            }
+        }
+        // Of sequences shorter than k, or than the policy's own guards, nothing is forgotten.
+        const std::vector<sequence> few{random_tokens(2, 512, random)};
+        const auto m = demo::measure(both.model(), few, setting_of(text, states), {.forgotten = true});
+        EXPECT_TRUE(m.forgotten.empty());
+        EXPECT_EQ(m.tokens(), 1U);
+    }
+}
+
+/// Policies that undo the rotation of keys do as the model did, unless the user says otherwise.
+TEST(Measurement, RotationIsTheModels) {
+    twin plain({});
+    twin other({.rope_base = 50, .rope_scale = 3, .rope_dimensions = 8});
+    twin stretched({.rope_freqs = true});
+    demo::random_numbers random(13);
+    const std::vector<sequence> sequences{random_tokens(90, 512, random)};
+    const auto trace = [&](twin& model, const std::string& policy) {
+        return trace_of(demo::measure(model.model(), sequences, setting_of(policy, 24), {.forgotten = true}), 1);
+    };
+    std::size_t policies = 0;
+    std::size_t changed = 0;
+    for (const std::string_view each : ms::any_policy::names) {
+        const std::string name(each);
+        std::set<std::string> parameters;
+        ms::any_policy::named(name).for_each_parameter(
+            [&](std::string_view p, const auto&...) { parameters.emplace(p); });
+        if (!parameters.contains("base") || !parameters.contains("stretch")) continue;
+        ++policies;
+        EXPECT_EQ(trace(plain, name), trace(plain, name + "(base=10000,adjacent=true,rotated=16,stretch=1)"));
+        EXPECT_EQ(trace(other, name), trace(other, name + "(base=50,rotated=8,stretch=3)"));
+        for (const char* wrong : {"(base=10000)", "(rotated=0)", "(stretch=1)"}) {
+            changed += trace(other, name) != trace(other, name + wrong) ? 1 : 0;
+        }
+        EXPECT_EQ(trace(other, name + "(base=0)"), trace(other, name + "(base=0,stretch=7)"));  // no rotation at all
+    }
+    EXPECT_GE(changed, policies) << "of 3 changes for each of " << policies;
+    EXPECT_EQ(stretched.model().rope().slower.size(), 8U);
+    EXPECT_TRUE(plain.model().rope().slower.empty());
+}
+
+/// Longer than what is multiplied at once, in blocks that divide it and in others. In long texts some decision is
+/// close, unless it falls by position alone.
 TEST(Measurement, LongSequences) {
     twin both({});
     const policy_case window{"window+4", 17, {.name = "window", .sinks = 4}};
@@ -300,12 +435,30 @@ TEST(Measurement, WithRoomForAllEveryPolicyIsFull) {
     }
 }
 
+/// Room for all may be slack; with one row less, the last token's decision is the only one, and forgets down to k.
+TEST(Measurement, RoomMayBeSlack) {
+    twin both({});
+    const auto sequences = some_sequences();
+    const auto full = demo::measure(both.model(), sequences, setting_of("full", 1), {});
+    for (const char* policy : {"window", "h2o", "tova", "tova_head"}) {
+        const auto all = demo::measure(both.model(), sequences, setting_of(std::string(policy) + "(slack=60)", 10),
+                                       {.forgotten = true});
+        EXPECT_LE(worst_difference(all.nll, full.nll), rounding) << policy;
+        EXPECT_TRUE(all.forgotten.empty()) << policy;
+        const auto less = demo::measure(both.model(), sequences, setting_of(std::string(policy) + "(slack=59)", 10),
+                                        {.forgotten = true});
+        EXPECT_LE(worst_difference(less.nll, full.nll), rounding) << policy;
+        EXPECT_EQ(less.forgotten.size(), 60U * 4U) << policy;  // 2 layers of 2 heads
+        for (const demo::forgetting& f : less.forgotten) EXPECT_EQ(f.step, 69) << policy;
+    }
+}
+
 TEST(Measurement, CodecsComeClose) {
     twin both({});
     const auto sequences = some_sequences();
-    // Bounds on the mean difference of a likelihood, about three times what was seen, which
-    // stand to each other as the steps of the codecs do (2^-11, 2^-8, and 1/127 or 1/7 of a row's or group's largest value). Random
-    // weights make far more of such a step than a trained model does: see Program.CodecsHardlyMatter.
+    // Bounds on the mean difference of a likelihood, about three times what was seen, which stand to each other as the
+    // steps of the codecs do (2^-11, 2^-8, and 1/127 or 1/7 of a row's or group's largest value). Random weights make
+    // far more of such a step than a trained model does: see Program.CodecsHardlyMatter.
     const std::map<std::string, double> bounds{{"f32", 0}, {"f16", 3e-3}, {"bf16", 3e-2}, {"int8", 6e-2}, {"int4", 1}};
     for (const char* policy : {"full", "window+4"}) {  // decisions of others may differ between codecs
         const auto exact = demo::measure(both.model(), sequences, setting_of(policy, 20), {});
@@ -367,6 +520,8 @@ TEST(Measurement, PairsThatCannotBe) {
     EXPECT_EQ(refused("h2o+1", 3), "");
     EXPECT_EQ(refused("h2o(recent=0.99)", 100), "");
     EXPECT_EQ(refused("tova(recent=3,sinks=4)", 8), "");
+    EXPECT_EQ(refused("tova(slack=8)", 8), "");
+    EXPECT_EQ(refused("tova(slack=1073741822)", 8), "");
     EXPECT_EQ(refused("tova", (std::size_t{1} << 30) - 1), "");  // k may be larger than memory: no sequence is
     for (const auto& [policy, states, parts] : std::vector<std::tuple<std::string, std::size_t, std::string>>{
              {"window+4", 4, "sinks must be at most states - 1 = 3, is 4"},
@@ -375,7 +530,9 @@ TEST(Measurement, PairsThatCannotBe) {
              {"h2o(recent=16)", 16, "recent must be at most states - 1 = 15, is 16"},
              {"tova(recent=3,sinks=5)", 8, "sinks + recent must be at most states - 1 = 7, is 8"},
              {"tova+18446744073709551615", 8, "sinks must be at most"},
-             {"tova(recent=18446744073709551615)", 8, "recent must be at most"}}) {
+             {"tova(recent=18446744073709551615)", 8, "recent must be at most"},
+             {"tova(slack=1073741823)", 8, "slack + 1 must be from 1 to 1073741823, is 1073741824"},
+             {"tova(slack=18446744073709551615)", 8, "slack + 1 must be from 1 to"}}) {
         EXPECT_NE(refused(policy, states).find(parts), std::string::npos)
             << policy << ' ' << states << ": " << refused(policy, states);
     }

@@ -9,8 +9,8 @@
 //
 // It shares the readers of the file with the demo and nothing else: no Eigen, no cache, no tables, no library. Each KV
 // head of each layer has a vector of states in the order of their arrival. A token attends to all of them and itself;
-// then, while there are more than `states`, the one of least score is erased. Blocks decide after their last token
-// instead. There is no reason to make this fast.
+// then, where there are more than `states` and the slack, the one of least score is erased until `states` are left.
+// Blocks decide after their last token instead. There is no reason to make this fast.
 #pragma once
 
 #include <algorithm>
@@ -37,6 +37,7 @@ struct naive_policy {
     std::size_t states = 0;
     std::size_t sinks = 0;
     std::optional<std::size_t> recent{};  ///< h2o's own half unless given
+    std::size_t slack = 0;                ///< nothing is forgotten until more than states + slack are held
 };
 
 struct naive_forgetting {
@@ -280,6 +281,7 @@ class naive_llama {
             // Where the layer decides, all its heads hold the same scores and so decide the same.
             for (std::size_t kv_head = 0; kv_head < kv_heads_; ++kv_head) {
                 std::vector<state>& states = held[i][kv_head];
+                if (states.size() <= policy.states + policy.slack) continue;
                 while (states.size() > policy.states) {
                     const std::size_t least = least_of(states, policy.sinks, recent);
                     if (policy.name != "window") note_margin(states, policy.sinks, recent, least, result);

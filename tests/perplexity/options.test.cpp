@@ -91,6 +91,26 @@ TEST(Options, HelpAndVersionArePrinted) {
     EXPECT_NE(testing::internal::GetCapturedStdout().find("--policy"), std::string::npos);
 }
 
+TEST(Options, AllPolicies) {
+    const auto o = parse({"--policy", "all", "--policy", "full"});
+    ASSERT_EQ(o->policies.size(), multistate::any_policy::names.size());  // full is not among all
+    EXPECT_EQ(o->policies.back().text, "full");
+    EXPECT_EQ(o->policies.front().text, "window");
+}
+
+/// Whatever else is asked for: who looks for a name may have written a wrong one.
+TEST(Options, TheListOfPoliciesIsPrinted) {
+    for (const auto& arguments : std::vector<std::vector<const char*>>{
+             {"--list-policies"}, {"--list-policies", "--policy", "tovs"}, {"--policy", "tovs", "--list-policies"}}) {
+        testing::internal::CaptureStdout();
+        EXPECT_FALSE(parse(arguments));
+        const std::string text = testing::internal::GetCapturedStdout();
+        for (const std::string_view name : multistate::any_policy::names) {
+            EXPECT_NE(text.find('\n' + std::string(name) + ' '), std::string::npos) << name;
+        }
+    }
+}
+
 TEST(Options, WhatIsWrongIsSaid) {
     struct wrong {
         std::vector<const char*> arguments;
@@ -106,7 +126,11 @@ TEST(Options, WhatIsWrongIsSaid) {
         {{"-x"}, {"'-x'"}},
         {{"--states", "4", "8"}, {"'8'"}},
         {{"--policy", "tova", "h2o"}, {"'h2o'"}},
-        {{"--policy", "tovs"}, {"'tovs'", "did you mean 'tova'?"}},
+        {{"--policy", "tovs"}, {"'tovs'", "did you mean 'tova'"}},
+        {{"--policy", "tova(slak=4)"}, {"'slak'", "did you mean 'slack'?"}},
+        {{"--list-policy"}, {"'--list-policy'", "did you mean '--list-policies'?"}},
+        {{"--list-policies", "stray"}, {"'stray'"}},
+        {{"--nll", "n", "--policy", "all", "--states", "4"}, {"--nll", "one --policy and one --states"}},
         {{"--policy", "full+4"}, {"full+4"}},
         {{"--policy", ""}, {"--policy", "''"}},
         {{"--limit", ""}, {"--limit needs a value", "''"}},

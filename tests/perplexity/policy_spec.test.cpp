@@ -1,12 +1,17 @@
 // How a policy is written on the command line, and what is said of one that is written wrong.
 #include "policy_spec.hpp"
 
+#include <concepts>
+#include <limits>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
+
+#include "parameters.hpp"
 
 namespace {
 
@@ -20,11 +25,16 @@ policy_spec parse(const std::string& text) {
     return specs.front();
 }
 
+ms::shape shape_of(const std::string& text, std::size_t states) {
+    const ms::shape shape =
+        parse(text).applied_to({.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 1, .states = states});
+    EXPECT_EQ(shape.states, states) << text;
+    return shape;
+}
+
 /// The guards of a spec at k = `states`: sinks, and recent or -1 where the policy's own holds.
 std::pair<std::size_t, int> guards(const std::string& text, std::size_t states) {
-    const ms::shape shape =
-        parse(text).guarded({.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 1, .states = states});
-    EXPECT_EQ(shape.states, states) << text;
+    const ms::shape shape = shape_of(text, states);
     return {shape.sinks, shape.recent ? static_cast<int>(*shape.recent) : -1};
 }
 
@@ -36,6 +46,7 @@ TEST(PolicySpec, EveryPolicyByItsName) {
         EXPECT_EQ(spec.text, name);
         EXPECT_EQ(spec.policy.name(), name);
         EXPECT_EQ(guards(std::string(name), 64), pair(0, -1)) << name;
+        EXPECT_EQ(shape_of(std::string(name), 64).slack, 0U) << name;
     }
     for (const char* name : {"full", "window", "h2o", "h2o_layer", "tova", "tova_head"}) {
         EXPECT_EQ(parse(name).policy.name(), name);
@@ -65,6 +76,96 @@ TEST(PolicySpec, WholeNumbersAreStatesAndNumbersWithAPointAreShares) {
     EXPECT_EQ(guards("h2o+2(recent=0.25)", 64), pair(2, 16));
 }
 
+TEST(PolicySpec, SlackCountsAsGuardsDo) {
+    EXPECT_EQ(shape_of("tova(slack=16)", 64).slack, 16U);
+    EXPECT_EQ(shape_of("tova(slack=0)", 64).slack, 0U);
+    EXPECT_EQ(shape_of("tova(slack=0.25)", 64).slack, 16U);
+    EXPECT_EQ(shape_of("tova(slack=0.25)", 7).slack, 1U);
+    EXPECT_EQ(guards("h2o+2(recent=0.25,slack=4)", 64), pair(2, 16));
+    EXPECT_EQ(shape_of("h2o+2(recent=0.25,slack=4)", 64).slack, 4U);
+    EXPECT_EQ(parse("tova(slack=0.25)").slack_at(64), 16U);
+    EXPECT_EQ(parse("tova").slack_at(64), 0U);
+}
+
+/// Calls f(name, least, most) for each parameter of the policy, with the bounds in their type.
+template <class F>
+void for_bounds(std::string_view policy, F&& f) {
+    ms::any_policy::named(policy).for_each_parameter(
+        [&]<class Value>(std::string_view name, const Value&, const auto& least, const auto& most) {
+            f(std::string(name), static_cast<Value>(least), static_cast<Value>(most));
+        });
+}
+
+std::string value_of(const ms::any_policy& policy, const std::string& name) {
+    for (const auto& p : demo::parameters_of(policy)) {
+        if (p.name == name) return p.value;
+    }
+    return "none";
+}
+
+/// At both bounds, and no farther.
+TEST(PolicySpec, EveryParameterOfEveryPolicy) {
+    for (const std::string_view policy : ms::any_policy::names) {
+        for_bounds(policy, [&]<class Value>(const std::string& name, Value least, Value most) {
+            const std::string begin = std::string(policy) + "(" + name + "=";
+            for (const Value value : {least, most}) {
+                const std::string text = begin + demo::text_of(value) + ",slack=2)";
+                EXPECT_EQ(value_of(parse(text).policy, name), demo::text_of(value)) << text;
+                EXPECT_EQ(parse(text).slack_at(64), 2U) << text;
+            }
+            if constexpr (!std::same_as<Value, bool>) {
+                if (most >= std::numeric_limits<Value>::max()) return;
+                const std::string text =
+                    begin + demo::text_of(std::integral<Value> ? most + 1 : std::max<Value>(1, 2 * most)) + ")";
+                try {
+                    static_cast<void>(parse_policies(text));
+                    ADD_FAILURE() << text << " was taken";
+                } catch (const std::invalid_argument& problem) {
+                    EXPECT_EQ(std::string(problem.what()).find("policy '" + text + "': " + name + " must be from "), 0U)
+                        << problem.what();
+                }
+            }
+        });
+    }
+}
+
+/// Or one of them could not be set.
+TEST(PolicySpec, NoTwoParametersOfAPolicyShareAName) {
+    for (const std::string_view policy : ms::any_policy::names) {
+        std::set<std::string> names{"sinks", "recent", "slack"};
+        for (const auto& p : demo::parameters_of(ms::any_policy::named(policy))) {
+            EXPECT_TRUE(names.insert(p.name).second) << policy << ' ' << p.name;
+        }
+    }
+}
+
+TEST(PolicySpec, AllAreThoseThatForget) {
+    std::vector<std::string> names;
+    for (const std::string_view name : ms::any_policy::names) {
+        if (name != "full") names.emplace_back(name);
+    }
+    const auto texts = [](const std::string& text) {
+        std::vector<std::string> result;
+        for (const policy_spec& spec : parse_policies(text)) {
+            EXPECT_EQ(spec.text.find(spec.policy.name()), 0U) << spec.text;
+            result.push_back(spec.text);
+        }
+        return result;
+    };
+    EXPECT_EQ(texts("all"), names);
+    const auto with = [&](const std::string& rest) {
+        std::vector<std::string> result = names;
+        for (std::string& name : result) name += rest;
+        return result;
+    };
+    EXPECT_EQ(texts("all+4"), with("+4"));
+    EXPECT_EQ(texts("all( slack = 8 )"), with("(slack=8)"));
+    std::vector<std::string> more = names;
+    more.insert(more.begin(), "full");
+    more.emplace_back("tova+4");
+    EXPECT_EQ(texts("full,all,tova+4"), more);
+}
+
 TEST(PolicySpec, SpacesMeanNothing) {
     EXPECT_EQ(parse(" h2o ( recent = 0.25 , sinks = 2 ) ").text, "h2o(recent=0.25,sinks=2)");
     EXPECT_EQ(guards(" h2o ( recent = 0.25 , sinks = 2 ) ", 64), pair(2, 16));
@@ -86,10 +187,10 @@ TEST(PolicySpec, WhatIsWrongIsSaid) {
         std::vector<std::string> parts;
     };
     for (const wrong& w :
-         std::vector<wrong>{{"tovs", {"no policy 'tovs'", "did you mean 'tova'?", "full, window, h2o", "window+4"}},
-                            {"TOVA", {"no policy 'TOVA'"}},
-                            {"h20+4", {"no policy 'h20'", "did you mean 'h2o'?"}},
-                            {"", {"no policy ''", "known: "}},
+         std::vector<wrong>{{"tovs", {"no policy 'tovs'", "did you mean 'tova'", "--list-policies", "window+4"}},
+                            {"TOVA", {"no policy 'TOVA'", "did you mean 'tova'"}},
+                            {"h20+4", {"no policy 'h20'", "did you mean 'h2o'"}},
+                            {"", {"no policy ''", "--list-policies"}},
                             {"tova,", {"no policy ''"}},
                             {",tova", {"no policy ''"}},
                             {"+4", {"no policy ''"}},
@@ -103,8 +204,8 @@ TEST(PolicySpec, WhatIsWrongIsSaid) {
                             {"h2o(recent=16", {"parenthesis is not closed"}},
                             {"h2o(recent=16)x", {"parenthesis is not closed"}},
                             {"h2o(", {"parenthesis is not closed"}},
-                            {"h2o)", {"no policy 'h2o)'", "did you mean 'h2o'?"}},
-                            {"h2o()", {"no parameter ''", "sinks, recent"}},
+                            {"h2o)", {"no policy 'h2o)'", "did you mean 'h2o'"}},
+                            {"h2o()", {"no parameter ''", "known: sinks, recent, slack)"}},
                             {"h2o(recent)", {"'recent' needs a value", "recent=16"}},
                             {"h2o(recent=)", {"''", "neither a number of states nor a share of k"}},
                             {"h2o(resent=4)", {"no parameter 'resent'", "did you mean 'recent'?"}},
@@ -119,6 +220,18 @@ TEST(PolicySpec, WhatIsWrongIsSaid) {
                             {"h2o(recent=nan.)", {"neither"}},
                             {"h2o(recent=99999999999999999999)", {"neither"}},
                             {"h2o((recent=4))", {"no parameter '(recent'"}},
+                            {"h2o(slak=4)", {"no parameter 'slak'", "did you mean 'slack'?"}},
+                            {"h2o(slack)", {"'slack' needs a value", "slack=16"}},
+                            {"h2o(slack=x)", {"'x'", "neither"}},
+                            {"h2o(slack=1.0)", {"'1.0'", "neither"}},
+                            {"h2o(slack=-1)", {"'-1'", "neither"}},
+                            {"h2o(recent=4,recent=5)", {"policy 'h2o(recent=4,recent=5)'", "recent is given twice"}},
+                            {"h2o+4(sinks=4)", {"sinks is given twice"}},
+                            {"h2o(slack=1,sinks=1,slack=1)", {"slack is given twice"}},
+                            {"alll", {"no policy 'alll'"}},
+                            {"all+x", {"+x'", "number of sinks"}},
+                            {"all(nonsense=1)", {"no parameter 'nonsense'"}},
+                            {"full(slack=4)", {"'full(slack=4)'", "forgets nothing"}},
                             {"full+4", {"'full+4'", "forgets nothing"}},
                             {"full(recent=4)", {"forgets nothing"}},
                             {"tova,h2o,nonsense", {"no policy 'nonsense'"}}}) {
@@ -129,6 +242,52 @@ TEST(PolicySpec, WhatIsWrongIsSaid) {
             const std::string message = problem.what();
             for (const auto& part : w.parts) EXPECT_NE(message.find(part), std::string::npos) << message;
             EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+        }
+    }
+}
+
+/// Of every policy: the parameters that it has are named, and each says what it wants.
+TEST(PolicySpec, WhatIsWrongWithAParameterIsSaid) {
+    const auto problem_of = [](const std::string& text) {
+        try {
+            static_cast<void>(parse_policies(text));
+        } catch (const std::invalid_argument& problem) {
+            return std::string(problem.what());
+        }
+        return "nothing is wrong with " + text;
+    };
+    for (const std::string_view policy : ms::any_policy::names) {
+        if (policy == "full") continue;
+        const std::string name(policy);
+        std::string known;
+        for (const auto& p : demo::parameters_of(ms::any_policy::named(policy))) {
+            known += p.name + ", ";
+            EXPECT_EQ(problem_of(name + "(" + p.name + ")"), "policy '" + name + "(" + p.name + ")': '" + p.name +
+                                                                 "' needs a value, as in " + p.name + "=" + p.value);
+            EXPECT_EQ(problem_of(name + "(" + p.name + "=?)")
+                          .find("policy '" + name + "(" + p.name + "=?)': " + p.name + " must be "),
+                      0U);
+            const std::string setting = p.name + "=" + p.value;
+            EXPECT_NE(problem_of(name + "(" + setting + "," + setting + ")").find(p.name + " is given twice"),
+                      std::string::npos);
+        }
+        EXPECT_EQ(problem_of(name + "(0123456789=1)"),
+                  "policy '" + name + "(0123456789=1)': no parameter '0123456789' (known: " + known +
+                      "sinks, recent, slack)");
+    }
+}
+
+TEST(PolicySpec, NearPoliciesAreThreeAtMostAndTheOthersAreNotNamed) {
+    for (const std::string_view policy : ms::any_policy::names) {
+        try {
+            static_cast<void>(parse_policies(std::string(policy) + "?"));
+            ADD_FAILURE() << policy << "? was taken";
+        } catch (const std::invalid_argument& problem) {
+            const std::string message = problem.what();
+            const std::string named = message.substr(0, message.find(" (--list-policies"));
+            EXPECT_LT(named.size(), message.size()) << message;
+            EXPECT_NE(named.find("'" + std::string(policy) + "'"), std::string::npos) << message;
+            EXPECT_LE(std::ranges::count(named, '\''), 8) << message;  // what was written and three more
         }
     }
 }

@@ -12,8 +12,10 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <multistate/multistate.hpp>
 #include <nlohmann/json.hpp>
 
+#include "parameters.hpp"
 #include "perplexity/naive_llama.hpp"
 #include "perplexity/synthetic_gguf.hpp"
 #include "perplexity/temporary_folder.hpp"
@@ -214,8 +216,11 @@ TEST_F(Program, TokensAreTakenAsTheyAre) {
 }
 
 /// --nll and --trace against the naive model, on a model in a file of its own.
-TEST_F(Program, NllAndTraceAreThoseOfTheNaiveModel) {
-    const outcome o = run(with(small(), {"--policy", "tova", "--states", "12", "--nll", in_folder("nll"), "--trace",
+class ProgramAndNaiveModel : public Program, public testing::WithParamInterface<std::size_t> {};
+
+TEST_P(ProgramAndNaiveModel, NllAndTrace) {
+    const std::string policy = GetParam() == 0 ? "tova" : "tova(slack=" + std::to_string(GetParam()) + ")";
+    const outcome o = run(with(small(), {"--policy", policy, "--states", "12", "--nll", in_folder("nll"), "--trace",
                                          in_folder("trace"), "--quiet"}));
     ASSERT_EQ(o.code, 0) << o.error;
     std::vector<double> nll;
@@ -230,7 +235,7 @@ TEST_F(Program, NllAndTraceAreThoseOfTheNaiveModel) {
         std::vector<std::int32_t> tokens;
         std::istringstream stream(line);
         for (std::int32_t id = 0; stream >> id;) tokens.push_back(id);
-        const auto expected = naive.run(tokens, {.name = "tova", .states = 12});
+        const auto expected = naive.run(tokens, {.name = "tova", .states = 12, .slack = GetParam()});
         ASSERT_GT(expected.margin, 1e-4) << "other tokens are needed: a decision is too close for float32";
         ASSERT_GE(nll.size(), done + expected.nll.size());
         for (std::size_t i = 0; i < expected.nll.size(); ++i) {
@@ -248,6 +253,8 @@ TEST_F(Program, NllAndTraceAreThoseOfTheNaiveModel) {
     EXPECT_EQ(demo::content_of(folder_ / "trace"), trace);
 }
 
+INSTANTIATE_TEST_SUITE_P(Slack, ProgramAndNaiveModel, testing::Values(0, 5));
+
 TEST_F(Program, NllAndTraceNeedOnePolicyAndOneK) {
     for (const char* option : {"--nll", "--trace"}) {
         const words call = with(small(), {option, in_folder("file")});
@@ -255,6 +262,7 @@ TEST_F(Program, NllAndTraceNeedOnePolicyAndOneK) {
         expect_error(with(call, {"--policy", "tova"}), {option});
         expect_error(with(call, {"--states", "8"}), {option});
         expect_error(with(call, {"--policy", "tova,h2o", "--states", "8"}), {option});
+        expect_error(with(call, {"--policy", "all", "--states", "8"}), {option});
         expect_error(with(call, {"--policy", "tova", "--states", "8,9"}), {option});
         EXPECT_FALSE(std::filesystem::exists(folder_ / "file"));
         EXPECT_EQ(run(with(call, {"--policy", "full", "--states", "8", "--quiet"})).code, 0);
@@ -288,6 +296,102 @@ TEST_F(Program, RunsAreTheCrossProductInOrderWithoutABaseline) {
     EXPECT_EQ(full["runs"][2]["policy"], "full");
     EXPECT_EQ(full["runs"][3]["states"], 16);
     EXPECT_EQ(full["runs"][2]["nll_sum"], full["runs"][3]["nll_sum"]);
+}
+
+/// --policy all is every policy of THE list but full, in its order; what cannot be had at this k is said.
+TEST_F(Program, AllPolicies) {
+    const outcome o = run(with(small(), {"--policy", "all", "--states", "24", "--json", in_folder("result.json")}));
+    EXPECT_EQ(o.code, o.error.empty() ? 0 : 2) << o.error;
+    std::set<std::string> measured;
+    words in_order;
+    const json result = json::parse(demo::content_of(folder_ / "result.json"));
+    for (const json& r : result["runs"]) {
+        in_order.push_back(r["policy"]);
+        measured.insert(r["policy"]);
+    }
+    EXPECT_TRUE(measured.contains("window") && measured.contains("h2o") && measured.contains("tova"));
+    words expected;
+    for (const std::string_view name : multistate::any_policy::names) {
+        if (name == "full") continue;
+        if (measured.contains(std::string(name))) {
+            expected.emplace_back(name);
+        } else {
+            EXPECT_NE(o.error.find("skipped " + std::string(name) + " at k = 24"), std::string::npos) << o.error;
+        }
+    }
+    EXPECT_EQ(in_order, expected);
+}
+
+/// The parameters as written, and slack, are in the table and in the JSON; a policy with its parameters written out as
+/// they are is the policy.
+TEST_F(Program, ParametersAndSlack) {
+    const outcome table = run(with(small(), {"--policy", "h2o(recent=0.25, sinks=2, slack=6)", "--states", "16"}));
+    EXPECT_EQ(table.code, 0) << table.error;
+    EXPECT_NE(table.out.find("\nh2o(recent=0.25,sinks=2,slack=6) "), std::string::npos) << table.out;
+
+    words specs{"tova", "tova(slack=0)", "tova(slack=6)", "h2o(slack=0.25,recent=0.25)"};
+    std::map<std::string, std::string> same;  // the spec without its parameters
+    for (const std::string_view name : multistate::any_policy::names) {
+        std::string written;
+        for (const auto& p : demo::parameters_of(multistate::any_policy::named(name))) {
+            written += p.name + "=" + p.value + ",";
+        }
+        if (written.empty()) continue;
+        specs.push_back(std::string(name) + "(" + written + "slack=6)");
+        same[specs.back()] = std::string(name) + "(slack=6)";
+        specs.push_back(same[specs.back()]);
+    }
+    words call = with(small(), {"--states", "24", "--quiet"});
+    for (const std::string& spec : specs) call = with(call, {"--policy", spec});
+    const outcome o = run(with(call, {"--json", in_folder("result.json")}));
+    ASSERT_TRUE(o.code == 0 || o.code == 2) << o.error;  // guards of a policy may not fit
+    std::map<std::string, json> runs;
+    const json result = json::parse(demo::content_of(folder_ / "result.json"));
+    for (const json& r : result["runs"]) runs[r["policy"]] = r;
+    EXPECT_FALSE(runs["tova"].contains("slack"));
+    EXPECT_EQ(runs["tova(slack=6)"]["slack"], 6);
+    EXPECT_EQ(runs["h2o(slack=0.25,recent=0.25)"]["slack"], 6);
+    EXPECT_EQ(runs["tova(slack=0)"]["nll_sum"], runs["tova"]["nll_sum"]);
+    EXPECT_NE(runs["tova(slack=6)"]["nll_sum"], runs["tova"]["nll_sum"]);
+    EXPECT_GT(runs["tova(slack=6)"]["cache_bytes"], runs["tova"]["cache_bytes"]);
+    for (const auto& [written, plain] : same) {
+        ASSERT_EQ(runs.contains(written), runs.contains(plain)) << written;
+        if (runs.contains(written)) {
+            EXPECT_EQ(runs[written]["nll_sum"], runs[plain]["nll_sum"]) << written;
+        }
+    }
+}
+
+TEST_F(Program, BadParametersGetTheRangeAndTheNearestName) {
+    expect_error({"--policy", "h2o(resent=4)"}, {"policy 'h2o(resent=4)'", "no parameter 'resent'", "'recent'"});
+    expect_error({"--policy", "h2o(slack=-1)"}, {"policy 'h2o(slack=-1)'", "'-1'"});
+    expect_error({"--policy", "h2o(recent=4,recent=4)"}, {"recent is given twice"});
+    expect_error({"--policy", "full(slack=4)"}, {"forgets nothing"});
+    for (const std::string_view name : multistate::any_policy::names) {
+        for (const auto& p : demo::parameters_of(multistate::any_policy::named(name))) {
+            expect_error({"--policy", std::string(name) + "(" + p.name + "=x)"}, {p.name + " must be ", "is 'x'"});
+        }
+    }
+}
+
+TEST_F(Program, ListsThePolicies) {
+    for (const words& call : std::vector<words>{{"--list-policies"}, {"--list-policies", "--policy", "tovs"}}) {
+        const outcome o = run(call);
+        EXPECT_EQ(o.code, 0);
+        EXPECT_EQ(o.error, "");
+        words names;
+        std::string h2o;
+        for (const std::string& line : lines_of(o.out)) {
+            if (line.empty()) break;
+            if (line.front() != ' ') names.push_back(line.substr(0, line.find(' ')));
+            if (line.starts_with("h2o ")) h2o = line;
+        }
+        words expected{"NAME"};
+        expected.insert(expected.end(), multistate::any_policy::names.begin(), multistate::any_policy::names.end());
+        EXPECT_EQ(names, expected);
+        EXPECT_NE(h2o.find(" head "), std::string::npos) << o.out;
+        EXPECT_NE(h2o.find(" probabilities"), std::string::npos) << o.out;
+    }
 }
 
 TEST_F(Program, APairThatCannotBeIsSkippedAndSaid) {
@@ -394,19 +498,22 @@ TEST_F(Program, HelpTeaches) {
         EXPECT_EQ(o.code, 0);
         EXPECT_EQ(o.error, "");
         for (const char* part :
-             {"--model",   "--text",  "--tokens",  "--policy", "--states",  "--context", "--limit",        "--codec",
-              "--prefill", "--block", "--threads", "--json",   "--nll",     "--trace",   "--print-tokens", "--quiet",
-              "--version", "full",    "window",    "window+4", "h2o_layer", "tova_head", "h2o(recent=",    "exact",
-              "block ",    "once ",   "quarter",   "f16",      "int8",      "Exit code"}) {
+             {"--model",        "--text",    "--tokens",  "--policy",  "--states",    "--context", "--limit",
+              "--codec",        "--prefill", "--block",   "--threads", "--json",      "--nll",     "--trace",
+              "--print-tokens", "--quiet",   "--version", "window+4",  "h2o(recent=", "slack=",    "--list-policies",
+              "all ",           "exact",     "block ",    "once ",     "quarter",     "f16",       "int8",
+              "Exit code"}) {
             EXPECT_NE(o.out.find(part), std::string::npos) << part;
         }
         for (const std::string& line : lines_of(o.out)) EXPECT_LE(line.size(), 120U) << line;
+        EXPECT_EQ(o.out.find("h2o_layer"), std::string::npos);  // the list is elsewhere
     }
 }
 
 TEST_F(Program, TyposGetTheNearestChoice) {
     expect_error({"--polcy", "tova"}, {"'--polcy'", "did you mean '--policy'?"});
-    expect_error({"--policy", "tovs"}, {"'tovs'", "did you mean 'tova'?"});
+    expect_error({"--policy", "tovs"}, {"'tovs'", "did you mean 'tova'", "--list-policies"});
+    expect_error({"--policy", "Window-Attention"}, {"did you mean 'window'", "--list-policies"});
     expect_error({"--codec", "int88"}, {"did you mean 'int8'?"});
     expect_error({"--prefill", "exakt"}, {"did you mean 'exact'?"});
 }
@@ -492,7 +599,8 @@ TEST_F(Program, StandardOutputThatIsFullIsAnError) {
     if (!std::filesystem::exists("/dev/full")) return;  // Linux has it
     const std::string program = MULTISTATE_DEMO_PROGRAM;
     const std::string errors = " > /dev/full 2> '" + in_folder("stderr") + "'";
-    for (const char* call : {" --print-tokens --limit 10", " --limit 10 --policy tova --states 4", " --help"}) {
+    for (const char* call :
+         {" --print-tokens --limit 10", " --limit 10 --policy tova --states 4", " --help", " --list-policies"}) {
         const int status = std::system(("'" + program + "'" + call + errors).c_str());
         EXPECT_EQ(WEXITSTATUS(status), 1) << call;
         EXPECT_EQ(lines_of(demo::content_of(folder_ / "stderr")).size(), 1U) << call;

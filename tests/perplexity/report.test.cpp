@@ -83,6 +83,22 @@ TEST(Json, HasTheFieldsThatWereAskedForAndNoOthers) {
     EXPECT_TRUE(second["ppl_error"].is_null());  // of a single sequence
 }
 
+TEST(Json, SlackIsNamedWhereItIsGiven) {
+    const std::vector<run> runs{made_run("tova", 64, {{1, 2}}), made_run("tova(slack=16)", 64, {{1, 2}}),
+                                made_run("h2o(slack=0.25)", 64, {{1, 2}}), made_run("h2o(slack=0.25)", 8, {{1, 2}}),
+                                made_run("tova(slack=0)", 64, {{1, 2}})};
+    std::ostringstream out;
+    demo::write_json(out, runs, some_options(), 1024);
+    const auto json = nlohmann::json::parse(out.str())["runs"];
+    EXPECT_FALSE(json[0].contains("slack"));
+    EXPECT_EQ(json[1]["slack"], 16);
+    EXPECT_EQ(json[1]["policy"], "tova(slack=16)");
+    EXPECT_EQ(json[1]["states"], 64);  // slack is beside k
+    EXPECT_EQ(json[2]["slack"], 16);   // a share of k in states
+    EXPECT_EQ(json[3]["slack"], 2);
+    EXPECT_EQ(json[4]["slack"], 0);
+}
+
 TEST(Json, NothingMeasuredIsAnEmptyList) {
     std::ostringstream out;
     demo::write_json(out, {}, some_options(), 2);
@@ -138,6 +154,24 @@ TEST(Table, SmallestWhateverTheOrder) {
     std::ostringstream out;
     demo::print_table(out, runs, full.result);
     EXPECT_NE(out.str().find("tova: k = 64 is the smallest"), std::string::npos) << out.str();
+}
+
+TEST(Table, ColumnsAreAlignedWhateverTheNames) {
+    const std::vector<run> runs{made_run("tova", 64, {{2, 2}}),
+                                made_run("h2o(recent=0.25,sinks=2,slack=16)", 64, {{2, 2}})};
+    std::ostringstream out;
+    demo::print_table(out, runs, made_run("full", 1, {{2, 2}}).result);
+    std::istringstream lines(out.str());
+    std::size_t grids = 0;
+    std::string head, first, second;
+    while (std::getline(lines, head)) {
+        if (head.find("k = 64") == std::string::npos || head.front() != ' ') continue;
+        ASSERT_TRUE(std::getline(lines, first) && std::getline(lines, second));
+        EXPECT_EQ(head.size(), first.size()) << out.str();
+        EXPECT_EQ(head.size(), second.size()) << out.str();
+        ++grids;
+    }
+    EXPECT_EQ(grids, 4U) << out.str();
 }
 
 TEST(Table, WhatWasNotMeasuredIsADash) {

@@ -39,6 +39,34 @@ TEST(Suggest, TheNearestChoice) {
     EXPECT_EQ(suggested(std::string(100000, 'x')), "");
 }
 
+TEST(Suggest, CaseAndHyphensAreNoSlips) {
+    const std::vector<std::string> choices{"snapkv", "h2o", "tova_head"};
+    EXPECT_EQ(did_you_mean("SnapKV", choices), "; did you mean 'snapkv'?");
+    EXPECT_EQ(did_you_mean("TOVA-Head", choices), "; did you mean 'tova_head'?");
+    EXPECT_EQ(did_you_mean("H2O", choices), "; did you mean 'h2o'?");
+}
+
+TEST(Suggest, AWordThatBeginsAChoiceOrThatAChoiceBegins) {
+    const std::vector<std::string> choices{"streaming_llm", "h2o"};
+    EXPECT_EQ(did_you_mean("streaming", choices), "; did you mean 'streaming_llm'?");
+    EXPECT_EQ(did_you_mean("str", choices), "; did you mean 'streaming_llm'?");
+    EXPECT_EQ(did_you_mean("st", choices), "");
+    EXPECT_EQ(did_you_mean("h2o_of_the_layer", choices), "; did you mean 'h2o'?");
+    EXPECT_EQ(did_you_mean("ream", choices), "");
+}
+
+TEST(Suggest, SeveralWhereSeveralAreNear) {
+    const std::vector<std::string> choices{"cake", "bake", "make", "baker", "lake", "window"};
+    EXPECT_EQ(did_you_mean("bakes", choices, 3), "; did you mean 'bake', 'baker' or 'cake'?");
+    EXPECT_EQ(did_you_mean("bakes", choices, 2), "; did you mean 'bake' or 'baker'?");
+    EXPECT_EQ(did_you_mean("bakes", choices), "; did you mean 'bake'?");
+    EXPECT_EQ(did_you_mean("windows", choices, 3), "; did you mean 'window'?");
+    EXPECT_EQ(did_you_mean("eviction", choices, 3), "");
+    // Two slips are near, but not beside a choice that is none away.
+    EXPECT_EQ(did_you_mean("Tova", std::vector<std::string>{"nova", "tov", "noxa", "tova"}, 4),
+              "; did you mean 'tova', 'nova' or 'tov'?");
+}
+
 TEST(Suggest, OfEqualsTheFirst) {
     EXPECT_EQ(did_you_mean("ac", std::vector<std::string>{"aa", "ab"}), "; did you mean 'aa'?");
     EXPECT_EQ(did_you_mean("ab", std::vector<std::string>{}), "");

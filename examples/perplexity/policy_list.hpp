@@ -1,0 +1,49 @@
+// What --list-policies prints: every policy that can be chosen, by what it says of itself.
+#pragma once
+
+#include <iosfwd>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "parameters.hpp"
+#include "policy_spec.hpp"
+
+namespace demo {
+
+struct policy_description {
+    std::string name;
+    std::string forgets;  ///< layer, head or never
+    std::string paper;    ///< "-" for none
+    std::string reads;
+    std::vector<parameter_text> parameters;  ///< with their default values
+};
+
+/// What a policy chosen at run time (ms::one_of) says of itself.
+template <class OneOf>
+policy_description describe(const OneOf& policy) {
+    std::string reads;
+    const auto add = [&](bool whether, const char* what) {
+        if (whether) reads.append(reads.empty() ? "" : ", ").append(what);
+    };
+    add(policy.reads_attention(), "probabilities");
+    add(policy.reads_queries(), "queries");
+    add(policy.reads_arrivals(), "new keys and values");
+    add(policy.reads_stored(), "stored keys and values");
+    const ms::per forgets = policy.forgets();
+    return {.name = std::string(policy.name()),
+            .forgets = forgets == ms::per::layer  ? "layer"
+                       : forgets == ms::per::head ? "head"
+                                                  : "never",
+            .paper = policy.paper().empty() ? "-" : std::string(policy.paper()),
+            .reads = reads.empty() ? "nothing" : reads,
+            .parameters = parameters_of(policy)};
+}
+
+/// THE list, in its order.
+[[nodiscard]] std::vector<policy_description> describe_all_policies();
+
+/// A line for each, its parameters below it, and then what all of them take.
+void print_policies(std::ostream& out, std::span<const policy_description> policies);
+
+}  // namespace demo
