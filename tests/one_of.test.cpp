@@ -1,6 +1,8 @@
 // A policy chosen at run time is a policy.
+#include <cmath>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 
 #include <gtest/gtest.h>
 #include <multistate/multistate.hpp>
@@ -15,7 +17,12 @@ struct parameterized {
     float factor = 2;
     std::size_t extra = 3;
     ms::guards default_guards(std::size_t states) const noexcept { return {.sinks = states / 4, .recent = 1}; }
-    std::size_t floats_per_state() const noexcept { return extra; }
+    std::size_t floats_per_state(const ms::table_shape& s) const noexcept { return extra * s.kv_heads; }
+    std::size_t floats_per_table(const ms::table_shape& s) const noexcept { return s.head_dim; }
+    static constexpr std::string_view paper = "arXiv 1234.56789";
+    static constexpr auto parameters =
+        std::tuple{ms::parameter{"factor", &parameterized::factor, -4.0f, 4.0f},
+                   ms::parameter{"extra", &parameterized::extra, std::size_t{1}, std::size_t{7}}};
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
         for (std::size_t j = 0; j < states.size(); ++j) states.score[j] = factor * probabilities[0][j];
     }
@@ -25,12 +32,28 @@ struct reads_rows {
     static constexpr ms::per forgets() noexcept { return ms::per::layer; }
     void on_forget(const ms::reader&, ms::view) const noexcept {}
 };
+struct reads_queries {
+    static constexpr std::string_view name = "reads_queries";
+    static constexpr ms::per forgets() noexcept { return ms::per::layer; }
+    void on_query(ms::rows, ms::view) const noexcept {}
+    void on_forget(ms::view) const noexcept {}
+};
+struct merges_rows {
+    static constexpr std::string_view name = "merges_rows";
+    static constexpr ms::per forgets() noexcept { return ms::per::layer; }
+    void on_insert(ms::rows, ms::rows, ms::view, std::size_t) const noexcept {}
+    void merge(const ms::editor&, std::span<const std::uint32_t>, ms::view) const noexcept {}
+};
 using choice = ms::one_of<ms::window, parameterized, reads_rows, ms::full>;
+using wide_choice = ms::one_of<ms::window, reads_rows, reads_queries, merges_rows>;
+constexpr ms::table_shape shape{.states = 8, .heads = 2, .kv_heads = 2, .head_dim = 6, .value_dim = 6};
 
 static_assert(ms::policy<choice> && ms::policy<ms::any_policy>);
-static_assert(ms::names_guards<choice> && ms::keeps_memory<choice>);
+static_assert(ms::names_guards<choice> && ms::remembers_states<choice> && ms::remembers_more<choice>);
 static_assert(ms::observes_attention<choice> && ms::observes_decision<choice>);
 static_assert(!ms::observes_insertion<choice> && !ms::observes_prompt_end<choice>);
+static_assert(!ms::observes_queries<choice> && !ms::merges<choice>);
+static_assert(ms::observes_queries<wide_choice> && ms::merges<wide_choice> && ms::observes_insertion<wide_choice>);
 static_assert(!ms::observes_attention<ms::one_of<ms::window, ms::full>>, "no choice looks, so none pays");
 static_assert(std::is_constructible_v<choice, parameterized> && !std::is_constructible_v<choice, ms::tova>);
 static_assert(std::is_convertible_v<ms::window, choice> && !std::is_convertible_v<int, choice>);
@@ -39,24 +62,73 @@ TEST(one_of, answers_for_its_choice) {
     const choice chosen(parameterized{.factor = 1, .extra = 5});
     EXPECT_EQ(chosen.name(), "parameterized");
     EXPECT_EQ(chosen.forgets(), ms::per::head);
-    EXPECT_EQ(chosen.floats_per_state(), 5u);
+    EXPECT_EQ(chosen.floats_per_state(shape), 10u);
+    EXPECT_EQ(chosen.floats_per_table(shape), 6u);
+    EXPECT_EQ(chosen.paper(), "arXiv 1234.56789");
     EXPECT_EQ(chosen.default_guards(8).sinks, 2u);
     EXPECT_TRUE(chosen.reads_attention());
     EXPECT_FALSE(chosen.reads_stored());
     const choice other(reads_rows{});
     EXPECT_FALSE(ms::reads_attention(other));
     EXPECT_TRUE(ms::reads_stored(other));
-    EXPECT_EQ(other.floats_per_state(), 0u);
+    EXPECT_EQ(other.floats_per_state(shape), 0u);
+    EXPECT_EQ(other.floats_per_table(shape), 0u);
+    EXPECT_EQ(other.paper(), "");
     EXPECT_EQ(other.default_guards(8).recent, 0u);
     EXPECT_EQ(choice(ms::full{}).forgets(), ms::per::never);
     EXPECT_EQ(choice().name(), "window") << "the first choice is the default";
+}
+
+/// A hook that only another choice has costs nothing: what is read is asked of the object.
+TEST(one_of, says_what_its_choice_reads) {
+    struct answers {
+        bool attention = false, queries = false, arrivals = false, stored = false, order = false;
+        bool operator==(const answers&) const = default;
+    };
+    const auto of = [](const wide_choice& p) {
+        return answers{ms::reads_attention(p), ms::reads_queries(p), ms::reads_arrivals(p), ms::reads_stored(p),
+                       ms::reads_order(p)};
+    };
+    EXPECT_EQ(of(ms::window{}), (answers{}));
+    EXPECT_EQ(of(reads_rows{}), (answers{.stored = true, .order = true}));
+    EXPECT_EQ(of(reads_queries{}), (answers{.queries = true, .order = true}));
+    EXPECT_EQ(of(merges_rows{}), (answers{.arrivals = true, .stored = true, .order = true}));
+}
+
+/// What a table refuses when one parameter is set.
+template <class T>
+std::string refusal(std::string_view parameter, T given) {
+    choice chosen(parameterized{});
+    chosen.for_each_parameter([&]<class V>(std::string_view name, V& value, V, V) {
+        if constexpr (std::is_same_v<T, V>) {
+            if (name == parameter) value = given;
+        }
+    });
+    try {
+        ms::table<choice> table(shape, chosen);
+    } catch (const std::invalid_argument& error) {
+        return error.what();
+    }
+    return "nothing was thrown";
+}
+
+TEST(one_of, lists_the_parameters_of_its_choice) {
+    EXPECT_EQ(refusal("factor", -4.0f), "nothing was thrown");
+    EXPECT_EQ(refusal("factor", 4.5f), "policy: factor must be from -4.000000 to 4.000000, is 4.500000");
+    EXPECT_EQ(refusal("factor", std::nanf("")), "policy: factor must be from -4.000000 to 4.000000, is nan");
+    EXPECT_EQ(refusal("extra", std::size_t{7}), "nothing was thrown");
+    EXPECT_EQ(refusal("extra", std::size_t{0}), "policy: extra must be from 1 to 7, is 0");
+    std::size_t count = 0;
+    const choice none(ms::window{});
+    none.for_each_parameter([&](auto&&...) { ++count; });
+    EXPECT_EQ(count, 0u);
 }
 
 TEST(one_of, finds_policies_by_name) {
     EXPECT_EQ(choice::names, (std::array<std::string_view, 4>{"window", "parameterized", "reads_rows", "full"}));
     for (const std::string_view name : choice::names) EXPECT_EQ(choice::named(name).name(), name);
     for (const std::string_view name : ms::any_policy::names) EXPECT_EQ(ms::any_policy::named(name).name(), name);
-    EXPECT_EQ(choice::named("parameterized").floats_per_state(), 3u) << "with its default parameters";
+    EXPECT_EQ(choice::named("parameterized").floats_per_state(shape), 6u) << "with its default parameters";
 }
 
 TEST(one_of, an_unknown_name_is_told_the_known_ones) {

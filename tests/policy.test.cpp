@@ -1,6 +1,9 @@
 // Which structs are policies with which hooks: decided at compile time.
 #include <numeric>
 #include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -30,21 +33,51 @@ struct may_throw : plain {
 struct insertion_without_row : plain {
     void on_insert(ms::rows, ms::rows, ms::view) const noexcept {}
 };
-struct decision_by_value_of_view : plain {
-    void on_forget(ms::view) const noexcept {}
+struct decision_by_row : plain {
+    void on_forget(ms::view, std::size_t) const noexcept {}
 };
 struct guards_of_another_type : plain {
     std::size_t default_guards(std::size_t) const noexcept { return 1; }
 };
 struct memory_that_may_throw : plain {
-    std::size_t floats_per_state() const { return 1; }
+    std::size_t floats_per_state(const ms::table_shape&) const { return 1; }
+};
+struct memory_of_no_shape : plain {
+    std::size_t floats_per_state() const noexcept { return 1; }
+};
+struct table_memory_of_no_shape : plain {
+    std::size_t floats_per_table() const noexcept { return 1; }
+};
+struct queries_without_states : plain {
+    void on_query(ms::rows) const noexcept {}
+};
+struct decision_that_may_throw : plain {
+    void on_forget(ms::view) const {}
+};
+struct merge_of_one_row : plain {
+    void merge(const ms::editor&, std::uint32_t, ms::view) const noexcept {}
+};
+struct merge_by_reading : plain {  // an editor is a reader
+    void merge(const ms::reader&, std::span<const std::uint32_t>, ms::view) const noexcept {}
+};
+struct prompt_end_without_rows : plain {
+    void finish_prompt(ms::view) const noexcept {}
+};
+struct decides_alone : plain {
+    void on_forget(ms::view) const noexcept {}
 };
 struct all_hooks : plain {
+    float strength = 1;
+    static constexpr auto parameters = std::tuple{ms::parameter{"strength", &all_hooks::strength, 0.0f, 2.0f}};
+
     ms::guards default_guards(std::size_t) const noexcept { return {}; }
-    std::size_t floats_per_state() const noexcept { return 1; }
+    std::size_t floats_per_state(const ms::table_shape& s) const noexcept { return s.kv_heads; }
+    std::size_t floats_per_table(const ms::table_shape& s) const noexcept { return s.heads * s.head_dim; }
     void on_insert(ms::rows, ms::rows, ms::view, std::size_t) noexcept {}
+    void on_query(ms::rows, ms::view) noexcept {}
     void on_attention(ms::rows, ms::view) noexcept {}
     void on_forget(const ms::reader&, ms::view) noexcept {}
+    void merge(const ms::editor&, std::span<const std::uint32_t>, ms::view) noexcept {}
     void finish_prompt(const ms::reader&, ms::view) noexcept {}
 };
 struct no_unit {};
@@ -64,19 +97,30 @@ static_assert(!ms::policy<int> && !ms::policy<ms::f32>);
 static_assert(!ms::observes_attention<plain> && !ms::observes_attention<misspelt>);
 static_assert(!ms::observes_attention<too_few_arguments> && !ms::observes_attention<wrong_argument>);
 static_assert(!ms::observes_attention<may_throw> && !ms::observes_insertion<insertion_without_row>);
-static_assert(!ms::observes_decision<decision_by_value_of_view>);
-static_assert(!ms::names_guards<guards_of_another_type> && !ms::keeps_memory<memory_that_may_throw>);
+static_assert(!ms::observes_decision<decision_by_row> && !ms::observes_decision<decision_that_may_throw>);
+static_assert(!ms::names_guards<guards_of_another_type> && !ms::remembers_states<memory_that_may_throw>);
+static_assert(!ms::remembers_states<memory_of_no_shape> && !ms::remembers_more<table_memory_of_no_shape>);
+static_assert(!ms::observes_queries<queries_without_states> && !ms::observes_prompt_end<prompt_end_without_rows>);
+static_assert(!ms::merges<merge_of_one_row> && ms::merges<merge_by_reading>);
 static_assert(ms::observes_attention<all_hooks> && ms::observes_insertion<all_hooks>);
-static_assert(ms::observes_decision<all_hooks> && ms::observes_prompt_end<all_hooks>);
-static_assert(ms::names_guards<all_hooks> && ms::keeps_memory<all_hooks>);
+static_assert(ms::observes_queries<all_hooks> && ms::merges<all_hooks> && ms::observes_prompt_end<all_hooks>);
+static_assert(ms::observes_decision<all_hooks> && ms::decides_from_storage<all_hooks>);
+static_assert(!ms::decides_from_memory<all_hooks> && ms::decides_from_memory<decides_alone>);
+static_assert(ms::observes_decision<decides_alone> && !ms::decides_from_storage<decides_alone>);
+static_assert(ms::names_guards<all_hooks> && ms::remembers_states<all_hooks> && ms::remembers_more<all_hooks>);
+static_assert(ms::has_parameters<all_hooks> && !ms::has_parameters<plain>);
 
 // A hook by the right name in the wrong form does not compile in a table.
 static_assert(ms::detail::hooks_fit<plain>() && ms::detail::hooks_fit<all_hooks>());
 static_assert(ms::detail::hooks_fit<ms::any_policy>() && ms::detail::hooks_fit<ms::one_of<plain, all_hooks>>());
+static_assert(ms::detail::hooks_fit<decides_alone>() && ms::detail::hooks_fit<merge_by_reading>());
 static_assert(!ms::detail::hooks_fit<too_few_arguments>() && !ms::detail::hooks_fit<wrong_argument>());
 static_assert(!ms::detail::hooks_fit<may_throw>() && !ms::detail::hooks_fit<insertion_without_row>());
-static_assert(!ms::detail::hooks_fit<decision_by_value_of_view>());
+static_assert(!ms::detail::hooks_fit<decision_by_row>() && !ms::detail::hooks_fit<decision_that_may_throw>());
 static_assert(!ms::detail::hooks_fit<guards_of_another_type>() && !ms::detail::hooks_fit<memory_that_may_throw>());
+static_assert(!ms::detail::hooks_fit<memory_of_no_shape>() && !ms::detail::hooks_fit<table_memory_of_no_shape>());
+static_assert(!ms::detail::hooks_fit<queries_without_states>() && !ms::detail::hooks_fit<merge_of_one_row>());
+static_assert(!ms::detail::hooks_fit<prompt_end_without_rows>());
 
 struct wrong_store {
     static constexpr std::string_view name = "wrong_store";
@@ -116,23 +160,58 @@ using table = ms::table<ms::tova>;
 using cache = ms::cache<ms::any_policy>;
 static_assert(noexcept(std::declval<table&>().place(0)) && noexcept(std::declval<table&>().append(0, 1)));
 static_assert(noexcept(std::declval<table&>().observe({})) && noexcept(std::declval<table&>().forget()));
+static_assert(noexcept(std::declval<table&>().observe_queries({}, 1)));
 static_assert(noexcept(std::declval<table&>().clear()) && noexcept(std::declval<table&>().finish_prompt()));
 static_assert(noexcept(std::declval<cache&>().append(0, 0, {}, {})) && noexcept(std::declval<cache&>().clear()));
 static_assert(noexcept(std::declval<cache&>().observe(0, ms::rows{})));
 static_assert(noexcept(std::declval<cache&>().observe(0, std::span<const float>())));
+static_assert(noexcept(std::declval<cache&>().observe_queries(0, {})));
 static_assert(noexcept(std::declval<cache&>().forget(0)) && noexcept(std::declval<cache&>().finish_prompt(0)));
 static_assert(noexcept(ms::attend(std::declval<cache&>(), 0, {}, {})));
 static_assert(noexcept(ms::step(std::declval<cache&>(), 0, 0, {}, {}, {}, {})));
 static_assert(noexcept(ms::prefill(std::declval<cache&>(), 0, 0, {}, {}, {}, {})));
 
+constexpr ms::table_shape shape{.states = 8, .heads = 6, .kv_heads = 2, .head_dim = 5};
+
 TEST(policy, defaults_stand_in_for_absent_hooks) {
     EXPECT_EQ(ms::default_guards(plain{}, 100).sinks, 0u);
     EXPECT_EQ(ms::default_guards(plain{}, 100).recent, 0u);
-    EXPECT_EQ(ms::floats_per_state(plain{}), 0u);
-    EXPECT_FALSE(ms::reads_attention(plain{}));
-    EXPECT_FALSE(ms::reads_stored(plain{}));
-    EXPECT_TRUE(ms::reads_attention(all_hooks{}));
-    EXPECT_TRUE(ms::reads_stored(all_hooks{}));
+    EXPECT_EQ(ms::floats_per_state(plain{}, shape), 0u);
+    EXPECT_EQ(ms::floats_per_table(plain{}, shape), 0u);
+    EXPECT_EQ(ms::floats_per_state(all_hooks{}, shape), 2u);
+    EXPECT_EQ(ms::floats_per_table(all_hooks{}, shape), 30u);
+    EXPECT_EQ(shape.group(), 3u);
+    for (const bool reads : {ms::reads_attention(plain{}), ms::reads_queries(plain{}), ms::reads_arrivals(plain{}),
+                             ms::reads_stored(plain{}), ms::reads_order(plain{})}) {
+        EXPECT_FALSE(reads);
+    }
+    for (const bool reads :
+         {ms::reads_attention(all_hooks{}), ms::reads_queries(all_hooks{}), ms::reads_arrivals(all_hooks{}),
+          ms::reads_stored(all_hooks{}), ms::reads_order(all_hooks{})}) {
+        EXPECT_TRUE(reads);
+    }
+    EXPECT_TRUE(ms::reads_stored(merge_by_reading{}));
+    EXPECT_TRUE(ms::reads_order(decides_alone{}));
+    EXPECT_FALSE(ms::reads_stored(decides_alone{}));
+}
+
+/// The numbers of a policy, as name, value and bounds.
+template <class P>
+std::vector<std::tuple<std::string, float, float, float>> parameters_of(P policy) {
+    std::vector<std::tuple<std::string, float, float, float>> result;
+    ms::for_each_parameter(policy, [&](std::string_view name, float& value, float least, float most) {
+        result.emplace_back(name, value, least, most);
+        value = 9;
+    });
+    // what was written is there, through a const policy, too
+    ms::for_each_parameter(std::as_const(policy),
+                           [](std::string_view, const float& value, float, float) { EXPECT_EQ(value, 9.0f); });
+    return result;
+}
+
+TEST(policy, parameters_are_listed_and_may_be_set) {
+    EXPECT_EQ(parameters_of(all_hooks{}), (decltype(parameters_of(plain{})){{"strength", 1.0f, 0.0f, 2.0f}}));
+    EXPECT_TRUE(parameters_of(plain{}).empty());
 }
 
 TEST(policy, add_sums_the_heads) {

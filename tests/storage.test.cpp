@@ -47,7 +47,7 @@ constexpr ms::shape shape{
     .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 36, .value_dim = 20, .states = 12, .block = 30};
 
 template <class Policy, class KeyCodec, class ValueCodec>
-void run(rule forgets_by) {
+void run(const rule& forgets_by) {
     constexpr bool narrow = KeyCodec::scaled || ValueCodec::scaled;  // queries and weights are rounded to 16 bits
     const reference::prepared p = reference::prepare(
         {forgets_by, shape, operations},
@@ -66,8 +66,8 @@ TYPED_TEST(storage, decides_and_attends_by_what_is_stored) {
     if (std::is_same_v<TypeParam, ms::bf16> && MULTISTATE_DOTS_BRAINS) {
         GTEST_SKIP() << "queries in bf16 decide otherwise than the model; attention's error is tested elsewhere";
     }
-    run<ms::h2o, TypeParam, TypeParam>(rule::h2o);
-    run<ms::tova, ms::f32, TypeParam>(rule::tova);
+    run<ms::h2o, TypeParam, TypeParam>(reference::h2o);
+    run<ms::tova, ms::f32, TypeParam>(reference::tova);
 }
 
 /// A key that is not a number spoils the probabilities of every token that sees it, and all scores with them: then the

@@ -102,7 +102,33 @@ TEST_F(with_tova, probabilities_of_the_wrong_size_are_caught) {
     const std::vector<float> probabilities = some(12);
     EXPECT_DEATH_IF_SUPPORTED(cache.observe(0, some(7)), "fewer probabilities");
     EXPECT_DEATH_IF_SUPPORTED(cache.observe(0, ms::rows{probabilities.data(), 3, 2, 2}), "one row per query head");
-    EXPECT_DEATH_IF_SUPPORTED(cache.observe(0, ms::rows{probabilities.data(), 4, 3, 3}), "width is not size");
+    EXPECT_DEATH_IF_SUPPORTED(cache.observe(0, ms::rows{probabilities.data(), 4, 3, 3}), "more rows than are held");
+}
+
+TEST_F(with_tova, queries_of_the_wrong_size_are_caught) {
+    append();
+    EXPECT_DEATH_IF_SUPPORTED(cache.observe_queries(0, some(11)), "q is not .heads, head_dim.");
+}
+
+TEST(table_asserts, widths_beyond_the_rows_held_are_caught) {
+    ms::table<ms::tova> table({.states = 2});
+    const std::vector<float> floats(4, 0.25f);
+    table.place(0);
+    EXPECT_DEATH_IF_SUPPORTED(table.observe({floats.data(), 1, 2, 2}), "observe: width is not size");
+    EXPECT_DEATH_IF_SUPPORTED(table.observe({floats.data(), 1, 0, 0}), "observe: width is not size");
+    EXPECT_DEATH_IF_SUPPORTED(table.observe_queries({floats.data(), 1, 2, 2}, 2), "observe_queries: width is not size");
+    table.observe({floats.data(), 1, 1, 1});
+    table.observe_queries({floats.data(), 1, 2, 2}, 1);
+}
+
+TEST(table_asserts, place_decides_about_one_state_only) {
+    ms::table<ms::window> table({.states = 2, .block = 2, .slack = 1});
+    for (int p = 0; p < 4; ++p) table.place(p);
+    EXPECT_DEATH_IF_SUPPORTED(table.place(4), "append or forget first");
+    table.append(4, 2);
+    EXPECT_DEATH_IF_SUPPORTED(table.append(6, 4), "more tokens than rows are left");
+    table.append(6, 2);
+    EXPECT_EQ(table.size(), 4u);
 }
 
 TEST_F(with_window, positions_must_rise) {

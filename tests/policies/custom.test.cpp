@@ -92,7 +92,7 @@ struct fading {
     static constexpr ms::guards default_guards(std::size_t states) noexcept {
         return {.sinks = states > 3 ? 1u : 0u, .recent = states / 4};
     }
-    static constexpr std::size_t floats_per_state() noexcept { return 2; }
+    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return 2; }
 
     void on_insert(ms::rows keys, ms::rows, ms::view states, std::size_t row) const noexcept {
         for (std::size_t h = 0; h < keys.count; ++h) states.memory(1)[row] += norm(keys[h]);
@@ -104,7 +104,7 @@ struct fading {
     }
 };
 static_assert(ms::observes_insertion<fading> && ms::observes_attention<fading>);
-static_assert(ms::names_guards<fading> && ms::keeps_memory<fading>);
+static_assert(ms::names_guards<fading> && ms::remembers_states<fading>);
 
 /// Every hook at once: what fading does, and the stored keys once more at the decision.
 struct everything : fading {
@@ -335,7 +335,7 @@ struct tells_where {
     ms::per unit = ms::per::head;
     ms::per forgets() const noexcept { return unit; }
     void on_insert(ms::rows keys, ms::rows, ms::view states, std::size_t row) const noexcept {
-        states.score[row] = static_cast<float>(100 * states.layer + 10 * states.kv_head + keys.count);
+        states.score[row] = static_cast<float>(100 * states.shape.layer + 10 * states.shape.kv_head + keys.count);
     }
     void finish_prompt(const ms::reader& stored, ms::view states) const noexcept {
         for (std::size_t j = 0; j < states.size(); ++j) {
@@ -368,7 +368,7 @@ TEST(custom, hooks_know_their_layer_and_kv_head) {
 /// What a hook sees at a token of a block is what it would see in single steps: the rows up to that token.
 struct counts_rows {
     static constexpr ms::per forgets() noexcept { return ms::per::layer; }
-    static constexpr std::size_t floats_per_state() noexcept { return 1; }
+    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return 1; }
     void on_insert(ms::rows, ms::rows, ms::view states, std::size_t row) const noexcept {
         states.memory(0)[row] = static_cast<float>(states.size());
     }
@@ -391,6 +391,56 @@ TEST(custom, hooks_see_the_rows_up_to_their_token) {
         for (std::size_t first = 0; first < 66; first += 11) {
             feed(cache, tokens, how, how == way::steps ? 1 : 11, first, first + 11);
             for (const float score : cache.scores(1)) EXPECT_EQ(score, 1.0f);
+        }
+    }
+}
+
+/// A token's insertion, its queries and its attention come one after the other, in every way.
+struct matches_queries {
+    ms::per unit = ms::per::head;
+    ms::per forgets() const noexcept { return unit; }
+    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return 1; }
+    static constexpr std::size_t floats_per_table(const ms::table_shape&) noexcept { return 2; }
+
+    void on_insert(ms::rows keys, ms::rows, ms::view states, std::size_t row) const noexcept {
+        states.memory(0)[row] = keys[0][0];
+    }
+    void on_query(ms::rows queries, ms::view states) const noexcept {
+        states.own[0] = queries[0][0];
+        states.own[1] += queries.count == states.shape.heads && queries.width == states.shape.head_dim ? 1 : 9;
+    }
+    void on_attention(ms::rows probabilities, ms::view states) const noexcept {
+        const auto newest = std::ranges::find(states.position, states.newest) - states.position.begin();
+        const auto row = static_cast<std::size_t>(newest);
+        const bool right = states.memory(0)[row] == states.own[0] && states.own[1] == 1 &&
+                           probabilities.count == states.shape.heads && probabilities.width == states.size();
+        states.score[row] = right ? 1.0f : -1.0f;
+        states.own[1] = 0;
+    }
+};
+static_assert(ms::observes_queries<matches_queries> && ms::remembers_more<matches_queries>);
+
+TEST(custom, queries_come_between_the_token_and_its_attention) {
+    for (const std::size_t slack : {0u, 3u}) {
+        ms::shape shape = shape_of(6, 11);
+        shape.slack = slack;
+        support::stream tokens(shape, 66, 15);
+        // the first number of a key is that of the first query of its group
+        for (std::size_t t = 0; t < 66; ++t) {
+            for (std::size_t h = 0; h < 2; ++h) {
+                tokens.keys[t * tokens.key_width + h * 12] = tokens.queries[t * tokens.query_width + h * 24];
+            }
+        }
+        for (const way how : {way::steps, way::exact, way::block}) {
+            for (const ms::per unit : {ms::per::head, ms::per::layer}) {
+                ms::cache<matches_queries> cache(shape, {.unit = unit});
+                for (std::size_t first = 0; first < 66; first += 11) {
+                    feed(cache, tokens, how, how == way::steps ? 1 : 11, first, first + 11);
+                    for (std::size_t h = 0; h < 2; ++h) {
+                        for (const float score : cache.scores(1, h)) EXPECT_EQ(score, 1.0f);
+                    }
+                }
+            }
         }
     }
 }

@@ -1,0 +1,74 @@
+// cake: hand-checked decisions.
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/policies/cake.hpp>
+#include <multistate/table.hpp>
+
+#include "support/micro.hpp"
+
+namespace {
+
+namespace ms = multistate;
+using positions = std::vector<int>;
+
+/// Six states of which the newest token gives .5 0 .25 0 0 .25; means of five: .25 .1875 .15 .1 .125 .083. The tokens
+/// before, which do not count, gave all to the newest then.
+positions first_to_go(const ms::cake& policy, std::size_t recent) {
+    ms::table<ms::cake> table({.states = 5, .recent = recent}, policy);
+    for (int p = 0; p < 5; ++p) {
+        table.place(p);
+        std::vector<float> itself(table.size(), 0.0f);
+        itself.back() = 1;
+        support::observe(table, {itself});
+    }
+    table.place(5);
+    support::observe(table, {{0.5f, 0.0f, 0.25f, 0.0f, 0.0f, 0.25f}});
+    table.forget();
+    return support::forgotten(table);
+}
+
+TEST(cake, the_newest_token_decides_and_neighbours_share) {
+    EXPECT_EQ(first_to_go({}, 0), positions{5});
+    EXPECT_EQ(first_to_go({}, 1), positions{3});
+}
+
+TEST(cake, the_width_decides) {
+    ms::cake policy;
+    std::get<ms::pool>(policy.modifiers).width = 1;
+    EXPECT_EQ(first_to_go(policy, 0), positions{1});
+}
+
+TEST(cake, guards_the_newest_32_as_far_as_half_of_the_states_allows) {
+    for (const std::size_t states : {1u, 2u, 3u, 63u, 64u, 500u}) {
+        EXPECT_EQ(ms::cake::default_guards(states).recent, std::min<std::size_t>(32, states / 2));
+    }
+}
+
+TEST(cake, each_kv_head_sums_over_its_group) {
+    EXPECT_EQ(ms::cake().forgets(), ms::per::head);
+    ms::cake policy;
+    std::get<ms::pool>(policy.modifiers).width = 1;
+    ms::table<ms::cake> table({.states = 2, .recent = 0, .heads = 2}, policy);
+    support::fill(table, 2, 2);
+    table.place(2);
+    support::observe(table, {{0.5f, 0.25f, 0.25f}, {0.0f, 0.625f, 0.375f}});
+    table.forget();
+    EXPECT_EQ(support::forgotten(table), positions{0});  // .5 .875 .625
+}
+
+TEST(cake, one_state_and_certain_attention) {
+    ms::table<ms::cake> table({.states = 1});
+    table.place(0);
+    support::observe(table, {{1.0f}});
+    table.place(1);
+    support::observe(table, {{1.0f, 0.0f}});
+    table.place(2);
+    EXPECT_EQ(support::forgotten(table), positions{0});  // two states have the same mean
+    for (const float score : table.scores()) EXPECT_FALSE(std::isnan(score));
+}
+
+}  // namespace

@@ -1,0 +1,210 @@
+// expected_attention: distributions and rotations small enough to be computed by hand.
+#include <cmath>
+#include <numbers>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/modifiers/unit.hpp>
+#include <multistate/policies/expected_attention.hpp>
+#include <multistate/table.hpp>
+
+#include "support/micro.hpp"
+#include "support/queries.hpp"
+#include "support/random.hpp"
+#include "support/stored.hpp"
+
+namespace {
+
+namespace ms = multistate;
+using positions = std::vector<int>;
+using floats = std::vector<float>;
+using std::numbers::pi;
+
+template <class P = ms::expected_attention>
+struct driven {
+    driven(const ms::table_shape& s, const P& policy) : table(s, policy), stored(s) {}
+    /// The same key, value and query in all heads.
+    void step(const floats& key, const floats& value, const floats& query) {
+        stored.place(table, table.next_position(), support::vectors(table.shape().kv_heads, key),
+                     support::vectors(table.shape().kv_heads, value));
+        support::ask(table, support::vectors(table.shape().heads, query));
+    }
+    floats forget() {
+        stored.forget(table);
+        return {table.scores().begin(), table.scores().end()};
+    }
+    ms::table<P> table;
+    support::stored_floats stored;
+};
+
+/// One dimension, so nothing can be rotated; no query is left out.
+constexpr ms::table_shape line{.states = 2, .head_dim = 1, .value_dim = 2, .scale = 0.5f};
+ms::expected_attention plain() {
+    ms::expected_attention policy;
+    policy.skipped = 0;
+    return policy;
+}
+
+/// Keys 1 2 -1, values of norm 5 1 2, queries 2 6 4: mean 4, variance 8 / 3.
+floats scores_of_three(const ms::expected_attention& policy) {
+    driven d(line, policy);
+    d.step({1}, {3, 4}, {2});
+    d.step({2}, {0, 1}, {6});
+    d.step({-1}, {2, 0}, {4});
+    return d.forget();
+}
+
+TEST(expected_attention, mean_and_variance_of_the_queries) {
+    const double logits[] = {0.5 * 4 * 1 + 0.25 * 8 / 3 / 2, 0.5 * 4 * 2 + 0.25 * 4 * 8 / 3 / 2,
+                             0.5 * 4 * -1 + 0.25 * 8 / 3 / 2};
+    const double total = std::exp(logits[0]) + std::exp(logits[1]) + std::exp(logits[2]);
+    const auto scores = scores_of_three(plain());  // position 2 is forgotten
+    EXPECT_NEAR(scores[0], 5 * std::exp(logits[0]) / total, 1e-5);
+    EXPECT_NEAR(scores[1], 1 * std::exp(logits[1]) / total, 1e-5);
+}
+
+TEST(expected_attention, covariance_epsilon_and_skipped_matter) {
+    auto policy = plain();
+    policy.covariance = false;
+    const double total = std::exp(2) + std::exp(4) + std::exp(-2);
+    EXPECT_NEAR(scores_of_three(policy)[0], 5 * std::exp(2) / total, 1e-5);
+    policy.epsilon = 0.5f;
+    EXPECT_NEAR(scores_of_three(policy)[0], 5 * (std::exp(2) / total + 0.5), 1e-5);
+    policy.epsilon = 0;
+    policy.skipped = 2;  // the query 4 alone, and so the same mean; then none
+    policy.covariance = true;
+    EXPECT_NEAR(scores_of_three(policy)[0], 5 * std::exp(2) / total, 1e-5);
+    policy.skipped = 3;
+    EXPECT_NEAR(scores_of_three(policy)[0], 5 / 3.0, 1e-5) << "nothing is known of the queries";
+}
+
+TEST(expected_attention, covariance_that_is_not_kept_needs_no_memory) {
+    auto policy = plain();
+    const ms::table_shape s{.states = 2, .heads = 4, .head_dim = 64, .value_dim = 64};
+    const std::size_t with = policy.floats_per_table(s);
+    policy.covariance = false;
+    EXPECT_EQ(with - policy.floats_per_table(s), 4u * 64 * 64);
+}
+
+/// Dimensions that vary together: queries (1, 1) and (-1, -1) have a covariance of 1 everywhere.
+TEST(expected_attention, dimensions_vary_together) {
+    auto policy = plain();
+    policy.base = 0;
+    driven d({.states = 2, .head_dim = 2, .value_dim = 1, .scale = 1}, policy);
+    d.step({1, 1}, {1}, {1, 1});
+    d.step({2, -2}, {1}, {-1, -1});
+    d.step({2, -2}, {1}, {0, 0});
+    const auto scores = d.forget();  // variance 2 / 3 * 4 along (1, 1), none along (2, -2)
+    EXPECT_EQ(support::forgotten(d.table), positions{1});
+    EXPECT_NEAR(scores[0], std::exp(4 / 3.0) / (std::exp(4 / 3.0) + 2), 1e-5);
+}
+
+/// Before rotation all queries are (2, 0) and the keys point to 0, 90 and 180 degrees: what counts is the angle between
+/// the query at the position to come and a key at its own.
+TEST(expected_attention, queries_and_keys_turn_with_their_positions) {
+    for (const bool adjacent : {true, false}) {
+        auto policy = plain();
+        policy.adjacent = adjacent;
+        policy.future = 1;
+        const ms::rope model{.adjacent = adjacent};
+        driven d({.states = 3, .head_dim = 4, .value_dim = 1, .scale = 1}, policy);
+        const floats keys[] = {{1, 0, 0, 0}, {0, 1, 0, 0}, {-1, 0, 0, 0}, {0, 0, 0, 0}};
+        for (int p = 0; p < 4; ++p) {
+            floats key = keys[p], query{2, 0, 0, 0};
+            if (!adjacent) std::swap(key[1], key[2]);
+            model.rotate(p, key);
+            model.rotate(p, query);
+            d.step(key, {1}, query);
+        }
+        const double logits[] = {2 * std::cos(4), 2 * std::cos(3 - pi / 2), 2 * std::cos(2 - pi), 0};
+        double total = 0;
+        for (const double x : logits) total += std::exp(x);
+        const auto scores = d.forget();
+        EXPECT_EQ(support::forgotten(d.table), positions{0});
+        EXPECT_NEAR(scores[1], std::exp(logits[1]) / total, 1e-5);
+        EXPECT_NEAR(scores[2], std::exp(logits[2]) / total, 1e-5);
+    }
+}
+
+/// Over half a turn of the fast pair its mean points to the middle and is 2 / pi long.
+TEST(expected_attention, future_positions_are_averaged) {
+    auto policy = plain();
+    policy.future = 314;
+    policy.stretch = 100;
+    driven d({.states = 2, .head_dim = 2, .value_dim = 1, .scale = 1}, policy);
+    d.step({0, 3}, {1}, {1, 0});  // at position 0: 90 degrees
+    d.step({0, 0}, {1}, {std::cos(0.01f), std::sin(0.01f)});
+    d.step({0, 0}, {1}, {std::cos(0.02f), std::sin(0.02f)});
+    EXPECT_NEAR(d.forget()[0], std::exp(6 / pi) / (std::exp(6 / pi) + 2), 1e-3);
+}
+
+TEST(expected_attention, a_group_is_averaged_and_a_layer_summed) {
+    auto policy = plain();
+    policy.covariance = false;
+    driven d({.states = 1, .heads = 2, .head_dim = 1, .value_dim = 1, .scale = 1}, policy);
+    support::stored_floats& stored = d.stored;
+    stored.place(d.table, 0, {{1}}, {{1}});
+    support::ask(d.table, {{0}, {4}});
+    stored.place(d.table, 1, {{-1}}, {{2}});
+    support::ask(d.table, {{0}, {4}});
+    const double wanted = std::exp(4) / (std::exp(4) + std::exp(-4));
+    EXPECT_NEAR(d.forget()[0], (0.5 + wanted) / 2, 1e-5);
+
+    ms::per_layer<ms::expected_attention> layer;
+    layer.skipped = 0;
+    driven two({.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 1, .scale = 1}, layer);
+    two.step({1}, {1}, {4});
+    two.step({-1}, {1}, {4});
+    EXPECT_NEAR(two.forget()[0], 2 * wanted, 1e-5);
+}
+
+TEST(expected_attention, sinks_are_left_out_of_the_softmax) {
+    driven d({.states = 8, .head_dim = 1, .value_dim = 1, .scale = 1}, plain());
+    d.step({1000}, {1}, {1});
+    for (int i = 0; i < 8; ++i) d.step({0}, {1}, {1});
+    const auto scores = d.forget();
+    EXPECT_EQ(support::forgotten(d.table), positions{1});
+    EXPECT_NEAR(scores[1], 1 / 8.0, 1e-6);
+}
+
+TEST(expected_attention, saturated_and_zero_input_give_numbers) {
+    driven saturated(line, plain()), zeros(line, plain());
+    saturated.step({1000}, {1, 1}, {1000});
+    saturated.step({-1000}, {1, 1}, {1000});
+    saturated.step({0}, {1, 1}, {-1000});
+    for (int i = 0; i < 3; ++i) zeros.step({0}, {0, 0}, {0});
+    for (const float score : saturated.forget()) EXPECT_TRUE(std::isfinite(score));
+    EXPECT_EQ(saturated.table.scores()[0], std::sqrt(2.0f));
+    for (const float score : zeros.forget()) EXPECT_EQ(score, 0.0f);
+    EXPECT_EQ(support::forgotten(zeros.table), positions{0});
+}
+
+TEST(expected_attention, one_state) {
+    driven d({.states = 1, .head_dim = 2, .value_dim = 1, .scale = 1}, ms::expected_attention{});
+    support::random_numbers random(3);
+    for (int i = 0; i < 30; ++i) d.step(random.floats(2, 3), {1}, random.floats(2, 3));
+    for (const float score : d.forget()) EXPECT_TRUE(std::isfinite(score));
+}
+
+TEST(expected_attention, a_copy_continues_alike_and_clear_forgets_the_queries) {
+    support::random_numbers random(5);
+    driven d({.states = 5, .heads = 2, .head_dim = 4, .value_dim = 3, .scale = 0.5f}, plain());
+    for (int i = 0; i < 9; ++i) d.step(random.floats(4, 2), random.floats(3, 1), random.floats(4, 2));
+    driven copy = d;
+    const auto key = random.floats(4, 2), value = random.floats(3, 1), query = random.floats(4, 2);
+    d.step(key, value, query);
+    copy.step(key, value, query);
+    EXPECT_EQ(d.forget(), copy.forget());
+    d.table.clear();
+    for (int i = 0; i < 6; ++i) d.step({1, 0, 0, 0}, {2, 0, 0}, {0, 0, 0, 0});
+    EXPECT_NEAR(d.forget()[0], 2 / 6.0, 1e-6);
+}
+
+TEST(expected_attention, guards_leave_a_candidate) {
+    for (std::size_t states = 1; states < 100; ++states) {
+        const ms::guards g = ms::expected_attention::default_guards(states);
+        EXPECT_LE(g.sinks + g.recent, states - 1);
+    }
+}
+
+}  // namespace

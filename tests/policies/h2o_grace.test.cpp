@@ -1,0 +1,60 @@
+// h2o_grace: new states get time, old ones are judged by what they are worth now.
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/policies/h2o_grace.hpp>
+#include <multistate/policies/h2o_local.hpp>
+#include <multistate/table.hpp>
+
+#include "support/micro.hpp"
+
+namespace {
+
+namespace ms = multistate;
+
+TEST(h2o_grace, guards_sixteen_or_half) {
+    EXPECT_EQ(ms::h2o_grace{}.default_guards(512).recent, 16u);
+    EXPECT_EQ(ms::h2o_grace{}.default_guards(32).recent, 16u);
+    EXPECT_EQ(ms::h2o_grace{}.default_guards(16).recent, 8u);
+    EXPECT_EQ(ms::h2o_grace{}.default_guards(2).recent, 1u);
+    EXPECT_EQ(ms::h2o_grace{}.default_guards(1).recent, 0u);
+    EXPECT_EQ(ms::h2o_grace{}.decay, 0.98f);
+}
+
+/// A prompt of 8 states that every token attends to evenly, then `tokens` more that attend to what is newest: the
+/// oldest position held that is not of the prompt, or -1.
+template <class P>
+int first_kept_after_the_prompt(int tokens) {
+    ms::table<P> table({.states = 8});
+    support::fill(table, 8, 1);
+    for (int p = 8; p < 8 + tokens; ++p) {
+        table.place(p);
+        std::vector<float> seen(table.size(), 0.01f);
+        for (std::size_t j = 0; j < seen.size(); ++j) {
+            if (table.positions()[j] >= p - 3) seen[j] = 0.2f;
+        }
+        support::observe(table, {seen});
+    }
+    table.forget();
+    for (const int p : support::held(table)) {
+        if (p >= 8) return p;
+    }
+    return -1;
+}
+
+/// The bug it was made for: without grace and decay, the prompt stays for ever.
+TEST(h2o_grace, thaws_what_freezes) {
+    EXPECT_EQ(first_kept_after_the_prompt<ms::h2o_local>(100), -1);
+    EXPECT_GE(first_kept_after_the_prompt<ms::h2o_grace>(100), 90);
+}
+
+TEST(h2o_grace, decays) {
+    ms::table<ms::h2o_grace> table({.states = 4});
+    table.place(0);
+    support::observe(table, {{1.0f}});
+    table.place(1);
+    support::observe(table, {{0.5f, 0.5f}});
+    EXPECT_FLOAT_EQ(table.scores()[0], 1.48f);
+}
+
+}  // namespace

@@ -1,0 +1,143 @@
+// keyformer: its formula in double precision on a few states, and what its numbers do.
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/policies/keyformer.hpp>
+#include <multistate/table.hpp>
+
+#include "support/micro.hpp"
+
+namespace {
+
+namespace ms = multistate;
+using floats = std::vector<float>;
+
+/// softmax over j of ((log a[j] + g[j]) / tau), for positions 0, 1, 2 …
+std::vector<double> noisy(const floats& attention, double tau, std::size_t seed, std::size_t layer, std::size_t head,
+                          int query) {
+    std::vector<double> result;
+    double total = 0;
+    for (std::size_t j = 0; j < attention.size(); ++j) {
+        const double u = static_cast<double>(ms::open_uniform(ms::random_bits(seed, layer, head, query, j)));
+        const double gumbel = -std::log(-std::log(u));
+        result.push_back(std::exp((std::log(static_cast<double>(attention[j])) + gumbel) / tau));
+        total += result.back();
+    }
+    for (double& x : result) x /= total;
+    return result;
+}
+
+/// A table that holds positions [0, count) and has seen nothing of them.
+ms::table<ms::keyformer> holding(std::size_t count, ms::keyformer policy, ms::table_shape shape = {.states = 8}) {
+    shape.block = count;
+    ms::table<ms::keyformer> table(shape, policy);
+    table.append(0, count);
+    return table;
+}
+
+void expect_near(const ms::table<ms::keyformer>& table, const std::vector<double>& expected) {
+    for (std::size_t j = 0; j < expected.size(); ++j) {
+        EXPECT_NEAR(static_cast<double>(table.scores()[j]), expected[j], 2e-6 * expected[j] + 1e-9) << "row " << j;
+    }
+}
+
+TEST(keyformer, adds_the_softmax_of_noisy_logits) {
+    auto table = holding(3, {.seed = 5}, {.states = 8, .layer = 2, .kv_head = 3, .heads = 2, .kv_heads = 1});
+    const std::vector<floats> seen{{0.5f, 0.3f, 0.2f}, {0.05f, 0.05f, 0.9f}};
+    std::vector<double> expected(3);
+    for (int times = 0; times < 2; ++times) {
+        for (std::size_t i = 0; i < 2; ++i) {
+            const auto one = noisy(seen[i], 1, 5, 2, 3 * 2 + i, 2);
+            for (std::size_t j = 0; j < 3; ++j) expected[j] += one[j];
+        }
+        support::observe(table, seen);
+        expect_near(table, expected);
+    }
+}
+
+TEST(keyformer, warms_up_after_the_prompt) {
+    auto table = holding(4, {.generation = 4});
+    const floats seen{0.6f, 0.1f, 0.1f, 0.2f};
+    std::vector<double> expected(4);
+    const auto add = [&](double tau) {
+        const auto one = noisy(seen, tau, 0, 0, 0, 3);
+        for (std::size_t j = 0; j < 4; ++j) expected[j] += one[j];
+        support::observe(table, {seen});
+        expect_near(table, expected);
+    };
+    add(1);
+    add(1);
+    table.finish_prompt();
+    for (const double tau : {1.25, 1.5, 1.75, 2.0, 2.0, 2.0}) add(tau);
+    auto copy = table;
+    support::observe(copy, {seen});
+    add(2);
+    EXPECT_TRUE(std::ranges::equal(copy.scores(), table.scores())) << "a copy is as warm";
+    table.clear();
+    table.append(0, 4);
+    expected.assign(4, 0);
+    add(1);
+}
+
+TEST(keyformer, its_temperatures_are_parameters) {
+    auto table = holding(2, {.first_temperature = 0.5f, .last_temperature = 4, .generation = 1});
+    support::observe(table, {{0.7f, 0.3f}});
+    expect_near(table, noisy({0.7f, 0.3f}, 0.5, 0, 0, 0, 1));
+    auto warm = holding(2, {.first_temperature = 0.5f, .last_temperature = 4, .generation = 1});
+    warm.finish_prompt();
+    support::observe(warm, {{0.7f, 0.3f}});
+    expect_near(warm, noisy({0.7f, 0.3f}, 4, 0, 0, 0, 1));
+}
+
+TEST(keyformer, noise_differs_by_seed_layer_head_query_and_key) {
+    const auto first_score = [](ms::keyformer policy, ms::table_shape shape, std::vector<floats> seen) {
+        auto table = holding(seen[0].size(), policy, shape);
+        support::observe(table, seen);
+        return table.scores()[0];
+    };
+    const float base = first_score({}, {.states = 8}, {{0.5f, 0.5f}});
+    EXPECT_EQ(first_score({}, {.states = 8}, {{0.5f, 0.5f}}), base);
+    EXPECT_NE(base, 0.5f);
+    EXPECT_NE(first_score({.seed = 1}, {.states = 8}, {{0.5f, 0.5f}}), base);
+    EXPECT_NE(first_score({}, {.states = 8, .layer = 1}, {{0.5f, 0.5f}}), base);
+    EXPECT_NE(first_score({}, {.states = 8, .kv_head = 1}, {{0.5f, 0.5f}}), base);
+    EXPECT_NE(first_score({}, {.states = 8, .heads = 2}, {{0.5f, 0.5f}, {0.5f, 0.5f}}), 2 * base);
+    ms::table<ms::keyformer> later({.states = 8, .block = 2});
+    later.append(1, 2);
+    support::observe(later, {{0.5f, 0.5f}});
+    EXPECT_NE(later.scores()[0], base);
+}
+
+TEST(keyformer, nothing_comes_of_nothing) {
+    auto table = holding(3, {});
+    table.finish_prompt();
+    for (int i = 0; i < 10; ++i) support::observe(table, {{0.0f, 1.0f, 0.0f}});
+    EXPECT_EQ(table.scores()[0], 0.0f);
+    EXPECT_EQ(table.scores()[1], 10.0f);
+    EXPECT_EQ(table.scores()[2], 0.0f);
+}
+
+TEST(keyformer, each_token_gives_one_in_all) {
+    ms::table<ms::keyformer> table({.states = 1});
+    for (int p = 0; p < 200; ++p) {
+        table.place(p);
+        const float before = table.scores()[0] + (table.size() > 1 ? table.scores()[1] : 0);
+        support::observe(table, {floats(table.size(), 1 / static_cast<float>(table.size()))});
+        const float after = table.scores()[0] + (table.size() > 1 ? table.scores()[1] : 0);
+        ASSERT_NEAR(after - before, 1, 1e-4f);
+    }
+}
+
+TEST(keyformer, guards_three_tenths_and_checks_its_numbers) {
+    for (std::size_t states = 1; states < 100; ++states) {
+        ASSERT_EQ(ms::keyformer{}.default_guards(states).recent, states * 3 / 10);
+    }
+    EXPECT_THROW(ms::table<ms::keyformer>({.states = 2}, {.generation = 0}), std::invalid_argument);
+    EXPECT_THROW(ms::table<ms::keyformer>({.states = 2}, {.first_temperature = 0}), std::invalid_argument);
+    EXPECT_THROW(ms::table<ms::keyformer>({.states = 2}, {.last_temperature = std::nanf("")}), std::invalid_argument);
+}
+
+}  // namespace

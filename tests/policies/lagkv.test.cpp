@@ -1,0 +1,150 @@
+// lagkv: hand-checked ranks.
+#include <cmath>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/modifiers/unit.hpp>
+#include <multistate/policies/lagkv.hpp>
+#include <multistate/table.hpp>
+
+#include "support/micro.hpp"
+#include "support/stored.hpp"
+
+namespace {
+
+namespace ms = multistate;
+using positions = std::vector<int>;
+
+/// Pieces of four tokens behind two sinks.
+constexpr ms::table_shape shape{.states = 16, .head_dim = 2, .value_dim = 2};
+
+/// Keys whose channels differ by 0, 1, .5 and .25 of a range from 0 to 1, so their deviations rank 0, 3, 2, 1. The values
+/// are all equal to the first.
+const std::vector<std::vector<float>> piece = {{0, 0}, {1, 0}, {0.5f, 0}, {0.75f, 1}};
+
+struct driven {
+    explicit driven(const ms::table_shape& s, ms::lagkv policy = {}) : table(s, policy), stored(s) {}
+    void place(const std::vector<float>& key, const std::vector<float>& value) {
+        stored.place(table, table.next_position(), {key}, {value});
+    }
+    void place_text(int tokens) {
+        while (table.next_position() < 2 && tokens-- > 0) place({9, -9}, {9, -9});
+        for (; tokens > 0; --tokens) place(piece[static_cast<std::size_t>(table.next_position() + 2) % 4], {0, 0});
+    }
+    ms::table<ms::lagkv> table;
+    support::stored_floats stored;
+};
+
+TEST(lagkv, ranks_by_deviation_in_the_range_of_the_next_piece) {
+    driven d(shape);
+    d.place_text(17);
+    d.table.forget(d.stored.edit());
+    // 2 to 5 and 6 to 9 have a next piece that has ended; rank 0 of both scores 0, and the older goes.
+    EXPECT_EQ(support::forgotten(d.table), positions{2});
+    const float expected[] = {0.75f, 0.5f, 0.25f, 0, 0.75f, 0.5f, 0.25f};
+    for (std::size_t row = 3; row < 10; ++row) EXPECT_FLOAT_EQ(d.table.scores()[row], expected[row - 3]) << row;
+    for (std::size_t row = 10; row < 16; ++row) EXPECT_EQ(d.table.scores()[row], ms::waiting) << row;
+}
+
+TEST(lagkv, every_piece_loses_alike) {
+    driven d(shape);
+    d.place_text(17);
+    positions gone;
+    for (int p = 17; p < 24; ++p) {
+        d.place_text(1);
+        gone.push_back(support::forgotten(d.table).at(0));
+    }
+    // Rank 0 of each piece as it is scored (at 17 that of 10 to 13, at 21 of 14 to 17), then rank 1 from the oldest.
+    EXPECT_EQ(gone, (positions{2, 6, 10, 5, 9, 14, 13}));
+}
+
+TEST(lagkv, keys_and_values_count_alike) {
+    // Deviations of keys 0 0 0 1, of values 1 0 0 0: tokens 0 and 3 are as good as each other.
+    driven d(shape);
+    d.place_text(2);
+    const std::vector<float> flat{0.5f, 0.5f}, wide{0, 1}, low{0, 0}, high{1, 1};
+    for (int i = 0; i < 4; ++i) d.place(i == 3 ? wide : flat, i == 0 ? wide : flat);
+    for (int i = 0; i < 11; ++i) d.place(i % 2 == 0 ? low : high, i % 2 == 0 ? high : low);
+    d.place({0, 0}, {0, 0});
+    EXPECT_EQ(support::forgotten(d.table), positions{3});
+    EXPECT_FLOAT_EQ(d.table.scores()[2], 0.5f) << "of equals the oldest has the lower rank";
+    EXPECT_FLOAT_EQ(d.table.scores()[5], 0.75f);
+}
+
+TEST(lagkv, without_ranks_the_score_is_the_sum_of_both_softmaxes) {
+    driven d(shape, {.ranks = false});
+    d.place_text(17);
+    d.table.forget(d.stored.edit());
+    double total = 0;
+    const double deviations[] = {0, 1 / std::sqrt(2), 0.5 / std::sqrt(2), 0.25 / std::sqrt(2)};
+    for (const double x : deviations) total += std::exp(x);
+    for (std::size_t i = 1; i < 4; ++i) {
+        EXPECT_NEAR(d.table.scores()[2 + i], std::exp(deviations[i]) / total + 0.25, 1e-6);
+    }
+}
+
+TEST(lagkv, lag_matters) {
+    driven four({.states = 64, .head_dim = 2, .value_dim = 2}, {.lag = 4}),
+        all({.states = 64, .head_dim = 2, .value_dim = 2});
+    four.place_text(65);
+    all.place_text(65);
+    four.table.forget(four.stored.edit());
+    all.table.forget(all.stored.edit());
+    EXPECT_EQ(std::ranges::count(four.table.scores(), ms::waiting), 5);
+    EXPECT_EQ(std::ranges::count(all.table.scores(), ms::waiting), 29) << "pieces of 16";
+}
+
+TEST(lagkv, channels_that_do_not_vary_count_nothing) {
+    driven zeros(shape), equal(shape);
+    for (int p = 0; p < 30; ++p) {
+        zeros.place({0, 0}, {0, 0});
+        equal.place({3, 4}, {static_cast<float>(p), 1});
+    }
+    for (const float score : zeros.table.scores()) EXPECT_FALSE(std::isnan(score));
+    for (const float score : equal.table.scores()) EXPECT_FALSE(std::isnan(score));
+    EXPECT_EQ(support::held(zeros.table).front(), 0);
+}
+
+TEST(lagkv, small_tables_forget_the_oldest) {
+    for (const std::size_t states : {1u, 2u, 15u}) {
+        driven d({.states = states, .head_dim = 2, .value_dim = 2});
+        d.place_text(20);
+        const std::size_t sinks = ms::lagkv::default_guards(states).sinks;
+        EXPECT_EQ(support::held(d.table)[sinks], 19 - static_cast<int>(states - sinks)) << states;
+    }
+}
+
+TEST(lagkv, a_layer_sums_before_it_ranks) {
+    ms::table<ms::per_layer<ms::lagkv>> table({.states = 16, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 2});
+    support::stored_floats stored(table.shape());
+    for (int p = 0; p < 17; ++p) {
+        // Head 1 sees the pieces in reverse, so that the sums are those of 0 + .25, 1 + .5, .5 + 1, .25 + 0.
+        const auto i = static_cast<std::size_t>(p + 2) % 4;
+        stored.place(table, p, {piece[i], piece[3 - i]}, {{0, 0}, {0, 0}});
+    }
+    table.forget(stored.edit());
+    EXPECT_EQ(support::forgotten(table), positions{2}) << "equal to 5, and older";
+    EXPECT_FLOAT_EQ(table.scores()[5], 0.25f);
+}
+
+TEST(lagkv, a_copy_continues_alike) {
+    driven d(shape);
+    d.place_text(19);
+    driven copy = d;
+    d.place_text(9);
+    copy.place_text(9);
+    EXPECT_EQ(support::held(d.table), support::held(copy.table));
+    d.table.clear();
+    d.place_text(17);
+    d.table.forget(d.stored.edit());
+    EXPECT_EQ(support::forgotten(d.table), positions{2});
+}
+
+TEST(lagkv, guards_leave_a_candidate) {
+    for (std::size_t states = 1; states < 100; ++states) {
+        const ms::guards g = ms::lagkv::default_guards(states);
+        EXPECT_LE(g.sinks + g.recent, states - 1);
+    }
+}
+
+}  // namespace

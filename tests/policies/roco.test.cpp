@@ -1,0 +1,140 @@
+// roco: hand-checked means and variances.
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/policies/roco.hpp>
+#include <multistate/table.hpp>
+
+#include "support/micro.hpp"
+
+namespace {
+
+namespace ms = multistate;
+using positions = std::vector<int>;
+
+/// Five states that two tokens saw, with the means .3 .05 .1 .1 .45 and the variances .04 .0025 0 0 .0625.
+ms::table<ms::roco> five(ms::table_shape shape, float unstable) {
+    shape.states = 4;
+    shape.block = 5;
+    ms::table<ms::roco> table(shape, {.unstable = unstable});
+    table.append(0, 5);
+    support::observe(table, {{0.5f, 0.1f, 0.1f, 0.1f, 0.2f}});
+    support::observe(table, {{0.1f, 0.0f, 0.1f, 0.1f, 0.7f}});
+    return table;
+}
+
+/// `unstable` of 4 states and one: two are spared, 0 and 4; then three, and of the others, both .1, the oldest goes.
+TEST(roco, spares_what_varies_most) {
+    auto two = five({.states = 4, .recent = 0}, 0.25f);
+    two.forget();
+    EXPECT_EQ(support::forgotten(two), positions{1});
+    auto three = five({.states = 4, .recent = 0}, 0.5f);
+    three.forget();
+    EXPECT_EQ(support::forgotten(three), positions{2});
+    EXPECT_FLOAT_EQ(three.scores()[0], 2.3f);
+    EXPECT_FLOAT_EQ(three.scores()[1], 2.05f);
+}
+
+/// The newest is guarded and counts as one of two, or three, that are spared.
+TEST(roco, the_guarded_count_as_spared) {
+    auto table = five({.states = 4, .recent = 1}, 0.25f);
+    table.forget();
+    EXPECT_EQ(support::forgotten(table), positions{1});
+    EXPECT_FLOAT_EQ(table.scores()[0], 2.3f);
+    EXPECT_FLOAT_EQ(table.scores()[3], 0.1f);
+    auto more = five({.states = 4, .recent = 1}, 0.5f);
+    more.forget();
+    EXPECT_EQ(support::forgotten(more), positions{2});
+}
+
+/// Three of five are to be spared, and with a sink and two recent only two remain: one of these must go.
+TEST(roco, leaves_enough_to_forget) {
+    auto table = five({.states = 4, .sinks = 1, .recent = 2}, 0.9f);
+    table.forget();
+    EXPECT_EQ(support::forgotten(table), positions{2});
+    EXPECT_FLOAT_EQ(table.scores()[1], 2.05f);
+}
+
+TEST(roco, averages_over_the_life_of_a_state_and_the_group) {
+    ms::table<ms::roco> table({.states = 2, .recent = 0, .heads = 2}, {.unstable = 0});
+    table.place(0);
+    support::observe(table, {{1.0f}, {1.0f}});
+    table.place(1);
+    support::observe(table, {{0.5f, 0.5f}, {0.75f, 0.25f}});
+    table.place(2);
+    support::observe(table, {{0.25f, 0.5f, 0.25f}, {0.25f, 0.25f, 0.5f}});
+    // Position 0: 1, .625, .25 varies most; 1: .375, .375; 2: .375.
+    table.forget();
+    EXPECT_EQ(support::forgotten(table), positions{1});
+    EXPECT_FLOAT_EQ(table.scores()[0], 2.625f);
+    // Row 1 now holds position 2, with all that is known of it.
+    table.place(3);
+    support::observe(table, {{0.0f, 1.0f, 0.0f}, {0.0f, 1.0f, 0.0f}});
+    table.forget();
+    EXPECT_EQ(support::forgotten(table), positions{3}) << "means .46875 .6875 0";
+    EXPECT_FLOAT_EQ(table.scores()[0], 2.46875f);
+    EXPECT_FLOAT_EQ(table.scores()[1], 0.6875f) << "varies less";
+}
+
+/// A constant has no variance, whatever its size: the running variance is no difference of large numbers.
+TEST(roco, nothing_is_spared_where_nothing_varies) {
+    ms::table<ms::roco> table({.states = 2, .block = 3, .recent = 0}, {.unstable = 0.5f});
+    table.append(0, 3);
+    for (int i = 0; i < 1000; ++i) support::observe(table, {{0.4f, 0.3f, 0.3f}});
+    table.forget();
+    EXPECT_EQ(support::forgotten(table), positions{1});
+    EXPECT_FLOAT_EQ(table.scores()[0], 0.4f);
+}
+
+TEST(roco, one_state_and_saturated_softmax) {
+    ms::table<ms::roco> table({.states = 1});
+    table.place(0);
+    support::observe(table, {{1.0f}});
+    for (int p = 1; p < 40; ++p) {
+        table.place(p);
+        support::observe(table, {{1.0f, 0.0f}});
+        EXPECT_TRUE(std::ranges::all_of(table.scores(), [](float s) { return std::isfinite(s); }));
+    }
+    table.forget();
+    EXPECT_EQ(support::held(table), positions{0});
+}
+
+/// What cannot be compared must not reach the sort; NaN goes first, as everywhere.
+TEST(roco, survives_attention_that_is_no_number) {
+    ms::table<ms::roco> table({.states = 40, .block = 41}, {.unstable = 0.5f});
+    table.append(0, 41);
+    std::vector<float> seen(41, 0.01f);
+    for (std::size_t j = 0; j < seen.size(); ++j) seen[j] += static_cast<float>(j % 7) * 0.001f;
+    support::observe(table, {seen});
+    for (std::size_t j = 3; j < seen.size(); j += 5) seen[j] = std::nanf("");
+    support::observe(table, {seen});
+    table.forget();
+    EXPECT_EQ(support::forgotten(table), positions{3});
+}
+
+TEST(roco, a_copy_continues_alike) {
+    auto table = five({.states = 4, .recent = 0}, 0.25f);
+    auto copy = table;
+    for (auto* one : {&table, &copy}) {
+        support::observe(*one, {{0.3f, 0.4f, 0.1f, 0.1f, 0.1f}});
+        one->forget();
+    }
+    EXPECT_EQ(support::held(table), support::held(copy));
+    EXPECT_TRUE(std::ranges::equal(table.scores(), copy.scores()));
+}
+
+TEST(roco, guards_ten_of_its_share) {
+    EXPECT_EQ(ms::roco{}.default_guards(512).recent, 10u);
+    EXPECT_EQ(ms::roco{}.default_guards(30).recent, 9u);
+    EXPECT_EQ(ms::roco{}.default_guards(3).recent, 0u);
+    for (std::size_t states = 1; states < 100; ++states) {
+        ASSERT_LT(ms::roco{.unstable = 0.9f}.default_guards(states).recent, states);
+        ASSERT_EQ(ms::roco{}.default_guards(states).recent, std::min<std::size_t>(10, states * 3 / 10));
+    }
+    EXPECT_THROW(ms::table<ms::roco>({.states = 2}, {.unstable = 0.95f}), std::invalid_argument);
+}
+
+}  // namespace
