@@ -34,7 +34,8 @@ class reader {
                   .states = l.states,
                   .block = tokens},
                  policy) {
-        fill(cache_, endless_text(l.kv_heads * l.head_dim, 4), endless_text(l.kv_heads * l.head_dim, 5));
+        fill(cache_, l.states + 1, random_floats(l.heads * l.head_dim, 3), endless_text(l.kv_heads * l.head_dim, 4),
+             endless_text(l.kv_heads * l.head_dim, 5));
     }
 
     template <class Executor = ms::serial>

@@ -79,6 +79,9 @@ TEST(adaptive_budget, knows_the_guards_that_a_policy_names) {
 
 TEST(adaptive_budget, counts_nan_last_and_of_equals_the_newest) {
     EXPECT_EQ(ms::adaptive_budget(holding(shape(2), {{nan, nan, nan, nan}, {-1, -2, -3, -4}}), 2, 0), (budget{1, 3}));
+    EXPECT_EQ(ms::adaptive_budget(holding(shape(2), {{-1, -2, -3, -4}, {nan, nan, nan, nan}}), 2, 0), (budget{3, 1}));
+    // the newest four of all that are worth 1 are position 5 and 4 of the first head, and 3 of both
+    EXPECT_EQ(ms::adaptive_budget(holding(shape(2), {{0, 0, 1, 1, 1, 1}, {1, 1, 1, 1, 0, 0}}), 2, 0), (budget{3, 1}));
     // the newest two of each
     EXPECT_EQ(ms::adaptive_budget(holding(shape(2), {{1, 1, 1, 1}, {1, 1, 1, 1}}), 2, 0), (budget{2, 2}));
     // of 5 places the last goes to one of two equals: the first head's

@@ -68,8 +68,8 @@ TEST(modified, leaves_the_scores_of_the_policy_as_they_are) {
     EXPECT_EQ(table.scores()[0], 0.5625f);
 }
 
-TEST(modified, without_modifiers_is_the_policy) {
-    ms::table<ms::modified<ms::observed_attention>> table({.states = 3});
+TEST(modified, by_nothing_is_the_policy) {
+    ms::table<ms::modified<ms::observed_attention, ms::pool>> table({.states = 3}, {{}, {ms::pool{.width = 1}}});
     ms::table<ms::observed_attention> plain({.states = 3});
     support::fill(table, 6, 1);
     support::fill(plain, 6, 1);

@@ -89,6 +89,7 @@ TEST(one_of, says_what_its_choice_reads) {
         return answers{ms::reads_attention(p), ms::reads_queries(p), ms::reads_arrivals(p), ms::reads_stored(p),
                        ms::reads_order(p)};
     };
+    EXPECT_EQ(wide_choice(merges_rows{}).name(), "merges_rows");
     EXPECT_EQ(of(ms::window{}), (answers{}));
     EXPECT_EQ(of(reads_rows{}), (answers{.stored = true, .order = true}));
     EXPECT_EQ(of(reads_queries{}), (answers{.queries = true, .order = true}));

@@ -49,7 +49,7 @@ struct indexed {
         ms::piece_counter counter(states.own.subspan(1));
         const std::size_t token = counter.count(n);
         ms::join_piece(states, row, counter.number(), token);
-        const std::vector<float> scores{3, 1, 2, 4, 5, 6, 7, 8};
+        const std::vector<float> scores{3, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
         if (counter.ended(n)) ms::score_piece(states, counter.number(), std::span(scores).first(n));
     }
 };
@@ -83,9 +83,19 @@ TEST(pieces, another_budget_leaves_none_waiting_for_ever) {
     EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 0);
 }
 
+TEST(pieces, what_waited_for_a_piece_of_another_length_is_in_none) {
+    ms::table<indexed> table({.states = 32}, {.length = 16});
+    for (int p = 0; p < 6; ++p) table.place(p);
+    table.rebudget(64);
+    for (int p = 6; p < 22; ++p) table.place(p);
+    for (std::size_t row = 0; row < 6; ++row) EXPECT_EQ(table.scores()[row], 0.0f);
+    EXPECT_EQ(table.scores()[6], 3.0f);
+}
+
 TEST(pieces, of_one_token_score_nothing) {
     ms::table<indexed> table({.states = 8});
     for (int p = 0; p < 10; ++p) table.place(p);
+    EXPECT_EQ(table.scores()[0], 0.0f);
     EXPECT_EQ(support::held(table), (std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8, 9}));
 }
 

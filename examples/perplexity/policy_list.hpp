@@ -28,8 +28,11 @@ policy_description describe(const OneOf& policy) {
     };
     add(policy.reads_attention(), "probabilities");
     add(policy.reads_queries(), "queries");
-    add(policy.reads_arrivals(), "new keys and values");
-    add(policy.reads_stored(), "stored keys and values");
+    const bool arrivals = policy.reads_arrivals();
+    const bool stored = policy.reads_stored();
+    add(arrivals && stored, "new and stored keys and values");
+    add(arrivals && !stored, "new keys and values");
+    add(stored && !arrivals, "stored keys and values");
     const ms::per forgets = policy.forgets();
     return {.name = std::string(policy.name()),
             .forgets = forgets == ms::per::layer  ? "layer"

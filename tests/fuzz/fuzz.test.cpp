@@ -71,7 +71,7 @@ std::vector<operation> random_operations(support::random_numbers& random, std::s
 class fuzz : public testing::TestWithParam<rule> {};
 
 TEST_P(fuzz, random_operations_equal_the_naive_model) {
-    for (std::uint64_t seed = 1; seed <= (reference::is_first(GetParam()) ? 150 : 30); ++seed) {
+    for (std::uint64_t seed = 1; seed <= (reference::is_first(GetParam()) ? 150 : 25); ++seed) {
         support::random_numbers random(seed);
         ms::shape shape = random_shape(random);
         if (!reference::is_first(GetParam())) {

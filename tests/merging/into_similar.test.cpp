@@ -80,16 +80,15 @@ TEST(into_similar, merges_keys_if_asked) {
     EXPECT_FLOAT_EQ(s.value(0), 5);
 }
 
-/// A key that was merged is looked at afresh: the first now lies at the angle of (4.2, 2.4).
+/// A key that was merged is looked at afresh: the first becomes (13.2, 2.4) / 1.8, which is shorter than it was.
 TEST(into_similar, finds_what_is_near_to_a_merged_key) {
     policy p;
     p.merger.keys = true;
-    p.merger.beta = 0;
-    setting s(2, three, p);
-    s.stored.place(s.table, 3, {{4.2f, 2.4f}}, {{100}});
-    support::score(s.table, {5, 1, 5});  // row 1 is position 3 now
-    s.stored.place(s.table, 4, {{-1, -1}}, {{0}});
-    EXPECT_NEAR(s.value(0), (5 + 100) / 2.0, 1e-3) << "the cosine is 1";
+    setting s(2, {{{10, 0}, 1, 5}, {{4, 3}, 10, 1}, {{0, 2}, 7, 5}}, p);
+    s.place({{13.2f, 2.4f}, 100, 0}, {5, 0, 5});
+    EXPECT_FLOAT_EQ(s.value(0), 5);
+    s.place({{-1, -1}, 0, 9}, {5, 0, 5, 1});
+    EXPECT_FLOAT_EQ(s.value(0), (5 + 100) / 2.0f) << "the cosine is 1";
 }
 
 /// What a row held before has no say in what it holds now.
@@ -104,15 +103,18 @@ TEST(into_similar, forgets_the_length_of_a_key_with_the_key) {
     EXPECT_EQ(s.value(0), 0);
 }
 
-/// One state stays, and the others come and go, each with the cosine given: which of them are merged?
-std::vector<bool> merged(float alpha, float beta, const numbers& cosines) {
+/// A key at this cosine with (1, 0).
+numbers at(float cosine) { return {cosine, std::sqrt(1 - cosine * cosine)}; }
+
+/// One state stays, with the key (1, 0), and the others come and go: which of them are merged?
+std::vector<bool> merged(float alpha, float beta, const std::vector<numbers>& keys) {
     policy p;
     p.merger.alpha = alpha;
     p.merger.beta = beta;
     setting s(1, {{{1, 0}, 0, 9}}, p);
     std::vector<bool> result;
-    for (const float c : cosines) {
-        s.place({{c, std::sqrt(1 - c * c)}, 1, 1}, {9});
+    for (const numbers& key : keys) {
+        s.place({key, 1, 1}, {9});
         s.stored.forget(s.table);
         result.push_back(s.value(0) != 0);
         *s.stored.value(0, 0) = 0;
@@ -122,13 +124,23 @@ std::vector<bool> merged(float alpha, float beta, const numbers& cosines) {
 
 TEST(into_similar, moves_its_threshold_with_what_it_sees) {
     // .8; .5 (.8 + .6) = .7; .5 (.7 + .9) = .8; .5 (.8 + .75) = .775; .5 (.775 - .6) = .0875; .5 (.0875 + .1) = .09375
-    EXPECT_EQ(merged(0.5f, 0.5f, {0.8f, 0.6f, 0.9f, 0.75f, -0.6f, 0.1f}),
+    EXPECT_EQ(merged(0.5f, 0.5f, {at(0.8f), at(0.6f), at(0.9f), at(0.75f), at(-0.6f), at(0.1f)}),
               (std::vector{true, false, true, false, false, true}));
-    EXPECT_EQ(merged(1, 0, {0.8f, 0.6f, 0.9f, 0.75f}), (std::vector{true, false, true, false})) << "as at first";
-    EXPECT_EQ(merged(0, 1, {0.8f, 0.6f, 0.9f, 0.75f, -0.6f}), (std::vector{true, true, true, true, false}));
-    EXPECT_EQ(merged(0.75f, 0, {0.8f, 0.59f, 0.46f, 0.33f}), (std::vector{true, false, true, false}))
+    const std::vector<numbers> keys{at(0.8f), at(0.6f), at(0.9f), at(0.75f), at(-0.6f)};
+    EXPECT_EQ(merged(1, 0, keys), (std::vector{true, false, true, false, false})) << "as at first";
+    EXPECT_EQ(merged(0, 1, keys), (std::vector{true, true, true, true, false}));
+    EXPECT_EQ(merged(0.75f, 0, {at(0.8f), at(0.59f), at(0.46f), at(0.33f)}), (std::vector{true, false, true, false}))
         << ".8 .6 .45 .3375";
-    EXPECT_EQ(merged(1, 1, {0.3f, 0.4f, 0.9f}), (std::vector{true, false, false})) << ".3 .7 1.6";
+    EXPECT_EQ(merged(1, 1, {at(0.3f), at(0.4f), at(0.9f)}), (std::vector{true, false, false})) << ".3 .7 1.6";
+}
+
+/// A key of zeros counts as across, .5 (.8 + 0) = .4, and one that is no number as opposite, .5 (.8 - 1) = -.1.
+TEST(into_similar, moves_its_threshold_by_keys_without_direction_too) {
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_EQ(merged(0.5f, 0.5f, {at(0.8f), {0, 0}, at(0.35f)}), (std::vector{true, false, false})) << ".375";
+    EXPECT_EQ(merged(0.5f, 0.5f, {at(0.8f), {0, 0}, at(0.45f)}), (std::vector{true, false, true})) << ".425";
+    EXPECT_EQ(merged(0.5f, 0.5f, {at(0.8f), {nan, 0}, at(0.9f), at(0.3f)}), (std::vector{true, false, true, false}))
+        << ".4 .35";
 }
 
 TEST(into_similar, starts_anew_after_clear) {
@@ -215,14 +227,16 @@ TEST(into_similar, is_not_misled_by_numbers_that_are_none) {
     EXPECT_TRUE(std::isfinite(huge.value(0)) && std::isfinite(huge.value(2)));
 }
 
+/// And by its own threshold: .8 is the first that one head sees, .3 the first of the other.
 TEST(into_similar, merges_each_kv_head_of_a_table_by_its_own_keys) {
     const ms::table_shape shape{.states = 2, .block = 3, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1};
     ms::table<policy> table(shape);
     support::stored_floats stored(shape);
     table.append(0, 3);
+    const numbers keys[2][3] = {{{1, 0}, at(0.8f), {0, 2}}, {{-1, 0}, at(0.3f), {1, 0}}};
     for (std::size_t h = 0; h < 2; ++h) {
         for (std::size_t row = 0; row < 3; ++row) {
-            std::ranges::copy(three[h == 0 ? row : 2 - row].key, stored.key(h, row));
+            std::ranges::copy(keys[h][row], stored.key(h, row));
             *stored.value(h, row) = three[row].value;
         }
     }
@@ -231,7 +245,7 @@ TEST(into_similar, merges_each_kv_head_of_a_table_by_its_own_keys) {
     EXPECT_FLOAT_EQ(*stored.value(0, 0), 5);
     EXPECT_EQ(*stored.value(0, 1), 7);
     EXPECT_EQ(*stored.value(1, 0), 1);
-    EXPECT_FLOAT_EQ(*stored.value(1, 1), (7 + 8) / 1.8f);
+    EXPECT_FLOAT_EQ(*stored.value(1, 1), (7 + 0.3f * 10) / 1.3f);
 }
 
 TEST(d2o, is_h2o_with_sinks_that_merges) {

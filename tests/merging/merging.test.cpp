@@ -267,6 +267,9 @@ struct counts : support::by_hand {
     static constexpr std::size_t floats_per_table(const ms::table_shape&) noexcept { return 3; }
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
         support::by_hand::on_attention(probabilities, states);
+        for (std::size_t i = 0; i < planes; ++i) {
+            for (const float x : states.memory(i)) EXPECT_TRUE(x == states.own[2] || x == 0) << x;
+        }
         states.own[2] += 1;
         for (std::size_t i = 0; i < planes; ++i) std::ranges::fill(states.memory(i), states.own[2]);
     }
@@ -279,7 +282,8 @@ struct writes {
     void merge(const ms::editor& stored, std::span<const std::uint32_t> gone, ms::view states) const noexcept {
         EXPECT_EQ(states.own.size(), stored.value_dim);
         EXPECT_EQ(gone.size(), 1u);
-        states.memory(0)[gone[0]] = states.own[0] += 100;
+        states.own[0] += 100;
+        std::ranges::fill(states.memory(0), states.own[0]);
         stored.set_value(0, states.by_position.back(), states.own);
     }
 };

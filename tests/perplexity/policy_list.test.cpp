@@ -69,7 +69,7 @@ TEST(PolicyList, APolicySpeaksForItself) {
     EXPECT_EQ(all.name, "reads_all");
     EXPECT_EQ(all.forgets, "layer");
     EXPECT_EQ(all.paper, "arXiv 0000.00001");
-    EXPECT_EQ(all.reads, "probabilities, queries, new keys and values, stored keys and values");
+    EXPECT_EQ(all.reads, "probabilities, queries, new and stored keys and values");
     ASSERT_EQ(all.parameters.size(), 1U);
     EXPECT_EQ(all.parameters[0].name, "mean");
     EXPECT_EQ(all.parameters[0].value, "true");

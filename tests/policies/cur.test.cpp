@@ -107,6 +107,15 @@ TEST(cur, a_copy_continues_alike) {
     EXPECT_FLOAT_EQ(table.scores()[0], 4 / 64.0f) << "clear begins a piece";
 }
 
+TEST(cur, another_budget_begins_a_piece) {
+    ms::table<ms::cur> table({.states = 64, .head_dim = 2, .value_dim = 2});
+    place_piece(table);
+    table.rebudget(16);
+    place_piece(table);
+    for (std::size_t row = 0; row < 4; ++row) EXPECT_EQ(table.scores()[row], 0.0f) << "their piece never ended";
+    EXPECT_FLOAT_EQ(table.scores()[4], 4 / 64.0f);
+}
+
 TEST(cur, guards_leave_a_candidate) {
     for (std::size_t states = 1; states < 100; ++states) {
         const ms::guards g = ms::cur::default_guards(states);

@@ -126,6 +126,29 @@ TEST(expected_attention, queries_and_keys_turn_with_their_positions) {
     }
 }
 
+/// Before rotation the queries are (2, 0) and (-2, 0), over and over: no mean, and a variance of 4 in their direction.
+TEST(expected_attention, variances_turn_with_positions) {
+    auto policy = plain();
+    policy.future = 1;
+    const ms::rope model;
+    driven d({.states = 3, .head_dim = 2, .value_dim = 1, .scale = 1}, policy);
+    for (int p = 0; p < 4; ++p) {
+        floats query{p % 2 == 0 ? 2.0f : -2.0f, 0};
+        model.rotate(p, query);
+        d.step({0, 1}, {1}, query);  // as stored: at 90 degrees whatever the position
+    }
+    const double along = 2 * std::pow(std::cos(4 - pi / 2), 2);
+    auto other = d;
+    EXPECT_NEAR(d.forget()[0], 1 / 4.0, 1e-5) << "all alike";
+    other.table.clear();
+    for (int p = 0; p < 4; ++p) {
+        floats query{p % 2 == 0 ? 2.0f : -2.0f, 0};
+        model.rotate(p, query);
+        other.step({0, p == 1 ? 1.0f : 0.0f}, {1}, query);
+    }
+    EXPECT_NEAR(other.forget()[1], std::exp(along) / (std::exp(along) + 3), 1e-5);
+}
+
 /// Over half a turn of the fast pair its mean points to the middle and is 2 / pi long.
 TEST(expected_attention, future_positions_are_averaged) {
     auto policy = plain();

@@ -101,6 +101,16 @@ TEST(q_filters, all_queries_of_a_group_count) {
     EXPECT_NEAR(scores[2], std::sqrt(2), 1e-6);
 }
 
+/// Head 0 asks along (1, 0), head 1 along (0, 1): each key is seen by its own head's direction.
+TEST(q_filters, each_head_of_a_layer_has_a_direction) {
+    driven<ms::per_layer<ms::q_filters>> d({.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1});
+    for (int i = 0; i < 2; ++i) {
+        d.stored.place(d.table, i, {{3, 100}, {1000, 4}}, {{0}, {0}});
+        support::ask(d.table, {{5, 0}, {0, 5}});
+    }
+    EXPECT_FLOAT_EQ(d.forget()[0], 7.0f);
+}
+
 TEST(q_filters, queries_of_the_past_count_whatever_is_held) {
     driven<ms::q_filters> d({.states = 1, .head_dim = 2, .value_dim = 1});
     for (int i = 0; i < 20; ++i) d.step({0, 1}, {{2, 0}});

@@ -3,7 +3,7 @@
 // compactor: leverage and noncausal together: keys that stand apart, and states that their neighbours attend to.
 //
 //     ms::compactor policy;
-//     policy.base = 500000;                                   // rotary positions (see rope.hpp) must be the model's
+//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
 //
 //   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
 //            2507.08143
@@ -12,9 +12,9 @@
 //   reads    queries; new keys and values
 //   forgets  for each KV head; the first min(8, states / 8) and the newest min(4, states / 8) are guarded
 //   cost     that of its two parts, and two floats per state
-//   differs  as its parts do. Their authors' engine has a blend of 0.5 and guards 16 and 64, kvpress a blend of the share
-//            that it removes, which a table of fixed size does not have, and 8 and 4. kvpress takes z over the prompt and
-//            all heads; here over a piece and the heads of a table.
+//   differs  as its parts do. The authors' engine has a blend of 0.5 and guards 16 and 64. kvpress guards 8 and 4, and its
+//            blend is the share that it removes, which a table of fixed size does not have. Its z is over the prompt and
+//            all heads, here over a piece and the heads of a table.
 #include <algorithm>
 #include <cmath>
 #include <tuple>

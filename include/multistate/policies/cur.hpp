@@ -3,15 +3,15 @@
 // cur: keeps states that carry much of the keys and of the values around them: a CUR decomposition by norms.
 //
 //   paper    "Value-Guided KV Compression for LLMs via Approximated CUR Decomposition" (CurDKV), arXiv 2509.15038
-//   rule     score[j] = |k[j]|^2 / sum of |k[i]|^2 * |v[j]|^2 / sum of |v[i]|^2, sums over the `window` tokens of j's piece
-//            of the text
+//   rule     score[j] = |k[j]|^2 / sum of |k[i]|^2 * |v[j]|^2 / sum of |v[i]|^2, where the sums are over the `window`
+//            tokens of j's piece of the text
 //   reads    new keys and values
 //   forgets  for each KV head; the first min(4, states / 8) are guarded
-//   cost     one product per float of a new key and value; a decision costs nothing. Two floats per state, two per token
-//            of a window.
-//   differs  read in kvpress, whose default this is; the paper's own code was not read. It compresses a prompt once, here
-//            each window is scored when it has ended, until then its states stay; the scores are the same. With random
-//            projections, or keys or values alone, it is another rule. A layer (per_layer) sums over its KV heads.
+//   cost     one product per float of a new key and value; a decision costs nothing. Two floats per state, two per
+//            token of a window and KV head.
+//   differs  read in kvpress, whose default this is; the authors' own code was not read. It compresses a prompt once.
+//            Here each window is scored when it has ended, with the same numbers; until then its states stay. Random
+//            projections, or keys or values alone, are other rules. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <numeric>
 #include <tuple>

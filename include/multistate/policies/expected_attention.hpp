@@ -1,22 +1,22 @@
 #pragma once
 
-// expected_attention: keeps what queries to come would attend to, if they were drawn from a normal distribution with the
-// mean and the covariance of those that came.
+// expected_attention: keeps what queries to come would attend to, if they were drawn from a normal distribution with
+// the mean and the covariance of those that came.
 //
 //     ms::expected_attention policy;
-//     policy.base = 500000;                                   // rotary positions (see rope.hpp) must be the model's
+//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
 //
 //   paper    "Expected Attention: KV Cache Compression by Estimating Attention from Future Queries Distribution",
 //            arXiv 2510.00636
-//   rule     score[j] = (mean over the group of softmax_j(scale * k'.mu + scale^2 * k'^T Sigma k' / 2) + epsilon) * |v[j]|_2,
-//            k' = R^T k[j]; mu and Sigma of a head's queries before rotation; R = mean of the rotations to the next
-//            `future` positions
+//   rule     score[j] = (epsilon + mean over the group of softmax_j(c k . mu + c^2 k . Sigma k / 2)) * |v[j]|_2, where
+//            k = R^T k[j]; mu and Sigma are of a head's queries before rotation; R = mean of the rotations to the next
+//            `future` positions; c = the scale of attention
 //   reads    queries; new values; the stored keys
-//   forgets  for each KV head; the first min(4, states / 8) are guarded and left out of the softmax
-//   cost     head_dim^2 / 2 operations per query, and n head_dim^2 / 2 per query head and decision, 30 times what
-//            attention costs: give the cache slack, or set `covariance` to false. head_dim^2 floats per query head.
-//   differs  kvpress (by the authors) compresses a prompt once, from all its queries but the first 4; here statistics run
-//            along, and sinks are the guarded states. A layer (per_layer) sums over its KV heads.
+//   forgets  for each KV head; the first min(4, states / 8) are guarded, and left out of the softmax
+//   cost     head_dim^2 operations per query, n head_dim^2 per query head and decision: measured, 50 times what attention
+//            costs. Give the cache slack (127: 0.7 times), or set `covariance` to false. head_dim^2 floats per query head.
+//   differs  kvpress, by the authors, compresses a prompt once, from the queries of all its tokens but the first 4. Here
+//            mean and covariance run along, of all tokens so far. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <array>
 #include <tuple>

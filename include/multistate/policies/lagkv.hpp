@@ -3,18 +3,17 @@
 // lagkv: keeps states whose keys and values stand out, measured by the range of those that follow in the text.
 //
 //   paper    "LagKV: Lag-Relative Information of the KV Cache Tells Which Tokens Are Important", arXiv 2504.04704
-//   rule     behind the sinks the text falls into pieces of `lag` tokens; with x the keys, then the values, of a piece
+//   rule     behind the sinks the text falls into pieces of `lag` tokens; with x the keys, then the values, of a piece,
 //            and min, max those of each channel in the next piece:
-//            s[j] = softmax over j of (deviation over the channels of (x[j] - min) / (max - min));
-//            score[j] = rank of s[j] in its piece, s that of keys plus that of values, divided by the piece's size
+//            s[j] = softmax over j of the deviation over the channels of (x[j] - min) / (max - min);
+//            score[j] = rank in its piece of s[j] of the keys plus s[j] of the values, divided by the size of the piece
 //   reads    the stored keys and values of two pieces, when the second has ended
 //   forgets  for each KV head; the first min(4, states / 8) are guarded
-//   cost     8 lag (head_dim + value_dim) operations per piece; a decision costs nothing else. Three floats per state.
-//   differs  the authors keep the same share of every piece, and what they keep for ever; here the count is fixed, so
-//            with the text the share falls, of every piece alike: of equal ranks the oldest goes. The last two pieces
-//            wait, as theirs do; see piece_length for small tables. Their code has lag 1024 and 16 sinks, kvpress 128
-//            and 4 as here. A channel that does not vary counts 0, theirs is NaN. A layer (per_layer) sums s over its
-//            KV heads.
+//   cost     about 8 operations per float of a piece and the next; other decisions cost nothing. Three floats per state.
+//   differs  the authors keep the same share of every piece, for ever. Here the count is fixed: the share falls as the
+//            text grows, of every piece alike, and of equal ranks the oldest goes. The last two pieces stay, as with
+//            them (see piece_length for small tables). Their code has a lag of 1024 and 16 sinks, kvpress has 128 and 4
+//            as here. A channel that does not vary counts 0; theirs is NaN. A layer (per_layer) sums s over its KV heads.
 #include <algorithm>
 #include <cmath>
 #include <tuple>

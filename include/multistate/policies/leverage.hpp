@@ -3,20 +3,21 @@
 // leverage: keeps states whose keys are far from what the other keys of their piece of the text span.
 //
 //     ms::leverage policy;
-//     policy.base = 500000;                                   // rotary positions (see rope.hpp) must be the model's
+//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
 //
 //   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
-//            2507.08143, the other half of its score
-//   rule     score[j] = x[j]^T (X^T X + ridge I)^-1 x[j], X the rows of j's piece: keys before rotation times a Gaussian
+//            2507.08143: one half of its score
+//   rule     score[j] = x[j] . (X^T X + ridge I)^-1 x[j], X the rows of j's piece: keys before rotation, times a Gaussian
 //            matrix [head_dim, sketch] of variance 1 / sketch, minus their mean
 //   reads    new keys
 //   forgets  for each KV head; no state is guarded
-//   cost     head_dim sketch operations per new key, sketch^2 per token of a piece that has ended; a decision costs
-//            nothing. Two floats per state; the matrix and the sketches of a piece.
-//   differs  the authors' engine takes pieces of 512 as here, its SVD and kvpress's Cholesky give the same numbers;
-//            kvpress compresses a prompt once, as one piece. The matrix comes from a hash of `seed`, the same for all
-//            heads, and has no more columns than a piece has half tokens, or a key numbers: of more every key would be
-//            far from the others. The authors' z-score changes no order here. A layer (per_layer) sums over its KV heads.
+//   cost     head_dim sketch operations, and head_dim / 2 sines and cosines, per new key; 2 sketch^2 per token of a piece
+//            that has ended; a decision costs nothing. Measured, 0.4 times what attention costs a group of 4. Two floats
+//            per state; the matrix, and the sketches of a piece.
+//   differs  pieces of 512 are those of the authors' engine, which takes the inverse by SVD; by Cholesky, as kvpress, it
+//            is the same. kvpress takes a prompt as one piece. The matrix comes from a hash of `seed`, and has no more
+//            columns than a key has numbers, or a piece half its tokens: else every key would be far from the others. The
+//            authors' z-score would change no order. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <array>
 #include <cmath>

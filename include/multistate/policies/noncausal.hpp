@@ -3,19 +3,18 @@
 // noncausal: keeps what the tokens around a state attend to, those after it in the text and those before it alike.
 //
 //   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
-//            2507.08143, the attention half of its score
-//   rule     s[j] = (sum over the query heads of the group and the tokens t of j's piece of the text of
-//            softmax over j in the piece of q[t] . k[j]) * |v[j]|_2; score[j] = mean of s over j and its two neighbours
+//            2507.08143: the other half of its score
+//   rule     s[j] = |v[j]|_2 * the sum over the query heads of the group and the tokens t of j's piece of the text of
+//            softmax over j in the piece of q[t] . k[j]; score[j] = mean of s over j and its two neighbours
 //   reads    queries; new keys and values
 //   forgets  for each KV head; no state is guarded
-//   cost     chunk head_dim operations per query, when a piece has ended, a quarter of what attention costs at chunk =
-//            states / 4; a decision costs nothing. Two floats per state; the queries of a piece, and its keys
-//            with those of a block.
-//   differs  the authors compress a prompt once; here each piece of `chunk` tokens is scored when it has ended, until
-//            then its states stay; the scores are the same, but that the mean of three does not reach into the next
-//            piece and counts no zeros at its ends. Values and neighbours are kvpress's addition, the authors' engine has
-//            neither, and pieces of 128. Both leave the logits without a scale, and so does the rule; `scaled` gives
-//            them one. The authors' z-score changes no order here. A layer (per_layer) sums over its KV heads.
+//   cost     head_dim operations per query and token of its piece, all when the piece has ended; a decision costs nothing.
+//            Measured, as much as attention. Two floats per state; the queries and keys of a piece, and the keys of a
+//            block.
+//   differs  kvpress compresses a prompt once. Here each piece is scored when it has ended, until then its states stay;
+//            the numbers are the same, but that means of three end with the piece. The authors' engine has pieces of 128,
+//            and neither values nor neighbours. Both leave the logits without a scale, and so does the rule; `scaled`
+//            gives them one. kvpress's z-score would change no order. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <array>
 #include <numeric>

@@ -6,16 +6,16 @@
 //     ms::cache<ms::q_filters> cache(shape, policy);             // without filters: from the queries that come by
 //
 //   paper    "Q-Filters: Leveraging QK Geometry for Efficient KV Cache Compression", arXiv 2503.02812
-//   rule     score[j] = -f . k[j], f = minus the first right singular vector of many queries (not centred), with the sign
-//            that most queries have, averaged over the group
+//   rule     score[j] = -f . k[j], f = minus the first right singular vector of many queries, not centred, on the side
+//            where most queries are; averaged over the group
 //   reads    new keys, where filters are given; else queries and, at a decision, the stored keys
-//   forgets  for each KV head; no state is guarded. The authors' example guards a recent half: 64 of 128.
-//   cost     with filters, head_dim operations per new key, and a decision costs nothing. Without, head_dim^2 / 2 per
-//            query and steps head_dim^2 + n head_dim per decision, at a head_dim of 128 and 512 states about half of what
-//            attention costs; head_dim^2 floats per KV head.
-//   differs  with filters, as the authors publish them or as q_filter finds them, only the rounding of a codec. Without,
-//            the direction is that of all queries of the group so far together, started at their mean and turned by
-//            `steps` power iterations; of opposite directions the one is taken that the mean query has.
+//   forgets  for each KV head; no state is guarded (the authors' example guards the newest 64 of 128)
+//   cost     with filters, head_dim operations per new key, and a decision costs nothing. Without, head_dim^2 per query
+//            and `steps` times that per decision and KV head: measured, 1.6 times what attention costs a group of 4, half
+//            of it with slack. head_dim^2 floats per KV head.
+//   differs  with filters, as the authors publish them or as q_filter finds them, in nothing. Without, the direction is
+//            that of all queries of the group so far together: their mean, turned by power iteration towards the
+//            singular vector; its side is that of the mean. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <tuple>
 #include <vector>
