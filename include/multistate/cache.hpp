@@ -218,6 +218,7 @@ class cache {
 
     std::size_t planes() const { return detail::product("cache", shape_.layers, shape_.kv_heads); }
     std::vector<std::size_t> rows_of_planes() const {
+        detail::product("cache", planes(), 2 * sizeof(std::size_t));
         std::vector<std::size_t> rows(planes());
         for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = tables_[i / heads_per_table()].rows();
         return rows;
