@@ -326,6 +326,7 @@ class table {
         newest_ = old.newest_;
         observed_ = old.observed_;
         forgotten_ = std::move(old.forgotten_);  // may be more than a block brings
+        forgotten_.shrink_to_fit();
         forgotten_count_ = old.forgotten_count_;
         policy_ = std::move(old.policy_);
         std::copy_n(old.position_.begin(), size_, position_.begin());
