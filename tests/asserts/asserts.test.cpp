@@ -11,6 +11,7 @@
         }                                          \
     } while (false)
 
+#include <span>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -26,7 +27,10 @@ constexpr ms::shape shape{
 template <class P>
 class asserts : public testing::Test {
   protected:
-    std::vector<float> some(std::size_t n) const { return std::vector<float>(n, 0.5f); }
+    static std::span<const float> some(std::size_t n) {
+        static const std::vector<float> halves(48, 0.5f);
+        return std::span(halves).first(n);
+    }
     void append(std::size_t tokens = 1) {
         cache.append(0, next, some(tokens * 6), some(tokens * 4));
         next += static_cast<ms::position>(tokens);
@@ -69,7 +73,7 @@ TEST_F(with_tova, forgetting_does_not_stand_in_for_observing) {
 
 TEST_F(with_tova, a_block_is_observed_to_its_last_token) {
     append(3);
-    const std::vector<float> probabilities = some(4 * 3);
+    const std::span<const float> probabilities = some(4 * 3);
     cache.observe(0, ms::rows{probabilities.data(), 4, 1, 3});
     cache.observe(0, ms::rows{probabilities.data(), 4, 2, 3});
     EXPECT_DEATH_IF_SUPPORTED(append(), "observe the last token first");
@@ -99,7 +103,7 @@ TEST_F(with_window, spans_of_the_wrong_size_are_caught_by_attention) {
 
 TEST_F(with_tova, probabilities_of_the_wrong_size_are_caught) {
     append(2);
-    const std::vector<float> probabilities = some(12);
+    const std::span<const float> probabilities = some(12);
     EXPECT_DEATH_IF_SUPPORTED(cache.observe(0, some(7)), "fewer probabilities");
     EXPECT_DEATH_IF_SUPPORTED(cache.observe(0, ms::rows{probabilities.data(), 3, 2, 2}), "one row per query head");
     EXPECT_DEATH_IF_SUPPORTED(cache.observe(0, ms::rows{probabilities.data(), 4, 3, 3}), "more rows than are held");

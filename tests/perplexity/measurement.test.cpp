@@ -67,6 +67,11 @@ setting setting_of(const std::string& policy, std::size_t states, feeding f = fe
     return {.policy = demo::parse_policies(policy).front(), .states = states, .feeding = f, .block = block};
 }
 
+std::vector<sequence> some_sequences(std::uint64_t seed = 11) {
+    demo::random_numbers random(seed);
+    return {random_tokens(70, 512, random), random_tokens(41, 512, random)};
+}
+
 /// The lengths of the blocks after which the naive model decides.
 std::vector<std::size_t> blocks_of(std::size_t length, feeding f, std::size_t block) {
     if (f == feeding::block) return std::vector<std::size_t>(length / block + 1, block);
@@ -298,6 +303,19 @@ TEST(Measurement, EveryPolicyOfTheListInEveryFeeding) {
     }
 }
 
+/// Only `once` has a prompt, and says where it ends: keyformer's temperature changes from there on.
+TEST(Measurement, OnlyOnceEndsAPrompt) {
+    twin both({});
+    const auto sequences = some_sequences();
+    const auto trace = [&](const std::string& temperature, feeding f) {
+        const auto s = setting_of("keyformer(generation=1,last_temperature=" + temperature + ")", 16, f);
+        return trace_of(demo::measure(both.model(), sequences, s, {.forgotten = true}), 2);
+    };
+    EXPECT_NE(trace("1", feeding::once), trace("0.05", feeding::once));
+    EXPECT_EQ(trace("1", feeding::exact), trace("0.05", feeding::exact));
+    EXPECT_EQ(trace("1", feeding::block), trace("0.05", feeding::block));
+}
+
 /// Policies that undo the rotation of keys do as the model did, unless the user says otherwise.
 TEST(Measurement, RotationIsTheModels) {
     twin plain({});
@@ -378,11 +396,6 @@ TEST(Measurement, SequencesOfOneAndTwoTokens) {
             EXPECT_EQ(m.forgotten.size(), std::string(policy) == "full" ? 0U : 4U);  // 2 layers of 2 heads
         }
     }
-}
-
-std::vector<sequence> some_sequences(std::uint64_t seed = 11) {
-    demo::random_numbers random(seed);
-    return {random_tokens(70, 512, random), random_tokens(41, 512, random)};
 }
 
 /// A thread alone, two of which each takes a sequence and both the third, five that share all three.
