@@ -79,28 +79,15 @@ void fill(auto& cache, std::size_t rows, std::span<const float> q, const endless
 }
 
 /// Full caches of one layer each, all alike at first, and one scratch for all. Each call of step or attend takes the
-/// next; the two run half a rotation apart, so that neither warms the other's keys.
+/// next; the two run half a rotation apart, so that neither warms the other's keys. What takes compilers long is
+/// compiled once, in decoder.cpp.
 template <class Keys, class Values = Keys>
 class decoder {
   public:
     using cache = ms::cache<ms::any_policy, Keys, Values>;
 
     /// As many caches as make a rotation cold, or as many as given.
-    decoder(const ms::any_policy& policy, const layer_shape& l, std::size_t count = 0)
-        : layer_(l),
-          never_forgets_(policy.forgets() == ms::per::never),
-          scratch_(shape(policy, l)),
-          q_(random_floats(l.heads * l.head_dim, 1)),
-          k_(l.kv_heads * l.head_dim, 2),
-          v_(l.kv_heads * l.head_dim, 3),
-          out_(l.heads * l.head_dim) {
-        if (count == 0) count = std::max<std::size_t>(2, cold_bytes / bytes_of<Keys, Values>(l, l.states) + 1);
-        caches_.reserve(count);
-        caches_.emplace_back(shape(policy, l), policy);
-        fill(caches_.front(), l.states + 1, q_, k_, v_);
-        while (caches_.size() < count) caches_.push_back(caches_.front().clone());
-        attend_at_ = count / 2;
-    }
+    decoder(const ms::any_policy& policy, const layer_shape& l, std::size_t count = 0);
 
     /// Keys and values of one cache of that kind, with the rows that it does not use at the moment.
     static std::size_t memory_bytes(const ms::any_policy& policy, const layer_shape& l) {
@@ -115,26 +102,17 @@ class decoder {
     std::size_t bytes() const { return bytes_of<Keys, Values>(layer_, size()); }
 
     /// Untimed, before each turn: a policy that never forgets starts again when its rows are used up.
-    void prepare() {
-        const ms::shape& s = caches_.front().shape();
-        if (!never_forgets_ || caches_[step_at_].size(0) < s.states + s.block) return;
-        for (cache& c : caches_) {
-            c.clear();
-            fill(c, s.states + 1, q_, k_, v_);
-        }
-    }
+    void prepare();
+    void step() noexcept;
+    void attend() noexcept;
 
-    template <class Executor = ms::serial>
-    void step(Executor&& run = {}) noexcept {
+    /// A step with its tasks run by an executor.
+    template <class Executor>
+    void step(Executor& run) noexcept {
         cache& c = caches_[step_at_];
         const ms::position p = c.next_position();
         ms::step(c, 0, p, q_, k_.token(p), v_.token(p), out_, run, &scratch_);
         step_at_ = (step_at_ + 1) % caches_.size();
-    }
-
-    void attend() noexcept {
-        ms::attend(caches_[attend_at_], 0, q_, out_, ms::serial{}, &scratch_);
-        attend_at_ = (attend_at_ + 1) % caches_.size();
     }
 
   private:

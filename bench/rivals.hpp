@@ -3,11 +3,7 @@
 // Who decodes beside us, on memory of their own that is as cold: a read and a copy of as many bytes, Eigen on elements
 // as they are stored, and the library's reference on floats.
 #include <algorithm>
-#include <cmath>
-#include <string>
 #include <type_traits>
-
-#include <multistate/reference_attention.hpp>
 
 #include "decoder.hpp"
 #include "eigen_attention.hpp"
@@ -15,7 +11,8 @@
 
 namespace bench {
 
-/// For one shape of layers, n states, and keys and values that are both stored with Codec.
+/// For one shape of layers, n states, and keys and values that are both stored with Codec. Its programs are compiled once,
+/// in rivals.cpp.
 template <class Codec>
 class rivals {
   public:
@@ -34,34 +31,10 @@ class rivals {
     /// Reading and copying what a step must read.
     probe memory;
 
-    double eigen(std::span<const float> q) {
-        const auto rows = stored_.next(elements());
-        return seconds([&] {
-            eigen_attention<element>(shape_, n_, q, rows.data(), rows.data() + rows.size() / 2, scales_, scales_, out_);
-        });
-    }
-    double reference(std::span<const float> q) {
-        const auto rows = floats_.next(elements());
-        return seconds([&] {
-            ms::reference_attention(shape_, n_, q, rows.first(rows.size() / 2), rows.last(rows.size() / 2), out_,
-                                    probabilities_);
-        });
-    }
-
+    double eigen(std::span<const float> q);
+    double reference(std::span<const float> q);
     /// Whether the two compute the same: a rival that is wrong would be fast for nothing. On few states, as floats.
-    bool agree(std::span<const float> q) const {
-        const std::size_t few = std::min<std::size_t>(n_, 8);  // not constexpr, or GCC 12 warns inside Eigen
-        const std::size_t half = shape_.kv_heads * few * shape_.head_dim;
-        std::vector<element> stored = pattern();
-        stored.resize(std::max(stored.size(), 2 * half));
-        const std::vector<float> scales(scaled ? few : 0, unit);
-        std::vector<float> floats(2 * half), a(out_.size()), b(out_.size()), probabilities(shape_.heads * few);
-        for (std::size_t i = 0; i < 2 * half; ++i) floats[i] = static_cast<float>(stored[i]) * unit;
-        eigen_attention<element>(shape_, few, q, stored.data(), stored.data() + half, scales, scales, a);
-        ms::reference_attention(shape_, few, q, std::span(floats).first(half), std::span(floats).last(half), b,
-                                probabilities);
-        return std::equal(a.begin(), a.end(), b.begin(), [](float x, float y) { return std::abs(x - y) < 1e-4f; });
-    }
+    bool agree(std::span<const float> q) const;
 
   private:
     static constexpr bool scaled = std::is_same_v<element, std::int8_t>;

@@ -113,8 +113,8 @@ TEST(modified, shows_the_parameters_of_all_in_order) {
     });
     EXPECT_EQ(names, (std::vector<std::string_view>{"decay", "width", "greatest", "length"}));
     EXPECT_EQ(policy.base.decay, 0.0f);
-    EXPECT_EQ(std::get<ms::pool>(policy.modifiers).width, 1u);
-    EXPECT_EQ(std::get<ms::chunk>(policy.modifiers).length, 1u);
+    EXPECT_EQ(policy.modifiers.width, 1u);
+    EXPECT_EQ(policy.modifiers.length, 1u);
     const auto& same = policy;
     std::size_t count = 0;
     ms::for_each_parameter(same, [&](std::string_view, const auto&, const auto&, const auto&) { ++count; });
@@ -122,7 +122,7 @@ TEST(modified, shows_the_parameters_of_all_in_order) {
     policy.base.decay = 1.5f;
     EXPECT_THROW(ms::table<decltype(policy)>({.states = 2}, policy), std::invalid_argument);
     policy.base.decay = 1;
-    std::get<ms::chunk>(policy.modifiers).length = 5000;
+    policy.modifiers.length = 5000;
     EXPECT_THROW(ms::table<decltype(policy)>({.states = 2}, policy), std::invalid_argument);
 }
 
@@ -182,9 +182,9 @@ TEST(modified, planes_of_memory_do_not_overlap_and_move_with_their_states) {
     table.forget();
     const all& policy = table.policy();
     EXPECT_TRUE(policy.base.intact);
-    EXPECT_TRUE((std::get<marker<2, 1>>(policy.modifiers).intact));
-    EXPECT_TRUE((std::get<marker<3, 2>>(policy.modifiers).intact));
-    EXPECT_TRUE((std::get<marker<4, 1>>(policy.modifiers).intact));
+    EXPECT_TRUE((static_cast<const marker<2, 1>&>(policy.modifiers).intact));
+    EXPECT_TRUE((static_cast<const marker<3, 2>&>(policy.modifiers).intact));
+    EXPECT_TRUE((static_cast<const marker<4, 1>&>(policy.modifiers).intact));
     EXPECT_NE(support::held(table), (positions{next - 6, next - 5, next - 4, next - 3, next - 2, next - 1}));
 }
 

@@ -35,7 +35,7 @@ TEST(pieces, counter_numbers_pieces_from_one_and_tokens_from_zero) {
 
 /// Scores each token of a piece by its index.
 struct indexed {
-    static constexpr std::string_view name = "indexed";
+    [[maybe_unused]] static constexpr std::string_view name = "indexed";
     static constexpr ms::per forgets() noexcept { return ms::per::head; }
     static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return ms::floats_of_pieces; }
     static constexpr std::size_t floats_per_table(const ms::table_shape&) noexcept {

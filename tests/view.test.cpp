@@ -14,7 +14,7 @@ namespace ms = multistate;
 
 /// Hands what it is given at a decision to a test.
 struct visitor {
-    static constexpr std::string_view name = "visitor";
+    [[maybe_unused]] static constexpr std::string_view name = "visitor";
     ms::per unit = ms::per::head;
     std::function<void(const ms::editor&, ms::view)>* visit = nullptr;
     ms::per forgets() const noexcept { return unit; }

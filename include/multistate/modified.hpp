@@ -4,7 +4,7 @@
 //
 //     using smooth_h2o = ms::modified<ms::h2o, ms::pool>;                  // neighbours in the text share their scores
 //     ms::modified<ms::tova_head, ms::value_norm, ms::pool> policy;        // first times the size of the value
-//     std::get<ms::pool>(policy.modifiers).width = 7;
+//     policy.modifiers.width = 7;                                          // pool's
 //
 // The policy's own scores stay as they are, so sums go on summing. A modifier is a small struct as a policy is:
 //
@@ -15,7 +15,6 @@
 // Costs one float per state and a copy of the scores per decision, and what the modifiers cost. Guards, grace among
 // them (`recent`), need no modifier: the library has them for every policy.
 #include <algorithm>
-#include <tuple>
 
 #include "multistate/policy.hpp"
 
@@ -29,24 +28,26 @@ concept modifier = std::copyable<M> && requires(const M& m, view states) {
 
 template <policy P, modifier... Modifiers>
 struct modified {
+    struct in_order : Modifiers... {};  // a tuple would make policies costly to copy
+
     P base;
-    std::tuple<Modifiers...> modifiers;
+    in_order modifiers;
 
     per forgets() const noexcept { return base.forgets(); }
     guards default_guards(std::size_t states) const noexcept { return multistate::default_guards(base, states); }
     std::size_t floats_per_state(const table_shape& s) const noexcept {
-        return multistate::floats_per_state(base, s) + 1 + (0 + ... + memory_of(std::get<Modifiers>(modifiers), s));
+        return multistate::floats_per_state(base, s) + 1 + (0 + ... + memory_of<Modifiers>(modifiers, s));
     }
     std::size_t floats_per_table(const table_shape& s) const noexcept { return multistate::floats_per_table(base, s); }
     template <class F>
     void for_each_parameter(F&& f) {
         multistate::for_each_parameter(base, f);
-        (multistate::for_each_parameter(std::get<Modifiers>(modifiers), f), ...);
+        (multistate::for_each_parameter(static_cast<Modifiers&>(modifiers), f), ...);
     }
     template <class F>
     void for_each_parameter(F&& f) const {
         multistate::for_each_parameter(base, f);
-        (multistate::for_each_parameter(std::get<Modifiers>(modifiers), f), ...);
+        (multistate::for_each_parameter(static_cast<const Modifiers&>(modifiers), f), ...);
     }
 
     void on_insert(rows keys, rows values, view states, std::size_t row) noexcept
@@ -94,11 +95,11 @@ struct modified {
     template <class F>
     void for_each_modifier(view states, F f) noexcept {
         states.planes = states.memory(multistate::floats_per_state(base, states.shape) + 1).data();
-        const auto visit = [&](auto& m) {
+        const auto visit = [&]<class M>(M& m) {
             f(m, states);
-            states.planes += memory_of(m, states.shape) * states.plane_stride;
+            states.planes += memory_of<M>(m, states.shape) * states.plane_stride;
         };
-        (visit(std::get<Modifiers>(modifiers)), ...);
+        (visit(static_cast<Modifiers&>(modifiers)), ...);
     }
     void modify(view states) noexcept {
         std::ranges::copy(own_scores(states).score, states.score.begin());

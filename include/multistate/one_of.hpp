@@ -88,46 +88,19 @@ class one_of {
         return visit([&](const auto& p) { return multistate::floats_per_table(p, s); });
     }
 
-    // The hooks of all policies, inlined wherever a table calls one, would take compilers minutes.
+    // Defined outside, and not inlined: the hooks of all policies wherever a table calls one would take compilers
+    // minutes.
     HWY_NOINLINE void on_insert(rows keys, rows values, view states, std::size_t row) noexcept
-        requires(observes_insertion<Policies> || ...) {
-        visit([&]<class P>(P& p) {
-            if constexpr (observes_insertion<P>) p.on_insert(keys, values, states, row);
-        });
-    }
-    HWY_NOINLINE void on_query(rows queries, view states) noexcept requires(observes_queries<Policies> || ...) {
-        visit([&]<class P>(P& p) {
-            if constexpr (observes_queries<P>) p.on_query(queries, states);
-        });
-    }
+        requires(observes_insertion<Policies> || ...);
+    HWY_NOINLINE void on_query(rows queries, view states) noexcept requires(observes_queries<Policies> || ...);
     HWY_NOINLINE void on_attention(rows probabilities, view states) noexcept
-        requires(observes_attention<Policies> || ...) {
-        visit([&]<class P>(P& p) {
-            if constexpr (observes_attention<P>) p.on_attention(probabilities, states);
-        });
-    }
+        requires(observes_attention<Policies> || ...);
     HWY_NOINLINE void on_forget(const reader& stored, view states) noexcept
-        requires(observes_decision<Policies> || ...) {
-        visit([&]<class P>(P& p) {
-            if constexpr (decides_from_storage<P>) {
-                p.on_forget(stored, states);
-            } else if constexpr (decides_from_memory<P>) {
-                p.on_forget(states);
-            }
-        });
-    }
+        requires(observes_decision<Policies> || ...);
     HWY_NOINLINE void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) noexcept
-        requires(merges<Policies> || ...) {
-        visit([&]<class P>(P& p) {
-            if constexpr (merges<P>) p.merge(stored, gone, states);
-        });
-    }
+        requires(merges<Policies> || ...);
     HWY_NOINLINE void finish_prompt(const reader& stored, view states) noexcept
-        requires(observes_prompt_end<Policies> || ...) {
-        visit([&]<class P>(P& p) {
-            if constexpr (observes_prompt_end<P>) p.finish_prompt(stored, states);
-        });
-    }
+        requires(observes_prompt_end<Policies> || ...);
 
   private:
     // Not std::visit, which may throw and so has no place in a decoding step.
@@ -153,5 +126,56 @@ class one_of {
 
     std::variant<Policies...> chosen_;
 };
+
+template <policy... Policies>
+void one_of<Policies...>::on_insert(rows keys, rows values, view states, std::size_t row) noexcept
+    requires(observes_insertion<Policies> || ...) {
+    visit([&]<class P>(P& p) {
+        if constexpr (observes_insertion<P>) p.on_insert(keys, values, states, row);
+    });
+}
+
+template <policy... Policies>
+void one_of<Policies...>::on_query(rows queries, view states) noexcept requires(observes_queries<Policies> || ...) {
+    visit([&]<class P>(P& p) {
+        if constexpr (observes_queries<P>) p.on_query(queries, states);
+    });
+}
+
+template <policy... Policies>
+void one_of<Policies...>::on_attention(rows probabilities, view states) noexcept
+    requires(observes_attention<Policies> || ...) {
+    visit([&]<class P>(P& p) {
+        if constexpr (observes_attention<P>) p.on_attention(probabilities, states);
+    });
+}
+
+template <policy... Policies>
+void one_of<Policies...>::on_forget(const reader& stored, view states) noexcept
+    requires(observes_decision<Policies> || ...) {
+    visit([&]<class P>(P& p) {
+        if constexpr (decides_from_storage<P>) {
+            p.on_forget(stored, states);
+        } else if constexpr (decides_from_memory<P>) {
+            p.on_forget(states);
+        }
+    });
+}
+
+template <policy... Policies>
+void one_of<Policies...>::merge(const editor& stored, std::span<const std::uint32_t> gone, view states) noexcept
+    requires(merges<Policies> || ...) {
+    visit([&]<class P>(P& p) {
+        if constexpr (merges<P>) p.merge(stored, gone, states);
+    });
+}
+
+template <policy... Policies>
+void one_of<Policies...>::finish_prompt(const reader& stored, view states) noexcept
+    requires(observes_prompt_end<Policies> || ...) {
+    visit([&]<class P>(P& p) {
+        if constexpr (observes_prompt_end<P>) p.finish_prompt(stored, states);
+    });
+}
 
 }  // namespace multistate::inline MULTISTATE_TARGET

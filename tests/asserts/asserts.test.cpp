@@ -40,7 +40,8 @@ class asserts : public testing::Test {
 };
 using with_tova = asserts<ms::tova>;
 using with_window = asserts<ms::window>;
-using with_any = asserts<ms::any_policy>;
+using chosen = ms::one_of<ms::full, ms::h2o>;
+using with_choice = asserts<chosen>;
 
 TEST_F(with_tova, appending_twice_without_observing_is_caught) {
     append();
@@ -58,9 +59,9 @@ TEST_F(with_window, need_not_observe) {
     EXPECT_EQ(cache.size(0), 4u);
 }
 
-TEST_F(with_any, asks_its_choice) {
+TEST_F(with_choice, is_asked) {
     for (int i = 0; i < 4; ++i) append();  // full, the first of the list
-    cache = ms::cache<ms::any_policy>(shape, ms::any_policy::named("h2o"));
+    cache = ms::cache<chosen>(shape, chosen::named("h2o"));
     next = 0;
     append();
     EXPECT_DEATH_IF_SUPPORTED(append(), "observe the last token first");

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <multistate/openmp.hpp>
 
+#include "support/any_policy.hpp"
 #include "support/layer_run.hpp"
 
 namespace {

@@ -17,7 +17,7 @@ using demo::parameters_of;
 using demo::set_parameter;
 
 struct example {
-    static constexpr std::string_view name = "example";
+    [[maybe_unused]] static constexpr std::string_view name = "example";
     static constexpr ms::per forgets() noexcept { return ms::per::head; }
     float decay = 0.95f;
     float bias = -0.5f;

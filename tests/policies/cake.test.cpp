@@ -38,7 +38,7 @@ TEST(cake, the_newest_token_decides_and_neighbours_share) {
 
 TEST(cake, the_width_decides) {
     ms::cake policy;
-    std::get<ms::pool>(policy.modifiers).width = 1;
+    policy.modifiers.width = 1;
     EXPECT_EQ(first_to_go(policy, 0), positions{1});
 }
 
@@ -51,7 +51,7 @@ TEST(cake, guards_the_newest_32_as_far_as_half_of_the_states_allows) {
 TEST(cake, each_kv_head_sums_over_its_group) {
     EXPECT_EQ(ms::cake().forgets(), ms::per::head);
     ms::cake policy;
-    std::get<ms::pool>(policy.modifiers).width = 1;
+    policy.modifiers.width = 1;
     ms::table<ms::cake> table({.states = 2, .recent = 0, .heads = 2}, policy);
     support::fill(table, 2, 2);
     table.place(2);

@@ -20,7 +20,7 @@ ms::cake_prompt with(float gamma, std::size_t width = 1, std::size_t window = 2)
     ms::cake_prompt policy;
     policy.base.gamma = gamma;
     policy.base.window = window;
-    std::get<ms::pool>(policy.modifiers).width = width;
+    policy.modifiers.width = width;
     return policy;
 }
 

@@ -18,7 +18,7 @@ using positions = std::vector<int>;
 ms::chunkkv with(std::size_t window, std::size_t length) {
     ms::chunkkv policy;
     policy.base.window = window;
-    std::get<ms::chunk>(policy.modifiers).length = length;
+    policy.modifiers.length = length;
     return policy;
 }
 

@@ -23,7 +23,7 @@ using positions = std::vector<int>;
 ms::criticalkv with(float first_share, float epsilon = 0) {
     ms::criticalkv policy;
     policy.base.window = 1;
-    std::get<ms::pool>(policy.modifiers).width = 1;
+    policy.modifiers.width = 1;
     policy.first_share = first_share;
     policy.epsilon = epsilon;
     return policy;

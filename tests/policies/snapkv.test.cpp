@@ -20,7 +20,7 @@ using positions = std::vector<int>;
 ms::snapkv with(std::size_t window, std::size_t width) {
     ms::snapkv policy;
     policy.base.window = window;
-    std::get<ms::pool>(policy.modifiers).width = width;
+    policy.modifiers.width = width;
     return policy;
 }
 

@@ -11,6 +11,7 @@
 #include <multistate/multistate.hpp>
 
 #include "reference/lockstep.hpp"
+#include "support/any_policy.hpp"
 
 namespace reference {
 

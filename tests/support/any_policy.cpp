@@ -1,0 +1,2 @@
+#define SUPPORT_ANY_POLICY
+#include "support/any_policy.hpp"
