@@ -84,9 +84,7 @@ benchmark::internal::Benchmark* add(std::string_view policy, const layer_shape& 
     }
     const layer_shape large{.heads = 32, .kv_heads = 32, .states = 4096};  // a turn takes seconds
     for (const std::string_view policy : {"window", "h2o", "tova"}) {
-        add<ms::f32>(policy, large)->Iterations(1);
         add<ms::f16>(policy, large)->Iterations(1);
-        add<ms::bf16>(policy, large)->Iterations(1);
         add<ms::int8>(policy, large)->Iterations(1);
     }
     return true;

@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "multistate/policy.hpp"
+#include "multistate/simd/spans.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
@@ -34,7 +35,7 @@ struct caote {
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
         for (std::size_t h = 0; h < values.count; ++h) {
-            states.memory(states.shape.heads + h)[row] = dot(values[h], values[h]);
+            states.memory(states.shape.heads + h)[row] = simd::dot(values[h], values[h]);
         }
     }
     void on_attention(rows probabilities, view states) const noexcept {
@@ -53,7 +54,7 @@ struct caote {
             const auto squares = states.memory(s.heads + h);
             stored.sum_values(h, given, output);
             stored.dot_values(h, output, products);
-            const float square = dot(output, output);
+            const float square = simd::dot(output, output);
             const auto most = static_cast<std::size_t>(std::ranges::max_element(given) - given.begin());
             const float before = states.score[most];
             for (std::size_t j = 0; j < given.size(); ++j) {
@@ -80,10 +81,7 @@ struct caote {
         if (rest < std::numeric_limits<float>::min()) return std::numeric_limits<float>::infinity();
         simd::scale(others, -1 / rest);
         simd::add(others, value);
-        return share * share * dot(value, value);
-    }
-    static float dot(std::span<const float> x, std::span<const float> y) noexcept {
-        return std::inner_product(x.begin(), x.end(), y.begin(), 0.0f);
+        return share * share * simd::dot(value, value);
     }
 };
 static_assert(policy<caote> && remembers_states<caote> && remembers_more<caote> && observes_insertion<caote> &&

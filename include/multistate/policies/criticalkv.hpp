@@ -25,6 +25,7 @@
 
 #include "multistate/assert.hpp"
 #include "multistate/policies/snapkv.hpp"
+#include "multistate/simd/spans.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
@@ -85,21 +86,9 @@ struct criticalkv : snapkv {
         for (std::size_t r = 0; r < matrix.count; ++r) {
             for (std::size_t i = 0; i < s.group(); ++i) {
                 const std::size_t head = (s.kv_head + h) * s.group() + i;
-                sum += std::abs(dot(matrix[r].subspan(head * value.size(), value.size()), value));
+                sum += std::abs(simd::dot(matrix[r].subspan(head * value.size(), value.size()), value));
             }
         }
-        return sum;
-    }
-    /// In 16 sums, which compilers make vectors of.
-    static float dot(std::span<const float> x, std::span<const float> y) noexcept {
-        float sums[16] = {};
-        std::size_t c = 0;
-        for (; c + 16 <= x.size(); c += 16) {
-            for (std::size_t i = 0; i < 16; ++i) sums[i] += x[c + i] * y[c + i];
-        }
-        for (; c < x.size(); ++c) sums[0] += x[c] * y[c];
-        float sum = 0;
-        for (const float part : sums) sum += part;
         return sum;
     }
 

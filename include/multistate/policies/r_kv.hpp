@@ -17,11 +17,10 @@
 //   differs  read in the authors' code. Where in a row no cos exceeds the threshold, that sets the oldest state's to 0;
 //            here nothing. lambda is 0.1 as in the paper, 0.07 in the code. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
-#include <cmath>
 #include <limits>
-#include <numeric>
 #include <tuple>
 
+#include "multistate/linear_algebra.hpp"
 #include "multistate/modifiers/pool.hpp"
 #include "multistate/softmax.hpp"
 
@@ -98,7 +97,7 @@ struct r_kv {
         const auto key = states.own.subspan(1, states.shape.head_dim);
         for (std::size_t row = 0; row < states.size(); ++row) {
             stored.key(h, row, key);
-            inverse_norms[row] = 1 / (std::sqrt(std::inner_product(key.begin(), key.end(), key.begin(), 0.0f)) + 1e-8f);
+            inverse_norms[row] = 1 / (norm(key) + 1e-8f);
         }
         std::ranges::fill(sums, 0.0f);
         for (std::size_t row = 0; row < states.size(); ++row) {

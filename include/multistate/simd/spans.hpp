@@ -1,6 +1,6 @@
 #pragma once
 
-// Vector arithmetic on pairs of float spans of any length and alignment: what linear_algebra.hpp is made of.
+// Vector arithmetic on pairs of float spans of any length and alignment, for policies and linear_algebra.hpp.
 #include <algorithm>
 #include <cstddef>
 #include <span>
