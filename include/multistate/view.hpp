@@ -45,7 +45,8 @@ struct table_shape {
     std::size_t states;                      ///< how many states survive a decision: k
     std::size_t block = 1;                   ///< most tokens that arrive at once
     std::size_t slack = 0;                   ///< states beyond k that may wait for a decision, so that it falls every
-                                             ///< slack + 1 steps; the table has states + slack + block rows
+                                             ///< slack + 1 steps; the table has states + slack + block rows. Results
+                                             ///< differ from those without: those that wait are attended to
     std::size_t sinks = 0;                   ///< first arrivals never forgotten, added to the policy's own
     std::optional<std::size_t> recent = {};  ///< newest states never forgotten; replaces the policy's own
     std::size_t layer = 0;                   ///< for policies that differ by layer or head, and for logs

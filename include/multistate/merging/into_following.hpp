@@ -7,6 +7,8 @@
 //            after i in the text, n = `survivors` or as many as there are
 //   reads    the scores, which must be sums of attention as h2o's are; stored values
 //   cost     for each state that goes: `survivors` values read and stored per KV head; one float per state
+//   pitfall  values add up: what was merged is merged again, so where states go one by one for long, values grow and
+//            quality falls (measured in examples/perplexity/README.md). Best for few decisions, as after a prompt.
 //   differs  read in the authors' code and in kvpress, which disagree: the probability is attention over the whole life
 //            against the mean of the next 16 (streaming code) or 32 (kvpress), or of the last token against all that is
 //            recent (their other code); they divide by `survivors` (authors) or by as many as there are (kvpress,
