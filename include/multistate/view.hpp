@@ -10,6 +10,7 @@
 //     }
 //
 // Rows are reused, so their order means nothing; by_position() gives them in the order of the text.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -73,6 +74,12 @@ struct view {
     guards guarded;                              ///< those in force: the policy's and the user's
 
     std::size_t size() const noexcept { return score.size(); }
+    /// Those of by_position that may be forgotten.
+    std::span<const std::uint32_t> unguarded() const noexcept {
+        const std::size_t sinks = std::min(guarded.sinks, by_position.size());
+        const std::size_t recent = std::min(guarded.recent, by_position.size() - sinks);
+        return by_position.subspan(sinks, by_position.size() - sinks - recent);
+    }
     /// The policy's memory of each state, i < floats_per_state(): one float per row, 0 when a state is placed.
     std::span<float> memory(std::size_t i) const noexcept { return {planes + i * plane_stride, size()}; }
 };

@@ -32,8 +32,8 @@ floats scores(const Table& table) {
 }
 
 /// Five states, all in the order of the text, with the scores 6 0 3 9 1; decided with none forgotten but the least.
-floats after_decision(ms::pool pool) {
-    ms::table<pooled> table({.states = 4, .block = 5}, with(pool));
+floats after_decision(ms::pool pool, ms::guards guarded = {}) {
+    ms::table<pooled> table({.states = 4, .block = 5, .sinks = guarded.sinks, .recent = guarded.recent}, with(pool));
     table.append(0, 5);
     support::observe(table, {{6, 0, 3, 9, 1}});
     floats result;
@@ -58,6 +58,12 @@ TEST(pool, of_an_even_width_takes_the_greater_half_from_before) {
 TEST(pool, may_be_the_greatest_of_the_neighbours) {
     EXPECT_EQ(after_decision({.width = 3, .greatest = true}), (floats{-1, 6, 9, 9, 9}));
     EXPECT_EQ(after_decision({.width = 1, .greatest = true}), (floats{6, -1, 3, 9, 1}));
+}
+
+TEST(pool, leaves_guarded_states_out) {
+    EXPECT_EQ(after_decision({.width = 3}, {.recent = 1}), (floats{-1, 3, 4, 6, 1}));
+    EXPECT_EQ(after_decision({.width = 3}, {.sinks = 1}), (floats{6, -1, 4, 13.0f / 3, 5}));
+    EXPECT_EQ(after_decision({.width = 3}, {.sinks = 1, .recent = 2}), (floats{6, -1, 1.5f, 9, 1}));
 }
 
 /// Rows are reused; neighbours are neighbours in the text.

@@ -15,7 +15,8 @@ namespace {
 namespace ms = multistate;
 using positions = std::vector<int>;
 
-/// Six states of which the newest token gives .5 0 .25 0 0 .25; means of five: .25 .1875 .15 .1 .125 .083. The tokens
+/// Six states of which the newest token gives .5 0 .25 0 0 .25; means of five: .25 .1875 .15 .1 .125 .083;
+/// where that token is guarded, of the others .25 .1875 .15 .0625 .083. The tokens
 /// before, which do not count, gave all to the newest then.
 positions first_to_go(const ms::cake& policy, std::size_t recent) {
     ms::table<ms::cake> table({.states = 5, .recent = recent}, policy);

@@ -24,7 +24,8 @@ ms::snapkv with(std::size_t window, std::size_t width) {
     return policy;
 }
 
-/// Six states of which the newest token gives .5 0 .25 0 0 .25; means of five: .25 .1875 .15 .1 .125 .083.
+/// Six states of which the newest token gives .5 0 .25 0 0 .25; means of five: .25 .1875 .15 .1 .125 .083;
+/// where that token is guarded, of the others .25 .1875 .15 .0625 .083.
 positions first_to_go(const ms::snapkv& policy, std::size_t recent) {
     ms::table<ms::snapkv> table({.states = 5, .recent = recent}, policy);
     support::fill(table, 5, 1);
@@ -59,7 +60,7 @@ positions kept_of_a_prompt(const ms::snapkv& policy) {
 
 TEST(snapkv, keeps_of_a_prompt_what_its_end_attends_to) {
     EXPECT_EQ(kept_of_a_prompt(with(2, 1)), (positions{0, 2, 6, 7}));
-    EXPECT_EQ(kept_of_a_prompt(with(2, 3)), (positions{0, 1, 6, 7}));  // means .375 .417 .333 .25 .125 .167
+    EXPECT_EQ(kept_of_a_prompt(with(2, 3)), (positions{0, 1, 6, 7}));  // means .375 .417 .333 .25 .125 .063
     EXPECT_EQ(kept_of_a_prompt(with(8, 1)), (positions{0, 2, 6, 7}));  // 1.5 1.25 1.5 1.25 1 1.125
     EXPECT_EQ(kept_of_a_prompt(with(1, 1)), (positions{1, 2, 6, 7}));  // 0 .25 .5 0 0 0 .125, one guarded
 }

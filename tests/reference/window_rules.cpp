@@ -33,24 +33,26 @@ numbers sum_over(const evidence& e, std::span<const token> tokens) {
     return scores;
 }
 
-/// The mean of the five states around each, of those that exist.
-numbers mean_of_five(const numbers& scores) {
-    numbers result;
-    const auto n = static_cast<std::ptrdiff_t>(scores.size());
-    for (std::ptrdiff_t j = 0; j < n; ++j) {
+/// For a state that is not guarded, the mean of such states around it, five where they exist.
+numbers mean_of_five(const evidence& e, numbers scores) {
+    const std::size_t recent = e.shape.recent.value_or(up_to_half<32>(e.shape.states));
+    const auto first = static_cast<std::ptrdiff_t>(e.shape.sinks);
+    const auto end = static_cast<std::ptrdiff_t>(scores.size() - recent);
+    const numbers before = scores;
+    for (std::ptrdiff_t j = first; j < end; ++j) {
         double sum = 0, count = 0;
-        for (std::ptrdiff_t i = std::max<std::ptrdiff_t>(0, j - 2); i <= std::min(n - 1, j + 2); ++i) {
-            sum += scores[static_cast<std::size_t>(i)];
+        for (std::ptrdiff_t i = std::max(first, j - 2); i <= std::min(end - 1, j + 2); ++i) {
+            sum += before[static_cast<std::size_t>(i)];
             ++count;
         }
-        result.push_back(sum / count);
+        scores[static_cast<std::size_t>(j)] = sum / count;
     }
-    return result;
+    return scores;
 }
 
 numbers morphkv_scores(const evidence& e) { return sum_over(e, e.newest(30)); }
-numbers snapkv_scores(const evidence& e) { return mean_of_five(sum_over(e, e.newest(32))); }
-numbers cake_scores(const evidence& e) { return mean_of_five(sum_over(e, e.newest(1))); }
+numbers snapkv_scores(const evidence& e) { return mean_of_five(e, sum_over(e, e.newest(32))); }
+numbers cake_scores(const evidence& e) { return mean_of_five(e, sum_over(e, e.newest(1))); }
 
 numbers chunkkv_scores(const evidence& e) {
     const numbers single = sum_over(e, e.newest(32));
@@ -78,7 +80,7 @@ numbers cake_prompt_scores(const evidence& e) {
         for (const double a : given) squares += (a - mean) * (a - mean);
         scores.push_back(mean + (n > 1 ? 200 * squares / (n - 1) : 0));
     }
-    return mean_of_five(scores);
+    return mean_of_five(e, scores);
 }
 
 numbers citrus_scores(const evidence& e) { return sum_over(e, std::span(e.past).subspan(e.last_decision)); }

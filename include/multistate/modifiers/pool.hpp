@@ -3,7 +3,8 @@
 // pool: a state's score becomes the mean, or the greatest, of its neighbours' in the text.
 //
 //   paper    "SnapKV: LLM Knows What You are Looking for Before Generation", arXiv 2404.14469
-//   rule     score[j] = mean (or max) of score[i] over the `width` states held around j, itself in the middle
+//   rule     score[j] = mean (or max) of score[i] over the `width` states held around j, itself in the middle; guarded
+//            states are no one's neighbours
 //   cost     `width` operations per state and decision
 //   differs  at the ends only states that exist are counted; the authors' avg_pool1d counts zeros there
 #include <algorithm>
@@ -22,7 +23,7 @@ struct pool {
     static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
 
     void modify(view states) const noexcept {
-        const auto order = states.by_position;
+        const auto order = states.unguarded();
         const auto before = states.memory(0);  // in the order of the text
         for (std::size_t i = 0; i < order.size(); ++i) before[i] = states.score[order[i]];
         for (std::size_t i = 0; i < order.size(); ++i) {

@@ -3,13 +3,13 @@
 // cake: tova_head with neighbours pooled and the newest guarded, as CAKE decodes.
 //
 //   paper    "CAKE: Cascading and Adaptive KV Cache Eviction with Layer Preferences", arXiv 2503.12491
-//   rule     score[j] = mean, over the states around j in the text, of a[i][t][j] summed over the query heads i of the
-//            group, for the current token t only
+//   rule     score[j] = mean, over the states around j in the text that are not guarded, of a[i][t][j] summed over the
+//            query heads i of the group, for the current token t only
 //   reads    the attention probabilities of the newest token
 //   forgets  for each KV head; the newest min(32, states / 2) are guarded unless the user names another `recent`
 //   cost     tova's, one float per state, and `width` operations per state to decide
 //   differs  this is the authors' rule for decoding (CakeDecodingKVCache_LayerWise); theirs for the prompt is
-//            cake_prompt. Their code leaves the guarded states out of the pooling and counts zeros beyond the ends.
+//            cake_prompt. Their code counts zeros beyond the ends.
 #include <algorithm>
 
 #include "multistate/modifiers/pool.hpp"

@@ -3,9 +3,9 @@
 // cake_prompt: a state counts as much as the last tokens attend to it, and as much as they differ in that.
 //
 //   paper    "CAKE: Cascading and Adaptive KV Cache Eviction with Layer Preferences", arXiv 2503.12491
-//   rule     score[j] = mean, over the states around j in the text, of mean + gamma * variance of a[t][j] over the last
-//            `window` tokens t, where a[t][j] is the mean over the query heads of the group. The score kept is the
-//            number of heads times that.
+//   rule     score[j] = mean, over the states around j in the text that are not guarded, of mean + gamma * variance of
+//            a[t][j] over the last `window` tokens t, where a[t][j] is the mean over the query heads of the group. The
+//            score kept is the number of heads times that.
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
 //   cost     morphkv's and one float per state; four operations per float of memory to decide

@@ -60,10 +60,8 @@ struct criticalkv : snapkv {
         const table_shape& s = states.shape;
         const std::size_t tokens = std::max<std::size_t>(base.attention(states).count, 1);
         simd::scale(states.score, 1 / static_cast<float>(tokens * s.heads));
-        const auto [sinks, recent] = states.guarded;
-        const auto free = states.by_position.subspan(sinks, states.size() - sinks - recent);
-        const auto budget = static_cast<float>(s.states - sinks - recent);
-        choose(states, free, static_cast<std::size_t>(first_share * budget));
+        const auto budget = static_cast<float>(s.states - states.guarded.sinks - states.guarded.recent);
+        choose(states, states.unguarded(), static_cast<std::size_t>(first_share * budget));
     }
 
   private:

@@ -87,6 +87,7 @@ struct r_kv {
         view pooled = states;
         pooled.score = importance;
         pooled.by_position = older;
+        pooled.guarded = {};
         pool{.width = 7, .greatest = true}.modify(pooled);
         simd::scale(importance, lambda / static_cast<float>(std::max<std::size_t>(queries, 1)));
         simd::add(importance, states.score);

@@ -52,8 +52,8 @@ struct roco {
     void on_forget(view states) const noexcept {
         const table_shape& s = states.shape;
         std::ranges::copy(states.memory(0), states.score.begin());
-        const auto [sinks, recent] = states.guarded;
-        const auto among = states.by_position.subspan(sinks, states.size() - sinks - recent);
+        const auto among = states.unguarded();
+        const std::size_t recent = states.guarded.recent;
         const std::size_t excess = states.size() - s.states;
         const std::size_t wanted = share(s.states) + excess;
         const std::size_t spared = std::min(wanted - std::min(wanted, recent), among.size() - excess);
