@@ -38,8 +38,7 @@ class cache {
         : shape_(with_budget(given, budget)),
           per_layer_(policy.forgets() == per::head ? shape_.kv_heads : 1),
           tables_(make_tables(policy, budget)),
-          keys_(rows_of_planes(), shape_.head_dim),
-          values_(rows_of_planes(), shape_.value_dim),
+          stored_(rows_of_planes(), shape_.kv_heads, shape_.head_dim, shape_.value_dim),
           workspace_(shape_) {}
 
     cache(cache&&) noexcept = default;
@@ -72,10 +71,10 @@ class cache {
     position next_position(std::size_t layer = 0) const noexcept { return at(layer, 0).next_position(); }
 
     stored_rows<KeyCodec> keys(std::size_t layer, std::size_t kv_head) const noexcept {
-        return keys_.plane(layer * shape_.kv_heads + kv_head);
+        return stored_.keys(layer, kv_head);
     }
     stored_rows<ValueCodec> values(std::size_t layer, std::size_t kv_head) const noexcept {
-        return values_.plane(layer * shape_.kv_heads + kv_head);
+        return stored_.values(layer, kv_head);
     }
 
     /// Stores tokens of consecutive positions from `first`: k [tokens, kv_heads, head_dim], v [tokens, kv_heads,
@@ -150,7 +149,7 @@ class cache {
             table<P> t = tables_[i];
             const auto moves = t.rebudget(other.tables_[i].states(), stored(i / per_layer_, i % per_layer_));
             for (std::size_t h = 0; h < heads_per_table(); ++h) {
-                other.copy_rows(*this, i * heads_per_table() + h, t.size(), moves);
+                other.copy_rows(*this, i / per_layer_, i % per_layer_ * heads_per_table() + h, t.size(), moves);
             }
             other.tables_[i] = std::move(t);
         }
@@ -164,7 +163,7 @@ class cache {
 
     /// All that this cache allocated: rows, scales, tables and scratch.
     std::size_t memory_bytes() const noexcept {
-        std::size_t bytes = keys_.memory_bytes() + values_.memory_bytes();
+        std::size_t bytes = stored_.memory_bytes();
         for (const auto& t : tables_) bytes += sizeof t + t.memory_bytes();
         return bytes + workspace_.memory_bytes();
     }
@@ -239,9 +238,6 @@ class cache {
     }
     // A table answers for `heads_per_table` KV heads: all of them, or one.
     std::size_t heads_per_table() const noexcept { return shape_.kv_heads / per_layer_; }
-    std::size_t plane(std::size_t layer, std::size_t unit, std::size_t i) const noexcept {
-        return layer * shape_.kv_heads + unit * heads_per_table() + i;
-    }
 
     /// append for one table; adds to what is forgotten already.
     void append_next(std::size_t layer, std::size_t unit, position first, std::size_t tokens, std::span<const float> k,
@@ -279,28 +275,23 @@ class cache {
         const rows key = key_rows(unit, token, k);
         const rows value = value_rows(unit, token, v);
         for (std::size_t i = 0; i < heads_per_table(); ++i) {
-            keys_.write(plane(layer, unit, i), row, key[i].data());
-            values_.write(plane(layer, unit, i), row, value[i].data());
+            stored_.write(layer, unit * heads_per_table() + i, row, key[i].data(), value[i].data());
         }
     }
 
     void relocate(std::size_t layer, std::size_t unit, std::span<const move> moves) noexcept {
         for (std::size_t i = 0; i < heads_per_table(); ++i) {
             for (const auto [from, to] : moves) {
-                keys_.move(plane(layer, unit, i), from, to);
-                values_.move(plane(layer, unit, i), from, to);
+                stored_.copy(stored_, layer, unit * heads_per_table() + i, from, to);
             }
         }
     }
 
-    /// Rows [0, size) of a plane of `old`, after moves.
-    void copy_rows(const cache& old, std::size_t plane, std::size_t size, std::span<const move> moves) noexcept {
-        const auto copy = [&](std::size_t from, std::size_t to) {
-            keys_.copy(old.keys_, plane, from, to);
-            values_.copy(old.values_, plane, from, to);
-        };
-        for (std::size_t row = 0; row < size; ++row) copy(row, row);
-        for (const auto [from, to] : moves) copy(from, to);
+    /// Rows [0, size) of a KV head of `old`, after moves.
+    void copy_rows(const cache& old, std::size_t layer, std::size_t kv_head, std::size_t size,
+                   std::span<const move> moves) noexcept {
+        for (std::size_t row = 0; row < size; ++row) stored_.copy(old.stored_, layer, kv_head, row, row);
+        for (const auto [from, to] : moves) stored_.copy(old.stored_, layer, kv_head, from, to);
     }
 
     /// How a policy reads, and merges, this layer's rows when it decides; empty for policies that do not.
@@ -308,50 +299,14 @@ class cache {
         if constexpr (!decides_from_storage<P> && !merges<P> && !observes_prompt_end<P>) {
             return {};
         } else {
-            editor result;
-            result.owner = this;
-            result.access = &access;
-            result.layer = layer;
-            result.first_kv_head = unit * heads_per_table();
-            result.kv_heads = heads_per_table();
-            result.head_dim = shape_.head_dim;
-            result.value_dim = shape_.value_dim;
-            return result;
+            return stored_.edit(layer, unit * heads_per_table(), heads_per_table());
         }
     }
-    static constexpr storage_access access{
-        .load =
-            [](const void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, float* key,
-               float* value) noexcept {
-                const auto& self = *static_cast<const cache*>(owner);
-                if (key != nullptr) self.keys(layer, kv_head).read(row, key);
-                if (value != nullptr) self.values(layer, kv_head).read(row, value);
-            },
-        .dot =
-            [](const void* owner, std::size_t layer, std::size_t kv_head, bool values, std::span<const float> x,
-               std::span<float> out) noexcept {
-                const auto& self = *static_cast<const cache*>(owner);
-                values ? self.values(layer, kv_head).dot(x, out) : self.keys(layer, kv_head).dot(x, out);
-            },
-        .sum =
-            [](const void* owner, std::size_t layer, std::size_t kv_head, std::span<const float> weights,
-               std::span<float> out) noexcept {
-                static_cast<const cache*>(owner)->values(layer, kv_head).sum(weights, out);
-            },
-        .store =
-            [](void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, const float* key,
-               const float* value) noexcept {
-                auto& self = *static_cast<cache*>(owner);
-                const std::size_t p = layer * self.shape_.kv_heads + kv_head;
-                if (key != nullptr) self.keys_.write(p, row, key);
-                if (value != nullptr) self.values_.write(p, row, value);
-            }};
 
     multistate::shape shape_;
     std::size_t per_layer_;  // tables of a layer: 1, or one per KV head
     std::vector<table<P>> tables_;
-    storage<KeyCodec> keys_;
-    storage<ValueCodec> values_;
+    key_value_storage<KeyCodec, ValueCodec> stored_;
     multistate::workspace workspace_;
 };
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// Where keys or values lie: [plane][row][dimension], one plane per layer and KV head, encoded by a codec.
+// Where keys and values lie: [plane][row][dimension], one plane per layer and KV head, encoded by a codec.
 #include <algorithm>
 #include <cstddef>
 #include <span>
@@ -8,7 +8,10 @@
 
 #include "multistate/aligned_array.hpp"
 #include "multistate/codec.hpp"
+#include "multistate/shape.hpp"
 #include "multistate/simd/products.hpp"
+#include "multistate/simd/rows.hpp"
+#include "multistate/view.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
@@ -32,42 +35,8 @@ struct stored_rows {
         return {data + first * stride, C::scaled ? scales + first : nullptr, stride};
     }
 
-    /// Decodes row j into out [dimension].
-    void read(std::size_t row, float* out) const noexcept {
-        const simd::float_tag d;
-        const auto factor = simd::hn::Set(d, scale(row));
-        alignas(64) float buffer[simd::lanes];
-        for (std::size_t i = 0; i < dimension; i += simd::lanes) {
-            simd::hn::Store(simd::hn::Mul(simd::load(data + row * stride, i), factor), d, buffer);
-            std::copy_n(buffer, std::min(simd::lanes, dimension - i), out + i);
-        }
-    }
-
-    /// out[j] = x [dimension] . row j, for the first out.size() rows.
-    void dot(std::span<const float> x, std::span<float> out) const noexcept {
-        const simd::float_tag d;
-        const std::size_t whole = dimension / simd::lanes * simd::lanes;
-        const auto last = simd::load_first(d, x.data() + whole, dimension - whole, 0.0f);
-        for (std::size_t j = 0; j < out.size(); ++j) {
-            auto sum = simd::hn::Zero(d);
-            for (std::size_t c = 0; c < whole; c += simd::lanes) {
-                sum = simd::hn::MulAdd(simd::load(data + j * stride, c), simd::hn::LoadU(d, x.data() + c), sum);
-            }
-            if (whole < dimension) sum = simd::hn::MulAdd(simd::load(data + j * stride, whole), last, sum);
-            out[j] = simd::sum(sum) * scale(j);
-        }
-    }
-    /// out [dimension] = the sum of weights[j] times row j, over the first weights.size() rows.
-    void sum(std::span<const float> weights, std::span<float> out) const noexcept {
-        const simd::float_tag d;
-        for (std::size_t c = 0; c < dimension; c += simd::lanes) {
-            auto sum = simd::hn::Zero(d);
-            for (std::size_t j = 0; j < weights.size(); ++j) {
-                sum = simd::hn::MulAdd(simd::load(data + j * stride, c), simd::hn::Set(d, weights[j] * scale(j)), sum);
-            }
-            simd::store_first(d, sum, out.data() + c, std::min(simd::lanes, dimension - c));
-        }
-    }
+    /// Decodes a row into out [dimension].
+    void read(std::size_t row, float* out) const noexcept { simd::read_row(matrix(), row, dimension, out); }
 };
 
 /// Owns the rows of one kind (keys, or values) in all planes. Allocates in the constructor only.
@@ -97,7 +66,6 @@ class storage {
         if constexpr (C::scaled) scales_.data()[i] = scale;
     }
 
-    void move(std::size_t plane, std::size_t from, std::size_t to) noexcept { copy(*this, plane, from, to); }
     /// Copies a row of the same plane of `other`, a storage of the same dimension.
     void copy(const storage& other, std::size_t plane, std::size_t from, std::size_t to) noexcept {
         const std::size_t source = other.first_[plane] + from;
@@ -106,6 +74,7 @@ class storage {
         if constexpr (C::scaled) scales_.data()[target] = other.scales_.data()[source];
     }
 
+    std::size_t dimension() const noexcept { return dimension_; }
     std::size_t memory_bytes() const noexcept {
         return elements_.bytes() + scales_.bytes() + first_.size() * sizeof(std::size_t);
     }
@@ -125,6 +94,81 @@ class storage {
     std::size_t stride_;
     aligned_array<typename C::element> elements_;
     aligned_array<float> scales_;
+};
+
+/// The keys and values of all layers and KV heads, and how policies reach them.
+template <codec K, codec V>
+class key_value_storage {
+  public:
+    /// `rows` [layers * kv_heads]: how many a KV head has.
+    key_value_storage(std::span<const std::size_t> rows, std::size_t kv_heads, std::size_t head_dim,
+                      std::size_t value_dim)
+        : kv_heads_(kv_heads), keys_(rows, head_dim), values_(rows, value_dim) {}
+
+    stored_rows<K> keys(std::size_t layer, std::size_t kv_head) const noexcept {
+        return keys_.plane(layer * kv_heads_ + kv_head);
+    }
+    stored_rows<V> values(std::size_t layer, std::size_t kv_head) const noexcept {
+        return values_.plane(layer * kv_heads_ + kv_head);
+    }
+
+    /// Encodes a key and a value, of which one may be null, into a row.
+    void write(std::size_t layer, std::size_t kv_head, std::size_t row, const float* key, const float* value) noexcept {
+        if (key != nullptr) keys_.write(layer * kv_heads_ + kv_head, row, key);
+        if (value != nullptr) values_.write(layer * kv_heads_ + kv_head, row, value);
+    }
+    /// Copies a row of the same KV head of `other`, which may be this storage.
+    void copy(const key_value_storage& other, std::size_t layer, std::size_t kv_head, std::size_t from,
+              std::size_t to) noexcept {
+        keys_.copy(other.keys_, layer * kv_heads_ + kv_head, from, to);
+        values_.copy(other.values_, layer * kv_heads_ + kv_head, from, to);
+    }
+
+    /// For `kv_heads` KV heads of a layer; valid while this storage stays where it is.
+    editor edit(std::size_t layer, std::size_t first_kv_head, std::size_t kv_heads) noexcept {
+        editor result;
+        result.owner = this;
+        result.access = &access;
+        result.layer = layer;
+        result.first_kv_head = first_kv_head;
+        result.kv_heads = kv_heads;
+        result.head_dim = keys_.dimension();
+        result.value_dim = values_.dimension();
+        return result;
+    }
+
+    std::size_t memory_bytes() const noexcept { return keys_.memory_bytes() + values_.memory_bytes(); }
+
+  private:
+    static const key_value_storage& of(const void* owner) noexcept {
+        return *static_cast<const key_value_storage*>(owner);
+    }
+    static void load(const void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, float* key,
+                     float* value) noexcept {
+        if (key != nullptr) of(owner).keys(layer, kv_head).read(row, key);
+        if (value != nullptr) of(owner).values(layer, kv_head).read(row, value);
+    }
+    static void dot(const void* owner, std::size_t layer, std::size_t kv_head, bool values, rows x, std::size_t n,
+                    float* out, std::size_t stride) noexcept {
+        const auto dot_all = [&](auto stored) {
+            simd::dot_rows(x.data, x.count, x.stride, stored.dimension, stored.matrix(), n, out, stride);
+        };
+        values ? dot_all(of(owner).values(layer, kv_head)) : dot_all(of(owner).keys(layer, kv_head));
+    }
+    static void sum(const void* owner, std::size_t layer, std::size_t kv_head, std::span<const float> weights,
+                    std::span<float> out) noexcept {
+        const auto stored = of(owner).values(layer, kv_head);
+        simd::sum_rows(weights.data(), stored.matrix(), weights.size(), stored.dimension, out.data());
+    }
+    static void store(void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, const float* key,
+                      const float* value) noexcept {
+        static_cast<key_value_storage*>(owner)->write(layer, kv_head, row, key, value);
+    }
+    static constexpr storage_access access{.load = load, .dot = dot, .sum = sum, .store = store};
+
+    std::size_t kv_heads_;
+    storage<K> keys_;
+    storage<V> values_;
 };
 
 }  // namespace multistate::inline MULTISTATE_TARGET

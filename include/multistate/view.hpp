@@ -89,9 +89,9 @@ struct storage_access {
     /// Decodes a row into key and value, of which one may be null.
     void (*load)(const void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, float* key,
                  float* value) noexcept = nullptr;
-    /// out[j] = x . key j, or value j, for the first out.size() rows.
-    void (*dot)(const void* owner, std::size_t layer, std::size_t kv_head, bool values, std::span<const float> x,
-                std::span<float> out) noexcept = nullptr;
+    /// out[i * stride + j] = x_i . key j, or value j, for the first n rows.
+    void (*dot)(const void* owner, std::size_t layer, std::size_t kv_head, bool values, rows x, std::size_t n,
+                float* out, std::size_t stride) noexcept = nullptr;
     /// out = the sum of weights[j] times value j over the first weights.size() rows.
     void (*sum)(const void* owner, std::size_t layer, std::size_t kv_head, std::span<const float> weights,
                 std::span<float> out) noexcept = nullptr;
@@ -119,11 +119,16 @@ struct reader {
     }
     /// out[j] = x [head_dim] . key j
     void dot_keys(std::size_t kv_head, std::span<const float> x, std::span<float> out) const noexcept {
-        access->dot(owner, layer, first_kv_head + kv_head, false, x, out);
+        access->dot(owner, layer, first_kv_head + kv_head, false, {x.data(), 1, x.size()}, out.size(), out.data(), 0);
+    }
+    /// The same for several vectors, x[i] into the i-th of the planes that begin at `out`, `stride` floats apart as the
+    /// policy's memory is: a key that is read serves up to four of them.
+    void dot_keys(std::size_t kv_head, rows x, std::span<float> out, std::size_t stride) const noexcept {
+        access->dot(owner, layer, first_kv_head + kv_head, false, x, out.size(), out.data(), stride);
     }
     /// out[j] = x [value_dim] . value j
     void dot_values(std::size_t kv_head, std::span<const float> x, std::span<float> out) const noexcept {
-        access->dot(owner, layer, first_kv_head + kv_head, true, x, out);
+        access->dot(owner, layer, first_kv_head + kv_head, true, {x.data(), 1, x.size()}, out.size(), out.data(), 0);
     }
     /// out [value_dim] = the sum of weights[j] times value j
     void sum_values(std::size_t kv_head, std::span<const float> weights, std::span<float> out) const noexcept {

@@ -78,12 +78,14 @@ class stored_floats {
         if (key != nullptr) std::copy_n(self(owner).key(kv_head, row), self(owner).head_dim_, key);
         if (value != nullptr) std::copy_n(self(owner).value(kv_head, row), self(owner).value_dim_, value);
     }
-    static void dot(const void* owner, std::size_t, std::size_t kv_head, bool values, std::span<const float> x,
-                    std::span<float> out) noexcept {
-        for (std::size_t j = 0; j < out.size(); ++j) {
-            const float* y = values ? self(owner).value(kv_head, j) : self(owner).key(kv_head, j);
-            out[j] = 0;
-            for (std::size_t c = 0; c < x.size(); ++c) out[j] += x[c] * y[c];
+    static void dot(const void* owner, std::size_t, std::size_t kv_head, bool values, multistate::rows x, std::size_t n,
+                    float* out, std::size_t stride) noexcept {
+        for (std::size_t i = 0; i < x.count; ++i) {
+            for (std::size_t j = 0; j < n; ++j) {
+                const float* y = values ? self(owner).value(kv_head, j) : self(owner).key(kv_head, j);
+                out[i * stride + j] = 0;
+                for (std::size_t c = 0; c < x.width; ++c) out[i * stride + j] += x[i][c] * y[c];
+            }
         }
     }
     static void sum(const void* owner, std::size_t, std::size_t kv_head, std::span<const float> weights,

@@ -57,16 +57,6 @@ void product_of_all(std::size_t count, const float* a, std::size_t a_stride, con
     }
 }
 
-template <class Element>
-HWY_INLINE float_vector load_scaled(matrix<Element> rows, std::size_t j, std::size_t c) noexcept {
-    const auto x = load(rows.row(j), c);
-    if constexpr (scaled<Element>) {
-        return hn::Mul(x, hn::Set(float_tag{}, rows.scales[j]));
-    } else {
-        return x;
-    }
-}
-
 /// panel[c, k] = keys[k, c] for k < panel_columns; 0 for k >= n.
 template <class Element>
 void stand_up(matrix<Element> keys, std::size_t n, std::size_t dimension, float* panel) noexcept {

@@ -57,6 +57,17 @@ HWY_INLINE void prefetch_behind(const Element* row, std::size_t stride) noexcept
     }
 }
 
+/// Columns [c, c + lanes) of row j, times its scale.
+template <class Element>
+HWY_INLINE float_vector load_scaled(matrix<Element> rows, std::size_t j, std::size_t c) noexcept {
+    const auto x = load(rows.row(j), c);
+    if constexpr (scaled<Element>) {
+        return hn::Mul(x, hn::Set(float_tag{}, rows.scales[j]));
+    } else {
+        return x;
+    }
+}
+
 /// sums[i][r] = the lanes of q_i . row_r
 template <std::size_t Queries, std::size_t Rows, class Element, class Number, class Sum>
 HWY_INLINE void dot_few_rows(const Number* q, std::size_t q_stride, std::size_t dimension, const Element* row,

@@ -56,7 +56,7 @@ inline constexpr std::size_t lanes = hn::MaxLanes(float_tag{});
 inline constexpr std::size_t padding = 16;
 constexpr std::size_t padded(std::size_t n, std::size_t to = padding) noexcept { return (n + to - 1) / to * to; }
 
-/// The first n < lanes elements at p, then `fill`. Reads nothing behind them.
+/// The first n <= lanes elements at p, then `fill`. Reads nothing behind them.
 template <class D, class T = hn::TFromD<D>>
 HWY_INLINE hn::Vec<D> load_first(D d, const T* p, std::size_t n, T fill) noexcept {
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
