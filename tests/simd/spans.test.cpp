@@ -55,36 +55,4 @@ TEST(spans, add_scaled_adds_a_multiple_and_writes_nothing_else) {
     });
 }
 
-/// x_k^T A x_k in double precision, from the lower triangle.
-double expected_quadratic(std::span<const float> a, std::span<const float> x) {
-    double sum = 0;
-    for (std::size_t i = 0; i < x.size(); ++i) {
-        for (std::size_t j = 0; j < x.size(); ++j) {
-            sum += static_cast<double>(a[std::max(i, j) * x.size() + std::min(i, j)]) * static_cast<double>(x[i]) *
-                   static_cast<double>(x[j]);
-        }
-    }
-    return sum;
-}
-
-TEST(spans, quadratic_form_uses_the_lower_triangle) {
-    support::random_numbers random(6);
-    for (std::size_t n = 0; n <= 3 * simd::lanes + 2; ++n) {
-        std::vector<float> a = random.floats(n * n, 1);
-        for (std::size_t i = 0; i < n; ++i) {
-            for (std::size_t j = i + 1; j < n; ++j) a[i * n + j] = NAN;
-        }
-        const std::vector<float> x = random.floats(4 * n, 1);
-        std::array<float, 4> four{};
-        simd::quadratic(a, x, std::span(four));
-        for (std::size_t k = 0; k < 4; ++k) {
-            const auto one = std::span(x).subspan(k * n, n);
-            EXPECT_NEAR(four[k], expected_quadratic(a, one), 1e-6 * static_cast<double>(n * n + 1)) << n;
-            std::array<float, 1> alone{};
-            simd::quadratic(a, one, std::span(alone));
-            EXPECT_EQ(alone[0], four[k]) << n;
-        }
-    }
-}
-
 }  // namespace

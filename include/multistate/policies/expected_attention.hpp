@@ -19,9 +19,12 @@
 //            mean and covariance run along, of all tokens so far. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <tuple>
 
 #include "multistate/linear_algebra.hpp"
+#include "multistate/matrix_products.hpp"
+#include "multistate/policy.hpp"
 #include "multistate/rope.hpp"
 #include "multistate/softmax.hpp"
 
@@ -49,7 +52,8 @@ struct expected_attention : rope {
     /// The norm of each KV head's value; the sum over the group, the logits of its query heads.
     static std::size_t floats_per_state(const table_shape& s) noexcept { return s.kv_heads + 1 + s.group(); }
     constexpr std::size_t floats_per_table(const table_shape& s) const noexcept {
-        return 1 + (1 + at_once) * s.head_dim + s.heads * floats_per_head(s);
+        const auto sizes = memory(s);
+        return std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
     }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
@@ -57,30 +61,30 @@ struct expected_attention : rope {
     }
     void on_query(rows queries, view states) const noexcept {
         if (states.newest < static_cast<position>(skipped)) return;
+        const auto [count, turns, deviation, panel, scratch, heads] = cut(states.own, memory(states.shape));
+        const float n = ++count[0];
+        find_turns(states.newest, turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
-            const memory of = memory_of(states, i);
-            if (i == 0) {
-                find_turns(states.newest, of.turns);
-                ++of.count;
-            }
-            std::ranges::copy(queries[i], of.vector.begin());
-            turn_back(of.turns, of.vector);
-            simd::add_scaled(-1, of.mean, of.vector);
-            simd::add_scaled(1 / of.count, of.vector, of.mean);
-            if (covariance) add_square(1 - 1 / of.count, of.vector, of.squares);
+            const auto [mean, squares] = of_head(heads, queries.width, i);
+            std::ranges::copy(queries[i], deviation.begin());
+            turn_back(turns, deviation);
+            simd::add_scaled(-1, mean, deviation);
+            simd::add_scaled(1 / n, deviation, mean);
+            if (covariance) add_square(1 - 1 / n, deviation, squares);
         }
     }
     void on_forget(const reader& stored, view states) const noexcept {
+        const table_shape& s = states.shape;
+        const auto free = [&](std::size_t plane) { return states.memory(plane).subspan(states.guarded.sinks); };
         std::ranges::fill(states.score, 0.0f);
-        for (std::size_t h = 0; h < states.shape.kv_heads; ++h) {
+        for (std::size_t h = 0; h < s.kv_heads; ++h) {
             find_logits(stored, states, h);
-            const auto sum = states.memory(states.shape.kv_heads);
+            const auto sum = states.memory(s.kv_heads);
             std::ranges::fill(sum, epsilon);
-            for (std::size_t i = 0; i < states.shape.group(); ++i) {
-                const auto logits = logits_of(states, i).subspan(states.guarded.sinks);  // sinks are the first rows
+            for (std::size_t i = 0; i < s.group(); ++i) {
+                const auto logits = free(s.kv_heads + 1 + i);  // sinks are the first rows
                 softmax(logits);
-                simd::add_scaled(1 / static_cast<float>(states.shape.group()), logits,
-                                 sum.subspan(states.guarded.sinks));
+                simd::add_scaled(1 / static_cast<float>(s.group()), logits, free(s.kv_heads));
             }
             simd::multiply(states.memory(h), sum);
             simd::add(sum, states.score);
@@ -88,53 +92,38 @@ struct expected_attention : rope {
     }
 
   private:
-    /// Keys that are loaded at once.
-    static constexpr std::size_t at_once = 4;
-    /// How many queries came; cosines and sines; a query, or keys; of a query head the mean and the sum of squared
-    /// deviations from it.
-    struct memory {
-        float& count;
-        std::span<float> turns, vector, keys, mean, squares;
-    };
-    constexpr std::size_t floats_per_head(const table_shape& s) const noexcept {
-        return s.head_dim * (covariance ? s.head_dim + 1 : 1);
+    /// How many queries came; cosines and sines; a query's deviation from the mean, or a key; keys side by side, and
+    /// scratch for their products; for each query head the mean and the sum of squared deviations from it.
+    constexpr std::array<std::size_t, 6> memory(const table_shape& s) const noexcept {
+        const std::size_t d = s.head_dim;
+        return {1, d, d, d * panel_width, panel_width * panel_width, s.heads * (covariance ? d + d * d : d)};
     }
-    memory memory_of(view states, std::size_t head) const noexcept {
-        const std::size_t d = states.shape.head_dim;
-        const auto keys = states.own.subspan(1 + d, at_once * d);
-        const auto of_head = states.own.subspan(1 + (1 + at_once) * d + head * floats_per_head(states.shape));
-        return {states.own[0], states.own.subspan(1, d), keys.first(d),
-                keys,          of_head.first(d),         of_head.subspan(d, covariance ? d * d : 0)};
-    }
-    static std::span<float> logits_of(view states, std::size_t i) noexcept {
-        return states.memory(states.shape.kv_heads + 1 + i);
+    std::array<std::span<float>, 2> of_head(std::span<float> heads, std::size_t d, std::size_t i) const noexcept {
+        const std::size_t squares = covariance ? d * d : 0;
+        return cut<2>(heads.subspan(i * (d + squares)), {d, squares});
     }
     /// Of the queries to come, for each query head of the group.
     void find_logits(const reader& stored, view states, std::size_t h) const noexcept {
         const table_shape& s = states.shape;
-        const std::size_t first = h * s.group();
-        const memory any = memory_of(states, first);
-        find_mean_turns(states.newest + 1, future, any.turns);
-        for (std::size_t i = 0; i < s.group(); ++i) {
-            std::ranges::copy(memory_of(states, first + i).mean, any.vector.begin());
-            turn(any.turns, any.vector);
-            simd::scale(any.vector, s.scale);
-            stored.dot_keys(h, any.vector, logits_of(states, i));
-        }
-        if (!covariance || any.count == 0) return;
-        for (std::size_t row = states.guarded.sinks; row < states.size(); row += at_once) {
-            const std::size_t count = std::min(at_once, states.size() - row);
-            for (std::size_t k = 0; k < count; ++k) {
-                const auto key = any.keys.subspan(k * s.head_dim, s.head_dim);
+        const std::size_t d = s.head_dim, group = s.group();
+        const auto [count, turns, key, panel, scratch, heads] = cut(states.own, memory(s));
+        find_mean_turns(states.newest + 1, future, turns);
+        std::array<float, panel_width> of_tile;
+        for (std::size_t row = states.guarded.sinks; row < states.size(); row += panel_width) {
+            const std::size_t keys = std::min(panel_width, states.size() - row);
+            for (std::size_t k = 0; k < keys; ++k) {
                 stored.key(h, row + k, key);
-                turn_back(any.turns, key);
+                turn_back(turns, key);
+                stand(key, panel, k);
             }
-            for (std::size_t i = 0; i < s.group(); ++i) {
-                std::array<float, at_once> squares;
-                simd::quadratic(memory_of(states, first + i).squares, any.keys, std::span(squares));
-                for (std::size_t k = 0; k < count; ++k) {
-                    logits_of(states, i)[row + k] += s.scale * s.scale * squares[k] / (2 * any.count);
-                }
+            for (std::size_t i = 0; i < group; ++i) {
+                const auto [mean, squares] = of_head(heads, d, h * group + i);
+                const auto logits = states.memory(s.kv_heads + 1 + i).subspan(row, keys);
+                products({mean.data(), 1, d, d}, panel, of_tile, panel_width);
+                for (std::size_t k = 0; k < keys; ++k) logits[k] = s.scale * of_tile[k];
+                if (!covariance || count[0] == 0) continue;
+                quadratic_forms(squares, d, panel, of_tile, scratch);
+                for (std::size_t k = 0; k < keys; ++k) logits[k] += s.scale * s.scale / (2 * count[0]) * of_tile[k];
             }
         }
     }

@@ -21,6 +21,7 @@
 #include <tuple>
 
 #include "multistate/linear_algebra.hpp"
+#include "multistate/matrix_products.hpp"
 #include "multistate/pieces.hpp"
 #include "multistate/softmax.hpp"
 
@@ -49,11 +50,10 @@ struct noncausal {
         piece_counter text(states.own.subspan(1));
         const std::size_t token = text.count(piece_length(chunk, s));
         join_piece(states, row, text.number(), token);
-        const auto all_keys = cut(states.own, memory(s)).back();
         for (std::size_t h = 0; h < keys.count; ++h) {
-            const auto key = all_keys.subspan(place_of(s, text.number(), h, token), keys.width + 1);
-            std::ranges::copy(keys[h], key.begin());
-            key.back() = norm(values[h]);
+            const auto [panels, lengths] = keys_of(states, text.number(), h);
+            stand(keys[h], panels.subspan(token / panel_width * panel_width * keys.width), token % panel_width);
+            lengths[token] = norm(values[h]);
         }
     }
     void on_query(rows queries, view states) const noexcept {
@@ -69,10 +69,14 @@ struct noncausal {
         if (!attended.ended(n)) return;
         std::ranges::fill(scores, 0.0f);
         for (std::size_t h = 0; h < s.kv_heads; ++h) {
+            const auto [panels, lengths] = keys_of(states, attended.number(), h);
             const std::size_t group = n * s.group();
-            const auto keys = all_keys.subspan(place_of(s, attended.number(), h, 0), n * (d + 1));
-            find_attention(all_queries.subspan(h * group * d, group * d), keys, scaled ? s.scale : 1, logits,
-                           attention);
+            std::ranges::fill(attention, 0.0f);
+            for (std::size_t t = 0; t < group; t += tile) {
+                const rows some{all_queries.data() + (h * group + t) * d, std::min(tile, group - t), d, d};
+                add_attention(some, panels, scaled ? s.scale : 1, logits, attention);
+            }
+            simd::multiply(lengths, attention);
             add_means_of_three(attention, scores);
         }
         score_piece(states, attended.number(), scores);
@@ -84,35 +88,44 @@ struct noncausal {
     }
 
   private:
-    /// The length, counters of keys and of queries, three numbers for each token of a piece, its queries, and the keys,
-    /// each with the norm of its value, of those pieces that may be open: of a block all keys come before its queries.
+    /// Queries that meet the keys together.
+    static constexpr std::size_t tile = 16;
+    /// The length, counters of keys and of queries; logits of a tile, two numbers for each token of a piece, its queries,
+    /// and the keys and lengths of values of those pieces that may be open: of a block all keys come before its queries.
     constexpr std::array<std::size_t, 8> memory(const table_shape& s) const noexcept {
         const std::size_t n = piece_length(chunk, s), counter = piece_counter::floats;
-        const std::size_t keys = open(s) * s.kv_heads * n * (s.head_dim + 1);
-        return {1, counter, counter, n, n, n, n * s.heads * s.head_dim, keys};
+        const std::size_t keys = open(s) * s.kv_heads * floats_of_keys(s);
+        return {1, counter, counter, tile * simd::padded(n, panel_width), n, n, n * s.heads * s.head_dim, keys};
     }
     constexpr std::size_t open(const table_shape& s) const noexcept {
         const std::size_t n = piece_length(chunk, s);
         return 1 + (s.block + n - 2) / n;
     }
-    constexpr std::size_t place_of(const table_shape& s, float piece, std::size_t kv_head,
-                                   std::size_t token) const noexcept {
-        const std::size_t head = static_cast<std::size_t>(piece) % open(s) * s.kv_heads + kv_head;
-        return (head * piece_length(chunk, s) + token) * (s.head_dim + 1);
+    constexpr std::size_t floats_of_keys(const table_shape& s) const noexcept {
+        const std::size_t n = piece_length(chunk, s);
+        return simd::padded(n, panel_width) * s.head_dim + n;
     }
-    /// attention[j] = |v[j]| * the sum over all queries of softmax_j(scale * q . k[j])
-    static void find_attention(std::span<const float> queries, std::span<const float> keys, float scale,
-                               std::span<float> logits, std::span<float> attention) noexcept {
-        const std::size_t d = keys.size() / logits.size() - 1;
-        std::ranges::fill(attention, 0.0f);
-        for (std::size_t t = 0; t < queries.size(); t += d) {
-            for (std::size_t j = 0; j < logits.size(); ++j) {
-                logits[j] = scale * simd::dot(queries.subspan(t, d), keys.subspan(j * (d + 1), d));
-            }
-            softmax(logits);
-            simd::add(logits, attention);
+    /// The keys of a KV head in a piece, panel after panel, and the lengths of its values.
+    std::array<std::span<float>, 2> keys_of(view states, float piece, std::size_t kv_head) const noexcept {
+        const table_shape& s = states.shape;
+        const std::size_t head = static_cast<std::size_t>(piece) % open(s) * s.kv_heads + kv_head;
+        const auto keys = cut(states.own, memory(s)).back().subspan(head * floats_of_keys(s));
+        const std::size_t n = piece_length(chunk, s);
+        return cut<2>(keys, {floats_of_keys(s) - n, n});
+    }
+    /// attention[j] += the sum over the queries of softmax_j(scale * q . k[j])
+    static void add_attention(rows queries, std::span<const float> panels, float scale, std::span<float> logits,
+                              std::span<float> attention) noexcept {
+        const std::size_t stride = logits.size() / tile, d = queries.width;
+        for (std::size_t j = 0; j < stride; j += panel_width) {
+            products(queries, panels.subspan(j * d, panel_width * d), logits.subspan(j), stride);
         }
-        for (std::size_t j = 0; j < logits.size(); ++j) attention[j] *= keys[j * (d + 1) + d];
+        for (std::size_t t = 0; t < queries.count; ++t) {
+            const auto row = logits.subspan(t * stride, attention.size());
+            simd::scale(row, scale);
+            softmax(row);
+            simd::add(row, attention);
+        }
     }
     static void add_means_of_three(std::span<const float> x, std::span<float> means) noexcept {
         for (std::size_t j = 0; j < x.size(); ++j) {

@@ -17,10 +17,13 @@
 //   differs  read in the authors' code. Where in a row no cos exceeds the threshold, that sets the oldest state's to 0;
 //            here nothing. lambda is 0.1 as in the paper, 0.07 in the code. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <numeric>
 #include <tuple>
 
 #include "multistate/linear_algebra.hpp"
+#include "multistate/matrix_products.hpp"
 #include "multistate/modifiers/pool.hpp"
 #include "multistate/softmax.hpp"
 
@@ -41,18 +44,19 @@ struct r_kv {
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = 0, .recent = std::min<std::size_t>(8, states / 2)};
     }
-    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 4; }
-    /// How many queries came (counted round, from window to 2 * window - 1), a key, a ring of queries.
+    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 3; }
     constexpr std::size_t floats_per_table(const table_shape& s) const noexcept {
-        return 1 + s.head_dim + window * s.heads * s.head_dim;
+        const auto sizes = memory(s);
+        return std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
     }
 
     void on_query(rows queries, view states) const noexcept {
-        const auto count = static_cast<std::size_t>(states.own[0]);
+        const auto [counter, ring, keys, other, panel, cosines] = cut(states.own, memory(states.shape));
+        const auto count = static_cast<std::size_t>(counter[0]);
         for (std::size_t i = 0; i < queries.count; ++i) {
-            std::ranges::copy(queries[i], query(states, count % window, i).begin());
+            std::ranges::copy(queries[i], query(ring, states.shape, count % window, i).begin());
         }
-        states.own[0] = static_cast<float>(count + 1 < 2 * window ? count + 1 : window);
+        counter[0] = static_cast<float>(count + 1 < 2 * window ? count + 1 : window);
     }
     void on_forget(const reader& stored, view states) const noexcept {
         std::ranges::fill(states.score, 0.0f);
@@ -63,21 +67,30 @@ struct r_kv {
     }
 
   private:
-    static std::span<float> query(view states, std::size_t place, std::size_t head) noexcept {
-        const std::size_t d = states.shape.head_dim;
-        return states.own.subspan(1 + d + (place * states.shape.heads + head) * d, d);
+    /// Keys that meet a panel of others.
+    static constexpr std::size_t tile = 64;
+    /// How many queries came (counted round, from window to 2 * window - 1) and a ring of them; keys, one more, others
+    /// side by side, and the cosines of both.
+    constexpr std::array<std::size_t, 6> memory(const table_shape& s) const noexcept {
+        const std::size_t d = s.head_dim;
+        return {1, window * s.heads * d, tile * d, d, d * panel_width, tile * panel_width};
+    }
+    static std::span<float> query(std::span<float> ring, const table_shape& s, std::size_t place,
+                                  std::size_t head) noexcept {
+        return ring.subspan((place * s.heads + head) * s.head_dim, s.head_dim);
     }
 
     void add_importance(const reader& stored, view states, std::size_t h) const noexcept {
         const table_shape& s = states.shape;
+        const auto [counter, ring, keys, other, panel, cosines] = cut(states.own, memory(s));
         const auto logits = states.memory(0), most = states.memory(1), importance = states.memory(2);
         const auto older = states.by_position.first(states.size() - std::min(states.guarded.recent, states.size()));
-        const std::size_t queries = std::min(window, static_cast<std::size_t>(states.own[0]));
+        const std::size_t queries = std::min(window, static_cast<std::size_t>(counter[0]));
         std::ranges::fill(importance, 0.0f);
         for (std::size_t t = 0; t < queries; ++t) {
             std::ranges::fill(most, -std::numeric_limits<float>::infinity());
             for (std::size_t i = h * s.group(); i < (h + 1) * s.group(); ++i) {
-                stored.dot_keys(h, query(states, t, i), logits);
+                stored.dot_keys(h, query(ring, s, t, i), logits);
                 simd::scale(logits, s.scale);
                 for (const std::uint32_t row : older) most[row] = std::max(most[row], logits[row]);
             }
@@ -94,36 +107,47 @@ struct r_kv {
     }
 
     void subtract_redundancy(const reader& stored, view states, std::size_t h) const noexcept {
-        const auto cosines = states.memory(0), sums = states.memory(1), inverse_norms = states.memory(2);
-        const auto key = states.own.subspan(1, states.shape.head_dim);
-        for (std::size_t row = 0; row < states.size(); ++row) {
-            stored.key(h, row, key);
-            inverse_norms[row] = 1 / (norm(key) + 1e-8f);
-        }
+        const std::size_t d = states.shape.head_dim, n = states.size();
+        const auto [counter, ring, keys, other, panel, cosines] = cut(states.own, memory(states.shape));
+        const auto order = states.by_position;
+        const auto sums = states.memory(0);  // in the order of the text
         std::ranges::fill(sums, 0.0f);
-        for (std::size_t row = 0; row < states.size(); ++row) {
-            stored.key(h, row, key);
-            stored.dot_keys(h, key, cosines);
-            // In this order cos(i, j) and cos(j, i) are the same float, so that two equal scores are.
-            for (std::size_t j = 0; j < cosines.size(); ++j) cosines[j] *= inverse_norms[row] * inverse_norms[j];
-            cosines[row] = 0;
-            spare_newest(states, cosines);
-            simd::add(cosines, sums);
-        }
-        simd::scale(sums, 1 / static_cast<float>(states.size()));
-        softmax(sums);
-        simd::scale(sums, lambda - 1);
-        simd::add(sums, states.score);
-    }
-    /// Of the states that say the same, the newest says it for all.
-    void spare_newest(view states, std::span<float> cosines) const noexcept {
-        for (std::size_t i = states.size(); i-- > 0;) {
-            float& cosine = cosines[states.by_position[i]];
-            if (cosine > threshold) {
-                cosine = 0;
-                return;
+        for (std::size_t first = 0; first < n; first += tile) {
+            const rows some{keys.data(), std::min(tile, n - first), d, d};
+            for (std::size_t i = 0; i < some.count; ++i)
+                load_direction(stored, h, order[first + i], keys.subspan(i * d, d));
+            std::array<bool, tile> spared{};
+            for (std::size_t end = n; end > 0; end -= std::min(end, panel_width)) {  // the newest first
+                const std::size_t others = std::min(end, panel_width), begin = end - others;
+                for (std::size_t k = 0; k < others; ++k) {
+                    load_direction(stored, h, order[begin + k], other);
+                    stand(other, panel, k);
+                }
+                products(some, panel, cosines, panel_width);
+                for (std::size_t i = 0; i < some.count; ++i) {
+                    const auto row = cosines.subspan(i * panel_width, others);
+                    if (first + i >= begin && first + i < end) row[first + i - begin] = 0;
+                    if (!spared[i]) spared[i] = spare_newest(row);
+                    simd::add(row, sums.subspan(begin, others));
+                }
             }
         }
+        simd::scale(sums, 1 / static_cast<float>(n));
+        softmax(sums);
+        for (std::size_t i = 0; i < n; ++i) states.score[order[i]] -= (1 - lambda) * sums[i];
+    }
+    static void load_direction(const reader& stored, std::size_t h, std::size_t row, std::span<float> key) noexcept {
+        stored.key(h, row, key);
+        simd::scale(key, 1 / (norm(key) + 1e-8f));
+    }
+    /// Of the states that say the same, the newest says it for all. Returns whether there is one.
+    bool spare_newest(std::span<float> cosines) const noexcept {
+        for (std::size_t i = cosines.size(); i-- > 0;) {
+            if (cosines[i] <= threshold) continue;
+            cosines[i] = 0;
+            return true;
+        }
+        return false;
     }
 };
 static_assert(policy<r_kv> && names_guards<r_kv> && remembers_states<r_kv> && remembers_more<r_kv> &&

@@ -37,39 +37,4 @@ inline void add_scaled(float factor, std::span<const float> x, std::span<float> 
     combine(x, y, [=](float_vector a, float_vector b) { return hn::MulAdd(factors, b, a); });
 }
 
-/// out[k] = x_k^T A x_k for the rows x_k of x [N, n] and a symmetric matrix [n, n] of which the lower triangle is used:
-/// what is loaded of it serves all.
-template <std::size_t N>
-void quadratic(std::span<const float> a, std::span<const float> x, std::span<float, N> out) noexcept {
-    const float_tag d;
-    const std::size_t n = x.size() / N;
-    float_vector sums[N];  // beside the diagonal
-    MULTISTATE_UNROLL
-    for (auto& one : sums) one = hn::Zero(d);
-    std::ranges::fill(out, 0.0f);
-    for (std::size_t i = 0; i < n; ++i) {
-        const float* const row = a.data() + i * n;
-        float_vector products[N];
-        MULTISTATE_UNROLL
-        for (auto& one : products) one = hn::Zero(d);
-        std::size_t c = 0;
-        for (; c + lanes <= i; c += lanes) {
-            const auto elements = hn::LoadU(d, row + c);
-            MULTISTATE_UNROLL
-            for (std::size_t k = 0; k < N; ++k) {
-                products[k] = hn::MulAdd(elements, hn::LoadU(d, x.data() + k * n + c), products[k]);
-            }
-        }
-        const auto last = load_first(d, row + c, i - c, 0.0f);
-        MULTISTATE_UNROLL
-        for (std::size_t k = 0; k < N; ++k) {
-            const float* const vector = x.data() + k * n;
-            products[k] = hn::MulAdd(last, load_first(d, vector + c, i - c, 0.0f), products[k]);
-            sums[k] = hn::MulAdd(products[k], hn::Set(d, vector[i]), sums[k]);
-            out[k] += row[i] * vector[i] * vector[i];
-        }
-    }
-    for (std::size_t k = 0; k < N; ++k) out[k] += 2 * sum(sums[k]);
-}
-
 }  // namespace multistate::inline MULTISTATE_TARGET::simd

@@ -1,0 +1,55 @@
+#pragma once
+
+// Products of many vectors with many, for policies that compare stored keys with each other or with a matrix: about ten
+// times as fast as one dot product after the other.
+//
+//     for (std::size_t k = 0; k < count; ++k) ms::stand(key(k), panel, k);   // up to panel_width keys, side by side
+//     ms::products(vectors, panel, out, stride);                             // out[i * stride + k] = vectors[i] . key k
+//
+// Panels are [terms, panel_width]; whoever needs more takes them one after the other. What stands in columns that are not
+// in use counts for nothing but must be numbers: memory of a policy begins as zeros.
+#include <algorithm>
+#include <cstddef>
+#include <span>
+
+#include "multistate/simd/block.hpp"
+#include "multistate/view.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+inline constexpr std::size_t panel_width = 32;
+
+/// Vector x becomes column k of a panel.
+inline void stand(std::span<const float> x, std::span<float> panel, std::size_t k) noexcept {
+    for (std::size_t c = 0; c < x.size(); ++c) panel[c * panel_width + k] = x[c];
+}
+
+/// out[i * stride + k] = a[i] . column k, of which the first a.width elements count, for all columns. The product of x
+/// with a column y is the same float as that of y with a column x.
+inline void products(rows a, std::span<const float> panel, std::span<float> out, std::size_t stride) noexcept {
+    using namespace simd::detail;
+    static_assert(panel_width % panel_columns == 0);
+    for (std::size_t k = 0; k < panel_width; k += panel_columns) {
+        product_of_all<product_queries, product_vectors, false>(a.count, a.data, a.stride, panel.data() + k,
+                                                                panel_width, a.width, out.data() + k, stride);
+    }
+}
+
+/// out[k] = x^T A x for x = column k. A is symmetric [n, n]; above the diagonal it holds zeros. `scratch` has
+/// panel_width^2 floats.
+inline void quadratic_forms(std::span<const float> a, std::size_t n, std::span<const float> panel,
+                            std::span<float, panel_width> out, std::span<float> scratch) noexcept {
+    std::ranges::fill(out, 0.0f);
+    for (std::size_t first = 0; first < n; first += panel_width) {
+        const std::size_t end = std::min(n, first + panel_width);
+        products({a.data() + first * n, end - first, end, n}, panel, scratch, panel_width);
+        for (std::size_t r = first; r < end; ++r) {  // twice what is below the diagonal, and the diagonal
+            const float diagonal = a[r * n + r];
+            const float* const x = panel.data() + r * panel_width;
+            const float* const product = scratch.data() + (r - first) * panel_width;
+            for (std::size_t k = 0; k < panel_width; ++k) out[k] += x[k] * (2 * product[k] - diagonal * x[k]);
+        }
+    }
+}
+
+}  // namespace multistate::inline MULTISTATE_TARGET
