@@ -7,6 +7,7 @@
 
 #include "multistate/linear_algebra.hpp"
 #include "multistate/policy.hpp"
+#include "multistate/select.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
@@ -14,30 +15,34 @@ namespace detail {
 
 /// For one KV head of a table: a survivor for each row that goes, and a weight with which it is merged into that.
 class neighbors {
+    /// Rows that look for their neighbors together.
+    static constexpr std::size_t at_once = 4;
+
   public:
     /// One float for each KV head outlives a decision: the reciprocal of the key's length, 0 where it is not known.
-    static constexpr std::size_t floats_per_state(const table_shape& s) noexcept { return s.kv_heads + 3; }
+    static constexpr std::size_t floats_per_state(const table_shape& s) noexcept { return s.kv_heads + 2 + at_once; }
     static constexpr std::size_t floats_per_table(const table_shape& s) noexcept {
-        return 2 * std::max(s.head_dim, s.value_dim);
+        return (1 + at_once) * std::max(s.head_dim, s.value_dim);
     }
 
     neighbors(const editor& stored, std::size_t kv_head, std::span<const std::uint32_t> gone, view states) noexcept
         : stored_(stored),
           kv_head_(kv_head),
           gone_(gone),
-          order_(states.by_position),
+          positions_(states.position),
           reciprocal_(states.memory(kv_head)),
           nearest_(states.memory(states.shape.kv_heads)),
           weight_(states.memory(states.shape.kv_heads + 1)),
-          cosine_(states.memory(states.shape.kv_heads + 2)),
-          sum_(states.own.first(floats_per_table(states.shape) / 2)),
-          other_(states.own.subspan(sum_.size(), sum_.size())) {}
+          cosines_(states.memory(states.shape.kv_heads + 2)),
+          stride_(states.plane_stride),
+          sum_(states.own.first(std::max(stored.head_dim, stored.value_dim))),
+          others_(states.own.subspan(sum_.size(), at_once * sum_.size())) {}
 
     /// Finds for each row that goes the survivor whose key has the greatest cosine with its own, of equals the oldest,
-    /// and makes that cosine its weight. A key of zeros has the cosine 0 with all. For each row that goes it costs
-    /// about what attention of one query costs.
+    /// and makes that cosine its weight. A key of zeros has the cosine 0 with all. Reads the keys once for every four
+    /// rows that go.
     void find() noexcept {
-        for (const std::uint32_t row : order_) {
+        for (std::uint32_t row = 0; row < reciprocal_.size(); ++row) {
             if (reciprocal_[row] == 0) reciprocal_[row] = reciprocal_length(row);
         }
         const float none = std::numeric_limits<float>::quiet_NaN();
@@ -45,18 +50,14 @@ class neighbors {
             weight_[row] = reciprocal_[row];  // for now
             reciprocal_[row] = none;          // for good: what goes is no one's neighbor; a NaN is not the greatest
         }
-        for (const std::uint32_t row : gone_) {
-            stored_.key(kv_head_, row, key());
-            stored_.dot_keys(kv_head_, key(), cosine_);
-            simd::multiply(reciprocal_, cosine_);
-            float most = -std::numeric_limits<float>::infinity();
-            for (const std::uint32_t other : order_) {
-                if (cosine_[other] * weight_[row] > most) {
-                    most = cosine_[other] * weight_[row];
-                    nearest_[row] = std::bit_cast<float>(other);  // kept in a float's bits, not as its number
-                }
+        for (std::size_t first = 0; first < gone_.size(); first += at_once) {
+            const auto some = gone_.subspan(first, std::min(at_once, gone_.size() - first));
+            const std::size_t d = stored_.head_dim;
+            for (std::size_t i = 0; i < some.size(); ++i) stored_.key(kv_head_, some[i], others_.subspan(i * d, d));
+            stored_.dot_keys(kv_head_, {others_.data(), some.size(), d, d}, cosines_, stride_);
+            for (std::size_t i = 0; i < some.size(); ++i) {
+                find_greatest(some[i], {cosines_.data() + i * stride_, cosines_.size()});
             }
-            weight_[row] = std::clamp(most, -1.0f, 1.0f);
         }
     }
 
@@ -83,8 +84,21 @@ class neighbors {
     }
 
   private:
-    std::span<float> key() const noexcept { return other_.first(stored_.head_dim); }
-    std::span<float> value() const noexcept { return other_.first(stored_.value_dim); }
+    std::span<float> key() const noexcept { return others_.first(stored_.head_dim); }
+    std::span<float> value() const noexcept { return others_.first(stored_.value_dim); }
+
+    /// Among the products of its key with all keys.
+    void find_greatest(std::uint32_t row, std::span<float> products) noexcept {
+        namespace hn = simd::hn;
+        const auto none = hn::Set(simd::float_tag{}, std::numeric_limits<float>::infinity());
+        simd::combine(reciprocal_, products, [=](simd::float_vector product, simd::float_vector reciprocal) {
+            const auto similar = hn::Mul(product, reciprocal);
+            return hn::IfThenElse(hn::IsNaN(similar), none, hn::Neg(similar));
+        });
+        const std::size_t found = least(products, positions_);
+        nearest_[row] = std::bit_cast<float>(static_cast<std::uint32_t>(found));          // kept in a float's bits
+        weight_[row] = std::min(1.0f, std::max(-1.0f, -products[found] * weight_[row]));  // -1 where that is no number
+    }
 
     float reciprocal_length(std::uint32_t row) const noexcept {
         stored_.key(kv_head_, row, key());
@@ -124,13 +138,14 @@ class neighbors {
     const editor& stored_;
     std::size_t kv_head_;
     std::span<const std::uint32_t> gone_;
-    std::span<const std::uint32_t> order_;
+    std::span<const position> positions_;
     std::span<float> reciprocal_;  // by row, as the others
     std::span<float> nearest_;
     std::span<float> weight_;
-    std::span<float> cosine_;
+    std::span<float> cosines_;  // of the first row of those at once; the others' follow in the planes behind
+    std::size_t stride_;
     std::span<float> sum_;
-    std::span<float> other_;
+    std::span<float> others_;
 };
 
 }  // namespace detail
