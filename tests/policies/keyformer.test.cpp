@@ -9,6 +9,7 @@
 #include <multistate/table.hpp>
 
 #include "support/micro.hpp"
+#include "support/uniform.hpp"
 
 namespace {
 
@@ -21,7 +22,8 @@ std::vector<double> noisy(const floats& attention, double tau, std::size_t seed,
     std::vector<double> result;
     double total = 0;
     for (std::size_t j = 0; j < attention.size(); ++j) {
-        const double u = static_cast<double>(ms::open_uniform(ms::random_bits(seed, layer, head, query, j)));
+        const double u =
+            support::open_uniform(ms::random_bits(seed, layer, head, query), static_cast<std::uint32_t>(j));
         const double gumbel = -std::log(-std::log(u));
         result.push_back(std::exp((std::log(static_cast<double>(attention[j])) + gumbel) / tau));
         total += result.back();

@@ -1,6 +1,7 @@
 // Rules that accumulate attention over the life of a state, their relatives, and those that look at nothing.
 #include "reference/rules.hpp"
 #include "support/random.hpp"
+#include "support/uniform.hpp"
 
 namespace reference {
 
@@ -123,8 +124,8 @@ token noisy(const token& t, std::size_t layer, std::size_t group) {
         const std::uint64_t draws = hash(0, {0, layer, i, static_cast<std::size_t>(t.position)});
         double total = 0;
         for (std::size_t j = 0; j < t.attention[i].size(); ++j) {
-            const auto key = static_cast<std::size_t>(t.seen[i / group][j]);
-            const double u = (static_cast<double>(hash(draws, {key}) >> 41) + 0.5) / 8388608;
+            const auto key = static_cast<std::uint32_t>(t.seen[i / group][j]);
+            const double u = support::open_uniform(draws, key);
             // exp(log a + g) with g = -log(-log u)
             total += result.attention[i][j] /= -std::log(u);
         }

@@ -16,7 +16,6 @@
 //            |v|^2 is of the value as it came, before a codec rounds it.
 #include <algorithm>
 #include <limits>
-#include <numeric>
 #include <utility>
 
 #include "multistate/policy.hpp"
@@ -74,7 +73,7 @@ struct caote {
         const auto others = own.first(own.size() / 2);
         const auto value = own.subspan(own.size() / 2);
         const float share = std::exchange(given[j], 0.0f);
-        const float rest = std::accumulate(given.begin(), given.end(), 0.0f);
+        const float rest = simd::sum(given);
         stored.sum_values(h, given, others);
         stored.value(h, j, value);
         given[j] = share;

@@ -9,7 +9,7 @@
 //            tau = 1 in the prompt, then 1 + n / generation at its n-th successor, no more than 2
 //   reads    the attention probabilities of every token, and when the prompt ends (without that, tau stays 1)
 //   forgets  for each KV head; the newest 0.3 states are guarded unless the user names another `recent`
-//   cost     two logarithms, an exponential and a hash per probability: dearer than the attention itself
+//   cost     a logarithm, a division and a hash per probability, with tau beyond 1 a logarithm and an exponential more
 //   differs  the authors' noise comes from a generator; here from a hash of seed, layer, query head and the positions
 //            of query and key, so that a run repeats. Logits are log a but for a constant, which softmax does not see;
 //            where a is 0 the score gains nothing. In the paper tau reaches 2 with the end of the text; in the code it
@@ -20,6 +20,7 @@
 #include "multistate/policy.hpp"
 #include "multistate/random.hpp"
 #include "multistate/simd/logarithm.hpp"
+#include "multistate/simd/uniform.hpp"
 #include "multistate/softmax.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
@@ -53,15 +54,19 @@ struct keyformer {
         const auto last = static_cast<float>(generation);
         const float tau = first_temperature + (last_temperature - first_temperature) * after_prompt / last;
         for (std::size_t i = 0; i < probabilities.count; ++i) {
-            const auto draws = random_bits(seed, s.layer, s.kv_head * s.group() + i, states.newest);
-            for (std::size_t j = 0; j < states.size(); ++j) {
-                noisy[j] = open_uniform(random_bits_after(draws, states.position[j]));
-            }
+            const auto key = random_bits(seed, s.layer, s.kv_head * s.group() + i, states.newest);
+            simd::open_uniforms(key, states.position, noisy);
             simd::combine(probabilities[i], noisy, [](simd::float_vector u, simd::float_vector a) {
-                return simd::log(simd::hn::Div(a, simd::hn::Neg(simd::log(u))));  // log a + g
+                return simd::hn::Div(a, simd::hn::Neg(simd::log(u)));  // e^(log a + g)
             });
-            simd::scale(noisy, 1 / tau);
-            softmax(noisy);
+            if (tau == 1) {
+                const float total = simd::sum(noisy);
+                simd::scale(noisy, total > 0 ? 1 / total : 0);
+            } else {
+                simd::transform(noisy, 1, [](simd::float_vector x) { return simd::log(x); });
+                simd::scale(noisy, 1 / tau);
+                softmax(noisy);
+            }
             simd::add(noisy, states.score);
         }
         if (after_prompt > 0) after_prompt = std::min(after_prompt + 1, last);

@@ -62,6 +62,16 @@ inline void add_rows(const float* x, std::size_t count, std::size_t stride, std:
     for (; count > 0; --count, x += stride) add({x, y.size()}, y);
 }
 
+/// The sum of x, in as many partial sums as a vector has lanes.
+inline float sum(std::span<const float> x) noexcept {
+    const float_tag d;
+    auto total = hn::Zero(d);
+    std::size_t i = 0;
+    for (; i + lanes <= x.size(); i += lanes) total = hn::Add(total, hn::LoadU(d, x.data() + i));
+    if (i < x.size()) total = hn::Add(total, load_first(d, x.data() + i, x.size() - i, 0.0f));
+    return sum(total);
+}
+
 /// y[i] *= x[i]
 inline void multiply(std::span<const float> x, std::span<float> y) noexcept {
     combine(x, y, [](float_vector a, float_vector b) { return hn::Mul(a, b); });
