@@ -20,8 +20,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 using words = std::span<const std::uint64_t>;
 
 /// Reads everything once, in order: the widest loads, four sums that do not wait for each other. In the first-level
-/// cache it is some twenty times as fast as DRAM, so in DRAM it waits for nothing else (memory/…/first_level_cache shows it).
-/// Asks for the line that many bytes ahead, unless 0.
+/// cache it is some twenty times as fast as DRAM, so in DRAM it waits for nothing else (memory/…/first_level_cache
+/// shows it). Asks for the line that many bytes ahead, unless 0.
 template <std::size_t Ahead>
 std::uint64_t read_in_order(words memory) noexcept {
     const hn::ScalableTag<std::uint64_t> d;

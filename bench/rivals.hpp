@@ -11,8 +11,8 @@
 
 namespace bench {
 
-/// For one shape of layers, n states, and keys and values that are both stored with Codec. Its programs are compiled once,
-/// in rivals.cpp.
+/// For one shape of layers, n states, and keys and values that are both stored with Codec. Its programs are compiled
+/// once, in rivals.cpp.
 template <class Codec>
 class rivals {
   public:

@@ -1,6 +1,6 @@
 // Choosing states, on random scores in cache:
 //
-//     least/<n>   the one to forget, beside std::min_element and Eigen's minCoeff (which know neither positions nor NaN)
+//     least/<n>   the one to forget, beside std::min_element and Eigen's minCoeff, which know neither positions nor NaN
 //     top_k/<n>   the n / 8 to keep, beside std::nth_element over indices
 //
 // and a read and a copy of the same scores.

@@ -1,5 +1,5 @@
-// softmax/<n>: rows of n logits, in cache, beside Eigen's vectorized exponential, a loop over std::exp, and a read and a
-// copy of the same rows.
+// softmax/<n>: rows of n logits, in cache, beside Eigen's vectorized exponential, a loop over std::exp, and a read and
+// a copy of the same rows.
 #include <cmath>
 #include <string>
 

@@ -146,9 +146,10 @@ void attend_by_rows(const C& cache, std::size_t layer, const tile& t, auto& run)
 
 /// Attention of the token appended last: out[h] = softmax(scale * q[h] . keys) values, over all rows held.
 ///
-/// q [heads, head_dim], out [heads, value_dim]. Returns the probabilities [heads, size], which lie in the workspace until
-/// its next use; where KV heads hold different numbers of states, the first size(layer, kv_head) of each row count. One task per KV head, more where there are few KV heads and many rows; 2 * heads
-/// * size * (head_dim + value_dim) operations, each stored row is read once for the query heads of its group.
+/// q [heads, head_dim], out [heads, value_dim]. Returns the probabilities [heads, size], which lie in the workspace
+/// until its next use; where KV heads hold different numbers of states, the first size(layer, kv_head) of each row
+/// count. One task per KV head, more where there are few KV heads and many rows; 2 * heads * size * (head_dim +
+/// value_dim) operations, each stored row is read once for the query heads of its group.
 template <policy P, codec K, codec V, executor E = serial>
 rows attend(cache<P, K, V>& cache, std::size_t layer, std::span<const float> q, std::span<float> out, E&& run = E{},
             workspace* own = nullptr) noexcept {

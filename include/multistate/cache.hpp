@@ -26,8 +26,8 @@ namespace detail {
 struct cache_access;
 }
 
-/// Layout: [layer][kv_head][row][dimension], rows padded to 16 elements, states + slack + block rows. Calls on different
-/// layers and on different caches may run concurrently.
+/// Layout: [layer][kv_head][row][dimension], rows padded to 16 elements, states + slack + block rows. Calls on
+/// different layers and on different caches may run concurrently.
 template <policy P, codec KeyCodec = f32, codec ValueCodec = KeyCodec>
 class cache {
   public:
@@ -79,7 +79,8 @@ class cache {
 
     /// Stores tokens of consecutive positions from `first`: k [tokens, kv_heads, head_dim], v [tokens, kv_heads,
     /// value_dim], 1 <= tokens <= block. Forgets down to `states` first, where more than states + slack are held, so a
-    /// block comes to lie in the last rows. Returns false, and changes nothing, when the policy never forgets and the rows are used up.
+    /// block comes to lie in the last rows. Returns false, and changes nothing, when the policy never forgets and the
+    /// rows are used up.
     bool append(std::size_t layer, position first, std::span<const float> k, std::span<const float> v) noexcept {
         const std::size_t tokens = k.size() / (shape_.kv_heads * shape_.head_dim);
         MULTISTATE_ASSERT(tokens >= 1 && tokens <= shape_.block, "append: from 1 to `block` tokens at once");
@@ -104,9 +105,9 @@ class cache {
         }
     }
 
-    /// Shows the policy the probabilities of one token: [heads, width], where width is the size of the layer's largest KV
-    /// head and each head looks at as many as it holds. After a block of several, once for each of its tokens in order,
-    /// with the rows that token could see.
+    /// Shows the policy the probabilities of one token: [heads, width], where width is the size of the layer's largest
+    /// KV head and each head looks at as many as it holds. After a block of several, once for each of its tokens in
+    /// order, with the rows that token could see.
     void observe(std::size_t layer, rows probabilities) noexcept {
         const std::size_t most = largest(layer);
         MULTISTATE_ASSERT(probabilities.count == shape_.heads, "observe: one row per query head");
@@ -139,8 +140,8 @@ class cache {
         }
     }
 
-    /// Other numbers of states from now on, as the constructor takes them: forgets down to them, then moves into memory of
-    /// that size. For budgets that depend on the prompt (budget.hpp). Costs a copy of the cache. Throws
+    /// Other numbers of states from now on, as the constructor takes them: forgets down to them, then moves into memory
+    /// of that size. For budgets that depend on the prompt (budget.hpp). Costs a copy of the cache. Throws
     /// std::invalid_argument, and changes nothing, for numbers that cannot be.
     void rebudget(std::span<const std::size_t> budget) {
         detail::require(!budget.empty(), "cache", "budget", "a number for each layer or KV head", budget.size());

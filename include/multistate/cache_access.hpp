@@ -1,7 +1,7 @@
 #pragma once
 
-// What attention.hpp and prefill.hpp need of a cache beyond its public interface: they take its tables, and decisions, one
-// at a time. No one else includes it.
+// What attention.hpp and prefill.hpp need of a cache beyond its public interface: they take its tables, and decisions,
+// one at a time. No one else includes it.
 #include "multistate/cache.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {

@@ -90,8 +90,9 @@ inline void solve_lower(std::span<const float> l, std::span<float> x) noexcept {
     }
 }
 
-/// scores[j] += x_j^T (X^T X + ridge I)^-1 x_j: the leverage of row j of X [scores.size(), m], after the mean of the rows
-/// is subtracted. Where float32 cannot take the inverse, the ridge grows tenfold. Spoils X; `mean` [m], `squares` [m, m].
+/// scores[j] += x_j^T (X^T X + ridge I)^-1 x_j: the leverage of row j of X [scores.size(), m], after the mean of the
+/// rows is subtracted. Where float32 cannot take the inverse, the ridge grows tenfold. Spoils X; `mean` [m], `squares`
+/// [m, m].
 inline void add_leverages(float ridge, std::span<float> x, std::span<float> mean, std::span<float> squares,
                           std::span<float> scores) noexcept {
     const std::size_t m = mean.size();

@@ -1,8 +1,8 @@
 #pragma once
 
-// Scores by pieces of the text: for policies that score a stretch of tokens at once, when it has ended, and never again.
-// Until then its states wait, above all others. So a score depends on the text, not on what the table still holds, and a
-// decision costs such a policy nothing.
+// Scores by pieces of the text: for policies that score a stretch of tokens at once, when it has ended, and never
+// again. Until then its states wait, above all others. So a score depends on the text, not on what the table still
+// holds, and a decision costs such a policy nothing.
 #include <algorithm>
 #include <cstddef>
 #include <span>

@@ -11,8 +11,9 @@
 
 // What Highway 1.0.3 needs to be told. With -march=sapphirerapids it stops at an error of its own unless AVX3_DL is
 // wanted. Its vectors of unknown size (SVE) cannot be kept in arrays, which is what the kernels do: such processors run
-// NEON. On ARM it compiles for AES, whatever the flags, if it thinks that GCC could choose a target at run time: it must
-// not think so. Without any flags some compilers get EMU128, whose maximum of infinities is finite: we take the scalar target.
+// NEON. On ARM it compiles for AES, whatever the flags, if it thinks that GCC could choose a target at run time: it
+// must not think so. Without any flags some compilers get EMU128, whose maximum of infinities is finite: we take the
+// scalar target.
 #if defined(__AVX512BITALG__) && defined(__AVXVNNI__) && !defined(HWY_WANT_AVX3_DL)
 #define HWY_WANT_AVX3_DL
 #endif

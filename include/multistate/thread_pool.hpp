@@ -109,7 +109,8 @@ class thread_pool {
         }
     }
 
-    // 32 bits, because those are what operating systems wait on; on cache lines of their own, because all threads write.
+    // 32 bits, because those are what operating systems wait on; on cache lines of their own, because all threads
+    // write.
     alignas(64) std::atomic<std::uint32_t> unclaimed_{0};
     alignas(64) std::atomic<std::uint32_t> unfinished_{0};
     alignas(64) std::atomic_flag taken_;

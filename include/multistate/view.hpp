@@ -6,7 +6,7 @@
 //         ms::add(probabilities, states.score);                                     // entry j belongs to row j
 //     }
 //     void on_forget(const ms::reader& stored, ms::view states) const noexcept {
-//         stored.dot_keys(0, filter, states.score);                                 // score[j] = key j of KV head 0 . filter
+//         stored.dot_keys(0, filter, states.score);                                 // score[j] = filter . key j
 //     }
 //
 // Rows are reused, so their order means nothing; by_position() gives them in the order of the text.

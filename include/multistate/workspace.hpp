@@ -14,9 +14,9 @@
 
 namespace multistate::inline MULTISTATE_TARGET {
 
-/// Scratch for attention over caches of one shape: rows of states + slack + block floats, one for each query head and token that
-/// are worked on together. Blocks are cut into tiles of tokens, and heads into waves, so that the rows stay within
-/// 16 MiB, or at one token's worth where that is more.
+/// Scratch for attention over caches of one shape: rows of states + slack + block floats, one for each query head and
+/// token that are worked on together. Blocks are cut into tiles of tokens, and heads into waves, so that the rows stay
+/// within 16 MiB, or at one token's worth where that is more.
 class workspace {
   public:
     explicit workspace(const shape& given)

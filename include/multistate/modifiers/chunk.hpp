@@ -5,7 +5,8 @@
 //   paper    "ChunkKV: Semantic-Preserving KV Cache Compression", arXiv 2502.00299
 //   rule     score[j] = mean of score[i] over j's chunk: `length` states held, counted from the oldest
 //   cost     two passes per decision
-//   differs  the paper keeps whole chunks; here the count is exact, so the last chunk to go may go in part, oldest first
+//   differs  the paper keeps whole chunks; here the count is exact, so the last chunk to go may go in part, oldest
+//            first
 #include <algorithm>
 #include <tuple>
 

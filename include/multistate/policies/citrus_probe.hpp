@@ -2,8 +2,8 @@
 
 // citrus_probe: forgets what a caller's own queries, such as the instruction's, attend to least.
 //
-//     std::vector<ms::rows> probe;                       // for each layer: [tokens of the instruction, heads * head_dim]
-//     ms::citrus_probe policy{.probe = probe};           // the caller's memory: it must outlive the cache
+//     std::vector<ms::rows> probe;                     // for each layer: [tokens of the instruction, heads * head_dim]
+//     ms::citrus_probe policy{.probe = probe};         // the caller's memory: it must outlive the cache
 //
 //   paper    "CItruS: Chunked Instruction-aware State Eviction for Long Sequence Modeling", arXiv 2406.12018
 //   rule     score[j] = mean over all query heads i of the layer and all tokens t of the probe of

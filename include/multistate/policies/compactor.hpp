@@ -12,9 +12,9 @@
 //   reads    queries; new keys and values
 //   forgets  for each KV head; the first min(8, states / 8) and the newest min(4, states / 8) are guarded
 //   cost     that of its two parts, and two floats per state
-//   differs  as its parts do. The authors' engine has a blend of 0.5 and guards 16 and 64. kvpress guards 8 and 4, and its
-//            blend is the share that it removes, which a table of fixed size does not have. Its z is over the prompt and
-//            all heads, here over a piece and the heads of a table.
+//   differs  as its parts do. The authors' engine has a blend of 0.5 and guards 16 and 64. kvpress guards 8 and 4, and
+//            its blend is the share that it removes, which a table of fixed size does not have. Its z is over the
+//            prompt and all heads, here over a piece and the heads of a table.
 #include <algorithm>
 #include <cmath>
 #include <tuple>

@@ -14,9 +14,9 @@
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
 //   cost     snapkv's, two floats per state, and a partial sort of the scores to decide; a new value costs, with a
 //            projection, as much as projecting the output of all heads
-//   differs  the paper refines other policies' choices, once, after the prompt (see snapkv); here SnapKV's, and decoding
-//            goes on by the same rule. kvpress counts guarded states in the first half; here the halves are of what the
-//            guards leave. first_share and epsilon as there.
+//   differs  the paper refines other policies' choices, once, after the prompt (see snapkv); here SnapKV's, and
+//            decoding goes on by the same rule. kvpress counts guarded states in the first half; here the halves are of
+//            what the guards leave. first_share and epsilon as there.
 #include <algorithm>
 #include <cmath>
 #include <functional>

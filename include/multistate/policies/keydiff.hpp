@@ -10,8 +10,8 @@
 //   cost     4 n head_dim operations per decision and KV head, and each key is decoded for itself: measured, three to
 //            four times what attention costs a group of 4. Give the cache slack. One float per state and KV head.
 //   differs  the paper compresses after each block of 128 tokens: that is slack, or `block` prefill, here. The anchor
-//            could be kept up as keys come and go; it is taken afresh, because what a codec rounds would add up. A key of
-//            length 0 is like none. Of two states the oldest goes. A layer (per_layer) sums over its KV heads.
+//            could be kept up as keys come and go; it is taken afresh, because what a codec rounds would add up. A key
+//            of length 0 is like none. Of two states the oldest goes. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 
 #include "multistate/linear_algebra.hpp"

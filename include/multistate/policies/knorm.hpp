@@ -7,9 +7,9 @@
 //   reads    new keys
 //   forgets  for each KV head; no state is guarded
 //   cost     one product per float of a new key; a decision costs nothing
-//   differs  the authors spare the first two layers and begin to prune at 2048 tokens: both are a matter of budget here,
-//            more states for those layers. Their code leaves the cache sorted by norm. A layer (per_layer) sums over its
-//            KV heads. Where a model normalizes its keys (QK-norm), norms say little.
+//   differs  the authors spare the first two layers and begin to prune at 2048 tokens: both are a matter of budget
+//            here, more states for those layers. Their code leaves the cache sorted by norm. A layer (per_layer) sums
+//            over its KV heads. Where a model normalizes its keys (QK-norm), norms say little.
 #include "multistate/linear_algebra.hpp"
 #include "multistate/policy.hpp"
 

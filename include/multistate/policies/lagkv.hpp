@@ -9,11 +9,13 @@
 //            score[j] = rank in its piece of s[j] of the keys plus s[j] of the values, divided by the size of the piece
 //   reads    the stored keys and values of two pieces, when the second has ended
 //   forgets  for each KV head; the first min(4, states / 8) are guarded
-//   cost     about 8 operations per float of a piece and the next; other decisions cost nothing. Three floats per state.
+//   cost     about 8 operations per float of a piece and the next; other decisions cost nothing. Three floats per
+//            state.
 //   differs  the authors keep the same share of every piece, for ever. Here the count is fixed: the share falls as the
 //            text grows, of every piece alike, and of equal ranks the oldest goes. The last two pieces stay, as with
 //            them (see piece_length for small tables). Their code has a lag of 1024 and 16 sinks, kvpress has 128 and 4
-//            as here. A channel that does not vary counts 0; theirs is NaN. A layer (per_layer) sums s over its KV heads.
+//            as here. A channel that does not vary counts 0; theirs is NaN. A layer (per_layer) sums s over its KV
+//            heads.
 #include <algorithm>
 #include <cmath>
 #include <tuple>

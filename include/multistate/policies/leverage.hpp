@@ -7,17 +7,17 @@
 //
 //   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
 //            2507.08143: one half of its score
-//   rule     score[j] = x[j] . (X^T X + ridge I)^-1 x[j], X the rows of j's piece: keys before rotation, times a Gaussian
-//            matrix [head_dim, sketch] of variance 1 / sketch, minus their mean
+//   rule     score[j] = x[j] . (X^T X + ridge I)^-1 x[j], X the rows of j's piece: keys before rotation, times a
+//            Gaussian matrix [head_dim, sketch] of variance 1 / sketch, minus their mean
 //   reads    new keys
 //   forgets  for each KV head; no state is guarded
-//   cost     head_dim sketch operations, and head_dim / 2 sines and cosines, per new key; 2 sketch^2 per token of a piece
-//            that has ended; a decision costs nothing. Measured, 0.4 times what attention costs a group of 4. Two floats
-//            per state; the matrix, and the sketches of a piece.
-//   differs  pieces of 512 are those of the authors' engine, which takes the inverse by SVD; by Cholesky, as kvpress, it
-//            is the same. kvpress takes a prompt as one piece. The matrix comes from a hash of `seed`, and has no more
-//            columns than a key has numbers, or a piece half its tokens: else every key would be far from the others. The
-//            authors' z-score would change no order. A layer (per_layer) sums over its KV heads.
+//   cost     head_dim sketch operations, and head_dim / 2 sines and cosines, per new key; 2 sketch^2 per token of a
+//            piece that has ended; a decision costs nothing. Measured, 0.4 times what attention costs a group of 4. Two
+//            floats per state; the matrix, and the sketches of a piece.
+//   differs  pieces of 512 are those of the authors' engine, which takes the inverse by SVD; by Cholesky, as kvpress,
+//            it is the same. kvpress takes a prompt as one piece. The matrix comes from a hash of `seed`, and has no
+//            more columns than a key has numbers, or a piece half its tokens: else every key would be far from the
+//            others. The authors' z-score would change no order. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -81,7 +81,8 @@ struct leverage : rope {
     constexpr std::size_t columns(const table_shape& s) const noexcept {
         return std::max<std::size_t>(1, std::min({sketch, s.head_dim, piece_length(chunk, s) / 2}));
     }
-    /// The length, a counter, whether columns were drawn, a key, the random matrix, two for add_leverages, scores, sketches.
+    /// The length, a counter, whether columns were drawn, a key, the random matrix, two for add_leverages, scores,
+    /// sketches.
     constexpr std::array<std::size_t, 9> memory(const table_shape& s) const noexcept {
         const std::size_t n = piece_length(chunk, s), m = columns(s);
         return {1, piece_counter::floats, 1, s.head_dim, m * s.head_dim, m, m * m, n, s.kv_heads * n * m};

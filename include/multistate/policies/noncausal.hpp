@@ -8,13 +8,14 @@
 //            softmax over j in the piece of q[t] . k[j]; score[j] = mean of s over j and its two neighbours
 //   reads    queries; new keys and values
 //   forgets  for each KV head; no state is guarded
-//   cost     head_dim operations per query and token of its piece, all when the piece has ended; a decision costs nothing.
-//            Measured, as much as attention. Two floats per state; the queries and keys of a piece, and the keys of a
-//            block.
+//   cost     head_dim operations per query and token of its piece, all when the piece has ended; a decision costs
+//            nothing. Measured, as much as attention. Two floats per state; the queries and keys of a piece, and the
+//            keys of a block.
 //   differs  kvpress compresses a prompt once. Here each piece is scored when it has ended, until then its states stay;
-//            the numbers are the same, but that means of three end with the piece. The authors' engine has pieces of 128,
-//            and neither values nor neighbours. Both leave the logits without a scale, and so does the rule; `scaled`
-//            gives them one. kvpress's z-score would change no order. A layer (per_layer) sums over its KV heads.
+//            the numbers are the same, but that means of three end with the piece. The authors' engine has pieces of
+//            128, and neither values nor neighbours. Both leave the logits without a scale, and so does the rule;
+//            `scaled` gives them one. kvpress's z-score would change no order. A layer (per_layer) sums over its KV
+//            heads.
 #include <algorithm>
 #include <array>
 #include <numeric>
@@ -90,8 +91,9 @@ struct noncausal {
   private:
     /// Queries that meet the keys together.
     static constexpr std::size_t tile = 16;
-    /// The length, counters of keys and of queries; logits of a tile, two numbers for each token of a piece, its queries,
-    /// and the keys and lengths of values of those pieces that may be open: of a block all keys come before its queries.
+    /// The length, counters of keys and of queries; logits of a tile, two numbers for each token of a piece, its
+    /// queries, and the keys and lengths of values of those pieces that may be open: of a block all keys come before
+    /// its queries.
     constexpr std::array<std::size_t, 8> memory(const table_shape& s) const noexcept {
         const std::size_t n = piece_length(chunk, s), counter = piece_counter::floats;
         const std::size_t keys = open(s) * s.kv_heads * floats_of_keys(s);

@@ -39,8 +39,8 @@ inline void add(std::span<const float> x, std::span<float> y) noexcept {
     combine(x, y, [](float_vector a, float_vector b) { return hn::Add(a, b); });
 }
 
-/// y[i] += x[i] + x[stride + i] + …, for `count` rows of x, row after row. Four rows in one pass over y: all rows in one
-/// pass would be many streams, one row in each would read and write y again and again.
+/// y[i] += x[i] + x[stride + i] + …, for `count` rows of x, row after row. Four rows in one pass over y: all rows in
+/// one pass would be many streams, one row in each would read and write y again and again.
 inline void add_rows(const float* x, std::size_t count, std::size_t stride, std::span<float> y) noexcept {
     const float_tag d;
     for (; count >= 4; count -= 4, x += 4 * stride) {

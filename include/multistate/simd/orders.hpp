@@ -184,7 +184,8 @@ class orders {
     std::int32_t high_ = 0;
 };
 
-/// The row of the least score among the candidates, of equals the oldest, a NaN first; scores.size() when there is none.
+/// The row of the least score among the candidates, of equals the oldest, a NaN first; scores.size() when there is
+/// none.
 inline std::size_t least_row(std::span<const float> scores, std::span<const std::int32_t> positions,
                              candidates among) noexcept {
     const float_tag d;

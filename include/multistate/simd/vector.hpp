@@ -36,8 +36,8 @@ struct half {
 struct brain {
     std::uint16_t bits;
 };
-/// 64 columns in 4 bits: two groups of 32 integers within ±7, each with a scale of its own. Byte c holds column c in its
-/// lower half and column c + 32 in its upper half.
+/// 64 columns in 4 bits: two groups of 32 integers within ±7, each with a scale of its own. Byte c holds column c in
+/// its lower half and column c + 32 in its upper half.
 struct nibbles {
     std::int8_t scales[2];
     std::uint8_t bytes[32];
