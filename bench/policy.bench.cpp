@@ -2,7 +2,15 @@
 //
 //     policy/<policy>/<states>/<slack>     f16, 32 query heads on 8 KV heads of 128
 //
-// With slack s a decision falls every s + 1 steps; a turn is s + 1 steps of each cache, so that each decides once.
+// With slack s a decision falls every s + 1 steps; a turn is s + 1 steps of each cache, so that each decides once. Policies
+// that judge the text piece by piece work when a piece has ended: their third slack makes a turn as long as a piece.
+#include <algorithm>
+#include <iterator>
+#include <string_view>
+#include <vector>
+
+#include <multistate/pieces.hpp>
+
 #include "step.hpp"
 
 namespace {
@@ -46,15 +54,22 @@ void time_decisions(benchmark::State& state, const std::string& name, const ms::
     state.counters["bytes"] = bytes_per_state(policy, l);
 }
 
+std::vector<std::size_t> slacks(std::string_view policy, std::size_t states) {
+    static constexpr std::string_view by_pieces[] = {"lagkv", "cur", "leverage", "noncausal", "compactor"};
+    if (std::ranges::find(by_pieces, policy) == std::end(by_pieces)) return {0, 31};
+    return {0, 31, ms::piece_length(512, {.states = states}) - 1};
+}
+
 [[maybe_unused]] const bool added = [] {
     for (const std::string_view policy : ms::any_policy::names) {
         for (const std::size_t states : {512u, 4096u}) {
-            for (const std::size_t slack : {0u, 31u}) {
+            for (const std::size_t slack : slacks(policy, states)) {
                 const layer_shape l{.heads = 32, .kv_heads = 8, .states = states, .slack = slack};
+                const int turns = slack == 0 ? 5 : 2;
                 const std::string name = bench::joined("policy", policy, states, slack);
                 benchmark::RegisterBenchmark(name.c_str(), time_decisions, name, ms::any_policy::named(policy), l)
                     ->UseManualTime()
-                    ->Iterations(slack == 0 ? 5 : 2);
+                    ->Iterations(slack < 32 ? turns : 1);
             }
         }
     }

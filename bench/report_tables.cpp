@@ -31,7 +31,12 @@ const std::vector<family>& families() {
          .columns = {{"step_us", "µs per step", 1, 0},
                      {"attention_us", "µs of attention", 1, 0},
                      {"step/attention", "step/attention", 1, 3},
-                     {"bytes", "bytes of its own per state", 1, 1}}},
+                     {"bytes", "bytes of its own per state", 1, 1}},
+         .first_part_across = false,
+         .note =
+             "`lagkv`, `cur`, `leverage`, `noncausal` and `compactor` work when a piece of the text has ended, which "
+             "few turns of theirs see with a slack of 0 or 31: what they cost a token is what the third line says, "
+             "with any slack."},
         {.name = "head_dim",
          .title = "Other head dimensions",
          .parts = {"codec", "heads", "states", "head_dim"},
