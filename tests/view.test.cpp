@@ -105,6 +105,26 @@ TYPED_TEST(view_of, products_are_those_of_the_rows_read_one_by_one) {
     }
 }
 
+/// Four at a time and what is left, into planes that are longer than what they hold.
+TYPED_TEST(view_of, several_vectors_at_once_give_the_products_of_each) {
+    const ms::shape shape = shape_of(36, 20);
+    this->at_a_decision(shape, ms::per::head, [&](const auto&, const ms::editor& stored, ms::view states) {
+        support::random_numbers random(6);
+        for (std::size_t count = 1; count <= 9; ++count) {
+            const std::size_t n = states.size(), stride = n + 3;
+            const auto x = random.floats(count * 40, 1);
+            std::vector<float> out(count * stride, 99.0f), one(n);
+            const ms::rows vectors{x.data(), count, 36, 40};
+            stored.dot_keys(0, vectors, std::span(out).first(n), stride);
+            for (std::size_t i = 0; i < count; ++i) {
+                stored.dot_keys(0, vectors[i], one);
+                for (std::size_t j = 0; j < n; ++j) EXPECT_NEAR(out[i * stride + j], one[j], tolerance) << count;
+                for (std::size_t j = n; j < stride; ++j) EXPECT_EQ(out[i * stride + j], 99.0f) << "not its memory";
+            }
+        }
+    });
+}
+
 TYPED_TEST(view_of, rows_are_those_of_the_table_s_own_heads) {
     const ms::shape shape = shape_of(12, 12);
     for (const ms::per unit : {ms::per::layer, ms::per::head}) {
