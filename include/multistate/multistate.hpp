@@ -15,6 +15,7 @@
 #include "multistate/merging/into_similar.hpp"
 #include "multistate/modified.hpp"
 #include "multistate/modifiers/chunk.hpp"
+#include "multistate/modifiers/decayed.hpp"
 #include "multistate/modifiers/max_over_heads.hpp"
 #include "multistate/modifiers/pool.hpp"
 #include "multistate/modifiers/unit.hpp"

@@ -1,0 +1,39 @@
+#pragma once
+
+// decayed: what a policy sums over tokens fades, so that a state lives by what it was worth lately.
+//
+//     ms::cache<ms::decayed<ms::vatp>> cache(shape);          // vatp whose old attention fades
+//
+//   paper    "A2SF: Accumulative Attention Scoring with Forgetting Factor for Token Pruning in Transformer Decoder",
+//            arXiv 2407.20485
+//   rule     score[j] = decay * score[j] before the policy adds what a token attended to; for policies that sum there
+//   reads    what the policy reads
+//   cost     one multiplication per state and token
+//   differs  see h2o_decayed, which is decayed<h2o> with a name
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+template <policy P>
+requires observes_attention<P>
+struct decayed : P {
+    float decay = 0.98f;  ///< what is left of a score after one token
+
+    template <class F>
+    void for_each_parameter(F&& f) {
+        multistate::for_each_parameter(static_cast<P&>(*this), f);
+        f("decay", decay, 0.0f, 1.0f);
+    }
+    template <class F>
+    void for_each_parameter(F&& f) const {
+        multistate::for_each_parameter(static_cast<const P&>(*this), f);
+        f("decay", decay, 0.0f, 1.0f);
+    }
+
+    void on_attention(rows probabilities, view states) noexcept {
+        simd::scale(states.score, decay);
+        P::on_attention(probabilities, states);
+    }
+};
+
+}  // namespace multistate::inline MULTISTATE_TARGET

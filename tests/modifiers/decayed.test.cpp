@@ -1,0 +1,83 @@
+// decayed: hand-checked sums that fade, alone and among other modifiers.
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/modifiers/decayed.hpp>
+#include <multistate/modifiers/pool.hpp>
+#include <multistate/policies/h2o.hpp>
+#include <multistate/policies/h2o_decayed.hpp>
+#include <multistate/policies/keyformer.hpp>
+#include <multistate/table.hpp>
+
+#include "support/micro.hpp"
+
+namespace {
+
+namespace ms = multistate;
+using floats = std::vector<float>;
+
+template <class Policy>
+Policy fading(float decay) {
+    Policy policy;
+    policy.decay = decay;
+    return policy;
+}
+
+/// Three tokens, of which each attends to all equally.
+template <class Policy>
+floats scores(const Policy& policy) {
+    ms::table<Policy> table({.states = 4, .recent = 0}, policy);
+    for (int p = 0; p < 3; ++p) {
+        table.place(p);
+        support::observe(table, {floats(table.size(), 1 / static_cast<float>(table.size()))});
+    }
+    return {table.scores().begin(), table.scores().end()};
+}
+
+TEST(decayed, sums_fade_by_the_token) {
+    const float third = 1 / 3.0f;
+    EXPECT_EQ(scores(fading<ms::decayed<ms::h2o>>(0.5f)), (floats{0.5f + third, 0.25f + third, third}));
+    EXPECT_EQ(scores(fading<ms::decayed<ms::h2o>>(1)), scores(ms::h2o{}));
+    EXPECT_EQ(scores(ms::decayed<ms::h2o>{}), scores(ms::h2o_decayed{}));
+    EXPECT_EQ(scores(fading<ms::decayed<ms::h2o>>(0)), floats(3, third));
+}
+
+/// keyformer gives one in all for each token, noise or not.
+TEST(decayed, wraps_any_policy_that_sums) {
+    float total = 0;
+    for (const float score : scores(fading<ms::decayed<ms::keyformer>>(0.5f))) total += score;
+    EXPECT_FLOAT_EQ(total, 1 + 0.5f + 0.25f);
+}
+
+TEST(decayed, fades_the_sums_and_not_what_modifiers_make_of_them) {
+    using smooth = ms::modified<ms::decayed<ms::h2o>, ms::pool>;
+    smooth policy;
+    policy.base.decay = 0.5f;
+    policy.modifiers.width = 3;
+    ms::table<smooth> table({.states = 2, .recent = 0}, policy);
+    support::fill(table, 2, 1);  // sums 1 and .5
+    table.place(2);
+    support::observe(table, {{0.125f, 0.125f, 0.75f}});
+    table.forget();  // sums .625 .375 .75, pooled .5 .583 .563; without decay position 2 would go
+    EXPECT_EQ(support::forgotten(table), std::vector<int>{0});
+}
+
+TEST(decayed, its_number_follows_those_of_the_policy) {
+    std::string names;
+    const ms::decayed<ms::keyformer> policy;
+    ms::for_each_parameter(policy, [&](auto name, auto...) { names.append(name).append(" "); });
+    EXPECT_EQ(names, "seed first_temperature last_temperature generation decay ");
+    EXPECT_THROW(ms::table<ms::decayed<ms::h2o>>({.states = 2}, fading<ms::decayed<ms::h2o>>(1.5f)),
+                 std::invalid_argument);
+}
+
+TEST(decayed, keeps_what_else_the_policy_is) {
+    static_assert(ms::policy<ms::decayed<ms::h2o>> && ms::names_guards<ms::decayed<ms::h2o>>);
+    static_assert(ms::remembers_more<ms::decayed<ms::keyformer>> &&
+                  ms::observes_prompt_end<ms::decayed<ms::keyformer>>);
+    EXPECT_EQ(ms::decayed<ms::h2o>().forgets(), ms::h2o().forgets());
+}
+
+}  // namespace
