@@ -8,7 +8,7 @@
 
 #include "support/random.hpp"
 
-namespace {
+namespace spans_test {
 
 namespace simd = multistate::simd;
 
@@ -87,4 +87,4 @@ TEST(spans, quadratic_form_uses_the_lower_triangle) {
     }
 }
 
-}  // namespace
+}  // namespace spans_test
