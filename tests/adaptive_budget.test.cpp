@@ -12,7 +12,7 @@
 #include <multistate/policies/h2o.hpp>
 #include <multistate/policies/tova.hpp>
 
-namespace {
+namespace adaptive_budget_test {
 
 namespace ms = multistate;
 using budget = std::vector<std::size_t>;
@@ -161,4 +161,4 @@ TEST(adaptive_budget, names_what_it_refuses) {
     EXPECT_EQ(what(ms::cache<ms::given>(guarded), 4, 0.2f), "table: sinks must be at most states - 1 = 3, is 4");
 }
 
-}  // namespace
+}  // namespace adaptive_budget_test

@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 #include <multistate/aligned_array.hpp>
 
-namespace {
+namespace aligned_array_test {
 
 namespace ms = multistate;
 
@@ -44,4 +44,4 @@ TEST(aligned_array, refuses_a_size_that_memory_cannot_have) {
     EXPECT_THROW(ms::aligned_array<double>(std::numeric_limits<std::size_t>::max() / 4), std::invalid_argument);
 }
 
-}  // namespace
+}  // namespace aligned_array_test

@@ -14,7 +14,7 @@
 #include "support/stream.hpp"
 #include "support/threads.hpp"
 
-namespace {
+namespace attention_test {
 
 namespace ms = multistate;
 
@@ -193,4 +193,4 @@ TEST(attend, shares_the_rows_of_few_kv_heads) {
     }
 }
 
-}  // namespace
+}  // namespace attention_test

@@ -10,7 +10,7 @@
 
 #include "support/stream.hpp"
 
-namespace {
+namespace attention_profile_test {
 
 namespace ms = multistate;
 using numbers = std::vector<float>;
@@ -94,4 +94,4 @@ TEST(attention_profile, names_what_it_refuses) {
     EXPECT_EQ(what(1, 1, {}), "attention_profile: sinks + recent must be from 1 to 1073741823, is 0");
 }
 
-}  // namespace
+}  // namespace attention_profile_test

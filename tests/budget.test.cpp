@@ -11,7 +11,7 @@
 
 #include "support/random.hpp"
 
-namespace {
+namespace budget_test {
 
 namespace ms = multistate;
 using budget = std::vector<std::size_t>;
@@ -209,4 +209,4 @@ TEST(lazy_layers_budget, keeps_all_but_of_lazy_layers) {
               "lazy_layers_budget: full must be at least sinks + recent = 1028, is 1000");
 }
 
-}  // namespace
+}  // namespace budget_test

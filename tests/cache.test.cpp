@@ -10,7 +10,7 @@
 
 #include "support/stream.hpp"
 
-namespace {
+namespace cache_test {
 
 namespace ms = multistate;
 
@@ -197,4 +197,4 @@ TEST(cache, knows_its_defaults) {
     EXPECT_EQ(cache.shape().group(), 1u);
 }
 
-}  // namespace
+}  // namespace cache_test

@@ -14,7 +14,7 @@
 
 #include "support/random.hpp"
 
-namespace {
+namespace codec_test {
 
 namespace ms = multistate;
 constexpr float infinity = std::numeric_limits<float>::infinity();
@@ -274,4 +274,4 @@ TYPED_TEST(every_codec, moves_a_row_with_its_scale) {
     EXPECT_NE(after, before);
 }
 
-}  // namespace
+}  // namespace codec_test

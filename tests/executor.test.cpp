@@ -13,7 +13,7 @@
 #include "support/stream.hpp"
 #include "support/threads.hpp"
 
-namespace {
+namespace executor_test {
 
 namespace ms = multistate;
 using support::cache;
@@ -126,4 +126,4 @@ TEST(executor, an_object_with_state_may_be_lent) {
     EXPECT_EQ(mine.tasks, shape.kv_heads) << "work is cut by shape: one task per KV head";
 }
 
-}  // namespace
+}  // namespace executor_test

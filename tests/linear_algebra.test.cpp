@@ -7,7 +7,7 @@
 
 #include "support/random.hpp"
 
-namespace {
+namespace linear_algebra_test {
 
 namespace ms = multistate;
 using floats = std::vector<float>;
@@ -129,4 +129,4 @@ TEST(linear_algebra, rows_that_are_equal_or_too_few_have_finite_leverages) {
     }
 }
 
-}  // namespace
+}  // namespace linear_algebra_test

@@ -8,7 +8,7 @@
 
 #include "support/random.hpp"
 
-namespace {
+namespace matrix_products_test {
 
 namespace ms = multistate;
 using floats = std::vector<float>;
@@ -88,4 +88,4 @@ TEST(matrix_products, quadratic_forms_use_the_lower_triangle) {
     }
 }
 
-}  // namespace
+}  // namespace matrix_products_test

@@ -18,7 +18,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace modified_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -229,4 +229,4 @@ TEST(modified, passes_on_every_hook) {
     EXPECT_EQ(base.decisions, 1);
 }
 
-}  // namespace
+}  // namespace modified_test

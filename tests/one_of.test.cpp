@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 #include <multistate/multistate.hpp>
 
-namespace {
+namespace one_of_test {
 
 namespace ms = multistate;
 
@@ -158,4 +158,4 @@ TEST(one_of, keeps_the_parameters_of_its_choice) {
     EXPECT_EQ(table.scores()[0], -0.5f);
 }
 
-}  // namespace
+}  // namespace one_of_test

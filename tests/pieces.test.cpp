@@ -7,7 +7,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace pieces_test {
 
 namespace ms = multistate;
 
@@ -99,4 +99,4 @@ TEST(pieces, of_one_token_score_nothing) {
     EXPECT_EQ(support::held(table), (std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8, 9}));
 }
 
-}  // namespace
+}  // namespace pieces_test

@@ -11,7 +11,7 @@
 #include <gtest/gtest.h>
 #include <multistate/multistate.hpp>
 
-namespace {
+namespace policy_test {
 
 namespace ms = multistate;
 
@@ -229,4 +229,4 @@ TEST(policy, rows_are_spans_with_a_stride) {
     EXPECT_EQ(rows[1][0], 4.0f);
 }
 
-}  // namespace
+}  // namespace policy_test

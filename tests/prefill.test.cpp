@@ -8,7 +8,7 @@
 
 #include "reference/scenario.hpp"
 
-namespace {
+namespace prefill_test {
 
 namespace ms = multistate;
 using reference::operation;
@@ -131,4 +131,4 @@ TEST_P(wide_blocks, tiles_shrink_where_scratch_would_grow) {
 INSTANTIATE_TEST_SUITE_P(prefill, wide_blocks, testing::ValuesIn(reference::first_rules()), reference::rule_name);
 INSTANTIATE_TEST_SUITE_P(prefill, blocks, testing::ValuesIn(reference::every_rule()), reference::rule_name);
 
-}  // namespace
+}  // namespace prefill_test

@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 #include <multistate/random.hpp>
 
-namespace {
+namespace random_test {
 
 namespace ms = multistate;
 
@@ -57,4 +57,4 @@ TEST(uniform, is_even_and_without_memory) {
     EXPECT_LT(std::abs(product / count), 0.002);  // the variance is 1 / 12
 }
 
-}  // namespace
+}  // namespace random_test

@@ -19,7 +19,7 @@
 #include "support/erasing_head.hpp"
 #include "support/stream.hpp"
 
-namespace {
+namespace rebudget_test {
 
 namespace ms = multistate;
 using budget = std::vector<std::size_t>;
@@ -531,4 +531,4 @@ TEST(rebudget, gives_a_cache_that_never_forgets_more_room) {
     EXPECT_FALSE(cache.append(0, 8, tokens.k(8), tokens.v(8)));
 }
 
-}  // namespace
+}  // namespace rebudget_test

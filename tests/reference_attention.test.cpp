@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 #include <multistate/reference_attention.hpp>
 
-namespace {
+namespace reference_attention_test {
 
 namespace ms = multistate;
 
@@ -33,4 +33,4 @@ TEST(reference_attention, caps_logits) {
     EXPECT_NEAR(out[0], capped / (1 + capped), 1e-6);  // a few roundings of float32
 }
 
-}  // namespace
+}  // namespace reference_attention_test

@@ -8,7 +8,7 @@
 
 #include "support/random.hpp"
 
-namespace {
+namespace rope_test {
 
 namespace ms = multistate;
 using floats = std::vector<float>;
@@ -157,4 +157,4 @@ TEST(rope, lists_its_numbers) {
     EXPECT_EQ(outside, 1u);
 }
 
-}  // namespace
+}  // namespace rope_test

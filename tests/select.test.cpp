@@ -11,7 +11,7 @@
 
 #include "support/random.hpp"
 
-namespace {
+namespace select_test {
 
 namespace ms = multistate;
 constexpr float infinity = std::numeric_limits<float>::infinity();
@@ -177,4 +177,4 @@ TEST(select, spans_of_vectors_and_arrays_are_accepted) {
     EXPECT_EQ(kept[0], 7u);
 }
 
-}  // namespace
+}  // namespace select_test

@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 #include <multistate/multistate.hpp>
 
-namespace {
+namespace shape_test {
 
 namespace ms = multistate;
 constexpr std::size_t huge = std::numeric_limits<std::size_t>::max();
@@ -113,4 +113,4 @@ TEST(shape, never_forgetting_ignores_guards) {
     EXPECT_EQ(of_cache<ms::full>([](ms::shape& s) { s.sinks = s.states + 3; }), "nothing was thrown");
 }
 
-}  // namespace
+}  // namespace shape_test

@@ -9,7 +9,7 @@
 
 #include "support/random.hpp"
 
-namespace {
+namespace softmax_test {
 
 namespace ms = multistate;
 constexpr float infinity = std::numeric_limits<float>::infinity();
@@ -136,4 +136,4 @@ TEST(softmax, of_one_is_one) {
 
 static_assert(noexcept(ms::softmax(std::span<float>())));
 
-}  // namespace
+}  // namespace softmax_test

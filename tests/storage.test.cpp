@@ -12,7 +12,7 @@
 
 #include "reference/lockstep.hpp"
 
-namespace {
+namespace storage_test {
 
 namespace ms = multistate;
 using reference::operation;
@@ -84,4 +84,4 @@ TEST(storage_of_nan, passes) {
     }
 }
 
-}  // namespace
+}  // namespace storage_test

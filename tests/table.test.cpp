@@ -18,7 +18,7 @@
 #include "support/micro.hpp"
 #include "support/random.hpp"
 
-namespace {
+namespace table_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -583,4 +583,4 @@ TEST(table, clear_forgets_arrivals_too) {
     EXPECT_EQ(support::held(table), (positions{7, 10, 11})) << "the first arrival since clear is the sink";
 }
 
-}  // namespace
+}  // namespace table_test

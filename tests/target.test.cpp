@@ -5,7 +5,7 @@
 #include <multistate/target.hpp>
 #include <multistate/version.hpp>
 
-namespace {
+namespace target_test {
 
 namespace ms = multistate;
 
@@ -43,4 +43,4 @@ TEST(version, is_one_number_in_two_forms) {
                                                    std::to_string(MULTISTATE_VERSION_PATCH));
 }
 
-}  // namespace
+}  // namespace target_test

@@ -9,7 +9,7 @@
 
 #include "support/layer_run.hpp"
 
-namespace {
+namespace thread_pool_test {
 
 namespace ms = multistate;
 using ms::thread_pool;
@@ -133,4 +133,4 @@ TEST_P(thread_pool_policies, the_bits_of_serial) {
 INSTANTIATE_TEST_SUITE_P(thread_pool, thread_pool_policies, testing::ValuesIn(ms::any_policy::names),
                          support::policy_name);
 
-}  // namespace
+}  // namespace thread_pool_test

@@ -8,7 +8,7 @@
 
 #include "support/stream.hpp"
 
-namespace {
+namespace view_test {
 
 namespace ms = multistate;
 
@@ -161,4 +161,4 @@ TYPED_TEST(view_of, what_is_set_is_read_and_nothing_else_changes) {
     });
 }
 
-}  // namespace
+}  // namespace view_test

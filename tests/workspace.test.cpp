@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 #include <multistate/workspace.hpp>
 
-namespace {
+namespace workspace_test {
 
 namespace ms = multistate;
 
@@ -53,4 +53,4 @@ TEST(workspace, rows_do_not_overlap) {
               multistate::simd::product_scratch(12, 40));
 }
 
-}  // namespace
+}  // namespace workspace_test

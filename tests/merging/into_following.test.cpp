@@ -12,7 +12,7 @@
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace into_following_test {
 
 namespace ms = multistate;
 using policy = ms::merging<support::by_hand, ms::into_following>;
@@ -211,4 +211,4 @@ TEST(cam, is_h2o_that_merges) {
     }
 }
 
-}  // namespace
+}  // namespace into_following_test

@@ -11,7 +11,7 @@
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace into_nearest_test {
 
 namespace ms = multistate;
 using policy = ms::merging<support::by_hand, ms::into_nearest>;
@@ -108,4 +108,4 @@ TEST(value_merge, is_h2o_that_merges) {
     EXPECT_FLOAT_EQ(*stored.value(0, 0), (2 + 0.75f * 6) / 1.75f);
 }
 
-}  // namespace
+}  // namespace into_nearest_test

@@ -12,7 +12,7 @@
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace into_similar_test {
 
 namespace ms = multistate;
 using policy = ms::merging<support::by_hand, ms::into_similar>;
@@ -270,4 +270,4 @@ TEST(d2o, is_h2o_with_sinks_that_merges) {
     EXPECT_FLOAT_EQ(*stored.value(0, 1), (10 + 0.8f * 20) / 1.8f);
 }
 
-}  // namespace
+}  // namespace into_similar_test

@@ -20,7 +20,7 @@
 #include "support/stored.hpp"
 #include "support/stream.hpp"
 
-namespace {
+namespace merging_test {
 
 namespace ms = multistate;
 using states_of = support::erasing_head::states_of;
@@ -356,4 +356,4 @@ TEST(merging, works_with_modifiers) {
     EXPECT_EQ(run(inside::name), run(outside::name)) << "values do not decide";
 }
 
-}  // namespace
+}  // namespace merging_test

@@ -10,7 +10,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace chunk_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -70,4 +70,4 @@ TEST(chunk, leaves_the_sums_of_the_policy_alone) {
 
 TEST(chunk, needs_a_length) { EXPECT_THROW(ms::table<chunked>({.states = 2}, with(0)), std::invalid_argument); }
 
-}  // namespace
+}  // namespace chunk_test

@@ -13,7 +13,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace decayed_test {
 
 namespace ms = multistate;
 using floats = std::vector<float>;
@@ -80,4 +80,4 @@ TEST(decayed, keeps_what_else_the_policy_is) {
     EXPECT_EQ(ms::decayed<ms::h2o>().forgets(), ms::h2o().forgets());
 }
 
-}  // namespace
+}  // namespace decayed_test

@@ -11,7 +11,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace max_over_heads_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -57,4 +57,4 @@ TEST(max_over_heads, may_be_inside_a_modified_policy) {
     EXPECT_EQ(table.scores()[0], 0.5f);
 }
 
-}  // namespace
+}  // namespace max_over_heads_test

@@ -11,7 +11,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace pool_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -101,4 +101,4 @@ TEST(pool, leaves_the_sums_of_the_policy_alone) {
 
 TEST(pool, needs_a_width) { EXPECT_THROW(ms::table<pooled>({.states = 2}, with({.width = 0})), std::invalid_argument); }
 
-}  // namespace
+}  // namespace pool_test

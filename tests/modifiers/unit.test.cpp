@@ -12,7 +12,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace unit_test {
 
 namespace ms = multistate;
 
@@ -64,4 +64,4 @@ TEST(unit, may_wrap_a_modified_policy) {
     EXPECT_EQ(layered{}.forgets(), ms::per::layer);
 }
 
-}  // namespace
+}  // namespace unit_test

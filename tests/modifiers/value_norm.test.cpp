@@ -8,7 +8,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace value_norm_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -68,4 +68,4 @@ TEST(value_norm, of_no_value_is_nothing) {
     EXPECT_EQ(table.scores()[0], 0.0f);
 }
 
-}  // namespace
+}  // namespace value_norm_test

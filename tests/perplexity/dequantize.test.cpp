@@ -8,7 +8,7 @@
 
 #include "perplexity/synthetic_gguf.hpp"
 
-namespace {
+namespace dequantize_test {
 
 using demo::tensor_type;
 
@@ -246,4 +246,4 @@ TEST(Quantizers, EveryF16ComesBack) {
     EXPECT_EQ(demo::f16_from_float(65520.0F), 0x7C00);
 }
 
-}  // namespace
+}  // namespace dequantize_test

@@ -11,7 +11,7 @@
 
 #include "perplexity/synthetic_gguf.hpp"
 
-namespace {
+namespace gguf_test {
 
 using demo::byte_buffer;
 using demo::gguf;
@@ -556,4 +556,4 @@ TEST(BundledModel, Opens) {
     }
 }
 
-}  // namespace
+}  // namespace gguf_test

@@ -15,7 +15,7 @@
 #include "perplexity/temporary_folder.hpp"
 #include "read_vocabulary.hpp"
 
-namespace {
+namespace llama_test {
 
 using demo::gguf;
 using demo::llama;
@@ -383,4 +383,4 @@ TEST(LlamaErrors, TensorsBesideTheUsualOnesAreCheckedToo) {
     expect_refused(no_frequency.bytes(), {"rope_freqs.weight", "positive"});
 }
 
-}  // namespace
+}  // namespace llama_test

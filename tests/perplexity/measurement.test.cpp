@@ -15,7 +15,7 @@
 #include "perplexity/synthetic_gguf.hpp"
 #include "perplexity/temporary_folder.hpp"
 
-namespace {
+namespace measurement_test {
 
 using demo::feeding;
 using demo::gguf;
@@ -605,4 +605,4 @@ TEST(Statistics, DifferencesArePairedBySequence) {
     EXPECT_NEAR(*same.standard_error, 0, exact);
 }
 
-}  // namespace
+}  // namespace measurement_test

@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-namespace {
+namespace options_test {
 
 std::optional<demo::options> parse(std::vector<const char*> arguments) {
     arguments.insert(arguments.begin(), "perplexity");
@@ -180,4 +180,4 @@ TEST(Options, WhatIsWrongIsSaid) {
     }
 }
 
-}  // namespace
+}  // namespace options_test

@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 #include <multistate/multistate.hpp>
 
-namespace {
+namespace parameters_test {
 
 namespace ms = multistate;
 using demo::parameters_of;
@@ -110,4 +110,4 @@ TEST(Parameters, BadValuesAreRefusedAndNothingIsSet) {
     EXPECT_EQ(set_parameter(none, "decay", "1"), "no parameter 'decay'");
 }
 
-}  // namespace
+}  // namespace parameters_test

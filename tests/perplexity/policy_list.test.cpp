@@ -10,7 +10,7 @@
 
 #include <gtest/gtest.h>
 
-namespace {
+namespace policy_list_test {
 
 namespace ms = multistate;
 using demo::policy_description;
@@ -156,4 +156,4 @@ TEST(PolicyList, DefaultsCanBeWritten) {
     }
 }
 
-}  // namespace
+}  // namespace policy_list_test

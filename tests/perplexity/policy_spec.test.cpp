@@ -13,7 +13,7 @@
 
 #include "parameters.hpp"
 
-namespace {
+namespace policy_spec_test {
 
 using demo::parse_policies;
 using demo::policy_spec;
@@ -292,4 +292,4 @@ TEST(PolicySpec, NearPoliciesAreThreeAtMostAndTheOthersAreNotNamed) {
     }
 }
 
-}  // namespace
+}  // namespace policy_spec_test

@@ -20,7 +20,7 @@
 #include "perplexity/synthetic_gguf.hpp"
 #include "perplexity/temporary_folder.hpp"
 
-namespace {
+namespace program_test {
 
 using nlohmann::json;
 using words = std::vector<std::string>;
@@ -607,4 +607,4 @@ TEST_F(Program, StandardOutputThatIsFullIsAnError) {
     }
 }
 
-}  // namespace
+}  // namespace program_test

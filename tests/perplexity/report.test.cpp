@@ -10,7 +10,7 @@
 
 #include "perplexity/temporary_folder.hpp"
 
-namespace {
+namespace report_test {
 
 using demo::measurement;
 using demo::output_file;
@@ -263,4 +263,4 @@ TEST(OutputFile, AFullDeviceIsSaid) {
     EXPECT_THROW(file.commit(), std::runtime_error);
 }
 
-}  // namespace
+}  // namespace report_test

@@ -9,7 +9,7 @@
 
 #include "perplexity/temporary_folder.hpp"
 
-namespace {
+namespace sequences_test {
 
 using demo::cut;
 using demo::sequence;
@@ -171,4 +171,4 @@ TEST(ReadFile, WholeOrNamed) {
     }
 }
 
-}  // namespace
+}  // namespace sequences_test

@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-namespace {
+namespace suggest_test {
 
 using demo::did_you_mean;
 using demo::edit_distance;
@@ -78,4 +78,4 @@ TEST(Suggest, Lists) {
     EXPECT_EQ(demo::listed(std::vector<std::string>{"a", "b", "c"}), "a, b, c");
 }
 
-}  // namespace
+}  // namespace suggest_test

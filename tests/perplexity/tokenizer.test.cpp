@@ -21,7 +21,7 @@
 
 #include "gguf.hpp"
 
-namespace {
+namespace tokenizer_test {
 
 using demo::split;
 using demo::split_rule;
@@ -648,4 +648,4 @@ TEST(bundled_model, encodes_the_novella_as_sentencepiece_does) {
     EXPECT_EQ(hash, 0x085CE3E764BA86D9u);
 }
 
-}  // namespace
+}  // namespace tokenizer_test

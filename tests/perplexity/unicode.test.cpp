@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-namespace {
+namespace unicode_test {
 
 TEST(unicode, decodes_well_formed_characters) {
     const std::vector<std::pair<std::string, char32_t>> cases = {
@@ -116,4 +116,4 @@ TEST(unicode, classes_are_those_of_unicode_14) {
     EXPECT_TRUE(spaces == white_space);
 }
 
-}  // namespace
+}  // namespace unicode_test

@@ -10,7 +10,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace cake_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -72,4 +72,4 @@ TEST(cake, one_state_and_certain_attention) {
     for (const float score : table.scores()) EXPECT_FALSE(std::isnan(score));
 }
 
-}  // namespace
+}  // namespace cake_test

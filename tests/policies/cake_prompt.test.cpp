@@ -11,7 +11,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace cake_prompt_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -119,4 +119,4 @@ TEST(cake_prompt, a_copy_continues_alike) {
     for (std::size_t j = 0; j < 4; ++j) EXPECT_EQ(copy.scores()[j], table.scores()[j]);
 }
 
-}  // namespace
+}  // namespace cake_prompt_test

@@ -11,7 +11,7 @@
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace caote_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -160,4 +160,4 @@ TEST(caote, a_copy_continues_alike) {
     }
 }
 
-}  // namespace
+}  // namespace caote_test

@@ -10,7 +10,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace chunkkv_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -100,4 +100,4 @@ TEST(chunkkv, a_copy_continues_alike) {
     for (std::size_t j = 0; j < 3; ++j) EXPECT_EQ(copy.scores()[j], table.scores()[j]);
 }
 
-}  // namespace
+}  // namespace chunkkv_test

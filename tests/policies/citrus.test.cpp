@@ -8,7 +8,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace citrus_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -98,4 +98,4 @@ TEST(citrus, clear_begins_anew) {
     EXPECT_FLOAT_EQ(table.scores()[0], 1.5f);
 }
 
-}  // namespace
+}  // namespace citrus_test

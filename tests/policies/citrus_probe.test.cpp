@@ -10,7 +10,7 @@
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace citrus_probe_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -161,4 +161,4 @@ TEST(citrus_probe, a_copy_continues_alike) {
     }
 }
 
-}  // namespace
+}  // namespace citrus_probe_test

@@ -12,7 +12,7 @@
 #include "support/random.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace compactor_test {
 
 namespace ms = multistate;
 using floats = std::vector<float>;
@@ -184,4 +184,4 @@ TEST(compactor, guards_leave_a_candidate) {
     EXPECT_EQ(ms::compactor::default_guards(512).recent, 4u);
 }
 
-}  // namespace
+}  // namespace compactor_test

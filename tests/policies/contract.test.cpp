@@ -13,7 +13,7 @@
 
 #include "support/stream.hpp"
 
-namespace {
+namespace contract_test {
 
 namespace ms = multistate;
 
@@ -476,4 +476,4 @@ TEST(plain_cache, one_of_equals_window_bit_for_bit) { check_cache<ms::window>();
 TEST(plain_cache, one_of_equals_h2o_bit_for_bit) { check_cache<ms::h2o>(); }
 TEST(plain_cache, one_of_equals_tova_bit_for_bit) { check_cache<ms::tova>(); }
 
-}  // namespace
+}  // namespace contract_test

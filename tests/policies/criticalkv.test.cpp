@@ -14,7 +14,7 @@
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace criticalkv_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -212,4 +212,4 @@ TEST(criticalkv, a_copy_continues_alike) {
     for (std::size_t j = 0; j < 4; ++j) EXPECT_EQ(copy.table.scores()[j], states.table.scores()[j]);
 }
 
-}  // namespace
+}  // namespace criticalkv_test

@@ -10,7 +10,7 @@
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace cur_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -124,4 +124,4 @@ TEST(cur, guards_leave_a_candidate) {
     EXPECT_EQ(ms::cur::default_guards(512).sinks, 4u);
 }
 
-}  // namespace
+}  // namespace cur_test

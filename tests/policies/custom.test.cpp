@@ -10,7 +10,7 @@
 
 #include "support/stream.hpp"
 
-namespace {
+namespace custom_test {
 
 namespace ms = multistate;
 
@@ -445,4 +445,4 @@ TEST(custom, queries_come_between_the_token_and_its_attention) {
     }
 }
 
-}  // namespace
+}  // namespace custom_test

@@ -10,7 +10,7 @@
 
 #include "reference/scenario.hpp"
 
-namespace {
+namespace differential_test {
 
 namespace ms = multistate;
 using reference::operation;
@@ -166,4 +166,4 @@ TEST(differential, every_policy_of_the_list_has_a_reference_and_the_reverse) {
     }
 }
 
-}  // namespace
+}  // namespace differential_test

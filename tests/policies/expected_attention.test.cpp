@@ -13,7 +13,7 @@
 #include "support/random.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace expected_attention_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -230,4 +230,4 @@ TEST(expected_attention, guards_leave_a_candidate) {
     }
 }
 
-}  // namespace
+}  // namespace expected_attention_test

@@ -8,7 +8,7 @@
 #include "support/micro.hpp"
 #include "support/stream.hpp"
 
-namespace {
+namespace full_test {
 
 namespace ms = multistate;
 
@@ -62,4 +62,4 @@ TEST(full, ignores_guards) {
     for (int p = 0; p < 3; ++p) EXPECT_NE(table.place(p), ms::no_row);
 }
 
-}  // namespace
+}  // namespace full_test

@@ -8,7 +8,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace given_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -58,4 +58,4 @@ TEST(given, of_no_scores_the_oldest_goes_and_no_number_goes_first) {
     EXPECT_EQ(table.place(3), 1u);
 }
 
-}  // namespace
+}  // namespace given_test

@@ -7,7 +7,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace h2o_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -78,4 +78,4 @@ TEST(h2o, a_row_that_is_reused_starts_at_zero) {
     EXPECT_FLOAT_EQ(table.scores()[2], 0.25f);
 }
 
-}  // namespace
+}  // namespace h2o_test

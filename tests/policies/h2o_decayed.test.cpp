@@ -10,7 +10,7 @@
 #include "support/micro.hpp"
 #include "support/random.hpp"
 
-namespace {
+namespace h2o_decayed_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -70,4 +70,4 @@ TEST(h2o_decayed, refuses_a_decay_that_is_none) {
     EXPECT_THROW(ms::table<ms::h2o_decayed>({.states = 2}, {.decay = -0.01f}), std::invalid_argument);
 }
 
-}  // namespace
+}  // namespace h2o_decayed_test

@@ -8,7 +8,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace h2o_grace_test {
 
 namespace ms = multistate;
 
@@ -57,4 +57,4 @@ TEST(h2o_grace, decays) {
     EXPECT_FLOAT_EQ(table.scores()[0], 1.48f);
 }
 
-}  // namespace
+}  // namespace h2o_grace_test

@@ -7,7 +7,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace h2o_layer_test {
 
 namespace ms = multistate;
 
@@ -28,4 +28,4 @@ TEST(h2o_layer, sums_over_all_heads_and_decides_once) {
     EXPECT_EQ(ms::h2o_layer{}.forgets(), ms::per::layer);
 }
 
-}  // namespace
+}  // namespace h2o_layer_test

@@ -7,7 +7,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace h2o_local_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -40,4 +40,4 @@ TEST(h2o_local, may_be_given_a_window) {
     EXPECT_EQ(support::held(table), (positions{0, 1, 3, 4}));
 }
 
-}  // namespace
+}  // namespace h2o_local_test

@@ -7,7 +7,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace h2o_normalized_test {
 
 namespace ms = multistate;
 
@@ -43,4 +43,4 @@ TEST(h2o_normalized, forgets_the_least_average_between_the_guards) {
     EXPECT_FLOAT_EQ(table.scores()[1], 0.2f) << "both heads, whatever the age";
 }
 
-}  // namespace
+}  // namespace h2o_normalized_test

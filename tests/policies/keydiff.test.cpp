@@ -11,7 +11,7 @@
 #include "support/random.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace keydiff_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -99,4 +99,4 @@ TEST(keydiff, a_layer_sums_over_its_heads) {
     EXPECT_EQ(support::forgotten(d.table), positions{1});
 }
 
-}  // namespace
+}  // namespace keydiff_test

@@ -11,7 +11,7 @@
 #include "support/micro.hpp"
 #include "support/uniform.hpp"
 
-namespace {
+namespace keyformer_test {
 
 namespace ms = multistate;
 using floats = std::vector<float>;
@@ -142,4 +142,4 @@ TEST(keyformer, guards_three_tenths_and_checks_its_numbers) {
     EXPECT_THROW(ms::table<ms::keyformer>({.states = 2}, {.last_temperature = std::nanf("")}), std::invalid_argument);
 }
 
-}  // namespace
+}  // namespace keyformer_test

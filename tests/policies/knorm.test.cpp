@@ -9,7 +9,7 @@
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace knorm_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -59,4 +59,4 @@ TEST(knorm, one_state) {
     EXPECT_EQ(support::held(table), (positions{0, 2}));
 }
 
-}  // namespace
+}  // namespace knorm_test

@@ -10,7 +10,7 @@
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace lagkv_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -147,4 +147,4 @@ TEST(lagkv, guards_leave_a_candidate) {
     }
 }
 
-}  // namespace
+}  // namespace lagkv_test

@@ -11,7 +11,7 @@
 #include "support/random.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace leverage_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -166,4 +166,4 @@ TEST(leverage, a_copy_continues_alike_and_another_budget_begins_anew) {
     }
 }
 
-}  // namespace
+}  // namespace leverage_test

@@ -10,7 +10,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace morphkv_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -147,4 +147,4 @@ TEST(morphkv, refuses_a_window_of_nothing) {
     EXPECT_THROW(ms::table<ms::morphkv>({.states = 4}, {.window = 0}), std::invalid_argument);
 }
 
-}  // namespace
+}  // namespace morphkv_test

@@ -12,7 +12,7 @@
 #include "support/random.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace noncausal_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -175,4 +175,4 @@ TEST(noncausal, a_copy_continues_alike_and_another_budget_begins_anew) {
     EXPECT_NE(table.scores()[0], ms::waiting) << "clear begins a piece";
 }
 
-}  // namespace
+}  // namespace noncausal_test

@@ -9,7 +9,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace observed_attention_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -89,4 +89,4 @@ TEST(observed_attention, is_a_number_on_saturated_softmax_and_for_one_state) {
     EXPECT_EQ(support::held(table), (positions{0, 49}));
 }
 
-}  // namespace
+}  // namespace observed_attention_test

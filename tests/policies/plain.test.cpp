@@ -13,7 +13,7 @@
 #include "support/engine.hpp"
 #include "support/stream.hpp"
 
-namespace {
+namespace plain_test {
 
 namespace ms = multistate;
 
@@ -140,4 +140,4 @@ void check_every_answer(const ms::one_of<P...>&) {
 }
 TEST(any_policy, says_what_its_choice_says) { check_every_answer(ms::any_policy{}); }
 
-}  // namespace
+}  // namespace plain_test

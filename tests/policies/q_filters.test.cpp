@@ -12,7 +12,7 @@
 #include "support/random.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace q_filters_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -161,4 +161,4 @@ TEST(q_filter, is_minus_the_principal_direction_on_the_side_of_most_queries) {
 
 TEST(q_filter, of_no_query_is_zero) { EXPECT_EQ(ms::q_filter({nullptr, 0, 3, 3}), std::vector<float>(3)); }
 
-}  // namespace
+}  // namespace q_filters_test

@@ -11,7 +11,7 @@
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
-namespace {
+namespace r_kv_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -208,4 +208,4 @@ TEST(r_kv, clear_forgets_the_queries) {
     EXPECT_EQ(states.forget(), positions{0});
 }
 
-}  // namespace
+}  // namespace r_kv_test

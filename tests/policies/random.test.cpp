@@ -8,7 +8,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace random_policy_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -58,4 +58,4 @@ TEST(random, draws_for_blocks_as_for_single_tokens) {
     EXPECT_EQ(support::held(table), kept({.states = 6}, 0, 30));
 }
 
-}  // namespace
+}  // namespace random_policy_test

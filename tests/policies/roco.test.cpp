@@ -10,7 +10,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace roco_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -137,4 +137,4 @@ TEST(roco, guards_ten_of_its_share) {
     EXPECT_THROW(ms::table<ms::roco>({.states = 2}, {.unstable = 0.95f}), std::invalid_argument);
 }
 
-}  // namespace
+}  // namespace roco_test

@@ -11,7 +11,7 @@
 #include "support/micro.hpp"
 #include "support/random.hpp"
 
-namespace {
+namespace scissorhands_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -123,4 +123,4 @@ TEST(scissorhands, guards_ten_or_half_and_needs_a_history) {
     EXPECT_THROW(ms::table<ms::scissorhands>({.states = 2}, {.history = 0}), std::invalid_argument);
 }
 
-}  // namespace
+}  // namespace scissorhands_test

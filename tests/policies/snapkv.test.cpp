@@ -12,7 +12,7 @@
 #include "support/micro.hpp"
 #include "support/stream.hpp"
 
-namespace {
+namespace snapkv_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -120,4 +120,4 @@ TEST(snapkv, a_prompt_and_then_steps_in_a_cache) {
     EXPECT_EQ(cache.size(0), 11u);
 }
 
-}  // namespace
+}  // namespace snapkv_test

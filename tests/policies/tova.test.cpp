@@ -8,7 +8,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace tova_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -74,4 +74,4 @@ TEST(tova, one_state_is_a_recurrent_network) {
     EXPECT_EQ(support::held(table), (positions{2, 3}));
 }
 
-}  // namespace
+}  // namespace tova_test

@@ -7,7 +7,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace tova_head_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -32,4 +32,4 @@ TEST(tova_head, averages_the_group_and_of_equals_forgets_the_oldest) {
     EXPECT_EQ(support::held(table), (positions{0, 2, 3}));
 }
 
-}  // namespace
+}  // namespace tova_head_test

@@ -7,7 +7,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace tova_kvpress_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -38,4 +38,4 @@ TEST(tova_kvpress, has_nothing_to_guard_with_one_state) {
     EXPECT_EQ(support::forgotten(table), positions{1});
 }
 
-}  // namespace
+}  // namespace tova_kvpress_test

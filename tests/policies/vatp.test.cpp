@@ -9,7 +9,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace vatp_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -66,4 +66,4 @@ TEST(vatp, guards_twenty_sinks_where_they_fit) {
     EXPECT_EQ(ms::vatp{}.forgets(), ms::per::head);
 }
 
-}  // namespace
+}  // namespace vatp_test

@@ -7,7 +7,7 @@
 
 #include "support/micro.hpp"
 
-namespace {
+namespace window_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -45,4 +45,4 @@ TEST(window, one_state_is_the_newest) {
     }
 }
 
-}  // namespace
+}  // namespace window_test

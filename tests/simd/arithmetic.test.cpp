@@ -10,7 +10,7 @@
 
 #include "support/random.hpp"
 
-namespace {
+namespace arithmetic_test {
 
 namespace simd = multistate::simd;
 constexpr float infinity = std::numeric_limits<float>::infinity();
@@ -151,4 +151,4 @@ TEST(transform, fills_the_missing_lanes_and_writes_only_its_span) {
     }
 }
 
-}  // namespace
+}  // namespace arithmetic_test

@@ -8,7 +8,7 @@
 #include <multistate/simd/arithmetic.hpp>
 #include <multistate/simd/logarithm.hpp>
 
-namespace {
+namespace logarithm_test {
 
 namespace simd = multistate::simd;
 constexpr float infinity = std::numeric_limits<float>::infinity();
@@ -45,4 +45,4 @@ TEST(log, of_one_is_zero_and_of_nothing_is_no_number) {
     EXPECT_TRUE(std::isnan(logarithms({-not_a_number})[0]));
 }
 
-}  // namespace
+}  // namespace logarithm_test

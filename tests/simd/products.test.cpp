@@ -13,7 +13,7 @@
 
 #include "support/random.hpp"
 
-namespace {
+namespace products_test {
 
 namespace ms = multistate;
 namespace simd = multistate::simd;
@@ -243,4 +243,4 @@ TYPED_TEST(products, what_is_not_finite_shows) {
     }
 }
 
-}  // namespace
+}  // namespace products_test

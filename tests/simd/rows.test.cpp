@@ -8,7 +8,7 @@
 
 #include "support/random.hpp"
 
-namespace {
+namespace rows_test {
 
 namespace ms = multistate;
 namespace simd = ms::simd;
@@ -91,4 +91,4 @@ TYPED_TEST(rows_of, are_added_up_with_their_weights) {
     }
 }
 
-}  // namespace
+}  // namespace rows_test

@@ -1,5 +1,4 @@
 // Arithmetic on spans against double precision: every length up to several vectors, every misalignment.
-#include <array>
 #include <cmath>
 #include <vector>
 
@@ -8,7 +7,7 @@
 
 #include "support/random.hpp"
 
-namespace {
+namespace spans_test {
 
 namespace simd = multistate::simd;
 
@@ -55,4 +54,4 @@ TEST(spans, add_scaled_adds_a_multiple_and_writes_nothing_else) {
     });
 }
 
-}  // namespace
+}  // namespace spans_test

@@ -9,7 +9,7 @@
 #include <multistate/random.hpp>
 #include <multistate/simd/uniform.hpp>
 
-namespace {
+namespace uniform_test {
 
 namespace ms = multistate;
 
@@ -55,4 +55,4 @@ TEST(open_uniforms, are_even_and_without_memory) {
     }
 }
 
-}  // namespace
+}  // namespace uniform_test

@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 #include <multistate/simd/vector.hpp>
 
-namespace {
+namespace vector_test {
 
 namespace ms = multistate;
 namespace simd = multistate::simd;
@@ -106,4 +106,4 @@ TEST(vector, padding_is_whole_vectors) {
     static_assert(sizeof(ms::half) == 2 && sizeof(ms::brain) == 2);
 }
 
-}  // namespace
+}  // namespace vector_test
