@@ -21,21 +21,6 @@ using floats = std::vector<float>;
 constexpr ms::table_shape shape{.states = 32, .heads = 2, .head_dim = 4, .value_dim = 3, .scale = 0.5f};
 constexpr int sinks = 4;
 
-template <class P>
-void step(ms::table<P>& table, const floats& key, const floats& value, const floats& query) {
-    support::stored_floats stored(table.shape());
-    const std::size_t heads = table.shape().kv_heads;
-    stored.place(table, table.next_position(), support::vectors(heads, key), support::vectors(heads, value));
-    support::ask(table, support::vectors(table.shape().heads, query));
-}
-/// A token that depends on `seed` only.
-template <class P>
-void any(ms::table<P>& table, std::uint64_t seed) {
-    support::random_numbers random(seed);
-    const auto key = random.floats(4, 2), value = random.floats(3, 1), query = random.floats(4, 2);
-    step(table, key, value, query);
-}
-
 /// The scores of rows [sinks, sinks + 8) as numbers of mean 0 and deviation 1.
 std::vector<double> z_scores(std::span<const float> x) {
     double mean = 0, squares = 0;
@@ -60,7 +45,7 @@ std::vector<double> expected(const ms::compactor& policy) {
         support::random_numbers random(p);
         const auto key = random.floats(4, 2), value = random.floats(3, 1), query = random.floats(4, 2);
         stored.place(far, static_cast<int>(p), {key}, {value});
-        step(near, key, value, query);
+        support::step(near, key, value, query);
     }
     const auto a = z_scores(far.scores()), b = z_scores(near.scores());
     std::vector<double> result;
@@ -79,7 +64,7 @@ TEST(compactor, blends_z_scores_of_its_parts) {
     std::vector<std::vector<double>> all;
     for (const auto& policy : {standard, blended, scaled, seeded, sketched, turned}) {
         ms::table<ms::compactor> table(shape, policy);
-        for (std::uint64_t p = 0; p < sinks + 8; ++p) any(table, p);
+        for (std::uint64_t p = 0; p < sinks + 8; ++p) support::step_at_random(table, p);
         all.push_back(expected(policy));
         for (std::size_t j = 0; j < 8; ++j) EXPECT_NEAR(table.scores()[sinks + j], all.back()[j], 2e-4);
     }
@@ -90,43 +75,23 @@ TEST(compactor, pieces_begin_behind_all_sinks) {
     ms::table_shape more = shape;
     more.sinks = 2;
     ms::table<ms::compactor> table(more);
-    for (std::uint64_t p = 0; p < sinks + 2 + 7; ++p) any(table, p);
+    for (std::uint64_t p = 0; p < sinks + 2 + 7; ++p) support::step_at_random(table, p);
     EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 7);
-    any(table, 99);
+    support::step_at_random(table, 99);
     EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 0);
 }
 
 TEST(compactor, blocks_equal_single_steps) {
-    constexpr std::size_t tokens = 31;
     for (const std::size_t block : {1u, 3u, 5u, 13u, 31u}) {
-        ms::table_shape s = shape;
-        s.block = tokens;
-        support::random_numbers random(block);
-        const floats k = random.floats(tokens * 4, 1), v = random.floats(tokens * 3, 1),
-                     q = random.floats(tokens * 8, 1);
-        ms::table<ms::compactor> single(s), blocks(s);
-        const auto of = [](const floats& x, std::size_t t, std::size_t count, std::size_t width) {
-            return ms::rows{x.data() + t * count * width, count, width, width};
-        };
-        for (std::size_t t = 0; t < tokens; ++t) {
-            single.place(static_cast<int>(t), of(k, t, 1, 4), of(v, t, 1, 3));
-            single.observe_queries(of(q, t, 2, 4), single.size());
-        }
-        for (std::size_t first = 0; first < tokens; first += block) {
-            const std::size_t count = std::min(block, tokens - first);
-            blocks.append(static_cast<int>(first), count);
-            for (std::size_t t = first; t < first + count; ++t) blocks.insert(t, of(k, t, 1, 4), of(v, t, 1, 3));
-            for (std::size_t t = first; t < first + count; ++t) blocks.observe_queries(of(q, t, 2, 4), t + 1);
-        }
-        for (std::size_t j = 0; j < tokens; ++j) EXPECT_EQ(single.scores()[j], blocks.scores()[j]) << block << " " << j;
+        support::expect_blocks_to_equal_single_steps<ms::compactor>(shape, block);
     }
 }
 
 TEST(compactor, equal_and_zero_input_give_numbers) {
     ms::table<ms::compactor> equal(shape), zeros(shape);
     for (int p = 0; p < 40; ++p) {
-        step(equal, {1, 2, 3, 4}, {1, 1, 1}, {4, 3, 2, 1});
-        step(zeros, {0, 0, 0, 0}, {0, 0, 0}, {0, 0, 0, 0});
+        support::step(equal, {1, 2, 3, 4}, {1, 1, 1}, {4, 3, 2, 1});
+        support::step(zeros, {0, 0, 0, 0}, {0, 0, 0}, {0, 0, 0, 0});
     }
     for (const float score : equal.scores()) EXPECT_TRUE(std::isfinite(score));
     for (const float score : zeros.scores()) EXPECT_TRUE(score == 0 || score == ms::waiting);
@@ -138,7 +103,7 @@ TEST(compactor, small_tables_forget_the_oldest) {
         ms::table_shape small = shape;
         small.states = states;
         ms::table<ms::compactor> table(small);
-        for (std::uint64_t p = 0; p < 20; ++p) any(table, p);
+        for (std::uint64_t p = 0; p < 20; ++p) support::step_at_random(table, p);
         const std::size_t own = ms::compactor::default_guards(states).sinks;
         EXPECT_EQ(support::held(table)[own], 19 - static_cast<int>(states - own)) << states;
     }
@@ -148,19 +113,8 @@ TEST(compactor, a_copy_continues_alike_and_another_budget_begins_anew) {
     ms::table_shape s = shape;
     s.block = 6;
     ms::table<ms::compactor> table(s);
-    for (std::uint64_t p = 0; p < 25; ++p) any(table, p);
-    auto copy = table;
-    for (std::uint64_t p = 25; p < 60; ++p) any(table, p);
-    for (std::uint64_t p = 25; p < 60; ++p) any(copy, p);
-    EXPECT_EQ(support::held(table), support::held(copy));
-    for (const std::size_t states : {17u, 90u, 33u}) {
-        table.rebudget(states);
-        for (std::uint64_t i = 0; i < 40; ++i) any(table, i);
-        for (const float score : table.scores()) EXPECT_TRUE(std::isfinite(score));
-        EXPECT_LE(static_cast<std::size_t>(std::ranges::count(table.scores(), ms::waiting)), states / 4);
-    }
-    table.clear();
-    for (std::uint64_t p = 0; p < 16; ++p) any(table, p);
+    support::expect_copies_to_continue_and_budgets_to_begin_anew(table);
+    for (std::uint64_t p = 0; p < 16; ++p) support::step_at_random(table, p);
     EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 4) << "4 sinks, and a piece of 8";
 }
 
@@ -169,8 +123,8 @@ TEST(compactor, a_layer_sums_the_parts_of_its_heads) {
     two.kv_heads = 2;
     ms::table<ms::compactor> one(shape);
     ms::table<ms::per_layer<ms::compactor>> layer(two);
-    for (std::uint64_t p = 0; p < 12; ++p) any(one, p);
-    for (std::uint64_t p = 0; p < 12; ++p) any(layer, p);
+    for (std::uint64_t p = 0; p < 12; ++p) support::step_at_random(one, p);
+    for (std::uint64_t p = 0; p < 12; ++p) support::step_at_random(layer, p);
     // Both heads see the same, so that sums are twice those of one, which z-scores do not show.
     for (std::size_t j = sinks; j < 12; ++j) EXPECT_NEAR(layer.scores()[j], one.scores()[j], 1e-4);
 }

@@ -145,6 +145,9 @@ class contract : public testing::TestWithParam<std::string_view> {
     }
 };
 
+/// For the policies that ever forget.
+class contract_of_the_forgetful : public contract {};
+
 TEST_P(contract, never_holds_more_than_states_and_slack_and_a_block) {
     for (const std::size_t slack : {0u, 5u}) {
         for (const std::size_t states : {1u, 2u, 7u, 20u}) {
@@ -177,8 +180,7 @@ TEST_P(contract, with_slack_a_decision_falls_every_slack_and_one_steps) {
     }
 }
 
-TEST_P(contract, guards_are_never_forgotten) {
-    if (never_forgets()) GTEST_SKIP() << "has none";
+TEST_P(contract_of_the_forgetful, guards_are_never_forgotten) {
     for (const std::size_t sinks : {0u, 1u, 3u}) {
         for (const way how : every_way) {
             const ms::shape s = shape(9, sinks);
@@ -193,8 +195,7 @@ TEST_P(contract, guards_are_never_forgotten) {
     }
 }
 
-TEST_P(contract, recent_given_by_the_user_replaces_the_policy_s_own) {
-    if (never_forgets()) GTEST_SKIP() << "has none";
+TEST_P(contract_of_the_forgetful, recent_given_by_the_user_replaces_the_policy_s_own) {
     for (const std::size_t recent : {0u, 1u, 6u}) {
         ms::shape s = shape(12, 2);
         s.recent = recent;
@@ -458,6 +459,15 @@ std::string policy_name(const testing::TestParamInfo<std::string_view>& paramete
     return std::string(parameter.param);
 }
 INSTANTIATE_TEST_SUITE_P(policies, contract, testing::ValuesIn(ms::any_policy::names), policy_name);
+
+std::vector<std::string_view> names_of_the_forgetful() {
+    std::vector<std::string_view> result;
+    for (const std::string_view name : ms::any_policy::names) {
+        if (ms::any_policy::named(name).forgets() != ms::per::never) result.push_back(name);
+    }
+    return result;
+}
+INSTANTIATE_TEST_SUITE_P(policies, contract_of_the_forgetful, testing::ValuesIn(names_of_the_forgetful()), policy_name);
 
 /// any_policy is its choice: for one policy that reads nothing, one that decides for each head, one for the layer. See
 /// plain.test.cpp for all.

@@ -9,7 +9,6 @@
 
 #include "support/micro.hpp"
 #include "support/queries.hpp"
-#include "support/random.hpp"
 #include "support/stored.hpp"
 
 namespace noncausal_test {
@@ -21,15 +20,6 @@ using floats = std::vector<float>;
 /// Pieces of four tokens.
 constexpr ms::table_shape shape{.states = 16, .head_dim = 1, .value_dim = 2, .scale = 0.5f};
 
-/// The same key, value and query in all heads.
-template <class P>
-void step(ms::table<P>& table, const floats& key, const floats& value, const floats& query) {
-    support::stored_floats stored(table.shape());
-    const std::size_t heads = table.shape().kv_heads;
-    stored.place(table, table.next_position(), support::vectors(heads, key), support::vectors(heads, value));
-    support::ask(table, support::vectors(table.shape().heads, query));
-}
-
 template <class P>
 floats scores(const ms::table<P>& table) {
     return {table.scores().begin(), table.scores().end()};
@@ -38,7 +28,7 @@ floats scores(const ms::table<P>& table) {
 /// All queries are 0, so each token attends evenly to its piece: the sums are 1, the norms 1 2 5 8.
 template <class P>
 void place_even_piece(ms::table<P>& table) {
-    for (const floats& value : {floats{1, 0}, {0, 2}, {-3, 4}, {0, -8}}) step(table, {7}, value, {0});
+    for (const floats& value : {floats{1, 0}, {0, 2}, {-3, 4}, {0, -8}}) support::step(table, {7}, value, {0});
 }
 
 TEST(noncausal, sums_times_norms_in_the_mean_of_three) {
@@ -51,8 +41,8 @@ TEST(noncausal, sums_times_norms_in_the_mean_of_three) {
 /// The first token's query finds the last token's key, and nobody asks for the first.
 TEST(noncausal, tokens_attend_to_what_follows) {
     ms::table<ms::noncausal> table(shape);
-    step(table, {0}, {1, 0}, {50});
-    for (int p = 1; p < 4; ++p) step(table, {p == 3 ? 2.0f : 1.0f}, {1, 0}, {0});
+    support::step(table, {0}, {1, 0}, {50});
+    for (int p = 1; p < 4; ++p) support::step(table, {p == 3 ? 2.0f : 1.0f}, {1, 0}, {0});
     const double shared = 3 / 4.0;  // of the other three
     EXPECT_NEAR(table.scores()[0], shared, 1e-5);
     EXPECT_NEAR(table.scores()[2], (2 * shared + shared + 1) / 3, 1e-5);
@@ -62,7 +52,7 @@ TEST(noncausal, tokens_attend_to_what_follows) {
 TEST(noncausal, pieces_end_with_the_query_of_their_last_token) {
     ms::table<ms::noncausal> table(shape);
     support::stored_floats stored(shape);
-    for (int p = 0; p < 3; ++p) step(table, {1}, {1, 0}, {0});
+    for (int p = 0; p < 3; ++p) support::step(table, {1}, {1, 0}, {0});
     stored.place(table, 3, {{1}}, {{1, 0}});
     EXPECT_EQ(scores(table), floats(4, ms::waiting));
     support::ask(table, {{0}});
@@ -74,7 +64,7 @@ TEST(noncausal, forgets_the_least_that_has_a_score) {
     for (int i = 0; i < 4; ++i) place_even_piece(table);
     positions gone;
     for (int p = 16; p < 22; ++p) {
-        step(table, {0}, {0, 0}, {0});
+        support::step(table, {0}, {0, 0}, {0});
         for (const int one : support::forgotten(table)) gone.push_back(one);
     }
     // 16 to 19 have nothing to say, but that is known only when they all are there.
@@ -84,7 +74,7 @@ TEST(noncausal, forgets_the_least_that_has_a_score) {
 TEST(noncausal, scale_and_chunk_matter) {
     for (const bool scaled : {false, true}) {
         ms::table<ms::noncausal> table(shape, {.scaled = scaled});
-        for (const float key : {0.0f, 1.0f, 1.0f, 1.0f}) step(table, {key}, {1, 0}, {2});
+        for (const float key : {0.0f, 1.0f, 1.0f, 1.0f}) support::step(table, {key}, {1, 0}, {2});
         const double e = std::exp(scaled ? 1 : 2), first = 4 / (1 + 3 * e), other = 4 * e / (1 + 3 * e);
         EXPECT_NEAR(table.scores()[0], (first + other) / 2, 1e-5);
     }
@@ -96,30 +86,10 @@ TEST(noncausal, scale_and_chunk_matter) {
     EXPECT_EQ(all.scores()[0], ms::waiting) << "a quarter of the states is 16";
 }
 
-/// A block inserts all its keys before its first query: pieces that begin, and end, within it score alike.
 TEST(noncausal, blocks_equal_single_steps) {
-    constexpr std::size_t tokens = 31;
+    const ms::table_shape grouped{.states = 16, .heads = 4, .kv_heads = 2, .head_dim = 3, .value_dim = 2};
     for (const std::size_t block : {2u, 3u, 4u, 5u, 13u, 31u}) {
-        const ms::table_shape s{
-            .states = 16, .block = tokens, .heads = 4, .kv_heads = 2, .head_dim = 3, .value_dim = 2};
-        support::random_numbers random(block);
-        const floats k = random.floats(tokens * 6, 1), v = random.floats(tokens * 4, 1),
-                     q = random.floats(tokens * 12, 1);
-        ms::table<ms::noncausal> single(s), blocks(s);
-        const auto of = [](const floats& x, std::size_t t, std::size_t count, std::size_t width) {
-            return ms::rows{x.data() + t * count * width, count, width, width};
-        };
-        for (std::size_t t = 0; t < 16; ++t) {
-            single.place(static_cast<int>(t), of(k, t, 2, 3), of(v, t, 2, 2));
-            single.observe_queries(of(q, t, 4, 3), single.size());
-        }
-        for (std::size_t first = 0; first < 16; first += block) {
-            const std::size_t count = std::min(block, 16 - first);
-            blocks.append(static_cast<int>(first), count);
-            for (std::size_t t = first; t < first + count; ++t) blocks.insert(t, of(k, t, 2, 3), of(v, t, 2, 2));
-            for (std::size_t t = first; t < first + count; ++t) blocks.observe_queries(of(q, t, 4, 3), t + 1);
-        }
-        EXPECT_EQ(scores(single), scores(blocks)) << block;
+        support::expect_blocks_to_equal_single_steps<ms::noncausal>(grouped, block);
     }
 }
 
@@ -136,8 +106,8 @@ TEST(noncausal, groups_and_heads_are_summed) {
 TEST(noncausal, saturated_equal_and_zero_input_give_numbers) {
     ms::table<ms::noncausal> saturated(shape), zeros(shape);
     for (int p = 0; p < 18; ++p) {
-        step(saturated, {p % 4 == 1 ? 1e4f : -1e4f}, {1, 0}, {1e4f});
-        step(zeros, {0}, {0, 0}, {0});
+        support::step(saturated, {p % 4 == 1 ? 1e4f : -1e4f}, {1, 0}, {1e4f});
+        support::step(zeros, {0}, {0, 0}, {0});
     }
     EXPECT_EQ(saturated.scores()[0], 2.0f) << "all four for token 1, shared with its neighbours";
     EXPECT_EQ(support::held(zeros).front(), 1);
@@ -147,31 +117,15 @@ TEST(noncausal, saturated_equal_and_zero_input_give_numbers) {
 TEST(noncausal, small_tables_forget_the_oldest) {
     for (const std::size_t states : {1u, 2u, 15u}) {
         ms::table<ms::noncausal> table({.states = states, .head_dim = 1, .value_dim = 2});
-        for (int p = 0; p < 20; ++p) step(table, {1}, {static_cast<float>(p), 1}, {1});
+        for (int p = 0; p < 20; ++p) support::step(table, {1}, {static_cast<float>(p), 1}, {1});
         EXPECT_EQ(support::held(table).front(), 19 - static_cast<int>(states)) << states;
     }
 }
 
 TEST(noncausal, a_copy_continues_alike_and_another_budget_begins_anew) {
-    support::random_numbers random(2);
     ms::table<ms::noncausal> table({.states = 40, .block = 7, .heads = 2, .head_dim = 3, .value_dim = 2});
-    const auto any = [&](ms::table<ms::noncausal>& t, std::uint64_t seed) {
-        support::random_numbers r(seed);
-        step(t, r.floats(3, 1), r.floats(2, 1), r.floats(3, 1));
-    };
-    for (std::uint64_t p = 0; p < 25; ++p) any(table, p);
-    auto copy = table;
-    for (std::uint64_t p = 25; p < 60; ++p) any(table, p);
-    for (std::uint64_t p = 25; p < 60; ++p) any(copy, p);
-    EXPECT_EQ(support::held(table), support::held(copy));
-    for (const std::size_t states : {17u, 90u, 33u}) {
-        table.rebudget(states);
-        for (std::uint64_t i = 0; i < 40; ++i) any(table, i);
-        for (const float score : table.scores()) EXPECT_TRUE(std::isfinite(score));
-        EXPECT_LE(static_cast<std::size_t>(std::ranges::count(table.scores(), ms::waiting)), states / 4);
-    }
-    table.clear();
-    for (std::uint64_t p = 0; p < 8; ++p) any(table, p);
+    support::expect_copies_to_continue_and_budgets_to_begin_anew(table);
+    for (std::uint64_t p = 0; p < 8; ++p) support::step_at_random(table, p);
     EXPECT_NE(table.scores()[0], ms::waiting) << "clear begins a piece";
 }
 
