@@ -32,9 +32,9 @@ double dot(std::span<const float> x, std::span<const float> y) {
 
 TEST(matrix_products, are_those_of_all_vectors_with_all) {
     support::random_numbers random(1);
-    for (const std::size_t n : {1u, 4u, 31u, 32u, 33u, 80u, 128u}) {
-        for (const std::size_t count : {1u, 2u, 7u, 16u, 32u, 64u, 77u}) {
-            for (const std::size_t others : {1u, 5u, 16u, 31u, 32u}) {
+    for (const std::size_t n : {1u, 4u, 33u, 128u}) {
+        for (const std::size_t count : {1u, 2u, 15u, 77u}) {
+            for (const std::size_t others : {1u, 5u, 32u}) {
                 const vectors x(count, n, random), y(others, n, random);
                 const std::size_t stride = ms::panel_width + 5;
                 floats out(count * stride);
@@ -67,7 +67,7 @@ TEST(matrix_products, commute_to_the_last_bit) {
 
 TEST(matrix_products, quadratic_forms_use_the_lower_triangle) {
     support::random_numbers random(3);
-    for (const std::size_t n : {1u, 4u, 31u, 32u, 36u, 80u, 128u, 256u}) {
+    for (const std::size_t n : {1u, 4u, 31u, 32u, 36u, 128u}) {
         floats a = random.floats(n * n, 1);
         for (std::size_t i = 0; i < n; ++i)
             std::fill_n(a.begin() + static_cast<std::ptrdiff_t>(i * n + i + 1), n - i - 1, 0.0f);

@@ -37,29 +37,35 @@ struct stored {
         return out;
     }
 
+    std::vector<std::vector<float>> all() const {
+        std::vector<std::vector<float>> result;
+        for (std::size_t j = 0; j < scales.size(); ++j) result.push_back(row(j));
+        return result;
+    }
+
     std::size_t dimension, stride;
     std::vector<typename C::element> elements;
     std::vector<float> scales;
 };
 
-constexpr std::size_t dimensions[] = {1, 4, 15, 16, 17, 33, 64, 80, 100};
-constexpr std::size_t counts[] = {0, 1, 3, 4, 5, 63, 64, 65, 130};
+constexpr std::size_t dimensions[] = {1, 4, 15, 16, 33, 64, 100};
+constexpr std::size_t counts[] = {0, 1, 3, 5, 64, 67};
 
 TYPED_TEST(rows_of, are_multiplied_with_every_vector) {
     support::random_numbers random(1);
     for (const std::size_t d : dimensions) {
         for (const std::size_t n : counts) {
             const stored<TypeParam> rows(n, d, random);
-            for (std::size_t vectors = 1; vectors <= 6; ++vectors) {
+            const auto decoded = rows.all();
+            for (const std::size_t vectors : {1u, 2u, 4u, 7u}) {
                 const auto x = random.floats(vectors * (d + 2), 1);
                 std::vector<float> out(vectors * (n + 1), 99.0f);
                 simd::dot_rows(x.data(), vectors, d + 2, d, rows.matrix(), n, out.data(), n + 1);
                 for (std::size_t i = 0; i < vectors; ++i) {
                     for (std::size_t j = 0; j < n; ++j) {
-                        const auto row = rows.row(j);
                         double expected = 0;
                         for (std::size_t c = 0; c < d; ++c) {
-                            expected += static_cast<double>(x[i * (d + 2) + c]) * static_cast<double>(row[c]);
+                            expected += static_cast<double>(x[i * (d + 2) + c]) * static_cast<double>(decoded[j][c]);
                         }
                         ASSERT_NEAR(out[i * (n + 1) + j], expected, 1e-6 * static_cast<double>(d + 1));
                     }
@@ -78,11 +84,11 @@ TYPED_TEST(rows_of, are_added_up_with_their_weights) {
             const auto weights = random.floats(n, 1);
             std::vector<float> out(d + 1, 99.0f);
             simd::sum_rows(weights.data(), rows.matrix(), n, d, out.data());
+            const auto decoded = rows.all();
             std::vector<double> expected(d);
             for (std::size_t j = 0; j < n; ++j) {
-                const auto row = rows.row(j);
                 for (std::size_t c = 0; c < d; ++c) {
-                    expected[c] += static_cast<double>(weights[j]) * static_cast<double>(row[c]);
+                    expected[c] += static_cast<double>(weights[j]) * static_cast<double>(decoded[j][c]);
                 }
             }
             for (std::size_t c = 0; c < d; ++c) ASSERT_NEAR(out[c], expected[c], 1e-6 * static_cast<double>(n + 1));
