@@ -3,8 +3,8 @@
 // Products of many vectors with many, for policies that compare stored keys with each other or with a matrix: about ten
 // times as fast as one dot product after the other.
 //
-//     for (std::size_t k = 0; k < count; ++k) ms::stand(key(k), panel, k);   // up to panel_width keys, side by side
-//     ms::products(vectors, panel, out, stride);                             // out[i * stride + k] = vectors[i] . key k
+//     for (std::size_t k = 0; k < count; ++k) ms::stand(key(k), panel, k);  // up to panel_width keys, side by side
+//     ms::products(vectors, panel, out, stride);                            // out[i * stride + k] = vectors[i] . key k
 //
 // Panels are [terms, panel_width]; whoever needs more takes them one after the other. What stands in columns that are
 // not in use counts for nothing but must be numbers: memory of a policy begins as zeros.

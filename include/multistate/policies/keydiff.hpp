@@ -7,8 +7,8 @@
 //   rule     score[j] = -cos(k[j], anchor), anchor = mean of k[i] / |k[i]| over the states held
 //   reads    new keys; the stored keys, twice
 //   forgets  for each KV head; no state is guarded
-//   cost     4 n head_dim operations per decision and KV head, and each key is decoded for itself: measured, three to
-//            four times what attention costs a group of 4. Give the cache slack. One float per state and KV head.
+//   cost     4 n head_dim operations per decision and KV head: measured, as much as attention costs a group of 4, a
+//            tenth of it with a slack of 31. One float per state and KV head.
 //   differs  the paper compresses after each block of 128 tokens: that is slack, or `block` prefill, here. The anchor
 //            could be kept up as keys come and go; it is taken afresh, because what a codec rounds would add up. A key
 //            of length 0 is like none. Of two states the oldest goes. A layer (per_layer) sums over its KV heads.

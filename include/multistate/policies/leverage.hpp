@@ -12,8 +12,8 @@
 //   reads    new keys
 //   forgets  for each KV head; no state is guarded
 //   cost     head_dim sketch operations, and head_dim / 2 sines and cosines, per new key; 2 sketch^2 per token of a
-//            piece that has ended; a decision costs nothing. Measured, 0.4 times what attention costs a group of 4. Two
-//            floats per state; the matrix, and the sketches of a piece.
+//            piece that has ended; a decision costs nothing. Measured, 4 % of what attention costs a group of 4 with
+//            4096 states, 25 % with 512. Two floats per state; the matrix, and the sketches of a piece.
 //   differs  pieces of 512 are those of the authors' engine, which takes the inverse by SVD; by Cholesky, as kvpress,
 //            it is the same. kvpress takes a prompt as one piece. The matrix comes from a hash of `seed`, and has no
 //            more columns than a key has numbers, or a piece half its tokens: else every key would be far from the

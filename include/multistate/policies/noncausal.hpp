@@ -9,8 +9,8 @@
 //   reads    queries; new keys and values
 //   forgets  for each KV head; no state is guarded
 //   cost     head_dim operations per query and token of its piece, all when the piece has ended; a decision costs
-//            nothing. Measured, as much as attention. Two floats per state; the queries and keys of a piece, and the
-//            keys of a block.
+//            nothing. Measured, 4 % of what attention costs a group of 4 with 4096 states, 20 % with 512. Two floats
+//            per state; the queries and keys of a piece, and the keys of a block.
 //   differs  kvpress compresses a prompt once. Here each piece is scored when it has ended, until then its states stay;
 //            the numbers are the same, but that means of three end with the piece. The authors' engine has pieces of
 //            128, and neither values nor neighbours. Both leave the logits without a scale, and so does the rule;

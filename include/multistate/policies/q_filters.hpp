@@ -11,8 +11,8 @@
 //   reads    new keys, where filters are given; else queries and, at a decision, the stored keys
 //   forgets  for each KV head; no state is guarded (the authors' example guards the newest 64 of 128)
 //   cost     with filters, head_dim operations per new key, and a decision costs nothing. Without, head_dim^2 per query
-//            and `steps` times that per decision and KV head: measured, 1.6 times what attention costs a group of 4,
-//            half of it with slack. head_dim^2 floats per KV head.
+//            and `steps` times that per decision and KV head: measured, from half of what attention costs a group of
+//            4 (4096 states) to all of it (512), a third of that with a slack of 31. head_dim^2 floats per KV head.
 //   differs  with filters, as the authors publish them or as q_filter finds them, in nothing. Without, the direction is
 //            that of all queries of the group so far together: their mean, turned by power iteration towards the
 //            singular vector; its side is that of the mean. A layer (per_layer) sums over its KV heads.
