@@ -2,8 +2,9 @@
 //
 //     policy/<policy>/<states>/<slack>     f16, 32 query heads on 8 KV heads of 128
 //
-// With slack s a decision falls every s + 1 steps; a turn is s + 1 steps of each cache, so that each decides once. Policies
-// that judge the text piece by piece work when a piece has ended: their third slack makes a turn as long as a piece.
+// With slack s a decision falls every s + 1 steps; a turn is s + 1 steps of each cache, so that each decides once.
+// Policies that judge the text piece by piece work when a piece has ended: their third slack makes a turn as long as a
+// piece.
 #include <algorithm>
 #include <iterator>
 #include <string_view>

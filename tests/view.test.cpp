@@ -1,4 +1,5 @@
-// What a policy reads and writes of stored keys and values, through a cache: every codec, odd dimensions, several heads.
+// What a policy reads and writes of stored keys and values, through a cache: every codec, odd dimensions, several
+// heads.
 #include <cmath>
 #include <functional>
 #include <vector>
@@ -40,8 +41,8 @@ ms::shape shape_of(std::size_t head_dim, std::size_t value_dim) {
 template <class Codec>
 class view_of : public testing::Test {
   protected:
-    /// Stores a block of tokens and calls `check(cache, stored, states)` at the decision that follows, for each table of
-    /// layer 1.
+    /// Stores a block of tokens and calls `check(cache, stored, states)` at the decision that follows, for each table
+    /// of layer 1.
     static void at_a_decision(const ms::shape& shape, ms::per unit, auto check) {
         using cache = ms::cache<visitor, Codec>;
         cache* current = nullptr;

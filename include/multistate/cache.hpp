@@ -10,7 +10,7 @@
 //     cache.observe(layer, probabilities);                    // free for policies that do not look
 //
 // ms::step in attention.hpp does the three with the library's own attention. Keys arrive rotated (RoPE) at their
-// absolute positions and are never touched. Memory is allocated in the constructor and never again.
+// absolute positions and are never touched. Memory is allocated in the constructor, by clone and by rebudget.
 #include <algorithm>
 #include <string>
 #include <utility>

@@ -7,11 +7,13 @@
 //     ms::products(vectors, panel, out, stride);                            // out[i * stride + k] = vectors[i] . key k
 //
 // Panels are [terms, panel_width]; whoever needs more takes them one after the other. What stands in columns that are
-// not in use counts for nothing but must be numbers: memory of a policy begins as zeros.
+// not in use counts for nothing but must be numbers: memory of a policy begins as zeros. Products are written for all
+// columns, so out has panel_width floats for each vector and more.
 #include <algorithm>
 #include <cstddef>
 #include <span>
 
+#include "multistate/assert.hpp"
 #include "multistate/simd/block.hpp"
 #include "multistate/view.hpp"
 
@@ -24,11 +26,14 @@ inline void stand(std::span<const float> x, std::span<float> panel, std::size_t 
     for (std::size_t c = 0; c < x.size(); ++c) panel[c * panel_width + k] = x[c];
 }
 
-/// out[i * stride + k] = a[i] . column k, of which the first a.width elements count, for all columns. The product of x
-/// with a column y is the same float as that of y with a column x.
+/// out[i * stride + k] = a[i] . column k, of which the first a.width elements count, for all columns: stride is at
+/// least panel_width. The product of x with a column y is the same float as that of y with a column x.
 inline void products(rows a, std::span<const float> panel, std::span<float> out, std::size_t stride) noexcept {
     using namespace simd::detail;
     static_assert(panel_width % panel_columns == 0);
+    MULTISTATE_ASSERT(panel.size() >= a.width * panel_width, "products: the panel has fewer terms than the vectors");
+    MULTISTATE_ASSERT(stride >= panel_width && out.size() >= (a.count - 1) * stride + panel_width,
+                      "products: no room for all columns");
     for (std::size_t k = 0; k < panel_width; k += panel_columns) {
         product_of_all<product_queries, product_vectors, false>(a.count, a.data, a.stride, panel.data() + k,
                                                                 panel_width, a.width, out.data() + k, stride);

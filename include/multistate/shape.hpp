@@ -97,7 +97,7 @@ void check_parameters(const P& policy) {
 /// The guards in force for a policy: the user's sinks add to the policy's, a `recent` given by the user replaces the
 /// policy's. Throws std::invalid_argument unless states and block are from 1 to 2^30 - 1, slack is below that, sinks +
 /// recent <= states - 1, the policy's parameters are within their bounds, and a policy that reads queries or stored
-/// rows is told their dimensions.
+/// rows, or remembers keys, is told their dimensions.
 template <policy P>
 guards guards_in_force(const table_shape& s, const P& policy) {
     using detail::require;
@@ -108,8 +108,16 @@ guards guards_in_force(const table_shape& s, const P& policy) {
     require(s.kv_heads >= 1, who, "kv_heads", "at least 1", s.kv_heads);
     require(s.heads >= 1 && s.heads % s.kv_heads == 0, who, "heads", "a multiple of kv_heads", s.heads);
     check_parameters(policy);
-    if (reads_queries(policy) || reads_stored(policy)) {
+    const auto memory = [&](std::size_t head_dim) {
+        table_shape other = s;
+        other.head_dim = head_dim;
+        return floats_per_table(policy, other);
+    };
+    const bool reads = reads_queries(policy) || reads_stored(policy);
+    if (reads || memory(0) != memory(1)) {
         require(s.head_dim >= 1, who, "head_dim", "at least 1 for a policy that reads queries or keys", s.head_dim);
+    }
+    if (reads) {
         require(s.value_dim >= 1, who, "value_dim", "at least 1 for a policy that reads queries or keys", s.value_dim);
     }
     if (policy.forgets() == per::never) return {};

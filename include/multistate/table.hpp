@@ -8,9 +8,9 @@
 //     engine.attend(layer, table.size(), q, out, probabilities);
 //     table.observe({probabilities, heads, table.size(), table.size()});
 //
-// Forgetting is overwriting: in single steps nothing ever moves. Live rows are always [0, size()); their order means
-// nothing. The decision falls at the next place, from the scores that the last attention left, so attention sees
-// `states` survivors and the new token: a table has states + block rows.
+// Forgetting is overwriting: in single steps without slack nothing ever moves. Live rows are always [0, size()); their
+// order means nothing. The decision falls at the next place, from the scores that the last attention left, so attention
+// sees `states` survivors and the new token: a table has states + slack + block rows.
 #include <algorithm>
 #include <functional>
 #include <numeric>
@@ -46,8 +46,8 @@ inline std::size_t rows_of(const table_shape& s) noexcept { return s.states + s.
 
 }  // namespace detail
 
-/// Positions and scores of rows that are kept and forgotten together. Allocates in the constructor only; a copy is a
-/// snapshot that continues alike. Calls on different tables may run concurrently.
+/// Positions and scores of rows that are kept and forgotten together. Allocates in the constructor and in rebudget; a
+/// copy is a snapshot that continues alike. Calls on different tables may run concurrently.
 template <policy P>
 class table {
     static_assert(detail::hooks_fit<P>(),

@@ -9,7 +9,8 @@
 //         stored.dot_keys(0, filter, states.score);                                 // score[j] = filter . key j
 //     }
 //
-// Rows are reused, so their order means nothing; by_position() gives them in the order of the text.
+// Rows are reused, so their order means nothing; by_position gives them in the order of the text when a decision is
+// due.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -40,14 +41,15 @@ struct guards {
     std::size_t recent = 0;
 };
 
-/// The size of one table: rows that are kept and forgotten together. What follows `recent` is read by policies that
-/// look at queries, keys or values, and by nothing else; a cache fills it in.
+/// The size of one table: rows that are kept and forgotten together. What follows `recent` a cache fills in; who has
+/// tables alone does so for policies that draw numbers (layer, kv_head: or all tables draw the same), that answer for
+/// several heads, or that read queries, keys or values.
 struct table_shape {
     std::size_t states;                      ///< how many states survive a decision: k
     std::size_t block = 1;                   ///< most tokens that arrive at once
     std::size_t slack = 0;                   ///< states beyond k that may wait for a decision, so that it falls every
                                              ///< slack + 1 steps; the table has states + slack + block rows. Results
-                                             ///< differ from those without: those that wait are attended to
+                                             ///< differ from those without: states that wait are attended to
     std::size_t sinks = 0;                   ///< first arrivals never forgotten, added to the policy's own
     std::optional<std::size_t> recent = {};  ///< newest states never forgotten; replaces the policy's own
     std::size_t layer = 0;                   ///< for policies that differ by layer or head, and for logs
@@ -56,7 +58,7 @@ struct table_shape {
     std::size_t kv_heads = 1;                ///< KV heads that the table answers for
     std::size_t head_dim = 0;                ///< floats in a key
     std::size_t value_dim = 0;               ///< floats in a value
-    float scale = 0;                         ///< of the logits
+    float scale = 0;                         ///< of the logits; 0, for policies that compute some, makes all alike
 
     std::size_t group() const noexcept { return heads / kv_heads; }
 };
@@ -122,7 +124,7 @@ struct reader {
         access->dot(owner, layer, first_kv_head + kv_head, false, {x.data(), 1, x.size()}, out.size(), out.data(), 0);
     }
     /// The same for several vectors, x[i] into the i-th of the planes that begin at `out`, `stride` floats apart as the
-    /// policy's memory is: a key that is read serves up to four of them.
+    /// policy's memory is: a key that is read serves four of them (two on AVX2 and SSE4).
     void dot_keys(std::size_t kv_head, rows x, std::span<float> out, std::size_t stride) const noexcept {
         access->dot(owner, layer, first_kv_head + kv_head, false, x, out.size(), out.data(), stride);
     }

@@ -112,8 +112,8 @@ TEST(into_following, may_have_one_survivor_only) {
     }
 }
 
-/// Positions 1 and 2 go together. Neither takes the other's value, nor is it compared with the other: both reach 3, 4 and
-/// 5, which are worth less, whatever the draw.
+/// Positions 1 and 2 go together. Neither takes the other's value, nor is it compared with the other: both reach 3, 4
+/// and 5, which are worth less, whatever the draw.
 TEST(into_following, merges_all_that_go_at_once_into_those_that_stay) {
     for (std::size_t seed = 0; seed < 50; ++seed) {
         setting s({.states = 5, .block = 7, .recent = 4}, into(3, seed), {1, 60, 6, 100, 200, 300, 400},

@@ -9,6 +9,7 @@
 #include <multistate/policies/h2o.hpp>
 #include <multistate/policies/h2o_decayed.hpp>
 #include <multistate/policies/keyformer.hpp>
+#include <multistate/policies/window.hpp>
 #include <multistate/table.hpp>
 
 #include "support/micro.hpp"
@@ -71,6 +72,17 @@ TEST(decayed, its_number_follows_those_of_the_policy) {
     EXPECT_EQ(names, "seed first_temperature last_temperature generation decay ");
     EXPECT_THROW(ms::table<ms::decayed<ms::h2o>>({.states = 2}, fading<ms::decayed<ms::h2o>>(1.5f)),
                  std::invalid_argument);
+}
+
+template <class P>
+concept can_fade = requires {
+    typename ms::decayed<P>;
+};
+
+/// What a policy sums elsewhere than in its scores would not fade.
+TEST(decayed, refuses_policies_that_score_when_they_decide) {
+    static_assert(can_fade<ms::h2o> && can_fade<ms::keyformer>);
+    static_assert(!can_fade<ms::modified<ms::h2o, ms::pool>> && !can_fade<ms::window>);
 }
 
 TEST(decayed, keeps_what_else_the_policy_is) {

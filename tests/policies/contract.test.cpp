@@ -129,8 +129,8 @@ class contract : public testing::TestWithParam<std::string_view> {
     static watched policy() { return ms::any_policy::named(GetParam()); }
     static bool never_forgets() { return policy().forgets() == ms::per::never; }
 
-    /// full has rows for all of the text, the others for a block of 13. Where the policy's own guards leave no candidate
-    /// beside these sinks, the user names other recent states.
+    /// full has rows for all of the text, the others for a block of 13. Where the policy's own guards leave no
+    /// candidate beside these sinks, the user names other recent states.
     static ms::shape shape(std::size_t states, std::size_t sinks = 0) {
         ms::shape s{.layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 12, .states = states, .block = 13};
         if (never_forgets()) s.block = length;

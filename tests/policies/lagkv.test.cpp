@@ -18,8 +18,8 @@ using positions = std::vector<int>;
 /// Pieces of four tokens behind two sinks.
 constexpr ms::table_shape shape{.states = 16, .head_dim = 2, .value_dim = 2};
 
-/// Keys whose channels differ by 0, 1, .5 and .25 of a range from 0 to 1, so their deviations rank 0, 3, 2, 1. The values
-/// are all equal to the first.
+/// Keys whose channels differ by 0, 1, .5 and .25 of a range from 0 to 1, so their deviations rank 0, 3, 2, 1. The
+/// values are all equal to the first.
 const std::vector<std::vector<float>> piece = {{0, 0}, {1, 0}, {0.5f, 0}, {0.75f, 1}};
 
 struct driven {

@@ -1,5 +1,6 @@
 // leverage: where the sketch has as many columns as keys have numbers, leverage is that of the keys themselves.
 #include <cmath>
+#include <stdexcept>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -98,8 +99,8 @@ TEST(leverage, sums_to_the_columns_of_the_sketch) {
 }
 
 TEST(leverage, the_random_matrix_is_gaussian) {
-    // Keys are unit vectors, so the squared lengths of their sketches are those of rows of the matrix: near 1 on average.
-    // Seen through ridges so great that leverage is |x|^2 / ridge.
+    // Keys are unit vectors, so the squared lengths of their sketches are those of rows of the matrix: near 1 on
+    // average. Seen through ridges so great that leverage is |x|^2 / ridge.
     ms::leverage policy = unrotated();
     policy.ridge = 1e6f;
     double sum = 0, squares = 0;
@@ -164,6 +165,10 @@ TEST(leverage, a_copy_continues_alike_and_another_budget_begins_anew) {
         for (const float score : table.scores()) EXPECT_TRUE(std::isfinite(score));
         EXPECT_LE(static_cast<std::size_t>(std::ranges::count(table.scores(), ms::waiting)), states / 4);
     }
+}
+
+TEST(leverage, must_be_told_how_long_keys_are) {
+    EXPECT_THROW(ms::table<ms::leverage>({.states = 16}), std::invalid_argument);
 }
 
 }  // namespace leverage_test

@@ -203,8 +203,8 @@ struct piece {
     }
 };
 
-/// Asks for the scores of each piece, one for each token, when it and `ahead` more have ended; the `skipped` first tokens
-/// are in none.
+/// Asks for the scores of each piece, one for each token, when it and `ahead` more have ended; the `skipped` first
+/// tokens are in none.
 numbers by_pieces(const evidence& e, std::size_t wanted, std::size_t skipped, std::size_t ahead,
                   const std::function<numbers(const piece&)>& score) {
     const std::size_t length = piece_length(e, wanted);
@@ -305,8 +305,8 @@ numbers asked_by_neighbours(const piece& p) {
 numbers noncausal_attention(const evidence& e) { return by_pieces(e, 256, 0, 0, asked_by_neighbours); }
 
 /// Gaussian number i of the random matrix: both uniform numbers come from a hash of seed 0, i and 0 or 1. The reference
-/// follows the library's words, so that the numbers are the same: each counter in turn asks for the number of that index
-/// from the splitmix64 whose seed is what came before.
+/// follows the library's words, so that the numbers are the same: each counter in turn asks for the number of that
+/// index from the splitmix64 whose seed is what came before.
 double gaussian(std::size_t i) {
     const auto bits = [&](std::size_t which) {
         std::uint64_t result = 0;

@@ -1,6 +1,7 @@
 #pragma once
 
-// One layer under every policy and one executor, by all the ways that take an executor: what tests of executors compare.
+// One layer under every policy and one executor, by all the ways that take an executor: what tests of executors
+// compare.
 #include <cstddef>
 #include <string>
 #include <string_view>

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <multistate/pieces.hpp>
 #include <multistate/table.hpp>
 
 #include "support/micro.hpp"

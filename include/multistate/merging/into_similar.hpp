@@ -8,8 +8,8 @@
 //            v_j = (v_j + sum of s_i v_i) / (1 + sum of s_i) over all i merged into j, and keys alike if `keys` is set.
 //            Before that, at each decision, threshold = alpha * threshold + beta * mean of s_i; at the first the mean
 //   reads    stored keys and values
-//   cost     for every four states that go the stored keys are read once per KV head: slack spreads that; 7 floats per
-//            state for one KV head and one more for each further
+//   cost     the stored keys are read per KV head, once for four states that go together: slack spreads that; 7 floats
+//            per state for one KV head and one more for each further
 //   differs  read in the authors' code, not the paper. It merges keys, too; here that must be asked for: keys come
 //            rotated, each by its own position, and their mean is the key of neither. It divides by the number of
 //            states merged although their weights are below 1, which shrinks what survives; here by the weights. Its

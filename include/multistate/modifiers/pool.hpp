@@ -2,6 +2,9 @@
 
 // pool: a state's score becomes the mean, or the greatest, of its neighbours' in the text.
 //
+//     ms::modified<ms::h2o, ms::pool> policy;
+//     policy.modifiers.width = 7;
+//
 //   paper    "SnapKV: LLM Knows What You are Looking for Before Generation", arXiv 2404.14469
 //   rule     score[j] = mean (or max) of score[i] over the `width` states held around j, itself in the middle; guarded
 //            states are no one's neighbours

@@ -9,7 +9,7 @@
 //   reads    the attention probabilities of every token, stored keys and values
 //   forgets  for each KV head; the first 4 and the newest floor(states / 2) are guarded, fewer sinks where states are
 //            few
-//   cost     h2o's, and for every four states that go one reading of the stored keys; 7 floats per state
+//   cost     h2o's, and one reading of the stored keys for four states that go together; 7 floats per state
 //   differs  see merging/into_similar.hpp; values only unless `keys` is set
 #include <algorithm>
 

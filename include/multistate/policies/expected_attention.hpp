@@ -14,7 +14,7 @@
 //   reads    queries; new values; the stored keys
 //   forgets  for each KV head; the first min(4, states / 8) are guarded, and left out of the softmax
 //   cost     head_dim^2 operations per query, n head_dim^2 per query head and decision: measured, 20 times what
-//            attention costs, with a slack of 31 once or twice; or set `covariance` to false. head_dim^2 floats per
+//            attention costs, with a slack of 31 0.9 to 1.6 times; or set `covariance` to false. head_dim^2 floats per
 //            query head.
 //   differs  kvpress, by the authors, compresses a prompt once, from the queries of all its tokens but the first 4.
 //            Here mean and covariance run along, of all tokens so far. A layer (per_layer) sums over its KV heads.

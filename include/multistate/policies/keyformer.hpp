@@ -8,7 +8,7 @@
 //            softmax over j of ((log a[i][t][j] + g) / tau), g = -log(-log u), u drawn for each (i, t, j);
 //            tau = 1 in the prompt, then 1 + n / generation at its n-th successor, no more than 2
 //   reads    the attention probabilities of every token, and when the prompt ends (without that, tau stays 1)
-//   forgets  for each KV head; the newest 0.3 states are guarded unless the user names another `recent`
+//   forgets  for each KV head; the newest 30 % of `states` are guarded unless the user names another `recent`
 //   cost     a logarithm, a division and a hash per probability, with tau beyond 1 a logarithm and an exponential more
 //   differs  the authors' noise comes from a generator; here from a hash of seed, layer, query head and the positions
 //            of query and key, so that a run repeats. Logits are log a but for a constant, which softmax does not see;

@@ -6,10 +6,10 @@
 //     ms::cache<ms::r_kv> cache({.layers = 32, …, .states = 1024, .slack = 127});
 //
 //   paper    "R-KV: Redundancy-aware KV Cache Compression for Reasoning Models", arXiv 2505.24133
-//   rule     score[j] = lambda * I[j] - (1 - lambda) * R[j], over the states that are not the newest guarded ones:
+//   rule     score[j] = lambda * I[j] - (1 - lambda) * R[j]. Over the states that are not the newest guarded ones,
 //            I = maximum over 7 neighbours in the text of the mean over the last `window` queries of softmax_j(maximum
-//            over the group of scale * q . k[j]); R = softmax_j(mean over all i of cos(k[i], k[j])), where in each row
-//            i the diagonal and the newest j with cos > `threshold` count 0
+//            over the group of scale * q . k[j]); over all states, R = softmax_j(mean over all i of cos(k[i], k[j])),
+//            where in each row i the diagonal and the newest j with cos > `threshold` count 0
 //   reads    queries; the stored keys
 //   forgets  for each KV head; the newest min(8, states / 2) are guarded unless the user names another `recent`
 //   cost     n^2 head_dim per decision and KV head, as much as n queries: measured, 50 times what attention costs with

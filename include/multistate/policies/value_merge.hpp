@@ -7,7 +7,7 @@
 //            v_j = (v_j + sum of w v_i) / (1 + sum of w), w = max(c, 0) |v_i| / (|v_i| + |v_j|); keys stay
 //   reads    the attention probabilities of every token, stored keys and values
 //   forgets  for each KV head; the newest floor(states / 2) are guarded unless the user names another `recent`
-//   cost     h2o's, and for every four states that go one reading of the stored keys; 7 floats per state
+//   cost     h2o's, and one reading of the stored keys for four states that go together; 7 floats per state
 //   differs  kvpress wraps any scorer: merging<any policy, into_nearest>. See merging/into_nearest.hpp
 #include "multistate/merging.hpp"
 #include "multistate/merging/into_nearest.hpp"

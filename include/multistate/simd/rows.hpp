@@ -81,8 +81,8 @@ void read_row(matrix<Element> rows, std::size_t j, std::size_t dimension, float*
     }
 }
 
-/// out[i * stride + j] = x_i . row_j for j < n and `count` vectors x_i = x + i * x_stride [dimension]; what is read of
-/// the rows serves up to four of them.
+/// out[i * stride + j] = x_i . row_j for j < n and `count` vectors x_i = x + i * x_stride [dimension]. What is read
+/// of the rows serves four of them, where vector registers are few two; what is left over goes one by one.
 template <class Element>
 void dot_rows(const float* x, std::size_t count, std::size_t x_stride, std::size_t dimension, matrix<Element> rows,
               std::size_t n, float* out, std::size_t stride) noexcept {

@@ -9,8 +9,8 @@
 
 namespace multistate::inline MULTISTATE_TARGET::simd {
 
-/// The 32 bits of each index under a key of 64: a hash with two multiplications (Wellons' lowbias32), into which the
-/// halves of the key enter before each.
+/// 32 bits for each index under a key of 64: Wellons' lowbias32 of a multiple of the index plus the lower half of the
+/// key, with the upper half entering before the second multiplication.
 HWY_INLINE auto hash(hn::Vec<integer_tag> index, std::uint64_t key) noexcept {
     const hn::RebindToUnsigned<integer_tag> d;
     const auto low = static_cast<std::uint32_t>(key), high = static_cast<std::uint32_t>(key >> 32);
