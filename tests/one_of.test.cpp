@@ -151,7 +151,7 @@ TEST(one_of, may_be_a_choice_of_one) {
 
 /// The policy given, with its parameters, is what a table asks.
 TEST(one_of, keeps_the_parameters_of_its_choice) {
-    ms::table<choice> table({.states = 8}, parameterized{.factor = -1});
+    ms::table<choice> table({.states = 8, .head_dim = 1}, parameterized{.factor = -1});
     const float probabilities[] = {0.5f};
     table.place(0);
     table.observe({probabilities, 1, 1, 1});
