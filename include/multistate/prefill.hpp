@@ -58,6 +58,7 @@ struct block_of_tokens {
     std::span<float> out;
     workspace& scratch;
     E& run;
+    bool alone = false;  ///< each token counts as arrived alone, as in single steps
 
     const multistate::shape& shape() const noexcept { return cache.shape(); }
     auto tables() const noexcept { return cache_access::tables(cache, layer); }
@@ -87,8 +88,9 @@ struct block_of_tokens {
                 const std::size_t width = span.size() / tokens();
                 return span.subspan(begin * width, count * width);
             };
-            block_of_tokens{cache,   layer, first + static_cast<position>(begin), part(q), part(k), part(v), part(out),
-                            scratch, run}
+            block_of_tokens{
+                cache, layer, first + static_cast<position>(begin), part(q), part(k), part(v), part(out), scratch,
+                run,   true}
                 .run_block();
             begin += count;
         }
@@ -179,6 +181,7 @@ struct block_of_tokens {
     void observe(const tile& t, std::size_t i, std::size_t begin, std::size_t token,
                  std::size_t visible) const noexcept {
         auto& table = tables()[t.first_kv_head + i];
+        if (alone) table.begin_alone(first + static_cast<position>(begin + token));
         if (table.reads_queries()) {
             table.observe_queries(cache_access::query_rows(cache, t.first_kv_head + i, begin + token, q), visible);
         }

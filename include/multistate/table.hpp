@@ -156,6 +156,8 @@ class table {
     /// The parts of place and append, for callers that feed a block one decision at a time: begin() empties
     /// forgotten(), the others add to it.
     void begin() noexcept { forgotten_count_ = 0; }
+    /// The token at position p, which attends next, counts as arrived alone although a block was appended.
+    void begin_alone(position p) noexcept { block_begin_ = p; }
 
     std::size_t place_next(position p, multistate::rows keys = {}, multistate::rows values = {},
                            const editor& stored = {}) noexcept {
@@ -175,6 +177,7 @@ class table {
             remove_from_order(row);
         }
         put(row, p);
+        block_begin_ = p;
         if constexpr (observes_insertion<P>) policy_.on_insert(keys, values, see(size_), row);
         return row;
     }
@@ -185,6 +188,7 @@ class table {
         const auto moves = is_due() ? forget_next(stored) : std::span<const move>();
         MULTISTATE_ASSERT(size_ + count <= rows(), "append: more tokens than rows are left");
         for (std::size_t i = 0; i < count; ++i) put(size_++, first + static_cast<position>(i));
+        block_begin_ = first;
         return moves;
     }
 
@@ -242,6 +246,7 @@ class table {
                 .own = own_,
                 .by_position = {by_position_.data(), visible == size_ && !by_position_.empty() ? size_ : 0},
                 .newest = visible == size_ ? newest_ : position_[visible - 1],
+                .block_begin = block_begin_,
                 .guarded = guards_};
     }
 
@@ -324,6 +329,7 @@ class table {
         size_ = old.size_;
         placed_ = old.placed_;
         newest_ = old.newest_;
+        block_begin_ = old.block_begin_;
         observed_ = old.observed_;
         forgotten_ = std::move(old.forgotten_);  // may be more than a block brings
         forgotten_.shrink_to_fit();
@@ -366,6 +372,7 @@ class table {
     std::size_t placed_ = 0;  // arrivals since construction or clear
     std::size_t forgotten_count_ = 0;
     position newest_ = 0;
+    position block_begin_ = 0;
     bool observed_ = true;
 };
 

@@ -73,6 +73,8 @@ struct view {
     std::span<float> own;      ///< memory of the policy's own, floats_per_table(); 0 at first and after clear()
     std::span<const std::uint32_t> by_position;  ///< rows from the oldest to the newest: in on_forget and merge only
     multistate::position newest;                 ///< the newest position held
+    multistate::position block_begin;            ///< the first position of the block that `newest` arrived in: `newest`
+                                                 ///< itself where it arrived alone, or in an exact prefill
     guards guarded;                              ///< those in force: the policy's and the user's
 
     std::size_t size() const noexcept { return score.size(); }

@@ -1,69 +1,101 @@
 // citrus: hand-checked decisions.
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/policies/citrus.hpp>
-#include <multistate/table.hpp>
+#include <multistate/policies/citrus_probe.hpp>
+#include <multistate/policies/tova.hpp>
+#include <multistate/prefill.hpp>
 
 #include "support/micro.hpp"
+#include "support/random.hpp"
+#include "support/stream.hpp"
 
 namespace citrus_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
 
-/// Two states after a decision, then a third token.
-ms::table<ms::citrus> after_a_decision() {
-    ms::table<ms::citrus> table({.states = 2});
-    table.place(0);
-    support::observe(table, {{1.0f}});
-    table.place(1);
-    support::observe(table, {{0.25f, 0.75f}});
-    table.place(2);
-    support::observe(table, {{0.5f, 0.25f, 0.25f}});
-    table.place(3);
-    return table;
+/// What each decision forgot, in the order of the text; the tokens' attention is the same whatever the policy.
+template <class Policy>
+positions decisions(std::size_t slack) {
+    ms::table<Policy> table({.states = 9, .slack = slack, .heads = 3});
+    support::random_numbers random(7);
+    positions result;
+    for (int p = 0; p < 300; ++p) {
+        table.append(p, 1);
+        for (const int gone : support::forgotten(table)) result.push_back(gone);
+        std::vector<float> given;
+        for (std::size_t i = 0; i < 3 * table.size(); ++i) given.push_back(1 + random.within(1));
+        table.observe({given.data(), 3, table.size(), table.size()});
+    }
+    return result;
 }
 
-TEST(citrus, before_the_first_decision_all_tokens_count) {
-    const auto table = after_a_decision();
-    EXPECT_EQ(support::forgotten(table), positions{2});  // 1.75 1 .25
-    EXPECT_FLOAT_EQ(table.scores()[0], 1.75f);
+TEST(citrus, token_by_token_is_tova_with_slack_or_without) {
+    for (const std::size_t slack : {0u, 1u, 6u}) {
+        EXPECT_EQ(decisions<ms::citrus>(slack), decisions<ms::tova>(slack)) << "slack " << slack;
+    }
+    EXPECT_EQ(decisions<ms::citrus>(0).size(), 290u);
 }
 
-TEST(citrus, after_a_decision_the_tokens_since_count) {
-    auto table = after_a_decision();
-    support::observe(table, {{0.25f, 0.5f, 0.25f}});
-    EXPECT_FLOAT_EQ(table.scores()[0], 0.25f);
-    table.place(4);
-    EXPECT_EQ(support::forgotten(table), positions{0});  // .25 as position 3, and older
+/// An exact prefill means single steps, however many tokens lie between two decisions.
+TEST(citrus, exact_prefill_is_tova_with_slack_or_without) {
+    for (const std::size_t slack : {0u, 5u}) {
+        const ms::shape shape{
+            .layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 8, .states = 12, .block = 60, .slack = slack};
+        const support::stream tokens(shape, 60, 3);
+        const auto held_after = [&]<class Policy>(Policy) {
+            ms::cache<Policy> cache(shape);
+            std::vector<float> out(60 * tokens.out_width);
+            EXPECT_TRUE(ms::prefill(cache, 0, 0, tokens.q(0, 60), tokens.k(0, 60), tokens.v(0, 60), out));
+            positions held(cache.positions(0).begin(), cache.positions(0).end());
+            std::ranges::sort(held);
+            return held;
+        };
+        EXPECT_EQ(held_after(ms::citrus{}), held_after(ms::tova{})) << "slack " << slack;
+        EXPECT_EQ(held_after(ms::citrus_probe{}), held_after(ms::tova{})) << "slack " << slack;
+    }
+}
+
+/// Appends a block and shows what each of its tokens attended to.
+template <class Table>
+void block(Table& table, int first, const std::vector<std::vector<float>>& tokens) {
+    table.append(first, tokens.size());
+    for (const auto& given : tokens) table.observe({given.data(), 1, given.size(), given.size()});
 }
 
 /// Blocks of 2 with states = 2 + 2 and recent = 2: the best two of what came before a block, and the block.
 TEST(citrus, a_block_decides_about_what_came_before_it) {
     ms::table<ms::citrus> table({.states = 4, .block = 2, .recent = 2});
-    const auto block = [&](int first, const std::vector<std::vector<float>>& tokens) {
-        table.append(first, 2);
-        for (const auto& given : tokens) table.observe({given.data(), 1, given.size(), given.size()});
-    };
-    block(0, {{1.0f}, {1.0f, 0.0f}});
-    block(2, {{0.75f, 0.0f, 0.25f}, {0.5f, 0.0f, 0.25f, 0.25f}});
-    block(4, {{0.0f, 0.25f, 0.0f, 0.0f, 0.75f}, {0.0f, 0.0f, 0.5f, 0.0f, 0.25f, 0.25f}});
+    block(table, 0, {{1.0f}, {1.0f, 0.0f}});
+    block(table, 2, {{0.75f, 0.0f, 0.25f}, {0.5f, 0.0f, 0.25f, 0.25f}});
+    block(table, 4, {{0.0f, 0.25f, 0.0f, 0.125f, 0.625f}, {0.0f, 0.25f, 0.5f, 0.0f, 0.0f, 0.25f}});
     table.forget();
-    EXPECT_EQ(support::held(table), (positions{0, 2, 4, 5}));  // 3.25 .25 1 .25, and the block
-    block(6, {{0.125f, 0.125f, 0.5f, 0.125f, 0.125f}, {0.0f, 0.125f, 0.5f, 0.25f, 0.0f, 0.125f}});
-    // Rows hold 0 4 2 5 6 7: of what came before this block, .125 .25 1 .375 to 0 4 2 5.
-    EXPECT_EQ(table.positions()[1], 4);
+    EXPECT_EQ(support::held(table), (positions{1, 2, 4, 5}));  // 0 .5 .5 .125, and the block
+    block(table, 6, {{0.125f, 0.125f, 0.5f, 0.125f, 0.125f}, {0.0f, 0.125f, 0.5f, 0.25f, 0.0f, 0.125f}});
+    // Rows hold 4 1 2 5 6 7: of what came before this block, .125 .25 1 .375 to 4 1 2 5.
+    EXPECT_EQ(table.positions()[0], 4);
     table.forget();
     EXPECT_EQ(support::held(table), (positions{2, 5, 6, 7}));
+}
+
+/// Slack lets three blocks wait for one decision: it goes by the third alone.
+TEST(citrus, of_several_blocks_between_decisions_the_last_counts) {
+    ms::table<ms::citrus> table({.states = 4, .block = 2, .slack = 1, .recent = 2});
+    block(table, 0, {{1.0f}, {0.0f, 1.0f}});
+    block(table, 2, {{0.0f, 1.0f, 0.0f}, {0.0f, 1.0f, 0.0f, 0.0f}});
+    block(table, 4, {{0.5f, 0.0f, 0.25f, 0.0f, 0.25f}, {0.5f, 0.125f, 0.25f, 0.125f, 0.0f, 0.0f}});
+    table.append(6, 2);
+    EXPECT_EQ(support::forgotten(table), (positions{1, 3}));  // 1 .125 .5 .125, and the block
 }
 
 TEST(citrus, sums_over_the_heads_of_the_layer) {
     EXPECT_EQ(ms::citrus::forgets(), ms::per::layer);
     ms::table<ms::citrus> table({.states = 1, .heads = 2});
     support::fill(table, 2, 2);
-    EXPECT_FLOAT_EQ(table.scores()[0], 3.0f);
+    EXPECT_FLOAT_EQ(table.scores()[0], 1.0f);
     EXPECT_FLOAT_EQ(table.scores()[1], 1.0f);
 }
 
@@ -78,23 +110,22 @@ TEST(citrus, one_state_and_certain_attention) {
     for (const float score : table.scores()) EXPECT_FALSE(std::isnan(score));
 }
 
-TEST(citrus, a_copy_between_decision_and_attention_continues_alike) {
-    auto table = after_a_decision();
+TEST(citrus, a_copy_within_a_block_continues_alike) {
+    ms::table<ms::citrus> table({.states = 2, .block = 2});
+    table.append(0, 2);
+    support::observe(table, {{1.0f}});
     auto copy = table;
-    support::observe(copy, {{0.25f, 0.5f, 0.25f}});
-    EXPECT_FLOAT_EQ(copy.scores()[0], 0.25f);
-    EXPECT_FLOAT_EQ(table.scores()[0], 1.75f);
+    for (auto* one : {&table, &copy}) {
+        support::observe(*one, {{0.25f, 0.75f}});
+        EXPECT_FLOAT_EQ(one->scores()[0], 1.25f);
+    }
 }
 
 TEST(citrus, clear_begins_anew) {
-    auto table = after_a_decision();
-    support::observe(table, {{0.25f, 0.5f, 0.25f}});
-    table.forget();
+    ms::table<ms::citrus> table({.states = 2, .block = 2});
+    block(table, 8, {{1.0f}, {0.5f, 0.5f}});
     table.clear();
-    table.place(9);
-    support::observe(table, {{1.0f}});
-    table.place(10);
-    support::observe(table, {{0.5f, 0.5f}});
+    block(table, 9, {{1.0f}, {0.5f, 0.5f}});
     EXPECT_FLOAT_EQ(table.scores()[0], 1.5f);
 }
 

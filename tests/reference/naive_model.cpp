@@ -8,10 +8,7 @@
 namespace reference {
 
 naive_model::naive_model(const rule& forgets_by, const setting& s)
-    : rule_(forgets_by),
-      setting_(s),
-      held_(s.kv_heads),
-      last_decision_(forgets_by.forgets == unit::head ? s.kv_heads : 1) {}
+    : rule_(forgets_by), setting_(s), held_(s.kv_heads), tables_(forgets_by.forgets == unit::head ? s.kv_heads : 1) {}
 
 std::vector<double> naive_model::step(int position, std::span<const float> q, std::span<const float> k,
                                       std::span<const float> v) {
@@ -22,6 +19,7 @@ std::vector<double> naive_model::block(int first, std::size_t tokens, std::span<
                                        std::span<const float> k, std::span<const float> v) {
     const setting& s = setting_;
     std::vector<double> out;
+    last_arrival_ = past_.size();
     for (std::size_t t = 0; t < tokens; ++t) {
         const int position = first + static_cast<int>(t);
         place(position, k.subspan(t * s.kv_heads * s.head_dim), v.subspan(t * s.kv_heads * s.value_dim));
@@ -34,7 +32,6 @@ std::vector<double> naive_model::block(int first, std::size_t tokens, std::span<
 void naive_model::clear() {
     for (auto& head : held_) head.clear();
     past_.clear();
-    std::ranges::fill(last_decision_, 0);
     decided_by_.clear();
 }
 
@@ -94,19 +91,18 @@ std::vector<double> naive_model::probabilities(std::span<const float> q, const s
 
 void naive_model::shrink(std::size_t most) {
     if (rule_.forgets == unit::never) return;
-    for (std::size_t table = 0; table < last_decision_.size(); ++table) {
+    for (std::size_t table = 0; table < tables_; ++table) {
         if (held_[table].size() > most) decide(table);
     }
 }
 
 void naive_model::decide(std::size_t table) {
     const setting& s = setting_;
-    const std::size_t heads = s.kv_heads / last_decision_.size();
+    const std::size_t heads = s.kv_heads / tables_;
     const std::size_t first = table * heads;
     const std::size_t sinks = s.sinks + rule_.sinks(s.states);
     const std::size_t recent = s.recent.value_or(rule_.recent(s.states));
-    std::vector<double> scores =
-        ask({setting_, first, heads, held_, past_, std::exchange(last_decision_[table], past_.size()), margin_});
+    std::vector<double> scores = ask({setting_, first, heads, held_, past_, last_arrival_, margin_});
     double worst = 0;
     while (scores.size() > s.states) {
         std::size_t least = sinks;

@@ -59,7 +59,8 @@ class naive_model {
     setting setting_;
     std::vector<std::vector<state>> held_;  // [KV head]
     std::vector<token> past_;
-    std::vector<std::size_t> last_decision_;  // of each table
+    std::size_t tables_;
+    std::size_t last_arrival_ = 0;
     decision_map decided_by_;
     double margin_ = std::numeric_limits<double>::infinity();
 };

@@ -51,7 +51,7 @@ struct evidence {
     std::size_t kv_heads;
     const std::vector<std::vector<state>>& held;  ///< [KV head of the layer], ascending positions
     const std::vector<token>& past;               ///< every token since construction or clear, oldest first
-    std::size_t last_decision;  ///< how many of `past` had attended when this table last forgot something; 0 if never
+    std::size_t last_arrival;  ///< how many of `past` came before the tokens that arrived together last
     /// Lowered by rules with comparisons of their own: the least relative distance of two numbers whose order matters.
     double& margin;
 

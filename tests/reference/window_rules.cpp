@@ -1,4 +1,4 @@
-// Rules that look through a window: the last tokens' attention or queries, the tokens since a decision, or the newest
+// Rules that look through a window: the last tokens' attention or queries, the last block of tokens, or the newest
 // token's attention together with what values do to the output.
 #include <algorithm>
 #include <cmath>
@@ -83,7 +83,7 @@ numbers cake_prompt_scores(const evidence& e) {
     return mean_of_five(e, scores);
 }
 
-numbers citrus_scores(const evidence& e) { return sum_over(e, std::span(e.past).subspan(e.last_decision)); }
+numbers citrus_scores(const evidence& e) { return sum_over(e, std::span(e.past).subspan(e.last_arrival)); }
 
 /// How far the output of each head moves when a state is left out and the others' probabilities are made to sum to 1.
 numbers caote_scores(const evidence& e) {

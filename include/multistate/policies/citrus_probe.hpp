@@ -31,12 +31,10 @@ struct citrus_probe {
     std::span<const rows> probe;  ///< [layers]: queries [tokens, query heads of the layer * head_dim]; none: citrus
 
     static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
-    static constexpr std::size_t floats_per_table(const table_shape& s) noexcept { return citrus::floats_per_table(s); }
 
     void on_attention(rows probabilities, view states) const noexcept { citrus{}.on_attention(probabilities, states); }
 
     void on_forget(const reader& stored, view states) const noexcept {
-        citrus{}.on_forget(states);
         if (probe.empty()) return;
         const table_shape& s = states.shape;
         MULTISTATE_ASSERT(s.layer < probe.size(), "citrus_probe: one matrix of queries for each layer");
@@ -54,7 +52,7 @@ struct citrus_probe {
         }
     }
 };
-static_assert(policy<citrus_probe> && remembers_states<citrus_probe> && remembers_more<citrus_probe> &&
-              observes_attention<citrus_probe> && decides_from_storage<citrus_probe>);
+static_assert(policy<citrus_probe> && remembers_states<citrus_probe> && observes_attention<citrus_probe> &&
+              decides_from_storage<citrus_probe>);
 
 }  // namespace multistate::inline MULTISTATE_TARGET
