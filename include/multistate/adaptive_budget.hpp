@@ -5,6 +5,20 @@
 //     ms::cache<ms::snapkv> cache(shape);                     // shape.block at least the prompt
 //     for (layers) ms::prefill(cache, layer, 0, q, k, v, out, ms::prefill_mode::block);
 //     cache.rebudget(ms::adaptive_budget(cache, 512));        // and go on with 512 states in the mean
+//
+// Heads are compared by their scores, which must mean the same in all of them (see policy.hpp):
+//
+//     shares of attention    tova_head, the h2o family, observed_attention, scissorhands (a count), keyformer, morphkv,
+//                            snapkv, cake, cake_prompt, cam, d2o, value_merge; r_kv (less a share of redundancy)
+//     the same times |v|     vatp, caote (squared), noncausal, expected_attention: what a state adds to the output of
+//                            attention, which all heads of a layer share
+//     without a unit         cur, leverage (shares), keydiff (a cosine), lagkv (ranks), random: comparable, though ranks
+//                            and random numbers tell no head from another; so is window per head, whose scores are 0
+//     others than their own  criticalkv: those of snapkv. roco: mean attention
+//     yours                  given: bring scores that are comparable
+//     refused                knorm and q_filters (keys have a scale in each head), compactor (deviations of each head)
+//     per layer, or never    refused: full, window, tova, tova_kvpress, h2o_layer, h2o_normalized, chunkkv, citrus,
+//                            citrus_probe
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -32,52 +46,34 @@ struct pooled_score {
     }
 };
 
-/// The scores that one KV head holds, but for those of guarded states, behind those that `pool` has; where one state
-/// was forgotten to learn them, it counts as much as the least.
+/// The scores by which one KV head would forget down to `states`, but for those of guarded states, behind those that
+/// `pool` has.
 template <class C>
-void pool_scores(const C& cache, std::size_t layer, std::size_t kv_head, guards fixed, bool one_is_gone,
+void pool_scores(const C& cache, std::size_t layer, std::size_t kv_head, std::size_t states, guards fixed,
                  std::vector<pooled_score>& pool) {
+    const auto scores =
+        cache_access::tables(cache, layer)[kv_head].scores_at(states, cache_access::stored(cache, layer, kv_head));
     const auto positions = cache.positions(layer, kv_head);
     std::vector<std::size_t> order(positions.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::ranges::sort(order, {}, [&](std::size_t row) { return positions[row]; });
-    pooled_score least{std::numeric_limits<float>::infinity(), -1, kv_head};
     for (std::size_t i = fixed.sinks; i + fixed.recent < order.size(); ++i) {
-        float score = cache.scores(layer, kv_head)[order[i]];
-        if (std::isnan(score)) score = -std::numeric_limits<float>::infinity();
-        pool.push_back({score, positions[order[i]], kv_head});
-        least.score = std::min(least.score, score);
+        const float score = scores[order[i]];
+        pool.push_back(
+            {std::isnan(score) ? -std::numeric_limits<float>::infinity() : score, positions[order[i]], kv_head});
     }
-    if (one_is_gone) pool.push_back(least);
 }
 
-/// How many of the layer's `count` greatest scores belong to each KV head.
+/// How many of the layer's greatest scores, `free` for each KV head in the mean, belong to each.
 template <class C>
-std::vector<std::size_t> count_by_head(const C& cache, std::size_t layer, guards fixed, bool one_is_gone,
-                                       std::size_t count) {
+std::vector<std::size_t> count_by_head(const C& cache, std::size_t layer, std::size_t states, guards fixed) {
     std::vector<std::size_t> result(cache.shape().kv_heads);
     std::vector<pooled_score> pool;
-    for (std::size_t h = 0; h < result.size(); ++h) pool_scores(cache, layer, h, fixed, one_is_gone, pool);
-    count = std::min(count, pool.size());
+    for (std::size_t h = 0; h < result.size(); ++h) pool_scores(cache, layer, h, states, fixed, pool);
+    const std::size_t count = std::min(result.size() * (states - fixed.sinks - fixed.recent), pool.size());
     std::ranges::nth_element(pool, pool.begin() + static_cast<std::ptrdiff_t>(count),
                              [](const auto& a, const auto& b) { return a.outlasts(b); });
     for (std::size_t i = 0; i < count; ++i) ++result[pool[i].kv_head];
-    return result;
-}
-
-/// A copy of the cache whose scores are those of a decision, for policies that score only when one is due: each KV head
-/// that holds more than `states` forgets the least that it may. Costs a copy of the cache.
-template <policy P, codec K, codec V>
-cache<P, K, V> judged(const cache<P, K, V>& given, std::size_t states) {
-    auto result = given.clone();
-    std::vector<std::size_t> one_less;
-    for (std::size_t layer = 0; layer < given.shape().layers; ++layer) {
-        for (std::size_t h = 0; h < given.shape().kv_heads; ++h) {
-            const std::size_t size = given.size(layer, h);
-            one_less.push_back(size > states ? size - 1 : given.states(layer, h));
-        }
-    }
-    result.rebudget(one_less);
     return result;
 }
 
@@ -92,44 +88,40 @@ cache<P, K, V> judged(const cache<P, K, V>& given, std::size_t states) {
 ///   rule     (1 - alpha) count + alpha free, and the guards (sinks, recent) for each; free = states - guards, count =
 ///            how many of the layer's kv_heads * free greatest scores are this head's
 ///   numbers  alpha 0.2: no head falls below that share of what all would have evenly
-///   differs  the authors round each head by itself, here the sum of a layer is exact; they let a cache grow from there
+///   differs  the authors round each head by itself, here the sum of a layer is exact; they let a cache grow from there.
+///            kvpress takes alpha as the least share only: it adds nothing to heads above that.
 ///
-/// Guards are those of `states`; where a policy names others for other numbers (h2o: half), a head's own decide what it
-/// forgets. Layers that hold no more than `states` get `states` for each head. Policies that score at a decision only
-/// are judged on a copy of the cache; the state that each head forgets there counts as much as the least that stays.
+/// Guards are those of `states` in every head, whatever its budget: the authors' window stays whole, and cache.rebudget
+/// sees to it. Layers that hold no more than `states` get `states` for each head. Throws std::invalid_argument for
+/// policies whose scores cannot be compared (see above). Costs a copy of each table and a decision.
 template <policy P, codec K, codec V>
-std::vector<std::size_t> adaptive_budget(const cache<P, K, V>& cache, std::size_t states, float alpha = 0.2f) {
+guarded_budget adaptive_budget(const cache<P, K, V>& cache, std::size_t states, float alpha = 0.2f) {
     const shape& s = cache.shape();
     table_shape wanted = detail::cache_access::tables(cache, 0).front().shape();
     const P policy = table<P>(detail::cache_access::tables(cache, 0).front()).policy();  // const tables do not show it
     if (policy.forgets() != per::head) {
         throw std::invalid_argument("adaptive_budget: policy must forget for each KV head, forgets otherwise");
     }
+    if (!multistate::scores_are_comparable(policy)) {
+        throw std::invalid_argument("adaptive_budget: policy must score all KV heads on one scale, has one for each");
+    }
     detail::require(alpha >= 0 && alpha <= 1, "adaptive_budget", "alpha", "from 0 to 1", alpha);
     wanted.states = states;
-    const guards fixed = guards_in_force(wanted, policy);
-    const std::size_t guarded = fixed.sinks + fixed.recent;
+    wanted.guarded = {};
+    guarded_budget result{.states = {}, .guarded = guards_in_force(wanted, policy)};
+    const std::size_t guarded = result.guarded.sinks + result.guarded.recent;
     const std::size_t free = states - guarded;
-
-    std::vector<std::size_t> result;
-    const auto divide = [&](const auto& scored, bool one_is_gone) {
-        for (std::size_t layer = 0; layer < s.layers; ++layer) {
-            std::vector<double> shares(s.kv_heads, static_cast<double>(states));
-            if (cache.size(layer) > states) {
-                const auto counts = detail::count_by_head(scored, layer, fixed, one_is_gone, s.kv_heads * free);
-                std::ranges::transform(counts, shares.begin(), [&](std::size_t count) {
-                    return static_cast<double>(guarded) + (1 - alpha) * static_cast<double>(count) +
-                           alpha * static_cast<double>(free);
-                });
-            }
-            const auto whole = detail::whole_shares(shares, s.kv_heads * states, guarded + 1);
-            result.insert(result.end(), whole.begin(), whole.end());
+    for (std::size_t layer = 0; layer < s.layers; ++layer) {
+        std::vector<double> shares(s.kv_heads, static_cast<double>(states));
+        if (cache.size(layer) > states) {
+            const auto counts = detail::count_by_head(cache, layer, states, result.guarded);
+            std::ranges::transform(counts, shares.begin(), [&](std::size_t count) {
+                return static_cast<double>(guarded) + (1 - alpha) * static_cast<double>(count) +
+                       alpha * static_cast<double>(free);
+            });
         }
-    };
-    if (multistate::reads_order(policy)) {
-        divide(detail::judged(cache, states), true);
-    } else {
-        divide(cache, false);
+        const auto whole = detail::whole_shares(shares, s.kv_heads * states, guarded + 1);
+        result.states.insert(result.states.end(), whole.begin(), whole.end());
     }
     return result;
 }

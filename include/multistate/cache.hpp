@@ -26,6 +26,12 @@ namespace detail {
 struct cache_access;
 }
 
+/// Numbers of states for KV heads that all have the same guards: see adaptive_budget.
+struct guarded_budget {
+    std::vector<std::size_t> states;  ///< [layers * kv_heads]
+    guards guarded;
+};
+
 /// Layout: [layer][kv_head][row][dimension], rows padded to 16 elements, states + slack + block rows. Calls on
 /// different layers and on different caches may run concurrently.
 template <policy P, codec KeyCodec = f32, codec ValueCodec = KeyCodec>
@@ -35,11 +41,7 @@ class cache {
     /// forgets per head; shape().states is then the greatest. Throws std::invalid_argument for a shape that cannot be
     /// (see shape.hpp), naming argument, bound and value.
     explicit cache(const multistate::shape& given, const P& policy = {}, std::span<const std::size_t> budget = {})
-        : shape_(with_budget(given, budget)),
-          per_layer_(policy.forgets() == per::head ? shape_.kv_heads : 1),
-          tables_(make_tables(policy, budget)),
-          stored_(rows_of_planes(), shape_.kv_heads, shape_.head_dim, shape_.value_dim),
-          workspace_(shape_) {}
+        : cache(given, policy, budget, std::nullopt) {}
 
     cache(cache&&) noexcept = default;
     cache& operator=(cache&&) noexcept = default;
@@ -143,19 +145,9 @@ class cache {
     /// Other numbers of states from now on, as the constructor takes them: forgets down to them, then moves into memory
     /// of that size. For budgets that depend on the prompt (budget.hpp). Costs a copy of the cache. Throws
     /// std::invalid_argument, and changes nothing, for numbers that cannot be.
-    void rebudget(std::span<const std::size_t> budget) {
-        detail::require(!budget.empty(), "cache", "budget", "a number for each layer or KV head", budget.size());
-        cache other(shape_, tables_.front().policy(), budget);
-        for (std::size_t i = 0; i < tables_.size(); ++i) {
-            table<P> t = tables_[i];
-            const auto moves = t.rebudget(other.tables_[i].states(), stored(i / per_layer_, i % per_layer_));
-            for (std::size_t h = 0; h < heads_per_table(); ++h) {
-                other.copy_rows(*this, i / per_layer_, i % per_layer_ * heads_per_table() + h, t.size(), moves);
-            }
-            other.tables_[i] = std::move(t);
-        }
-        *this = std::move(other);
-    }
+    void rebudget(std::span<const std::size_t> budget) { rebudget(budget, std::nullopt); }
+    /// The same, with guards that hold in each table until the next rebudget.
+    void rebudget(const guarded_budget& budget) { rebudget(budget.states, budget.guarded); }
 
     /// Forgets everything and keeps the memory.
     void clear() noexcept {
@@ -176,6 +168,27 @@ class cache {
     friend detail::cache_access;
 
     cache(const cache&) = default;
+    cache(const multistate::shape& given, const P& policy, std::span<const std::size_t> budget,
+          const std::optional<guards>& guarded)
+        : shape_(with_budget(given, budget)),
+          per_layer_(policy.forgets() == per::head ? shape_.kv_heads : 1),
+          tables_(make_tables(policy, budget, guarded)),
+          stored_(rows_of_planes(), shape_.kv_heads, shape_.head_dim, shape_.value_dim),
+          workspace_(shape_) {}
+
+    void rebudget(std::span<const std::size_t> budget, const std::optional<guards>& guarded) {
+        detail::require(!budget.empty(), "cache", "budget", "a number for each layer or KV head", budget.size());
+        cache other(shape_, tables_.front().policy(), budget, guarded);
+        for (std::size_t i = 0; i < tables_.size(); ++i) {
+            table<P> t = tables_[i];
+            const auto moves = t.rebudget(other.tables_[i].states(), stored(i / per_layer_, i % per_layer_), guarded);
+            for (std::size_t h = 0; h < heads_per_table(); ++h) {
+                other.copy_rows(*this, i / per_layer_, i % per_layer_ * heads_per_table() + h, t.size(), moves);
+            }
+            other.tables_[i] = std::move(t);
+        }
+        *this = std::move(other);
+    }
 
     static multistate::shape with_budget(multistate::shape s, std::span<const std::size_t> budget) {
         if (!budget.empty()) s.states = *std::ranges::max_element(budget);
@@ -194,7 +207,8 @@ class cache {
                         budget.size());
         return 0;
     }
-    std::vector<table<P>> make_tables(const P& policy, std::span<const std::size_t> budget) const {
+    std::vector<table<P>> make_tables(const P& policy, std::span<const std::size_t> budget,
+                                      const std::optional<guards>& guarded) const {
         std::vector<table<P>> tables;
         const std::size_t count = detail::product("cache", shape_.layers, per_layer_);
         tables.reserve(detail::product("cache", count, sizeof(table<P>)) / sizeof(table<P>));
@@ -210,7 +224,8 @@ class cache {
                                             .kv_heads = heads_per_table(),
                                             .head_dim = shape_.head_dim,
                                             .value_dim = shape_.value_dim,
-                                            .scale = *shape_.scale},
+                                            .scale = *shape_.scale,
+                                            .guarded = guarded},
                                 policy);
         }
         return tables;

@@ -1,7 +1,7 @@
 #pragma once
 
-// What attention.hpp and prefill.hpp need of a cache beyond its public interface: they take its tables, and decisions,
-// one at a time. No one else includes it.
+// What attention.hpp, prefill.hpp and adaptive_budget.hpp need of a cache beyond its public interface: they take its
+// tables, and decisions, one at a time. No one else includes it.
 #include "multistate/cache.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
@@ -25,6 +25,11 @@ struct cache_access {
     template <class C>
     static auto tables(C& cache, std::size_t layer) noexcept {
         return std::span(cache.tables_).subspan(layer * cache.per_layer_, cache.per_layer_);
+    }
+    /// For reading only: so a constant cache will do.
+    template <class C>
+    static editor stored(const C& cache, std::size_t layer, std::size_t unit) noexcept {
+        return const_cast<C&>(cache).stored(layer, unit);
     }
     template <class C>
     static void forget_next(C& cache, std::size_t layer, std::size_t unit) noexcept {

@@ -71,6 +71,11 @@ struct modified {
         base.on_forget(stored, own_scores(states));
         modify(states);
     }
+    void on_compare(view states) noexcept requires observes_comparison<P> {
+        base.on_compare(own_scores(states));
+        modify(states);
+    }
+    bool scores_are_comparable() const noexcept { return multistate::scores_are_comparable(base); }
     void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) noexcept requires merges<P> {
         base.merge(stored, gone, own_scores(states));
     }

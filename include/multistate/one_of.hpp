@@ -78,6 +78,9 @@ class one_of {
     bool reads_stored() const noexcept {
         return visit([](const auto& p) { return multistate::reads_stored(p); });
     }
+    bool scores_are_comparable() const noexcept {
+        return visit([](const auto& p) { return multistate::scores_are_comparable(p); });
+    }
     guards default_guards(std::size_t states) const noexcept {
         return visit([=](const auto& p) { return multistate::default_guards(p, states); });
     }
@@ -97,6 +100,7 @@ class one_of {
         requires(observes_attention<Policies> || ...);
     HWY_NOINLINE void on_forget(const reader& stored, view states) noexcept
         requires(observes_decision<Policies> || ...);
+    HWY_NOINLINE void on_compare(view states) noexcept requires(observes_comparison<Policies> || ...);
     HWY_NOINLINE void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) noexcept
         requires(merges<Policies> || ...);
     HWY_NOINLINE void finish_prompt(const reader& stored, view states) noexcept
@@ -159,6 +163,13 @@ void one_of<Policies...>::on_forget(const reader& stored, view states) noexcept
         } else if constexpr (decides_from_memory<P>) {
             p.on_forget(states);
         }
+    });
+}
+
+template <policy... Policies>
+void one_of<Policies...>::on_compare(view states) noexcept requires(observes_comparison<Policies> || ...) {
+    visit([&]<class P>(P& p) {
+        if constexpr (observes_comparison<P>) p.on_compare(states);
     });
 }
 

@@ -25,8 +25,15 @@
 //     void        on_attention(probabilities, states)        one token attended
 //     void        on_forget(states)                          a decision is due: the last chance to score
 //     void        on_forget(stored, states)                  the same, reading stored keys and values
+//     void        on_compare(states)                         after on_forget, for adaptive_budget: scores by which KV
+//                                                            heads can be compared, where the policy's own are not
+//     bool        scores_are_comparable()                    false where there are no such scores; true if absent
 //     void        merge(stored, gone, states)                rows `gone` are about to be overwritten
 //     void        finish_prompt(stored, states)              the prompt has ended
+//
+// Scores of KV heads are comparable where a unit of score is worth the same in each of them: shares of attention are,
+// whatever they are multiplied with that all heads have alike; norms of keys are not, because each head has a scale of
+// its own for keys, which its queries undo.
 //
 // Hooks are noexcept. A policy object is copied into every table, so its own members are per table. Of a block of
 // tokens all are inserted before the first attends.
@@ -127,6 +134,20 @@ concept decides_from_storage = requires(P& p, const reader& stored, view states)
 template <class P>
 concept observes_decision = decides_from_memory<P> || decides_from_storage<P>;
 
+/// Wants to score anew where KV heads are compared: scores that mean the same in all heads of a layer.
+template <class P>
+concept observes_comparison = requires(P& p, view states) {
+    { p.on_compare(states) }
+    noexcept;
+};
+
+/// Says whether the scores of KV heads can be compared.
+template <class P>
+concept knows_comparable = requires(const P& p) {
+    { p.scores_are_comparable() }
+    noexcept->std::same_as<bool>;
+};
+
 /// Wants to save something of the rows `gone`, which ascend and of which all go, before they are overwritten.
 template <class P>
 concept merges = requires(P& p, const editor& stored, std::span<const std::uint32_t> gone, view states) {
@@ -154,6 +175,8 @@ consteval bool hooks_fit() {
     if constexpr (requires { &P::on_query; }) fit = fit && observes_queries<P>;
     if constexpr (requires { &P::on_attention; }) fit = fit && observes_attention<P>;
     if constexpr (requires { &P::on_forget; }) fit = fit && observes_decision<P>;
+    if constexpr (requires { &P::on_compare; }) fit = fit && observes_comparison<P>;
+    if constexpr (requires { &P::scores_are_comparable; }) fit = fit && knows_comparable<P>;
     if constexpr (requires { &P::merge; }) fit = fit && merges<P>;
     if constexpr (requires { &P::finish_prompt; }) fit = fit && observes_prompt_end<P>;
     return fit;
@@ -215,6 +238,16 @@ constexpr bool reads_order(const P& p) noexcept {
         return p.reads_order();
     } else {
         return observes_decision<P> || merges<P>;
+    }
+}
+
+/// Whether adaptive_budget may compare the scores of a layer's KV heads, those of on_compare where there is one.
+template <policy P>
+constexpr bool scores_are_comparable(const P& p) noexcept {
+    if constexpr (knows_comparable<P>) {
+        return p.scores_are_comparable();
+    } else {
+        return true;
     }
 }
 

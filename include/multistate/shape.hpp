@@ -95,7 +95,7 @@ void check_parameters(const P& policy) {
 }
 
 /// The guards in force for a policy: the user's sinks add to the policy's, a `recent` given by the user replaces the
-/// policy's. Throws std::invalid_argument unless states and block are from 1 to 2^30 - 1, slack is below that, sinks +
+/// policy's; `guarded` replaces all. Throws std::invalid_argument unless states and block are from 1 to 2^30 - 1, slack is below that, sinks +
 /// recent <= states - 1, the policy's parameters are within their bounds, and a policy that reads queries or stored
 /// rows, or remembers keys, is told their dimensions.
 template <policy P>
@@ -122,7 +122,8 @@ guards guards_in_force(const table_shape& s, const P& policy) {
     }
     if (policy.forgets() == per::never) return {};
     const guards wanted = default_guards(policy, s.states);
-    const guards result{.sinks = s.sinks + wanted.sinks, .recent = s.recent.value_or(wanted.recent)};
+    const guards result =
+        s.guarded.value_or(guards{.sinks = s.sinks + wanted.sinks, .recent = s.recent.value_or(wanted.recent)});
     const std::string bound = "at most states - 1 = " + std::to_string(s.states - 1);
     require(s.sinks < s.states, who, "sinks", bound, s.sinks);
     require(result.recent < s.states, who, "recent", bound, result.recent);

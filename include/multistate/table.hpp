@@ -206,9 +206,11 @@ class table {
 
     /// Another number of states, from now on: forgets down to it if more are held, and allocates afresh. The owner
     /// applies the moves, in order. Throws std::invalid_argument, and changes nothing, as the constructor does.
-    std::vector<move> rebudget(std::size_t states, const editor& stored = {}) {
+    /// `guarded` as in table_shape.
+    std::vector<move> rebudget(std::size_t states, const editor& stored = {}, std::optional<guards> guarded = {}) {
         table_shape wanted = shape_;
         wanted.states = states;
+        wanted.guarded = guarded;
         table other(wanted, policy_);
         detail::require(!never_forgets() || size_ <= other.rows(), "table", "states",
                         "enough for the " + std::to_string(size_) + " held, because the policy never forgets", states);
@@ -216,7 +218,7 @@ class table {
         forgotten_.resize(std::max(forgotten_.size(), size_));
         moves_.resize(std::max(moves_.size(), size_));
         workspace_.resize(position_.size());
-        shape_.states = states;
+        shape_ = wanted;
         guards_ = other.guards_;
         newest_positions_.assign(guards_.recent, 0);
         remember_newest();
@@ -226,6 +228,18 @@ class table {
         other.continue_from(*this);
         *this = std::move(other);
         return moves;
+    }
+
+    /// The scores by which rebudget(states) would decide, for comparison with other KV heads where the policy has others
+    /// for that. Forgets nothing. Costs a copy of the table.
+    std::vector<float> scores_at(std::size_t states, const editor& stored = {}) const {
+        table judged = *this;
+        judged.shape_.states = states;
+        judged.shape_.guarded = {};
+        judged.guards_ = guards_in_force(judged.shape_, policy_);
+        judged.decide(stored);
+        if constexpr (observes_comparison<P>) judged.policy_.on_compare(judged.see(size_));
+        return {judged.scores().begin(), judged.scores().end()};
     }
 
     /// Bytes that this table allocated.

@@ -59,6 +59,8 @@ struct table_shape {
     std::size_t head_dim = 0;                ///< floats in a key
     std::size_t value_dim = 0;               ///< floats in a value
     float scale = 0;                         ///< of the logits; 0, for policies that compute some, makes all alike
+    std::optional<guards> guarded = {};      ///< the guards in force, whatever the policy, sinks and recent say: for
+                                             ///< KV heads that share those of their mean
 
     std::size_t group() const noexcept { return heads / kv_heads; }
 };

@@ -18,6 +18,7 @@ SUPPORT_ANY_POLICY template void any_policy::on_insert(rows, rows, view, std::si
 SUPPORT_ANY_POLICY template void any_policy::on_query(rows, view) noexcept;
 SUPPORT_ANY_POLICY template void any_policy::on_attention(rows, view) noexcept;
 SUPPORT_ANY_POLICY template void any_policy::on_forget(const reader&, view) noexcept;
+SUPPORT_ANY_POLICY template void any_policy::on_compare(view) noexcept;
 SUPPORT_ANY_POLICY template void any_policy::merge(const editor&, std::span<const std::uint32_t>, view) noexcept;
 SUPPORT_ANY_POLICY template void any_policy::finish_prompt(const reader&, view) noexcept;
 

@@ -28,6 +28,8 @@ struct compactor : rope {
     static constexpr std::string_view name = "compactor";
     static constexpr std::string_view paper = "arXiv 2507.08143";
     static constexpr per forgets() noexcept { return per::head; }
+    /// Each head measures by its own deviations.
+    static constexpr bool scores_are_comparable() noexcept { return false; }
 
     std::size_t chunk = 256;  ///< tokens; see piece_length for small tables
     std::size_t sketch = 48;  ///< columns of the random matrix of leverage
@@ -109,6 +111,7 @@ struct compactor : rope {
     }
 };
 static_assert(policy<compactor> && names_guards<compactor> && remembers_states<compactor>);
-static_assert(remembers_more<compactor> && observes_insertion<compactor> && observes_queries<compactor>);
+static_assert(knows_comparable<compactor> && remembers_more<compactor> && observes_insertion<compactor> &&
+              observes_queries<compactor>);
 
 }  // namespace multistate::inline MULTISTATE_TARGET

@@ -64,6 +64,9 @@ struct criticalkv : snapkv {
         choose(states, states.unguarded(), static_cast<std::size_t>(first_share * budget));
     }
 
+    /// Heads are compared by snapkv's score: what lifts the first stage above the second is each head's own.
+    void on_compare(view states) noexcept { snapkv::on_forget(states); }
+
   private:
     template <class Self, class F>
     static void each_parameter(Self& self, F&& f) {
@@ -118,6 +121,6 @@ struct criticalkv : snapkv {
     }
 };
 static_assert(policy<criticalkv> && names_guards<criticalkv> && observes_insertion<criticalkv> &&
-              observes_attention<criticalkv> && decides_from_memory<criticalkv>);
+              observes_attention<criticalkv> && decides_from_memory<criticalkv> && observes_comparison<criticalkv>);
 
 }  // namespace multistate::inline MULTISTATE_TARGET

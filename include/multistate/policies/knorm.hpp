@@ -19,11 +19,13 @@ struct knorm {
     static constexpr std::string_view name = "knorm";
     static constexpr std::string_view paper = "arXiv 2406.11430";
     static constexpr per forgets() noexcept { return per::head; }
+    /// Each head has a scale of its own for its keys.
+    static constexpr bool scores_are_comparable() noexcept { return false; }
 
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
         for (std::size_t h = 0; h < keys.count; ++h) states.score[row] -= norm(keys[h]);
     }
 };
-static_assert(policy<knorm> && observes_insertion<knorm>);
+static_assert(policy<knorm> && observes_insertion<knorm> && knows_comparable<knorm>);
 
 }  // namespace multistate::inline MULTISTATE_TARGET

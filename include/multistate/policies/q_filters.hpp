@@ -30,6 +30,8 @@ struct q_filters {
     static constexpr std::string_view name = "q_filters";
     static constexpr std::string_view paper = "arXiv 2503.02812";
     static constexpr per forgets() noexcept { return per::head; }
+    /// Each head has a scale of its own for its keys.
+    static constexpr bool scores_are_comparable() noexcept { return false; }
 
     std::span<const float> filters = {};  ///< [layers][kv_heads][head_dim]; empty: from the queries that come by
     std::size_t kv_heads = 0;             ///< of a layer, where filters are given
@@ -86,7 +88,8 @@ struct q_filters {
     }
 };
 static_assert(policy<q_filters> && remembers_states<q_filters> && remembers_more<q_filters>);
-static_assert(observes_insertion<q_filters> && observes_queries<q_filters> && decides_from_storage<q_filters>);
+static_assert(knows_comparable<q_filters> && observes_insertion<q_filters> && observes_queries<q_filters> &&
+              decides_from_storage<q_filters>);
 
 /// The filter of one query head from its queries [tokens, head_dim], rotated as attention sees them; the authors take
 /// 3000 of ten texts. Average the filters of a group, and give the policy the averages. Allocates.

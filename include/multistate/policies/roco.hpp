@@ -69,12 +69,15 @@ struct roco {
         }
     }
 
+    /// Each head spares as many, however much they are attended to: heads are compared by their means.
+    void on_compare(view states) const noexcept { std::ranges::copy(states.memory(0), states.score.begin()); }
+
   private:
     std::size_t share(std::size_t states) const noexcept {
         return static_cast<std::size_t>(unstable * static_cast<float>(states));
     }
 };
 static_assert(policy<roco> && names_guards<roco> && remembers_states<roco> && has_parameters<roco>);
-static_assert(observes_attention<roco> && decides_from_memory<roco>);
+static_assert(observes_attention<roco> && decides_from_memory<roco> && observes_comparison<roco>);
 
 }  // namespace multistate::inline MULTISTATE_TARGET
