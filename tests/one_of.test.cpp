@@ -1,8 +1,10 @@
 // A policy chosen at run time is a policy.
+#include <array>
 #include <cmath>
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <multistate/multistate.hpp>
@@ -130,6 +132,39 @@ TEST(one_of, finds_policies_by_name) {
     for (const std::string_view name : choice::names) EXPECT_EQ(choice::named(name).name(), name);
     for (const std::string_view name : ms::any_policy::names) EXPECT_EQ(ms::any_policy::named(name).name(), name);
     EXPECT_EQ(choice::named("parameterized").floats_per_state(shape), 6u) << "with its default parameters";
+}
+
+struct with_presets {
+    static constexpr std::string_view name = "with_presets";
+    static constexpr ms::per forgets() noexcept { return ms::per::head; }
+    float factor = 1;
+    static constexpr auto parameters = std::tuple{ms::parameter{"factor", &with_presets::factor, 0.0f, 9.0f}};
+    static constexpr with_presets twice() noexcept { return {2}; }
+    static constexpr with_presets thrice() noexcept { return {3}; }
+    static constexpr std::array<ms::preset<with_presets>, 2> presets{{{"twice", &twice}, {"thrice", &thrice}}};
+};
+struct derived : with_presets {
+    static constexpr std::string_view name = "derived";
+};
+static_assert(ms::has_presets<with_presets> && !ms::has_presets<derived> && !ms::has_presets<ms::window>);
+
+TEST(one_of, finds_presets_behind_the_name_of_their_policy) {
+    using some = ms::one_of<ms::window, with_presets, derived>;
+    EXPECT_EQ(some::all_names(), (std::vector<std::string>{"window", "with_presets", "with_presets:twice",
+                                                           "with_presets:thrice", "derived"}));
+    EXPECT_EQ(some::names.size(), 3u);
+    const auto factor_of = [](const char* name) {
+        float factor = 0;
+        some::named(name).for_each_parameter([&](auto, const float& value, auto...) { factor = value; });
+        return factor;
+    };
+    EXPECT_EQ(factor_of("with_presets"), 1.0f);
+    EXPECT_EQ(factor_of("with_presets:twice"), 2.0f);
+    EXPECT_EQ(factor_of("with_presets:thrice"), 3.0f);
+    EXPECT_EQ(some::named("with_presets:thrice").name(), "with_presets");
+    for (const char* wrong : {"with_presets:", "with_presets:four", "derived:twice", "window:twice", "twice"}) {
+        EXPECT_THROW(some::named(wrong), std::invalid_argument) << wrong;
+    }
 }
 
 TEST(one_of, an_unknown_name_is_told_the_known_ones) {

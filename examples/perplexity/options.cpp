@@ -29,6 +29,7 @@ constexpr const char* footer =
     "  tova                        by its name, with default parameters\n"
     "  window+4                    the first 4 states, the sinks, are never forgotten\n"
     "  h2o(recent=0.25, sinks=2)   nor are the newest quarter of k and the first 2 states\n"
+    "  snapkv:class                a preset: other defaults, here those of the authors' class\n"
     "  tova(slack=16)              16 states beyond k may wait for a decision, which falls every 17 tokens\n"
     "                              (of sinks, recent and slack a whole number counts states, one with a point is a\n"
     "                              share of k)\n"

@@ -45,8 +45,27 @@ void print_parameters(std::ostream& out, std::span<const parameter_text> paramet
 
 std::vector<policy_description> describe_all_policies() {
     std::vector<policy_description> all;
-    for (const std::string_view name : ms::any_policy::names) all.push_back(describe(ms::any_policy::named(name)));
+    for (const std::string_view name : ms::any_policy::names) {
+        all.push_back(describe(ms::any_policy::named(name)));
+        all.back().presets = presets_of(name);
+    }
     return all;
+}
+
+std::vector<std::string> presets_of(std::string_view policy) {
+    const std::vector<parameter_text> usual = parameters_of(ms::any_policy::named(policy));
+    std::vector<std::string> result;
+    for (const std::string& name : ms::any_policy::all_names()) {
+        if (!name.starts_with(std::string(policy) + ":")) continue;
+        const std::vector<parameter_text> own = parameters_of(ms::any_policy::named(name));
+        std::string others;
+        for (std::size_t i = 0; i < own.size(); ++i) {
+            if (own[i].value == usual[i].value) continue;
+            others.append(others.empty() ? "" : ", ").append(own[i].name).append("=").append(own[i].value);
+        }
+        result.push_back(name + ": " + (others.empty() ? "the same" : others));
+    }
+    return result;
 }
 
 void print_policies(std::ostream& out, std::span<const policy_description> policies) {
@@ -57,6 +76,7 @@ void print_policies(std::ostream& out, std::span<const policy_description> polic
         out << padded(p.name, name) << "  " << padded(p.forgets, forgets) << "  " << padded(p.paper, paper) << "  "
             << p.reads << '\n';
         print_parameters(out, p.parameters);
+        for (const std::string& preset : p.presets) out << indent << preset << '\n';
     };
     print({.name = "NAME", .forgets = "FORGETS", .paper = "PAPER", .reads = "READS", .parameters = {}});
     for (const policy_description& p : policies) print(p);
@@ -64,7 +84,8 @@ void print_policies(std::ostream& out, std::span<const policy_description> polic
     const ms::rope rope;
     ms::for_each_parameter(rope, [&](std::string_view each, const auto&...) { rotation.emplace_back(each); });
     out << "\n"
-           "FORGETS for each layer, for each KV head, or never. Below a policy its parameters: NAME=DEFAULT (RANGE).\n"
+           "FORGETS for each layer, for each KV head, or never. Below a policy its parameters: NAME=DEFAULT (RANGE),\n"
+           "and its presets, other defaults under a name of their own.\n"
            "All that forget also take sinks, recent and slack: whole numbers of states, or shares of k such as 0.25.\n"
            "How keys are rotated ("
         << listed(rotation) << ") is taken from the model unless given.\n";

@@ -17,6 +17,7 @@ struct policy_description {
     std::string paper;    ///< "-" for none
     std::string reads;
     std::vector<parameter_text> parameters;  ///< with their default values
+    std::vector<std::string> presets = {};   ///< each with the parameters that it sets otherwise
 };
 
 /// What a policy chosen at run time (ms::one_of) says of itself.
@@ -42,6 +43,9 @@ policy_description describe(const OneOf& policy) {
             .reads = reads.empty() ? "nothing" : reads,
             .parameters = parameters_of(policy)};
 }
+
+/// "snapkv:class: window=64, width=5" for the presets of that policy.
+[[nodiscard]] std::vector<std::string> presets_of(std::string_view policy);
 
 /// THE list, in its order.
 [[nodiscard]] std::vector<policy_description> describe_all_policies();

@@ -79,7 +79,7 @@ class spec_parser {
 
   private:
     void choose(const std::string& name) {
-        const auto& names = ms::any_policy::names;
+        const std::vector<std::string> names = ms::any_policy::all_names();
         if (std::ranges::find(names, name) == names.end()) {
             throw std::invalid_argument("there is no policy '" + name + "'" + did_you_mean(name, names, 3) +
                                         " (--list-policies shows all; with sinks: window+4; with parameters: "

@@ -12,8 +12,8 @@
 //                            snapkv, cake, cake_prompt, cam, d2o, value_merge; r_kv (less a share of redundancy)
 //     the same times |v|     vatp, caote (squared), noncausal, expected_attention: what a state adds to the output of
 //                            attention, which all heads of a layer share
-//     without a unit         cur, leverage (shares), keydiff (a cosine), lagkv (ranks), random: comparable, though ranks
-//                            and random numbers tell no head from another; so is window per head, whose scores are 0
+//     without a unit         cur, leverage (shares), keydiff (a cosine), lagkv (ranks), random; ranks and random numbers
+//                            tell no head from another, and neither does window per head
 //     others than their own  criticalkv: those of snapkv. roco: mean attention
 //     yours                  given: bring scores that are comparable
 //     refused                knorm and q_filters (keys have a scale in each head), compactor (deviations of each head)
@@ -88,8 +88,9 @@ std::vector<std::size_t> count_by_head(const C& cache, std::size_t layer, std::s
 ///   rule     (1 - alpha) count + alpha free, and the guards (sinks, recent) for each; free = states - guards, count =
 ///            how many of the layer's kv_heads * free greatest scores are this head's
 ///   numbers  alpha 0.2: no head falls below that share of what all would have evenly
-///   differs  the authors round each head by itself, here the sum of a layer is exact; they let a cache grow from there.
-///            kvpress takes alpha as the least share only: it adds nothing to heads above that.
+///   differs  the authors round each head by itself, here the sum of a layer is exact; they let a cache grow from
+///            there. Their option to weigh a head's scores by how much its best hold is not here. kvpress takes alpha
+///            as the least share only: it adds nothing to heads above that.
 ///
 /// Guards are those of `states` in every head, whatever its budget: the authors' window stays whole, and cache.rebudget
 /// sees to it. Layers that hold no more than `states` get `states` for each head. Throws std::invalid_argument for

@@ -13,7 +13,9 @@
 //   papers   1 - far of a layer is what SimLayerKV (arXiv 2410.13846) calls lazy: sinks 4, recent 1024. Of a head it
 //            says what DuoAttention (arXiv 2410.10819) trains a gate to say, and with sinks = 0 how recency-aware it is
 //            in the sense of RecurFormer (arXiv 2410.12850): inspired by them, and not their numbers
-//   differs  tokens before position sinks + recent have nothing that is far and are left out
+//   differs  kvpress's SimLayerKV leaves out what a token gives to itself, so that a layer is less lazy there, and
+//            counts `recent` from the state before; here the token itself is the first of the recent. Tokens before
+//            position sinks + recent have nothing that is far and are left out
 //
 // It must see what a cache holds that forgets nothing: what is gone cannot be looked at.
 #include <algorithm>

@@ -88,9 +88,10 @@ inline void require_full(const char* who, std::size_t full, guards kept) {
 ///   rule     linear from most (first layer) to least (last layer), least = (states - window) / beta and most =
 ///            2 (states - window) - least, and `window` more for each: the mean is `states`
 ///   numbers  beta 20, from the authors' code, at least 1 (all alike); window is what each layer keeps in any case, the
-///            guards of the policy (SnapKV's `window`)
-///   differs  the authors divide with remainders lost, so their sum is smaller; and lower `most` to the prompt's
-///            length, which would only matter until the text grows. None gets less than window + 1.
+///            guards of the policy (SnapKV's `window`): with shape.recent = window they stay whole in small layers, too
+///   differs  the authors round the step from layer to layer down, so their sum is greater: by 208 for 32 layers of 512
+///            in the mean. They cap `most` at the length of the prompt, and raise `least` for it; prompts of less than
+///            twice the budget get the same in every layer. None gets less than window + 1 here.
 inline std::vector<std::size_t> pyramid_budget(std::size_t layers, std::size_t states, float beta = 20,
                                                std::size_t window = 0) {
     constexpr const char* who = "pyramid_budget";
@@ -152,6 +153,7 @@ inline float cake_preference(std::span<const rows> tokens, std::size_t prefix, f
 /// A budget for each layer in proportion to its preference, and `window` more for each; the mean is `states`.
 ///
 ///   paper    CAKE, as above
+///   numbers  window as in pyramid_budget
 ///   differs  the authors adjust lower layers' budgets while later layers come in, to need less memory on the way; the
 ///            last adjustment is this one. They cap a layer at the length of the prompt.
 inline std::vector<std::size_t> cake_budget(std::span<const float> preferences, std::size_t states,
@@ -167,7 +169,7 @@ inline std::vector<std::size_t> cake_budget(std::span<const float> preferences, 
 ///            (HeadKV), arXiv 2410.19258
 ///   rule     b - b / beta + (score / sum of scores) (b / beta) count, b = states - window, and `window` more for each
 ///   numbers  scores [layers * kv_heads] from the authors' tables or attention_profile; beta from 1.005 (nearly all
-///            by score) to 10, as in their runs
+///            by score) to 10, as in their runs; window as in pyramid_budget, for every head
 ///   differs  the authors round b / beta down and each head by itself; the tables are of query heads, which here must
 ///            be averaged over each group
 inline std::vector<std::size_t> head_budget(std::span<const float> scores, std::size_t states, float beta,

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "multistate/policy.hpp"
 
@@ -30,13 +31,25 @@ class one_of {
         one_of(P policy)
     noexcept : chosen_(std::move(policy)) {}
 
-    /// The policy of that name with its default parameters; throws std::invalid_argument that lists the names.
+    /// The policy of that name with its default parameters, or "policy:preset"; throws std::invalid_argument that lists
+    /// the names.
     static one_of named(std::string_view name) {
         one_of result;
-        if (((name == Policies::name && (result.chosen_ = Policies{}, true)) || ...)) return result;
+        bool found = false;
         std::string known;
-        for (const std::string_view n : names) known.append(known.empty() ? "" : ", ").append(n);
+        for_each_name([&](const std::string& one, auto make) {
+            if (one == name) result.chosen_ = make();
+            found = found || one == name;
+            known.append(known.empty() ? "" : ", ").append(one);
+        });
+        if (found) return result;
         throw std::invalid_argument("one_of: no policy is named '" + std::string(name) + "'; known are " + known);
+    }
+    /// All that named() takes: the names of the choices, each with those of its presets behind it.
+    static std::vector<std::string> all_names() {
+        std::vector<std::string> result;
+        for_each_name([&](const std::string& one, auto) { result.push_back(one); });
+        return result;
     }
 
     std::string_view name() const noexcept {
@@ -107,6 +120,19 @@ class one_of {
         requires(observes_prompt_end<Policies> || ...);
 
   private:
+    template <class F>
+    static void for_each_name(F f) {
+        (names_of<Policies>(f), ...);
+    }
+    template <class P, class F>
+    static void names_of(F& f) {
+        const std::string own(P::name);
+        f(own, [] { return P{}; });
+        if constexpr (has_presets<P>) {
+            for (const auto& one : P::presets) f(own + ":" + std::string(one.name), one.make);
+        }
+    }
+
     // Not std::visit, which may throw and so has no place in a decoding step.
     template <class F>
     auto visit(F&& f) {

@@ -65,6 +65,20 @@ struct parameter {
 template <class P, class T>
 parameter(std::string_view, T P::*, T, T) -> parameter<P, T>;  // Clang 14 does not find it
 
+/// A policy with other numbers, under a name of its own: one_of::named("snapkv:class"). A policy lists those it has:
+/// static constexpr std::array<preset<mine>, 1> presets{{{"fast", &mine::fast}}}.
+template <class P>
+struct preset {
+    std::string_view name;
+    P (*make)() noexcept;
+};
+
+/// Lists presets of its own, not those of what it derives from.
+template <class P>
+concept has_presets = requires {
+    { P::presets[0] } -> std::convertible_to<const preset<P>&>;
+};
+
 /// A policy says who forgets together; that may depend on the object (see one_of), so it is no constant of the type.
 template <class P>
 concept policy = std::copyable<P> && requires(const P& p) {

@@ -230,8 +230,8 @@ class table {
         return moves;
     }
 
-    /// The scores by which rebudget(states) would decide, for comparison with other KV heads where the policy has others
-    /// for that. Forgets nothing. Costs a copy of the table.
+    /// The scores of all rows by which rebudget(states) would decide, or those for comparison with other KV heads where
+    /// the policy has such. Forgets nothing. Costs a copy of the table.
     std::vector<float> scores_at(std::size_t states, const editor& stored = {}) const {
         table judged = *this;
         judged.shape_.states = states;

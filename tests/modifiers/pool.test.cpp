@@ -51,6 +51,15 @@ TEST(pool, is_the_mean_of_the_neighbours_that_exist) {
     EXPECT_EQ(after_decision({.width = 100}), (floats{-1, 3.8f, 3.8f, 3.8f, 3.8f}));
 }
 
+TEST(pool, may_count_zeros_beyond_the_ends) {
+    EXPECT_EQ(after_decision({.width = 1, .zero_padded = true}), (floats{6, -1, 3, 9, 1}));
+    EXPECT_EQ(after_decision({.width = 3, .zero_padded = true}), (floats{-1, 3, 4, 13.0f / 3, 10.0f / 3}));  // 6 / 3
+    EXPECT_EQ(after_decision({.width = 5, .zero_padded = true}), (floats{-1, 3.6f, 3.8f, 2.6f, 2.6f}));      // 9 / 5
+    // Zeros lie where guards do, too: 9 / 3 beside the newest, which is guarded, where a mean of two would be 4.5.
+    EXPECT_EQ(after_decision({.width = 3, .zero_padded = true}, {.sinks = 1, .recent = 1}), (floats{6, -1, 4, 4, 1}));
+    EXPECT_EQ(after_decision({.width = 3, .greatest = true, .zero_padded = true}), (floats{-1, 6, 9, 9, 9}));
+}
+
 TEST(pool, of_an_even_width_takes_the_greater_half_from_before) {
     EXPECT_EQ(after_decision({.width = 2}), (floats{6, 3, -1, 6, 5}));
 }

@@ -141,6 +141,15 @@ TEST(PolicyList, HasEveryPolicyOnceInTheOrderOfTheList) {
     EXPECT_TRUE(has("full", " never ")) << line_of["full"];
 }
 
+TEST(PolicyList, PresetsSayWhatTheySetOtherwise) {
+    EXPECT_EQ(demo::presets_of("snapkv"),
+              (std::vector<std::string>{"snapkv:runs: the same",
+                                        "snapkv:class: window=64, width=5, greatest=false, zero_padded=true"}));
+    EXPECT_TRUE(demo::presets_of("criticalkv").empty());
+    const std::vector<std::string> lines = lines_of(printed(demo::describe_all_policies()));
+    EXPECT_EQ(std::ranges::count(lines, "    snapkv:class: window=64, width=5, greatest=false, zero_padded=true"), 1);
+}
+
 /// What is listed as a default can be written, and means no change.
 TEST(PolicyList, DefaultsCanBeWritten) {
     for (const policy_description& p : demo::describe_all_policies()) {

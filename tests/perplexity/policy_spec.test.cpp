@@ -40,6 +40,13 @@ std::pair<std::size_t, int> guards(const std::string& text, std::size_t states) 
 
 using pair = std::pair<std::size_t, int>;
 
+std::string value_of(const ms::any_policy& policy, const std::string& name) {
+    for (const auto& p : demo::parameters_of(policy)) {
+        if (p.name == name) return p.value;
+    }
+    return "none";
+}
+
 TEST(PolicySpec, EveryPolicyByItsName) {
     for (const std::string_view name : ms::any_policy::names) {
         const policy_spec spec = parse(std::string(name));
@@ -51,6 +58,17 @@ TEST(PolicySpec, EveryPolicyByItsName) {
     for (const char* name : {"full", "window", "h2o", "h2o_layer", "tova", "tova_head"}) {
         EXPECT_EQ(parse(name).policy.name(), name);
     }
+}
+
+TEST(PolicySpec, PresetsByTheirNames) {
+    EXPECT_EQ(value_of(parse("snapkv").policy, "window"), "32");
+    EXPECT_EQ(value_of(parse("snapkv:runs").policy, "window"), "32");
+    EXPECT_EQ(value_of(parse("snapkv:class").policy, "window"), "64");
+    EXPECT_EQ(value_of(parse("snapkv:class+4(width=9)").policy, "window"), "64");
+    EXPECT_EQ(value_of(parse("snapkv:class+4(width=9)").policy, "width"), "9");
+    EXPECT_EQ(parse("snapkv:class").text, "snapkv:class");
+    EXPECT_EQ(guards("snapkv:class+4(recent=9)", 64), pair(4, 9));
+    for (const std::string& name : ms::any_policy::all_names()) EXPECT_EQ(parse(name).text, name);
 }
 
 TEST(PolicySpec, Sinks) {
@@ -94,13 +112,6 @@ void for_bounds(std::string_view policy, F&& f) {
         [&]<class Value>(std::string_view name, const Value&, const auto& least, const auto& most) {
             f(std::string(name), static_cast<Value>(least), static_cast<Value>(most));
         });
-}
-
-std::string value_of(const ms::any_policy& policy, const std::string& name) {
-    for (const auto& p : demo::parameters_of(policy)) {
-        if (p.name == name) return p.value;
-    }
-    return "none";
 }
 
 /// At both bounds, and no farther.
@@ -200,6 +211,9 @@ TEST(PolicySpec, WhatIsWrongIsSaid) {
                             {"window+-4", {"'window+-4'", "number of sinks"}},
                             {"window+0.5", {"'window+0.5'", "number of sinks"}},
                             {"window+4+4", {"number of sinks"}},
+                            {"snapkv:clas", {"no policy 'snapkv:clas'", "did you mean 'snapkv:class'"}},
+                            {"snapkv:", {"no policy 'snapkv:'", "'snapkv'"}},
+                            {"tova:class", {"no policy 'tova:class'"}},
                             {"window+99999999999999999999", {"number of sinks"}},
                             {"h2o(recent=16", {"parenthesis is not closed"}},
                             {"h2o(recent=16)x", {"parenthesis is not closed"}},

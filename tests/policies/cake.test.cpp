@@ -32,6 +32,22 @@ positions first_to_go(const ms::cake& policy, std::size_t recent) {
     return support::forgotten(table);
 }
 
+/// The authors' zeros beyond the ends weigh on the state that left the guard last. Eight states of which the newest token
+/// gives .25 .125 .125 .125 .125 .125 .0625 .0625, the last two guarded.
+TEST(cake, may_count_zeros_beyond_the_ends) {
+    for (const bool zero_padded : {false, true}) {
+        ms::cake policy;
+        policy.modifiers.zero_padded = zero_padded;
+        ms::table<ms::cake> table({.states = 7, .recent = 2}, policy);
+        support::fill(table, 7, 1);
+        table.place(7);
+        support::observe(table, {{0.25f, 0.125f, 0.125f, 0.125f, 0.125f, 0.125f, 0.0625f, 0.0625f}});
+        table.forget();
+        // means of those that exist .167 .156 .15 .125 .125 .125, with zeros .1 .125 .15 .125 .1 .075
+        EXPECT_EQ(support::forgotten(table), std::vector<int>{zero_padded ? 5 : 3});
+    }
+}
+
 TEST(cake, the_newest_token_decides_and_neighbours_share) {
     EXPECT_EQ(first_to_go({}, 0), positions{5});
     EXPECT_EQ(first_to_go({}, 1), positions{3});

@@ -93,7 +93,7 @@ TEST(cake_prompt, every_number_can_be_set) {
     std::string names;
     const ms::cake_prompt policy;
     ms::for_each_parameter(policy, [&](auto name, auto...) { names.append(name).append(" "); });
-    EXPECT_EQ(names, "window gamma width greatest ");
+    EXPECT_EQ(names, "window gamma width greatest zero_padded ");
 }
 
 TEST(cake_prompt, one_state_and_certain_attention) {

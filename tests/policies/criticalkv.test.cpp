@@ -176,12 +176,15 @@ TEST(criticalkv, every_number_can_be_set) {
         names.append(name).append(" ");
         if constexpr (std::same_as<decltype(value), float&>) value = 0.25f;
     });
-    EXPECT_EQ(names, "window maximum width greatest first_share epsilon ");
+    EXPECT_EQ(names, "window maximum width greatest zero_padded first_share epsilon ");
     EXPECT_EQ(policy.first_share, 0.25f);
     EXPECT_EQ(policy.epsilon, 0.25f);
     policy.first_share = 2;
     EXPECT_THROW(ms::table<ms::criticalkv>(shape, policy), std::invalid_argument);
     EXPECT_EQ(ms::criticalkv().base.window, 32u);
+    EXPECT_EQ(ms::criticalkv().modifiers.width, 5u) << "its authors', not snapkv's";
+    EXPECT_FALSE(ms::criticalkv().modifiers.greatest);
+    EXPECT_FALSE(ms::has_presets<ms::criticalkv>) << "snapkv's are not its own";
     EXPECT_EQ(ms::criticalkv().default_guards(9).recent, 4u);
 }
 

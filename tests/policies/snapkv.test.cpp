@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/cache.hpp>
-#include <multistate/policies/snapkv.hpp>
+#include <multistate/policies.hpp>
 #include <multistate/prefill.hpp>
 
 #include "support/micro.hpp"
@@ -17,10 +17,10 @@ namespace snapkv_test {
 namespace ms = multistate;
 using positions = std::vector<int>;
 
-ms::snapkv with(std::size_t window, std::size_t width) {
+ms::snapkv with(std::size_t window, std::size_t width, bool greatest = false, bool zero_padded = false) {
     ms::snapkv policy;
     policy.base.window = window;
-    policy.modifiers.width = width;
+    static_cast<ms::pool&>(policy.modifiers) = {.width = width, .greatest = greatest, .zero_padded = zero_padded};
     return policy;
 }
 
@@ -39,6 +39,27 @@ TEST(snapkv, neighbours_share_their_attention) {
     EXPECT_EQ(first_to_go(with(1, 5), 0), positions{5});
     EXPECT_EQ(first_to_go(with(1, 5), 1), positions{3});
     EXPECT_EQ(first_to_go(with(1, 1), 0), positions{1});
+    EXPECT_EQ(first_to_go(with(1, 3, true), 1), positions{4});  // maxima .5 .5 .25 .25 0
+    EXPECT_EQ(first_to_go(with(1, 3, true, true), 1), positions{4})
+        << "of zeros beyond the ends a maximum knows nothing";
+}
+
+TEST(snapkv, has_the_numbers_of_the_published_runs_and_of_the_authors_class) {
+    const auto numbers_of = [](const ms::any_policy& policy) {
+        std::string text;
+        policy.for_each_parameter([&](auto name, auto value, auto...) {
+            text.append(name).append(" ").append(std::to_string(value)).append(" ");
+        });
+        return text;
+    };
+    const std::string runs = "window 32 maximum 0 width 7 greatest 1 zero_padded 0 ";
+    EXPECT_EQ(numbers_of(ms::snapkv()), runs);
+    EXPECT_EQ(numbers_of(ms::snapkv::published_runs()), runs);
+    EXPECT_EQ(numbers_of(ms::any_policy::named("snapkv:runs")), runs);
+    const std::string authors_class = "window 64 maximum 0 width 5 greatest 0 zero_padded 1 ";
+    EXPECT_EQ(numbers_of(ms::snapkv::authors_class()), authors_class);
+    EXPECT_EQ(numbers_of(ms::any_policy::named("snapkv:class")), authors_class);
+    EXPECT_EQ(ms::any_policy::named("snapkv:class").name(), "snapkv");
 }
 
 /// Eight tokens in one block; the last two gave .5 .25 .5 .25 0 .125 .25 .125 together, the others all to themselves.
@@ -75,7 +96,7 @@ TEST(snapkv, every_number_can_be_set) {
     std::string names;
     const ms::snapkv policy;
     ms::for_each_parameter(policy, [&](auto name, auto...) { names.append(name).append(" "); });
-    EXPECT_EQ(names, "window maximum width greatest ");
+    EXPECT_EQ(names, "window maximum width greatest zero_padded ");
 }
 
 TEST(snapkv, one_state_and_certain_attention) {
@@ -85,7 +106,7 @@ TEST(snapkv, one_state_and_certain_attention) {
     table.place(1);
     support::observe(table, {{0.0f, 1.0f}});
     table.place(2);
-    EXPECT_EQ(support::forgotten(table), positions{0});  // two states have the same mean
+    EXPECT_EQ(support::forgotten(table), positions{0});  // two states have the same maximum
 }
 
 TEST(snapkv, a_copy_continues_alike) {

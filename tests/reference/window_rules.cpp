@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "reference/rules.hpp"
@@ -33,25 +34,34 @@ numbers sum_over(const evidence& e, std::span<const token> tokens) {
     return scores;
 }
 
-/// For a state that is not guarded, the mean of such states around it, five where they exist.
-numbers mean_of_five(const evidence& e, numbers scores) {
+/// For a state that is not guarded, f(sum, count, greatest) of such states around it, itself and `reach` on each side
+/// where they exist.
+template <class F>
+numbers pooled(const evidence& e, numbers scores, std::ptrdiff_t reach, F f) {
     const std::size_t recent = e.shape.recent.value_or(up_to_half<32>(e.shape.states));
     const auto first = static_cast<std::ptrdiff_t>(e.shape.sinks);
     const auto end = static_cast<std::ptrdiff_t>(scores.size() - recent);
     const numbers before = scores;
     for (std::ptrdiff_t j = first; j < end; ++j) {
-        double sum = 0, count = 0;
-        for (std::ptrdiff_t i = std::max(first, j - 2); i <= std::min(end - 1, j + 2); ++i) {
+        double sum = 0, count = 0, greatest = 0;
+        for (std::ptrdiff_t i = std::max(first, j - reach); i <= std::min(end - 1, j + reach); ++i) {
             sum += before[static_cast<std::size_t>(i)];
+            greatest = std::max(greatest, before[static_cast<std::size_t>(i)]);
             ++count;
         }
-        scores[static_cast<std::size_t>(j)] = sum / count;
+        scores[static_cast<std::size_t>(j)] = f(sum, count, greatest);
     }
     return scores;
 }
+numbers mean_of_five(const evidence& e, numbers scores) {
+    return pooled(e, std::move(scores), 2, [](double sum, double count, double) { return sum / count; });
+}
+numbers maximum_of_seven(const evidence& e, numbers scores) {
+    return pooled(e, std::move(scores), 3, [](double, double, double greatest) { return greatest; });
+}
 
 numbers morphkv_scores(const evidence& e) { return sum_over(e, e.newest(30)); }
-numbers snapkv_scores(const evidence& e) { return mean_of_five(e, sum_over(e, e.newest(32))); }
+numbers snapkv_scores(const evidence& e) { return maximum_of_seven(e, sum_over(e, e.newest(32))); }
 numbers cake_scores(const evidence& e) { return mean_of_five(e, sum_over(e, e.newest(1))); }
 
 numbers chunkkv_scores(const evidence& e) {
@@ -113,10 +123,10 @@ numbers caote_scores(const evidence& e) {
     return scores;
 }
 
-/// SnapKV's score as a mean; half of what the guards leave by that alone, the rest times |v|_1.
+/// SnapKV's score as a mean over tokens, heads and five neighbours; half of what the guards leave by that alone, the rest times |v|_1.
 numbers criticalkv_scores(const evidence& e) {
     const auto window = static_cast<double>(e.newest(32).size());
-    numbers mean = snapkv_scores(e);
+    numbers mean = mean_of_five(e, sum_over(e, e.newest(32)));
     for (double& s : mean) s /= window * static_cast<double>(e.end_head() - e.first_head());
     numbers scores;
     for (std::size_t j = 0; j < mean.size(); ++j) {
@@ -207,7 +217,7 @@ numbers r_kv_scores(const evidence& e) {
 }  // namespace
 
 const rule morphkv{.name = "morphkv", .score = morphkv_scores, .recent = up_to_half<30>};
-/// Two of few states may have the same neighbours, and so the same mean; the states of a chunk share one score.
+/// Two states may have the same greatest neighbour, or of few the same mean; the states of a chunk share one score.
 const rule snapkv{.name = "snapkv", .score = snapkv_scores, .recent = up_to_half<32>, .ties_are_exact = true};
 const rule chunkkv{.name = "chunkkv",
                    .forgets = unit::layer,

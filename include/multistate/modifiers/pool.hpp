@@ -9,7 +9,8 @@
 //   rule     score[j] = mean (or max) of score[i] over the `width` states held around j, itself in the middle; guarded
 //            states are no one's neighbours
 //   cost     `width` operations per state and decision
-//   differs  at the ends only states that exist are counted; the authors' avg_pool1d counts zeros there
+//   differs  at the ends a mean is over the states that exist; with `zero_padded` it is the authors' avg_pool1d, which
+//            counts zeros there, so a state beside a guard counts for less. A maximum is the same either way.
 #include <algorithm>
 #include <tuple>
 
@@ -18,10 +19,12 @@
 namespace multistate::inline MULTISTATE_TARGET {
 
 struct pool {
-    std::size_t width = 5;  ///< odd; of an even width the greater half is older
-    bool greatest = false;  ///< the maximum instead of the mean
+    std::size_t width = 5;     ///< odd; of an even width the greater half is older
+    bool greatest = false;     ///< the maximum instead of the mean
+    bool zero_padded = false;  ///< a mean counts zeros beyond the ends
     static constexpr auto parameters = std::tuple{parameter{"width", &pool::width, std::size_t{1}, std::size_t{1024}},
-                                                  parameter{"greatest", &pool::greatest, false, true}};
+                                                  parameter{"greatest", &pool::greatest, false, true},
+                                                  parameter{"zero_padded", &pool::zero_padded, false, true}};
 
     static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
 
@@ -38,7 +41,7 @@ struct pool {
                 sum += before[n];
                 most = std::max(most, before[n]);
             }
-            states.score[order[i]] = greatest ? most : sum / static_cast<float>(last - first);
+            states.score[order[i]] = greatest ? most : sum / static_cast<float>(zero_padded ? width : last - first);
         }
     }
 };

@@ -10,8 +10,9 @@
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
 //   cost     morphkv's and one float per state; four operations per float of memory to decide
 //   differs  the authors take the variance for each query head and then the mean over the group, which needs the window
-//            of every head; here the variance of the mean. Their layers' shares of the budget are not this policy's
-//            (the rule is used for a prompt, see snapkv). Numbers as in their code: window 32, gamma 200.
+//            of every head; here the variance of the mean. They count zeros beyond the ends (zero_padded). Their
+//            layers' shares of the budget are not this policy's (the rule is used for a prompt, see snapkv). Numbers as
+//            in their code: window 32, gamma 200.
 #include "multistate/modifiers/pool.hpp"
 #include "multistate/policies/morphkv.hpp"
 

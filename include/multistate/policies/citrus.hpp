@@ -6,8 +6,8 @@
 //   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer and the tokens t of the block that
 //            arrived last. The score kept is the sum, which orders the states alike.
 //   reads    the attention probabilities of every token
-//   forgets  for the layer; no state is guarded. A token that arrives alone is a block of one, so token by token, and in
-//            an exact prefill, this is tova. With slack a decision waits, and still goes by the last block only.
+//   forgets  for the layer; no state is guarded. A token that arrives alone is a block of one, so token by token, and
+//            in an exact prefill, this is tova. With slack a decision waits, and still goes by the last block only.
 //   cost     one addition per probability, one pass to decide
 //   differs  the authors' standard eviction keeps the best k of what came before a chunk, and the chunk: that is
 //            `block` prefill here with blocks of the chunk's length c, states = k + c and recent = c. Their positions

@@ -7,16 +7,17 @@
 //     policy.output_projection = projections;                        // the caller's memory: it must outlive the cache
 //
 //   paper    "Identify Critical KV Cache in LLM Inference from an Output Perturbation Perspective", arXiv 2502.03805
-//   rule     s = snapkv's score, a mean over tokens and heads. The floor(first_share * b) greatest s stay, b being the
-//            states to keep that are not guarded; of the others, score[j] = (s[j] + epsilon) * sum over the query heads
-//            i of the group of |W_o[i] v[j]|_1, or of |v[j]|_1 without a projection
+//   rule     s = snapkv's score, a mean over tokens and heads, and over 5 neighbours. The floor(first_share * b) greatest
+//            s stay, b being the states to keep that are not guarded; of the others, score[j] = (s[j] + epsilon) * sum
+//            over the query heads i of the group of |W_o[i] v[j]|_1, or of |v[j]|_1 without a projection
 //   reads    the attention probabilities of every token, new values
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
 //   cost     snapkv's, two floats per state, and a partial sort of the scores to decide; a new value costs, with a
 //            projection, as much as projecting the output of all heads
 //   differs  the paper refines other policies' choices, once, after the prompt (see snapkv); here SnapKV's, and
 //            decoding goes on by the same rule. kvpress counts guarded states in the first half; here the halves are of
-//            what the guards leave. first_share and epsilon as there.
+//            what the guards leave. All numbers are those of the authors' code, a fork of kvpress, whose SnapKV has a
+//            window of 32 and a mean of 5, with zeros beyond the ends (zero_padded); kvpress itself has a window of 64.
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -32,6 +33,8 @@ namespace multistate::inline MULTISTATE_TARGET {
 struct criticalkv : snapkv {
     static constexpr std::string_view name = "criticalkv";
     static constexpr std::string_view paper = "arXiv 2502.03805";
+
+    constexpr criticalkv() noexcept : snapkv(32, {.width = 5}) {}
 
     /// [layers]: [model dimension, query heads of the layer * value_dim], so that row r times the heads' outputs is
     /// element r of the layer's output.

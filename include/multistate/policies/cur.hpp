@@ -10,8 +10,9 @@
 //   cost     one product per float of a new key and value; a decision costs nothing. Two floats per state, two per
 //            token of a window and KV head.
 //   differs  read in kvpress, whose default this is; the authors' own code was not read. It compresses a prompt once.
-//            Here each window is scored when it has ended, with the same numbers; until then its states stay. Random
-//            projections, or keys or values alone, are other rules. A layer (per_layer) sums over its KV heads.
+//            Here each window is scored when it has ended, with the same numbers; until then its states stay. It
+//            divides the scores of a head by their sum, which changes no order. Random projections, or keys or values
+//            alone, are other rules. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <numeric>
 #include <tuple>

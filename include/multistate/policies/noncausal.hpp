@@ -12,7 +12,8 @@
 //            nothing. Measured, 4 % of what attention costs a group of 4 with 4096 states, 20 % with 512. Two floats
 //            per state; the queries and keys of a piece, and the keys of a block.
 //   differs  kvpress compresses a prompt once. Here each piece is scored when it has ended, until then its states stay;
-//            the numbers are the same, but that means of three end with the piece. The authors' engine has pieces of
+//            the numbers are the same, but that means of three end with the piece, and that kvpress counts zeros beyond
+//            the ends of the prompt and lets its last, short piece attend to padding. The authors' engine has pieces of
 //            128, and neither values nor neighbours. Both leave the logits without a scale, and so does the rule;
 //            `scaled` gives them one. kvpress's z-score would change no order. A layer (per_layer) sums over its KV
 //            heads.

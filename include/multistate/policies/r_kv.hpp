@@ -15,8 +15,10 @@
 //   cost     n^2 head_dim per decision and KV head, as much as n queries: measured, 50 times what attention costs with
 //            512 states, 330 times with 4096, divided by slack + 1 where there is slack. Three floats per state;
 //            `window` queries, 96 keys and their products per table.
-//   differs  read in the authors' code. Where in a row no cos exceeds the threshold, that sets the oldest state's to 0;
-//            here nothing. lambda is 0.1 as in the paper, 0.07 in the code. A layer (per_layer) sums over its KV heads.
+//   differs  read in the authors' code. It never sorts the cache again after a decision, so neighbours, the newest of
+//            similar states and the oldest are there those in the order of the last scores; here in that of the text.
+//            Where in a row no cos exceeds the threshold, it sets the oldest state's to 0; here nothing. lambda is 0.1
+//            as in the paper, 0.07 in the code. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <array>
 #include <limits>

@@ -5,15 +5,21 @@
 //     ms::prefill(cache, layer, 0, q, k, v, out, ms::prefill_mode::block);   // the whole prompt, `block` that large
 //     cache.forget(layer);                                                   // the paper's one decision
 //
+//     ms::cache<ms::snapkv> cache(shape, ms::snapkv::authors_class());       // by name: "snapkv:class"
+//
 //   paper    "SnapKV: LLM Knows What You are Looking for Before Generation", arXiv 2404.14469
-//   rule     score[j] = mean, over the states around j in the text that are not guarded, of the attention that the last
-//            `window` tokens gave them, summed over the query heads of the group
+//   rule     score[j] = maximum (or mean), over the `width` states around j in the text that are not guarded, of the
+//            attention that the last `window` tokens gave them, summed over the query heads of the group
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
 //   cost     morphkv's, and `width` operations per state to decide
-//   differs  the paper decides once, after the prompt, and then lets the cache grow; here decoding goes on by the same
-//            rule, with the window moving along. The authors' code decides for each query head on repeated keys, and
-//            pools with zeros beyond the ends. Its class has window 64, its runs 32.
+//   differs  the numbers are those of the published runs: window 32, a maximum of 7. The default of the authors' class
+//            is another: window 64, a mean of 5 with zeros beyond the ends. The paper decides once, after the prompt,
+//            and then lets the cache grow; here decoding goes on by the same rule, with the window moving along. The
+//            authors' code decides for each query head on repeated keys. With grouped queries the group is summed
+//            before it is pooled, as in Ada-KV's code; a mean does not depend on that order, a maximum does.
+#include <array>
+
 #include "multistate/modifiers/pool.hpp"
 #include "multistate/policies/morphkv.hpp"
 
@@ -23,8 +29,19 @@ struct snapkv : modified<morphkv, pool> {
     static constexpr std::string_view name = "snapkv";
     static constexpr std::string_view paper = "arXiv 2404.14469";
 
-    constexpr snapkv() noexcept : modified{.base = {.window = 32}, .modifiers = {}} {}
+    constexpr snapkv() noexcept : snapkv(32, {.width = 7, .greatest = true}) {}
+
+    /// As the authors ran it for the paper (ablation_c*_w32_k7_maxpool); the default.
+    static constexpr snapkv published_runs() noexcept { return {}; }
+    /// As their class SnapKVCluster is without arguments.
+    static constexpr snapkv authors_class() noexcept { return {64, {.width = 5, .zero_padded = true}}; }
+    static constexpr std::array<preset<snapkv>, 2> presets{{{"runs", &published_runs}, {"class", &authors_class}}};
+
+  protected:
+    constexpr snapkv(std::size_t window, pool neighbours) noexcept
+        : modified{.base = {.window = window}, .modifiers = {neighbours}} {}
 };
 static_assert(policy<snapkv> && names_guards<snapkv> && observes_attention<snapkv> && decides_from_memory<snapkv>);
+static_assert(has_presets<snapkv>);
 
 }  // namespace multistate::inline MULTISTATE_TARGET
