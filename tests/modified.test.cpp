@@ -111,14 +111,14 @@ TEST(modified, shows_the_parameters_of_all_in_order) {
         names.push_back(name);
         value = least;
     });
-    EXPECT_EQ(names, (std::vector<std::string_view>{"decay", "width", "greatest", "length"}));
+    EXPECT_EQ(names, (std::vector<std::string_view>{"decay", "width", "greatest", "zero_padded", "length"}));
     EXPECT_EQ(policy.base.decay, 0.0f);
     EXPECT_EQ(policy.modifiers.width, 1u);
     EXPECT_EQ(policy.modifiers.length, 1u);
     const auto& same = policy;
     std::size_t count = 0;
     ms::for_each_parameter(same, [&](std::string_view, const auto&, const auto&, const auto&) { ++count; });
-    EXPECT_EQ(count, 4u);
+    EXPECT_EQ(count, 5u);
     policy.base.decay = 1.5f;
     EXPECT_THROW(ms::table<decltype(policy)>({.states = 2}, policy), std::invalid_argument);
     policy.base.decay = 1;

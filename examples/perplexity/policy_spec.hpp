@@ -1,10 +1,11 @@
 // A policy as it is written on the command line:
 //
-//     tova    window+4    h2o(recent=16)    h2o(recent=0.25, sinks=2, slack=8)    snapkv:class    all    all(slack=0.1)
+//     tova    window+4    h2o(recent=16)    h2o(recent=0.25, sinks=2, slack=8)    snapkv:class
+//     all     all(slack=0.1)
 //
-// NAME, or NAME:PRESET for other defaults, +N for N sinks, and parameters in parentheses: those of the policy itself, and for every policy that forgets
-// `sinks`, `recent` and `slack`. Of these three a whole number counts states; a number with a point is a share of k,
-// rounded down. `all` stands for every policy that forgets.
+// NAME, or NAME:PRESET for other defaults, +N for N sinks, and parameters in parentheses: those of the policy itself,
+// and for every policy that forgets `sinks`, `recent` and `slack`. Of these three a whole number counts states; one with
+// a point is a share of k, rounded down. `all` stands for every policy that forgets.
 #pragma once
 
 #include <cstddef>

@@ -8,12 +8,13 @@
 //
 // Heads are compared by their scores, which must mean the same in all of them (see policy.hpp):
 //
-//     shares of attention    tova_head, the h2o family, observed_attention, scissorhands (a count), keyformer, morphkv,
-//                            snapkv, cake, cake_prompt, cam, d2o, value_merge; r_kv (less a share of redundancy)
-//     the same times |v|     vatp, caote (squared), noncausal, expected_attention: what a state adds to the output of
-//                            attention, which all heads of a layer share
-//     without a unit         cur, leverage (shares), keydiff (a cosine), lagkv (ranks), random; ranks and random numbers
-//                            tell no head from another, and neither does window per head
+//     shares of attention    tova_head, the h2o family, observed_attention, scissorhands (a count), keyformer,
+//                            morphkv, snapkv, cake, cake_prompt, cam, d2o, value_merge; r_kv (less a share of
+//                            redundancy)
+//     the same times |v|     vatp, caote (squared), noncausal, expected_attention: what a state adds to the output
+//                            of attention, which all heads of a layer share
+//     without a unit         cur, leverage (shares), keydiff (a cosine), lagkv (ranks), random; ranks and random
+//                            numbers tell no head from another, and neither does window per head
 //     others than their own  criticalkv: those of snapkv. roco: mean attention
 //     yours                  given: bring scores that are comparable
 //     refused                knorm and q_filters (keys have a scale in each head), compactor (deviations of each head)

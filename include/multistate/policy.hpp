@@ -31,9 +31,8 @@
 //     void        merge(stored, gone, states)                rows `gone` are about to be overwritten
 //     void        finish_prompt(stored, states)              the prompt has ended
 //
-// Scores of KV heads are comparable where a unit of score is worth the same in each of them: shares of attention are,
-// whatever they are multiplied with that all heads have alike; norms of keys are not, because each head has a scale of
-// its own for keys, which its queries undo.
+// Scores are comparable where they mean the same in all KV heads of a layer: shares of attention do; norms of keys do
+// not, because each head has a scale of its own for keys, which its queries undo.
 //
 // Hooks are noexcept. A policy object is copied into every table, so its own members are per table. Of a block of
 // tokens all are inserted before the first attends.
@@ -65,8 +64,7 @@ struct parameter {
 template <class P, class T>
 parameter(std::string_view, T P::*, T, T) -> parameter<P, T>;  // Clang 14 does not find it
 
-/// A policy with other numbers, under a name of its own: one_of::named("snapkv:class"). A policy lists those it has:
-/// static constexpr std::array<preset<mine>, 1> presets{{{"fast", &mine::fast}}}.
+/// A policy with other numbers, under a name of its own: one_of::named("snapkv:class"). See snapkv's list `presets`.
 template <class P>
 struct preset {
     std::string_view name;

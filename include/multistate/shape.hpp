@@ -96,8 +96,8 @@ void check_parameters(const P& policy) {
 
 /// The guards in force for a policy: the user's sinks add to the policy's, a `recent` given by the user replaces the
 /// policy's; `guarded` replaces all. Throws std::invalid_argument unless states and block are from 1 to 2^30 - 1, slack
-/// is below that, sinks + recent <= states - 1, the policy's parameters are within their bounds, and a policy that reads
-/// queries or stored rows, or remembers keys, is told their dimensions.
+/// is below that, sinks + recent <= states - 1, the policy's parameters are within their bounds, and a policy that
+/// reads queries or stored rows, or remembers keys, is told their dimensions.
 template <policy P>
 guards guards_in_force(const table_shape& s, const P& policy) {
     using detail::require;

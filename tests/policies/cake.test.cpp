@@ -32,8 +32,8 @@ positions first_to_go(const ms::cake& policy, std::size_t recent) {
     return support::forgotten(table);
 }
 
-/// The authors' zeros beyond the ends weigh on the state that left the guard last. Eight states of which the newest token
-/// gives .25 .125 .125 .125 .125 .125 .0625 .0625, the last two guarded.
+/// The authors' zeros beyond the ends weigh on the state that left the guard last. Eight states of which the newest
+/// token gives .25 .125 .125 .125 .125 .125 .0625 .0625, the last two guarded.
 TEST(cake, may_count_zeros_beyond_the_ends) {
     for (const bool zero_padded : {false, true}) {
         ms::cake policy;
