@@ -54,6 +54,12 @@ struct queries_without_states : plain {
 struct decision_that_may_throw : plain {
     void on_forget(ms::view) const {}
 };
+struct comparison_that_may_throw : plain {
+    void on_compare(ms::view) const {}
+};
+struct comparable_as_a_number : plain {
+    static constexpr bool scores_are_comparable = false;
+};
 struct merge_of_one_row : plain {
     void merge(const ms::editor&, std::uint32_t, ms::view) const noexcept {}
 };
@@ -77,6 +83,8 @@ struct all_hooks : plain {
     void on_query(ms::rows, ms::view) noexcept {}
     void on_attention(ms::rows, ms::view) noexcept {}
     void on_forget(const ms::reader&, ms::view) noexcept {}
+    void on_compare(ms::view) noexcept {}
+    static constexpr bool scores_are_comparable() noexcept { return true; }
     void merge(const ms::editor&, std::span<const std::uint32_t>, ms::view) noexcept {}
     void finish_prompt(const ms::reader&, ms::view) noexcept {}
 };
@@ -103,6 +111,7 @@ static_assert(!ms::remembers_states<memory_of_no_shape> && !ms::remembers_more<t
 static_assert(!ms::observes_queries<queries_without_states> && !ms::observes_prompt_end<prompt_end_without_rows>);
 static_assert(!ms::merges<merge_of_one_row> && ms::merges<merge_by_reading>);
 static_assert(ms::observes_attention<all_hooks> && ms::observes_insertion<all_hooks>);
+static_assert(ms::observes_comparison<all_hooks> && ms::knows_comparable<all_hooks>);
 static_assert(ms::observes_queries<all_hooks> && ms::merges<all_hooks> && ms::observes_prompt_end<all_hooks>);
 static_assert(ms::observes_decision<all_hooks> && ms::decides_from_storage<all_hooks>);
 static_assert(!ms::decides_from_memory<all_hooks> && ms::decides_from_memory<decides_alone>);
@@ -119,6 +128,7 @@ static_assert(!ms::detail::hooks_fit<may_throw>() && !ms::detail::hooks_fit<inse
 static_assert(!ms::detail::hooks_fit<decision_by_row>() && !ms::detail::hooks_fit<decision_that_may_throw>());
 static_assert(!ms::detail::hooks_fit<guards_of_another_type>() && !ms::detail::hooks_fit<memory_that_may_throw>());
 static_assert(!ms::detail::hooks_fit<memory_of_no_shape>() && !ms::detail::hooks_fit<table_memory_of_no_shape>());
+static_assert(!ms::detail::hooks_fit<comparison_that_may_throw>() && !ms::detail::hooks_fit<comparable_as_a_number>());
 static_assert(!ms::detail::hooks_fit<queries_without_states>() && !ms::detail::hooks_fit<merge_of_one_row>());
 static_assert(!ms::detail::hooks_fit<prompt_end_without_rows>());
 

@@ -249,7 +249,7 @@ constexpr bool reads_order(const P& p) noexcept {
                   }) {
         return p.reads_order();
     } else {
-        return observes_decision<P> || merges<P>;
+        return observes_decision<P> || observes_comparison<P> || merges<P>;
     }
 }
 

@@ -73,7 +73,7 @@ struct view {
     float* planes;             ///< see memory()
     std::size_t plane_stride;  ///< rows of the table
     std::span<float> own;      ///< memory of the policy's own, floats_per_table(); 0 at first and after clear()
-    std::span<const std::uint32_t> by_position;  ///< rows from the oldest to the newest: in on_forget and merge only
+    std::span<const std::uint32_t> by_position;  ///< from the oldest to the newest: in on_forget, on_compare, merge
     multistate::position newest;                 ///< the newest position held
     multistate::position block_begin;            ///< the first position of the block that `newest` arrived in: `newest`
                                                  ///< itself where it arrived alone, or in an exact prefill
