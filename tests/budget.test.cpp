@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/budget.hpp>
+#include <multistate/policies/snapkv.hpp>
 
 #include "support/random.hpp"
 
@@ -84,6 +85,24 @@ TEST(pyramid_budget, sums_exactly_and_leaves_no_layer_without) {
         }
     }
     EXPECT_EQ(ms::pyramid_budget(4, 1), (budget{1, 1, 1, 1}));
+}
+
+/// As its authors keep it, where the shape says so; by itself a policy guards half of a layer's states at most.
+TEST(pyramid_budget, keeps_the_window_whole_where_the_shape_names_it) {
+    for (const std::size_t states : ms::pyramid_budget(4, 48, 20, 32)) {
+        EXPECT_EQ(ms::guards_in_force({.states = states, .recent = 32}, ms::snapkv()).recent, 32u);
+        EXPECT_EQ(ms::guards_in_force({.states = states}, ms::snapkv()).recent, std::min<std::size_t>(32, states / 2));
+    }
+}
+
+/// The authors' rounds the step from layer to layer down: 936 - 29 layer, and the window of 32.
+TEST(pyramid_budget, sums_to_less_than_the_authors_own) {
+    std::size_t theirs = 0, ours = 0;
+    const std::size_t least = (512 - 32) / 20, most = 2 * (512 - 32) - least, step = (most - least) / 31;
+    for (std::size_t layer = 0; layer < 32; ++layer) theirs += most - layer * step + 32;
+    for (const std::size_t states : ms::pyramid_budget(32, 512, 20, 32)) ours += states;
+    EXPECT_EQ(ours, 32u * 512);
+    EXPECT_EQ(theirs, ours + 208) << "as the header says";
 }
 
 TEST(pyramid_budget, names_what_it_refuses) {
