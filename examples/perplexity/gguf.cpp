@@ -26,6 +26,7 @@ constexpr std::string_view alignment_key = "general.alignment";
 constexpr std::uint64_t default_alignment = 32;
 constexpr std::uint64_t largest_alignment = 65536;
 constexpr std::size_t longest_quoted = 80;
+constexpr auto largest_signed = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
 
 struct type_traits {
     std::string_view name;
@@ -420,6 +421,20 @@ const gguf::metadata& gguf::find_array(std::string_view key, std::string_view ex
     return *value;
 }
 
+bool gguf::is_array(std::string_view key) const {
+    const metadata* const value = find(key);
+    return value != nullptr && value->is_array;
+}
+
+std::vector<std::string_view> gguf::keys(std::string_view prefix) const {
+    std::vector<std::string_view> found;
+    for (const auto& [key, value] : metadata_) {
+        if (key.starts_with(prefix)) found.push_back(key);
+    }
+    std::ranges::sort(found);
+    return found;
+}
+
 std::string_view gguf::string(std::string_view key) const {
     constexpr std::string_view expected = "expected a string";
     const metadata& value = find_required(key, expected);
@@ -435,12 +450,29 @@ std::uint64_t gguf::integer(std::string_view key) const {
     return given->bits;
 }
 
+std::int64_t gguf::signed_integer(std::string_view key) const {
+    constexpr std::string_view expected = "expected an integer below 2^63";
+    const metadata& value = find_required(key, expected);
+    const auto given = load_integer(value.type, value.data);
+    if (!given || (!given->negative && given->bits > largest_signed)) throw wrong_value(key, expected);
+    return static_cast<std::int64_t>(given->bits);
+}
+
 double gguf::real(std::string_view key) const {
     constexpr std::string_view expected = "expected a finite float32 or float64";
     const metadata& value = find_required(key, expected);
     const auto given = load_real(value.type, value.data);
     if (!given || !std::isfinite(*given)) throw wrong_value(key, expected);
     return *given;
+}
+
+double gguf::number(std::string_view key) const {
+    const metadata& value = find_required(key, "expected a number");
+    if (const auto given = load_integer(value.type, value.data)) {
+        return given->negative ? static_cast<double>(static_cast<std::int64_t>(given->bits))
+                               : static_cast<double>(given->bits);
+    }
+    return real(key);
 }
 
 bool gguf::boolean(std::string_view key) const {
@@ -478,12 +510,11 @@ std::vector<std::string_view> gguf::strings(std::string_view key) const {
 
 std::vector<std::int64_t> gguf::integers(std::string_view key) const {
     constexpr std::string_view expected = "expected an array of integers below 2^63";
-    constexpr auto largest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
     const metadata& array = find_array(key, expected);
     std::vector<std::int64_t> values;
     for (std::uint64_t i = 0; i < array.count; ++i) {
         const auto given = load_integer(array.type, array.data + i * traits_of(array.type).bytes);
-        if (!given || (!given->negative && given->bits > largest)) throw wrong_value(key, expected);
+        if (!given || (!given->negative && given->bits > largest_signed)) throw wrong_value(key, expected);
         values.push_back(static_cast<std::int64_t>(given->bits));
     }
     return values;
@@ -499,6 +530,33 @@ std::vector<float> gguf::reals(std::string_view key) const {
         values.push_back(static_cast<float>(*given));
     }
     return values;
+}
+
+const tensor_view& tensor_reader::take(std::string_view name, std::initializer_list<std::uint64_t> shape) {
+    const tensor_view& found = file_.tensor(name, shape);
+    taken_.insert(found.name);
+    return found;
+}
+
+const tensor_view* tensor_reader::take_optional(std::string_view name, std::initializer_list<std::uint64_t> shape) {
+    return file_.find_tensor(name) == nullptr ? nullptr : &take(name, shape);
+}
+
+void tensor_reader::refuse_rest() const {
+    const auto left = [&](const tensor_view& each) { return !taken_.contains(each.name); };
+    const auto first = std::ranges::find_if(file_.tensors(), left);
+    if (first == file_.tensors().end()) return;
+    throw file_.error("tensor " + quoted(first->name) + " has no place in the models that are supported" +
+                      (std::ranges::count_if(file_.tensors(), left) > 1 ? ", nor have others" : "") +
+                      "; without it the model would be another one");
+}
+
+void refuse_parts(const gguf& file, std::uint64_t usable) {
+    const std::uint64_t count = file.integer("split.count", 1);
+    const std::uint64_t index = file.integer("split.no", 0);
+    if (count <= 1 || index < usable) return;
+    throw file.error("the file is part " + std::to_string(index + 1) + " of " + std::to_string(count) +
+                     " of a model; parts must be merged into one file first, as `llama-gguf-split --merge` does");
 }
 
 const tensor_view* gguf::find_tensor(std::string_view name) const {

@@ -30,6 +30,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "dequantize.hpp"
@@ -62,15 +63,21 @@ class gguf {
 
     [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
     [[nodiscard]] std::uint32_t version() const noexcept { return version_; }
+    [[nodiscard]] std::size_t size_bytes() const noexcept { return mapping_.get_deleter().size; }
 
     /// Metadata. Without a default the key is required; a key of another type throws, default or not.
     [[nodiscard]] bool has(std::string_view key) const { return metadata_.contains(key); }
+    [[nodiscard]] bool is_array(std::string_view key) const;
+    /// Those that begin with `prefix`, in the order of the alphabet.
+    [[nodiscard]] std::vector<std::string_view> keys(std::string_view prefix) const;
     [[nodiscard]] std::string_view string(std::string_view key) const;
     [[nodiscard]] std::string_view string(std::string_view key, std::string_view fallback) const;
     [[nodiscard]] std::uint64_t integer(std::string_view key) const;  ///< any integer type, not negative
     [[nodiscard]] std::uint64_t integer(std::string_view key, std::uint64_t fallback) const;
-    [[nodiscard]] double real(std::string_view key) const;  ///< f32 or f64, finite
+    [[nodiscard]] std::int64_t signed_integer(std::string_view key) const;  ///< any integer type, below 2^63
+    [[nodiscard]] double real(std::string_view key) const;                  ///< f32 or f64, finite
     [[nodiscard]] double real(std::string_view key, double fallback) const;
+    [[nodiscard]] double number(std::string_view key) const;  ///< any integer or real type
     [[nodiscard]] bool boolean(std::string_view key) const;
     [[nodiscard]] bool boolean(std::string_view key, bool fallback) const;
 
@@ -117,6 +124,26 @@ class gguf {
     std::unordered_map<std::string_view, std::size_t> tensor_indices_;
     std::vector<tensor_view> tensors_;
 };
+
+/// Hands out the tensors of a file and remembers them, so that none is ignored in silence.
+class tensor_reader {
+  public:
+    explicit tensor_reader(const gguf& file) : file_(file) {}
+
+    [[nodiscard]] const gguf& file() const noexcept { return file_; }
+    [[nodiscard]] const tensor_view& take(std::string_view name, std::initializer_list<std::uint64_t> shape);
+    /// Null if there is none.
+    [[nodiscard]] const tensor_view* take_optional(std::string_view name, std::initializer_list<std::uint64_t> shape);
+    /// Throws if the file has a tensor that nobody took.
+    void refuse_rest() const;
+
+  private:
+    const gguf& file_;
+    std::unordered_set<std::string_view> taken_;
+};
+
+/// Throws if a model was split over several files and this one comes after the first `usable` of them.
+void refuse_parts(const gguf& file, std::uint64_t usable);
 
 /// A name from a file, fit for a message: in single quotes, unprintable bytes escaped, long ones shortened.
 [[nodiscard]] std::string quoted(std::string_view text);

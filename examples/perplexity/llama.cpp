@@ -10,75 +10,20 @@ namespace {
 
 Eigen::Index index(std::size_t n) { return static_cast<Eigen::Index>(n); }
 
-/// A size from the metadata, at least 1 and small enough that no product of a few overflows.
-std::size_t size_from(const gguf& file, std::string_view key, std::uint64_t value) {
-    constexpr std::uint64_t most = 1u << 24;
-    if (value < 1 || value > most) throw file.wrong_value(key, "1 to " + std::to_string(most) + " are supported");
-    return static_cast<std::size_t>(value);
-}
-std::size_t size_from(const gguf& file, std::string_view key) { return size_from(file, key, file.integer(key)); }
-std::size_t size_or(const gguf& file, std::string_view key, std::size_t fallback) {
-    return size_from(file, key, file.integer(key, fallback));
-}
-
-double positive(const gguf& file, std::string_view key, double fallback) {
-    const double value = file.real(key, fallback);
-    if (!(value > 0)) throw file.wrong_value(key, "it must be positive");
-    return value;
+/// The first of the `values`, which begin at element `first` of a tensor, that is no number decides.
+void refuse_non_finite(const gguf& file, const tensor_view& t, std::size_t first, std::span<const float> values) {
+    if (Eigen::Map<const Eigen::ArrayXf>(values.data(), index(values.size())).allFinite()) return;
+    const auto bad = std::ranges::find_if(values, [](float each) { return !std::isfinite(each); });
+    const std::size_t element = first + static_cast<std::size_t>(bad - values.begin());
+    throw file.error("tensor " + quoted(t.name) + " is " + std::to_string(*bad) + " at index " +
+                     std::to_string(element % t.columns()) + " of row " + std::to_string(element / t.columns()) +
+                     "; weights must be finite");
 }
 
-/// How far positions are stretched. Only the linear kind of scaling is known here.
-double read_rope_scale(const gguf& file) {
-    const std::string_view type = file.string("llama.rope.scaling.type", "none");
-    if (type == "none") return positive(file, "llama.rope.scale_linear", 1);
-    if (type != "linear") throw file.wrong_value("llama.rope.scaling.type", "none and linear are supported");
-    return positive(file, "llama.rope.scaling.factor", 1);
-}
-
-llama_config read_config(const gguf& file) {
-    if (file.string("general.architecture") != "llama") {
-        throw file.wrong_value("general.architecture", "only llama is supported");
-    }
-    if (file.integer("llama.expert_count", 0) != 0) {
-        throw file.wrong_value("llama.expert_count", "mixtures of experts are not supported, only 0");
-    }
-    llama_config c{};
-    c.width = size_from(file, "llama.embedding_length");
-    c.layers = size_from(file, "llama.block_count");
-    c.heads = size_from(file, "llama.attention.head_count");
-    c.kv_heads = size_or(file, "llama.attention.head_count_kv", c.heads);
-    if (c.heads % c.kv_heads != 0) {
-        throw file.wrong_value("llama.attention.head_count_kv",
-                               "it must divide the head count, " + std::to_string(c.heads));
-    }
-    const std::size_t head_dim = c.width / c.heads;
-    if (c.width % c.heads != 0 && !file.has("llama.attention.key_length")) {
-        throw file.wrong_value("llama.attention.head_count",
-                               "it must divide the embedding length, " + std::to_string(c.width));
-    }
-    c.key_dim = size_or(file, "llama.attention.key_length", head_dim);
-    c.value_dim = size_or(file, "llama.attention.value_length", head_dim);
-    c.feed_forward = size_from(file, "llama.feed_forward_length");
-    c.norm_epsilon = static_cast<float>(positive(file, "llama.attention.layer_norm_rms_epsilon", 1e-5));
-    c.rope_dim = size_or(file, "llama.rope.dimension_count", c.key_dim);
-    if (c.rope_dim > c.key_dim || c.rope_dim % 2 != 0) {
-        throw file.wrong_value("llama.rope.dimension_count",
-                               "even numbers up to the key length, " + std::to_string(c.key_dim) + ", are supported");
-    }
-    c.rope_base = positive(file, "llama.rope.freq_base", 10000);
-    c.rope_scale = read_rope_scale(file);
-    const tensor_view& embedding = file.tensor("token_embd.weight");
-    if (embedding.shape.size() != 2 || embedding.columns() != c.width) {
-        throw file.error("tensor 'token_embd.weight' must be a matrix of " + std::to_string(c.width) + " columns");
-    }
-    c.vocabulary = embedding.rows();
-    return c;
-}
-
-std::vector<float> read_vector(const gguf& file, const std::string& name, std::size_t size) {
-    const tensor_view& t = file.tensor(name, {size});
-    std::vector<float> values(size);
+std::vector<float> read_values(const gguf& file, const tensor_view& t) {
+    std::vector<float> values(t.elements());
     dequantize(t.type, t.data, values);
+    refuse_non_finite(file, t, 0, values);
     return values;
 }
 
@@ -91,12 +36,20 @@ bool is_small(const gguf& file) {
 
 }  // namespace
 
-linear::linear(const gguf& file, const std::string& name, std::size_t columns, std::size_t rows, bool decode)
-    : tensor_(&file.tensor(name + ".weight", {columns, rows})), rows_(rows), columns_(columns) {
-    if (decode) {
-        for (std::size_t i = 0; i < panels(); ++i) decoded_.push_back(decode_panel(i));
+linear::linear(tensor_reader& tensors, const std::string& name, std::size_t columns, std::size_t rows, bias wanted)
+    : tensor_(&tensors.take(name + ".weight", {columns, rows})), rows_(rows), columns_(columns) {
+    if (wanted == bias::none) return;
+    const tensor_view* const found = tensors.take_optional(name + ".bias", {rows});
+    if (found != nullptr) bias_ = read_values(tensors.file(), *found);
+}
+
+void linear::decode(const gguf& file, bool keep) {
+    for (std::size_t i = 0; i < panels(); ++i) {
+        const matrix rows = decode_panel(i);
+        refuse_non_finite(file, *tensor_, i * panel * columns_,
+                          std::span(rows.data(), static_cast<std::size_t>(rows.size())));
+        if (keep) decoded_.emplace_back(rows.transpose());
     }
-    if (file.find_tensor(name + ".bias") != nullptr) bias_ = read_vector(file, name + ".bias", rows);
 }
 
 matrix linear::decode_panel(std::size_t i) const {
@@ -105,7 +58,7 @@ matrix linear::decode_panel(std::size_t i) const {
     matrix rows(index(count), index(columns_));
     dequantize(tensor_->type, tensor_->data.subspan(i * panel * bytes, count * bytes),
                std::span(rows.data(), static_cast<std::size_t>(rows.size())));
-    return rows.transpose();
+    return rows;
 }
 
 void linear::read_row(std::size_t i, std::span<float> out) const {
@@ -114,7 +67,7 @@ void linear::read_row(std::size_t i, std::span<float> out) const {
 }
 
 void linear::multiply_panel(std::size_t i, const matrix& x, matrix& y, bool accumulate) const {
-    const matrix fresh = decoded_.empty() ? decode_panel(i) : matrix();
+    const matrix fresh = decoded_.empty() ? matrix(decode_panel(i).transpose()) : matrix();
     const matrix& w = decoded_.empty() ? fresh : decoded_[i];
     auto target = y.middleCols(index(i * panel), w.cols());
     if (accumulate) {
@@ -125,55 +78,71 @@ void linear::multiply_panel(std::size_t i, const matrix& x, matrix& y, bool accu
     if (!bias_.empty()) target.rowwise() += Eigen::Map<const Eigen::RowVectorXf>(bias_.data() + i * panel, w.cols());
 }
 
-llama::llama(const gguf& file, ms::thread_pool& pool)
-    : pool_(pool),
-      config_(read_config(file)),
-      final_norm_(read_vector(file, "output_norm.weight", config_.width)),
-      weights_(read_weights(file)) {
-    read_rope_factors(file);
-    if (file.has("llama.attention.sliding_window")) {
-        notes_.push_back("the sliding window of " + std::to_string(file.integer("llama.attention.sliding_window")) +
-                         " tokens that the model was trained with is ignored");
-    }
+llama::llama(const gguf& file, ms::thread_pool& pool) : pool_(pool), config_(read_llama_config(file, notes_)) {
+    read_weights(file);
 }
 
-std::shared_ptr<const llama::parts> llama::read_weights(const gguf& file) const {
-    const bool decode = is_small(file);
-    const bool tied = file.find_tensor("output.weight") == nullptr;  // else rows of the embedding are read, no more
+/// All that can be refused at a glance is, before the first weight is decoded.
+void llama::read_weights(const gguf& file) {
+    const llama_config& c = config_;
+    tensor_reader tensors(file);
     auto w = std::make_shared<parts>(
-        parts{linear(file, "token_embd", config_.width, config_.vocabulary, decode && tied), {}, {}});
-    for (std::size_t i = 0; i < config_.layers; ++i) w->layers.push_back(read_layer(file, i, decode));
+        parts{linear(tensors, "token_embd", c.width, c.vocabulary, linear::bias::none), {}, {}});
+    for (std::size_t i = 0; i < c.layers; ++i) w->layers.push_back(read_layer(tensors, i));
+    final_norm_ = read_values(file, tensors.take("output_norm.weight", {c.width}));
+    const bool tied = file.find_tensor("output.weight") == nullptr;
     if (!tied) {
-        w->separate_output.emplace_back(file, "output", config_.width, config_.vocabulary, decode);
+        w->separate_output.emplace_back(tensors, "output", c.width, c.vocabulary, linear::bias::optional);
     }
-    return w;
+    read_rope_factors(tensors);
+    tensors.refuse_rest();
+    refuse_excess(file, c);
+
+    const bool keep = is_small(file);
+    w->embedding.decode(file, keep && tied);  // else rows of the embedding are read, no more
+    for (layer& each : w->layers) {
+        for (linear* const m : each.matrices()) m->decode(file, keep);
+    }
+    for (linear& output : w->separate_output) output.decode(file, keep);
+    weights_ = std::move(w);
 }
 
-llama::layer llama::read_layer(const gguf& file, std::size_t i, bool decode) const {
+llama::layer llama::read_layer(tensor_reader& tensors, std::size_t i) const {
     const llama_config& c = config_;
     const std::string name = "blk." + std::to_string(i) + ".";
-    return {.attention_norm = read_vector(file, name + "attn_norm.weight", c.width),
-            .feed_forward_norm = read_vector(file, name + "ffn_norm.weight", c.width),
-            .query = linear(file, name + "attn_q", c.width, c.heads * c.key_dim, decode),
-            .key = linear(file, name + "attn_k", c.width, c.kv_heads * c.key_dim, decode),
-            .value = linear(file, name + "attn_v", c.width, c.kv_heads * c.value_dim, decode),
-            .output = linear(file, name + "attn_output", c.heads * c.value_dim, c.width, decode),
-            .gate = linear(file, name + "ffn_gate", c.width, c.feed_forward, decode),
-            .up = linear(file, name + "ffn_up", c.width, c.feed_forward, decode),
-            .down = linear(file, name + "ffn_down", c.feed_forward, c.width, decode)};
+    const auto norm = [&](const char* which) {
+        return read_values(tensors.file(), tensors.take(name + which, {c.width}));
+    };
+    const auto weights = [&](const char* which, std::size_t columns, std::size_t rows) {
+        return linear(tensors, name + which, columns, rows, linear::bias::optional);
+    };
+    return {.attention_norm = norm("attn_norm.weight"),
+            .feed_forward_norm = norm("ffn_norm.weight"),
+            .query = weights("attn_q", c.width, c.heads * c.key_dim),
+            .key = weights("attn_k", c.width, c.kv_heads * c.key_dim),
+            .value = weights("attn_v", c.width, c.kv_heads * c.value_dim),
+            .output = weights("attn_output", c.heads * c.value_dim, c.width),
+            .gate = weights("ffn_gate", c.width, c.feed_forward),
+            .up = weights("ffn_up", c.width, c.feed_forward),
+            .down = weights("ffn_down", c.feed_forward, c.width)};
 }
 
-void llama::read_rope_factors(const gguf& file) {
+void llama::read_rope_factors(tensor_reader& tensors) {
     const std::size_t pairs = config_.rope_dim / 2;
     // Llama 3 stretches slow frequencies more than fast ones
-    if (file.find_tensor("rope_freqs.weight") != nullptr) rope_factors_ = read_vector(file, "rope_freqs.weight", pairs);
-    for (std::size_t i = 0; i < pairs; ++i) {
-        const float factor = rope_factors_.empty() ? 1 : rope_factors_[i];
-        if (!(factor > 0)) throw file.error("tensor 'rope_freqs.weight' must hold positive numbers");
-        const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(config_.rope_dim);
-        frequencies_.push_back(std::pow(config_.rope_base, exponent) / config_.rope_scale /
-                               static_cast<double>(factor));
+    const tensor_view* const found = tensors.take_optional("rope_freqs.weight", {pairs});
+    if (found != nullptr) rope_factors_ = read_values(tensors.file(), *found);
+    for (const float factor : rope_factors_) {
+        if (!(factor > 0)) throw tensors.file().error("tensor 'rope_freqs.weight' must hold positive numbers");
     }
+    frequencies_ = rope_frequencies(config_, rope_factors_);
+    if (!config_.scaling.yarn) return;
+    // What YaRN makes of each pair is a factor too.
+    rope_factors_.resize(pairs);
+    llama_config plain = config_;
+    plain.scaling = {};
+    const std::vector<double> unscaled = rope_frequencies(plain, {});
+    for (std::size_t i = 0; i < pairs; ++i) rope_factors_[i] = static_cast<float>(unscaled[i] / frequencies_[i]);
 }
 
 ms::rope llama::rope() const noexcept {
@@ -181,7 +150,7 @@ ms::rope llama::rope() const noexcept {
     result.base = static_cast<float>(config_.rope_base);
     result.adjacent = true;
     result.rotated = config_.rope_dim;
-    result.stretch = static_cast<float>(config_.rope_scale);
+    result.stretch = config_.scaling.yarn ? 1 : static_cast<float>(config_.scaling.factor);
     result.slower = rope_factors_;
     return result;
 }
@@ -202,8 +171,8 @@ void llama::set_rotations(ms::position first, std::size_t tokens) {
     for (Eigen::Index t = 0; t < cosine_.rows(); ++t) {
         for (Eigen::Index i = 0; i < cosine_.cols(); ++i) {
             const double angle = static_cast<double>(first + t) * frequencies_[static_cast<std::size_t>(i)];
-            cosine_(t, i) = static_cast<float>(std::cos(angle));
-            sine_(t, i) = static_cast<float>(std::sin(angle));
+            cosine_(t, i) = static_cast<float>(config_.scaling.magnitude * std::cos(angle));
+            sine_(t, i) = static_cast<float>(config_.scaling.magnitude * std::sin(angle));
         }
     }
 }

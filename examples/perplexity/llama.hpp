@@ -11,6 +11,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -25,6 +26,7 @@
 #include <multistate/thread_pool.hpp>
 
 #include "gguf.hpp"
+#include "llama_config.hpp"
 #include "tokenizer.hpp"
 
 namespace demo {
@@ -34,27 +36,15 @@ namespace ms = multistate;
 /// [rows, columns], a token or an output feature per row.
 using matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-/// What the metadata says of the model.
-struct llama_config {
-    std::size_t width;
-    std::size_t layers;
-    std::size_t heads;
-    std::size_t kv_heads;
-    std::size_t key_dim;    ///< of one head
-    std::size_t value_dim;  ///< of one head
-    std::size_t feed_forward;
-    std::size_t vocabulary;
-    float norm_epsilon;
-    std::size_t rope_dim;  ///< leading elements of a head that are rotated
-    double rope_base;
-    double rope_scale;  ///< positions are divided by this
-};
-
 /// y = W x + b, with W as it lies in the file or, where the model is small, decoded once.
 class linear {
   public:
-    /// `shape` is {columns, rows}; NAME.weight must be there, NAME.bias may be.
-    linear(const gguf& file, const std::string& name, std::size_t columns, std::size_t rows, bool decode);
+    enum class bias { none, optional };
+
+    /// NAME.weight [rows, columns] must be there, NAME.bias [rows] may be.
+    linear(tensor_reader& tensors, const std::string& name, std::size_t columns, std::size_t rows, bias wanted);
+    /// Decodes all of W, throws gguf_error if a weight is not finite, and keeps it if told so. Before any use.
+    void decode(const gguf& file, bool keep);
 
     [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
     [[nodiscard]] std::size_t columns() const noexcept { return columns_; }
@@ -69,13 +59,13 @@ class linear {
     static constexpr std::size_t panel = 128;  // wide enough for Eigen, narrow enough to share
 
     [[nodiscard]] std::size_t panel_rows(std::size_t i) const { return std::min(panel, rows_ - i * panel); }
-    /// W[panel i]^T: Eigen packs columns of W faster than rows.
+    /// W[panel i].
     [[nodiscard]] matrix decode_panel(std::size_t i) const;
 
     const tensor_view* tensor_;
     std::size_t rows_;
     std::size_t columns_;
-    std::vector<matrix> decoded_;  // empty: decoded at each use
+    std::vector<matrix> decoded_;  // W[panel i]^T, whose columns Eigen packs faster; empty: decoded at each use
     std::vector<float> bias_;      // empty: none
 };
 
@@ -87,7 +77,7 @@ class llama {
 
     [[nodiscard]] ms::thread_pool& pool() const noexcept { return pool_; }
     [[nodiscard]] const llama_config& config() const noexcept { return config_; }
-    /// What the reader of results should know: parts of the file that were ignored.
+    /// What the reader of results should know: what is in the file and was ignored.
     [[nodiscard]] const std::vector<std::string>& notes() const noexcept { return notes_; }
     /// How it rotates queries and keys; refers to this model.
     [[nodiscard]] ms::rope rope() const noexcept;
@@ -114,6 +104,8 @@ class llama {
     struct layer {
         std::vector<float> attention_norm, feed_forward_norm;
         linear query, key, value, output, gate, up, down;
+
+        [[nodiscard]] std::array<linear*, 7> matrices() { return {&query, &key, &value, &output, &gate, &up, &down}; }
     };
 
     struct parts {
@@ -122,9 +114,9 @@ class llama {
         std::vector<linear> separate_output;  // empty: tied to the embedding
     };
 
-    std::shared_ptr<const parts> read_weights(const gguf& file) const;
-    layer read_layer(const gguf& file, std::size_t index, bool decode) const;
-    void read_rope_factors(const gguf& file);
+    void read_weights(const gguf& file);
+    layer read_layer(tensor_reader& tensors, std::size_t index) const;
+    void read_rope_factors(tensor_reader& tensors);
     void set_rotations(ms::position first, std::size_t tokens);
     void embed(std::span<const token> tokens, matrix& hidden);
     void project(const layer& part, const matrix& hidden);
@@ -135,9 +127,9 @@ class llama {
                   bool accumulate = false);
 
     ms::thread_pool& pool_;
-    llama_config config_;
     std::vector<std::string> notes_;
-    std::vector<float> rope_factors_;  // [rope_dim / 2], by which frequencies are divided; empty: by nothing
+    llama_config config_;              // adds to the notes
+    std::vector<float> rope_factors_;  // [rope_dim / 2], by which frequencies are divided; empty: by the stretch alone
     std::vector<double> frequencies_;  // [rope_dim / 2], radians per position
     std::vector<float> final_norm_;
     std::shared_ptr<const parts> weights_;

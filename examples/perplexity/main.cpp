@@ -69,6 +69,7 @@ std::vector<demo::sequence> read_sequences(const demo::options& o, const demo::g
         sequences = demo::read_tokens(*o.tokens, vocabulary);
     } else {
         const demo::tokenizer words = demo::read_tokenizer(file);
+        for (const std::string& note : words.notes()) std::cerr << "perplexity: note: " << note << '\n';
         if (words.size() > vocabulary) {
             throw file.error("the tokenizer has " + std::to_string(words.size()) + " tokens, the model only " +
                              std::to_string(vocabulary));

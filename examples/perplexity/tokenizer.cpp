@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <queue>
 #include <stdexcept>
 #include <tuple>
@@ -47,12 +48,11 @@ struct pre_tokenizer {
     bool add_bos = false;
 };
 
-// The names that llama.cpp gives to these four rules. One difference: without a name it warns and applies a rule of
-// last resort that no model was trained with; here the absent name, and "default", mean the original gpt-2.
+// The names that llama.cpp gives to these five rules. No model was trained with the last resort.
+constexpr std::string_view last_resort = "default";
 constexpr pre_tokenizer pre_tokenizers[] = {
     {"gpt-2", split_rule::gpt2},
-    {"", split_rule::gpt2},
-    {"default", split_rule::gpt2},
+    {last_resort, split_rule::last_resort},
     {"gigachat", split_rule::gpt2},
     {"jais", split_rule::gpt2},
     {"mellum", split_rule::gpt2},
@@ -85,13 +85,63 @@ constexpr pre_tokenizer pre_tokenizers[] = {
     {"starcoder", split_rule::smollm},
 };
 
-const pre_tokenizer& find_pre_tokenizer(std::string_view name) {
+/// `given` is what an error says of the name: where it comes from.
+const pre_tokenizer& find_pre_tokenizer(std::string_view name, const std::string& given) {
     std::string supported;
     for (const pre_tokenizer& known : pre_tokenizers) {
         if (known.name == name) return known;
-        if (!known.name.empty()) supported += (supported.empty() ? "" : ", ") + std::string(known.name);
+        supported += (supported.empty() ? "" : ", ") + std::string(known.name);
     }
-    refuse("pre is " + shown(name) + "; supported are " + supported);
+    refuse("pre " + given + shown(name) + "; supported are " + supported);
+}
+const pre_tokenizer& find_pre_tokenizer(std::string_view name) { return find_pre_tokenizer(name, "is "); }
+
+/// A token by which a vocabulary is known: files of before May 2024 do not name their pre-tokenizer.
+struct sign {
+    std::size_t id;
+    std::string_view text;
+    std::string_view pre;
+};
+
+constexpr sign signs[] = {
+    {128000, "<|begin_of_text|>", "llama-bpe"},  // Llama 3
+    {151643, "<|endoftext|>", "qwen2"},
+    {50256, "<|endoftext|>", "gpt-2"},  // and what extends its vocabulary: Phi 2
+    {1, "<|padding|>", "gpt-2"},        // GPT-NeoX
+    {1, "<fim_prefix>", "starcoder"},
+    {1, "<|im_start|>", "smollm"},
+    {100000, "<\uFF5Cbegin\u2581of\u2581sentence\uFF5C>", "deepseek-llm"},   // recognized in order to be
+    {32013, "<\uFF5Cbegin\u2581of\u2581sentence\uFF5C>", "deepseek-coder"},  // refused by name
+};
+
+const sign* find_sign(const std::vector<std::string>& tokens) noexcept {
+    for (const sign& each : signs) {
+        if (each.id < tokens.size() && tokens[each.id] == each.text) return &each;
+    }
+    return nullptr;
+}
+
+/// Names the pre-tokenizer where the file does not. Returns the notes of the vocabulary and what was assumed.
+std::vector<std::string> settle_pre_tokenizer(vocabulary& words) {
+    std::vector<std::string> notes = std::move(words.notes);
+    if (words.model != "gpt2") return notes;
+    const std::string key = "key 'tokenizer.ggml.pre' is ";
+    const sign* const seen = find_sign(words.tokens);
+    if (words.pre.empty() && seen != nullptr) {
+        const pre_tokenizer& assumed = find_pre_tokenizer(seen->pre, "is missing, and the tokens are those of ");
+        words.pre = seen->pre;
+        notes.push_back(key + "missing; '" + words.pre + "' is assumed, because token " + std::to_string(seen->id) +
+                        " is " + shown(seen->text) +
+                        (assumed.add_bos && !words.add_bos ? "; sequences therefore begin with BOS" : ""));
+    } else if (words.pre.empty()) {
+        words.pre = last_resort;
+        notes.push_back(key + "missing; 'default', a rule of last resort, is assumed: the model may have been " +
+                        "trained with other tokens");
+    } else if (words.pre == last_resort && seen != nullptr) {
+        notes.push_back(key + "'default', a rule of last resort, and is obeyed, although the tokens are those of '" +
+                        std::string(seen->pre) + "'");
+    }
+    return notes;
 }
 
 /// Absent arrays are empty here; an array that is there must fit.
@@ -101,9 +151,9 @@ void check_size(const char* field, std::size_t size, std::size_t tokens) {
            ", and they must be as many");
 }
 
-void check_id(const char* field, std::optional<token> id, std::size_t tokens) {
-    if (!id || (*id >= 0 && static_cast<std::size_t>(*id) < tokens)) return;
-    refuse(std::string(field) + " is " + std::to_string(*id) + "; valid ids are 0 to " + std::to_string(tokens - 1));
+token checked_id(const char* field, std::int64_t id, std::size_t tokens) {
+    if (id >= 0 && static_cast<std::size_t>(id) < tokens) return static_cast<token>(id);
+    refuse(std::string(field) + " is " + std::to_string(id) + "; valid ids are 0 to " + std::to_string(tokens - 1));
 }
 
 /// Everything that holds for both models; returns the token to prepend, if any.
@@ -112,12 +162,12 @@ std::optional<token> check(const vocabulary& words) {
     if (!llama && words.model != "gpt2") refuse("model is " + shown(words.model) + "; supported are llama and gpt2");
     const std::size_t size = words.tokens.size();
     if (size == 0) refuse("tokens is empty; a tokenizer needs at least one token");
-    check_size("scores", words.scores.size(), size);
+    if (size > static_cast<std::size_t>(std::numeric_limits<token>::max())) {
+        refuse("tokens has " + std::to_string(size) + " entries; supported are at most 2147483647");
+    }
     check_size("token_type", words.types.size(), size);
-    check_id("bos_token_id", words.bos, size);
-    check_id("eos_token_id", words.eos, size);
-    check_id("unknown_token_id", words.unknown, size);
-    for (std::size_t i = 0; i < words.scores.size(); ++i) {
+    if (llama) check_size("scores", words.scores.size(), size);
+    for (std::size_t i = 0; llama && i < words.scores.size(); ++i) {
         // The order of merges is an order of scores, and there is none with a NaN in it.
         if (std::isnan(words.scores[i]))
             refuse("scores[" + std::to_string(i) + "] is NaN; every score must be a number");
@@ -126,7 +176,7 @@ std::optional<token> check(const vocabulary& words) {
     // What the file says wins; the pre-tokenizer's name decides only when it says nothing.
     const bool wanted = words.add_bos.value_or(llama || find_pre_tokenizer(words.pre).add_bos);
     if (!wanted) return std::nullopt;
-    if (words.bos) return words.bos;
+    if (words.bos) return checked_id("bos_token_id", *words.bos, size);
     // SentencePiece numbers its special tokens 0, 1, 2 unless told otherwise. gpt2 vocabularies have no such habit.
     if (llama && size > 1) return token{1};
     refuse("bos_token_id is absent; it is needed because add_bos_token is true, in the file or by default");
@@ -328,6 +378,35 @@ std::size_t next_smollm(std::string_view text, std::size_t& limit) noexcept {
     return length;
 }
 
+/// `[\p{P}\$\+<=>\^~\|]`: punctuation, and ASCII's symbols but the backtick.
+bool is_sign(char32_t code_point) noexcept {
+    constexpr std::u32string_view symbols = U"$+<=>^~|";
+    return is_punctuation(code_point) || symbols.find(code_point) != symbols.npos;
+}
+
+/// A run of signs, or the next gpt2 word of the text before the next run, as if the text ended there. Numbers stand
+/// without the blank before them, and their ASCII digits in threes: `\p{N}+` and `[0-9][0-9][0-9]` of such a word.
+std::size_t next_last_resort(std::string_view text, std::size_t& limit) noexcept {
+    if (limit == 0) {
+        const bool sign = is_sign(decode(text).code_point);
+        while (limit < text.size() && is_sign(decode(text.substr(limit)).code_point) == sign) {
+            limit += decode(text.substr(limit)).length;
+        }
+    }
+    std::size_t length = next_gpt2(text.substr(0, limit));
+    const std::string_view word = text.substr(0, length);
+    if (look(word, 0).is == kind::number) {
+        const auto digit = [&](std::size_t at) { return at < length && word[at] >= '0' && word[at] <= '9'; };
+        std::size_t three = 0;
+        while (three < length && !(digit(three) && digit(three + 1) && digit(three + 2))) ++three;
+        length = three == 0 ? 3 : three;
+    } else if (look(word, 1).is == kind::number) {
+        length = 1;
+    }
+    limit -= length;
+    return length;
+}
+
 }  // namespace
 
 std::vector<std::string_view> split(split_rule rule, std::string_view text) {
@@ -347,6 +426,9 @@ std::vector<std::string_view> split(split_rule rule, std::string_view text) {
                 break;
             case split_rule::smollm:
                 length = next_smollm(text, limit);
+                break;
+            case split_rule::last_resort:
+                length = next_last_resort(text, limit);
                 break;
         }
         words.push_back(text.substr(0, length));
@@ -383,9 +465,7 @@ std::string mark_spaces(std::string_view text, bool prefix) {
 }  // namespace
 
 sentence_piece::sentence_piece(const vocabulary& words)
-    : scores_(words.scores),
-      unknown_(words.unknown.value_or(0)),
-      add_space_prefix_(words.add_space_prefix.value_or(true)) {
+    : scores_(words.scores), add_space_prefix_(words.add_space_prefix.value_or(true)) {
     scores_.resize(words.tokens.size());
     const auto ids = by_spelling(words);
     for (const auto& [text, id] : ids) {
@@ -399,6 +479,9 @@ sentence_piece::sentence_piece(const vocabulary& words)
         const auto found = ids.find(std::string_view(name, sizeof name));
         bytes_[byte] = found == ids.end() ? absent : found->second;
     }
+    // Whoever can spell every byte knows every text.
+    const bool spells_all = std::ranges::find(bytes_, absent) == bytes_.end();
+    if (!spells_all) unknown_ = checked_id("unknown_token_id", words.unknown.value_or(0), words.tokens.size());
 }
 
 void sentence_piece::encode(std::string_view text, std::vector<token>& ids) const {
@@ -613,8 +696,13 @@ std::variant<sentence_piece, byte_pairs> make_model(const vocabulary& words) {
 }  // namespace
 
 tokenizer::tokenizer(vocabulary words)
-    // Members are made in the order of their declaration: first the check, last the texts, which leave `words` empty.
-    : bos_(check(words)), user_defined_(words), model_(make_model(words)), tokens_(std::move(words.tokens)) {}
+    // Members are made in the order of their declaration: first what is missing, then the check, last the texts, which
+    // leave `words` empty.
+    : notes_(settle_pre_tokenizer(words)),
+      bos_(check(words)),
+      user_defined_(words),
+      model_(make_model(words)),
+      tokens_(std::move(words.tokens)) {}
 
 std::vector<token> tokenizer::encode(std::string_view text) const {
     std::vector<token> ids;

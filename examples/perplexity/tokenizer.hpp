@@ -6,6 +6,7 @@
 //     const demo::tokenizer tokenizer(std::move(words));
 //     std::vector<demo::token> ids = tokenizer.encode("Once upon a time");
 //     if (tokenizer.bos()) ids.insert(ids.begin(), *tokenizer.bos());
+//     for (const std::string& note : tokenizer.notes()) std::cerr << note << '\n';  // what had to be assumed
 //
 // `llama` is SentencePiece's byte-pair encoding: of all neighbours whose union is a token, the pair with the highest
 // score is joined first. `gpt2` is byte-level: a pre-tokenizer cuts the text into words, and inside each the pairs of
@@ -34,26 +35,28 @@ using token = std::int32_t;
 
 /// The fields tokenizer.ggml.* of a GGUF file. Empty or absent is what a file may leave out; the defaults are
 /// llama.cpp's. `model` and `tokens` are needed always, `merges` by gpt2; score 0 and type normal stand in for absent.
+/// An id that is out of range is refused where the token is needed and nowhere else.
 struct vocabulary {
-    std::string model;                ///< "llama" or "gpt2"
-    std::string pre;                  ///< gpt2 only: the pre-tokenizer's name; absent is read as "gpt-2"
+    std::string model;  ///< "llama" or "gpt2"
+    std::string pre;    ///< gpt2 only: the pre-tokenizer's name; absent: as the tokens tell, else "default"
     std::vector<std::string> tokens;  ///< gpt2: spelled in GPT-2's printable stand-ins for the 256 bytes
     std::vector<float> scores;
     std::vector<std::int32_t> types;
     std::vector<std::string> merges;       ///< gpt2 only: "left right", best first
-    std::optional<token> bos;              ///< llama: 1
-    std::optional<token> eos;              ///< checked, otherwise unused
-    std::optional<token> unknown;          ///< llama: 0
+    std::optional<std::int64_t> bos;       ///< llama: 1
+    std::optional<std::int64_t> unknown;   ///< llama only: 0
     std::optional<bool> add_bos;           ///< llama and the llama-bpe family: true; other gpt2: false
     std::optional<bool> add_space_prefix;  ///< llama only: true
+    std::vector<std::string> notes;        ///< what was seen and ignored when the fields were read
 };
 
 /// How gpt2 vocabularies cut a text into words before any merging; a file names its rule in `pre`.
 enum class split_rule {
-    gpt2,    ///< words, numbers, punctuation, each with one space before it
-    llama3,  ///< as gpt2, but numbers in groups of three, and newlines end a word
-    qwen2,   ///< as llama3, each digit alone
-    smollm,  ///< each digit alone, what is between by gpt2
+    gpt2,         ///< words, numbers, punctuation, each with one space before it
+    llama3,       ///< as gpt2, but numbers in groups of three, and newlines end a word
+    qwen2,        ///< as llama3, each digit alone
+    smollm,       ///< each digit alone, what is between by gpt2
+    last_resort,  ///< llama.cpp's for files that name none: punctuation apart, then gpt2, digits apart and in threes
 };
 
 /// The words of a text: consecutive views that together are the whole text.
@@ -139,7 +142,11 @@ class tokenizer {
     /// A token as the file spells it; empty for an id out of range.
     [[nodiscard]] std::string_view text(token id) const noexcept;
 
+    /// What the reader of results should know: what was missing and is assumed, what was ignored.
+    [[nodiscard]] const std::vector<std::string>& notes() const noexcept { return notes_; }
+
   private:
+    std::vector<std::string> notes_;
     std::optional<token> bos_;
     user_defined user_defined_;
     std::variant<sentence_piece, byte_pairs> model_;

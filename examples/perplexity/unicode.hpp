@@ -1,4 +1,4 @@
-// The little Unicode that tokenizers need: reading UTF-8 without trusting it, and three character classes.
+// The little Unicode that tokenizers need: reading UTF-8 without trusting it, and four character classes.
 //
 //     for (std::string_view rest = text; !rest.empty();) {
 //         const demo::character next = demo::decode(rest);
@@ -7,7 +7,7 @@
 //     }
 //
 // A byte that begins no well-formed character is a character of its own: U+FFFD, one byte long. So every text can be
-// walked to its end, no byte is lost or read twice, and what is ill-formed is neither letter, number nor space.
+// walked to its end, no byte is lost or read twice, and what is ill-formed is in none of the classes.
 #pragma once
 
 #include <cstddef>
@@ -29,6 +29,9 @@ struct character {
 
 /// `\p{N}`: general category Nd, Nl or No.
 [[nodiscard]] bool is_number(char32_t code_point) noexcept;
+
+/// `\p{P}`: general category Pc, Pd, Ps, Pe, Pi, Pf or Po.
+[[nodiscard]] bool is_punctuation(char32_t code_point) noexcept;
 
 /// `\s` as the pre-tokenizers' expressions mean it: the property White_Space.
 [[nodiscard]] bool is_space(char32_t code_point) noexcept;

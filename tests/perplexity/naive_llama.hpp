@@ -150,17 +150,40 @@ class naive_llama {
         return m;
     }
 
+    /// A pair turns `turns` times within the original length. YaRN keeps pairs that turn often, stretches those that
+    /// turn seldom, and goes from one to the other in a straight line over the pairs between.
     void read_frequencies(const gguf& file, std::size_t rope_dim) {
-        const double base = file.real("llama.rope.freq_base", 10000.0);
-        double scale = file.real("llama.rope.scale_linear", 1.0);
-        if (file.has("llama.rope.scaling.type")) {
-            scale = file.string("llama.rope.scaling.type") == "linear" ? file.real("llama.rope.scaling.factor") : 1.0;
-        }
+        constexpr double circle = 6.283185307179586;
+        const std::string rope = "llama.rope.";
+        const double base = file.real(rope + "freq_base", 10000.0);
+        const std::string_view type = file.string(rope + "scaling.type", "linear");
+        double scale = file.real(rope + "scaling.factor", file.real(rope + "scale_linear", 1.0));
+        if (type == "none") scale = 1.0;
+        magnitude_ = file.real(rope + "scaling.attn_factor", 1.0);
         vector factors(rope_dim / 2, 1.0);
         if (file.find_tensor("rope_freqs.weight") != nullptr) factors = read_values(file, "rope_freqs.weight");
+        double first = 0;
+        double last = 0;
+        if (type == "yarn") {
+            if (scale > 1) magnitude_ *= 0.1 * std::log(scale) + 1;
+            const auto length = static_cast<double>(
+                file.integer(rope + "scaling.original_context_length", file.integer("llama.context_length", 0)));
+            const auto place = [&](double turns) {  // where base^(-2 place / rope_dim) * length == turns * circle
+                return std::log(length / circle / turns) / std::log(base) * static_cast<double>(rope_dim) / 2;
+            };
+            first = std::max(std::floor(place(file.real(rope + "scaling.yarn_beta_fast", 32.0))), 0.0);
+            last = std::ceil(place(file.real(rope + "scaling.yarn_beta_slow", 1.0)));
+            last = std::min(last, static_cast<double>(rope_dim) - 1);
+        }
         for (std::size_t i = 0; i < rope_dim / 2; ++i) {
             const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(rope_dim);
-            frequencies_.push_back(1.0 / (std::pow(base, exponent) * scale * factors[i]));
+            const double plain = 1.0 / (std::pow(base, exponent) * factors[i]);
+            double stretched = 1;  // the share
+            if (type == "yarn") {
+                const double beyond = static_cast<double>(i) - first;
+                stretched = beyond <= 0 ? 0.0 : std::min(1.0, beyond / std::max(last - first, 0.001));
+            }
+            frequencies_.push_back(plain * (1 - stretched) + plain / scale * stretched);
         }
     }
 
@@ -181,8 +204,8 @@ class naive_llama {
             const double angle = static_cast<double>(position) * frequencies_[j];
             const double a = x[2 * j];
             const double b = x[2 * j + 1];
-            x[2 * j] = a * std::cos(angle) - b * std::sin(angle);
-            x[2 * j + 1] = b * std::cos(angle) + a * std::sin(angle);
+            x[2 * j] = magnitude_ * (a * std::cos(angle) - b * std::sin(angle));
+            x[2 * j + 1] = magnitude_ * (b * std::cos(angle) + a * std::sin(angle));
         }
         return x;
     }
@@ -330,6 +353,7 @@ class naive_llama {
     std::size_t value_dim_ = 0;
     double epsilon_ = 0;
     vector frequencies_;
+    double magnitude_ = 1;
     matrix embedding_;
     std::vector<layer> layers_;
     vector final_norm_;

@@ -354,13 +354,20 @@ struct synthetic_llama {
     tensor_type matrices = tensor_type::f32;
     float rms_epsilon = 1e-5F;
     float rope_base = 10000.0F;
-    float rope_scale = 1.0F;            ///< other than 1: written as linear scaling
+    float rope_scale = 1.0F;   ///< other than 1: written as linear scaling
+    std::string scaling_type;  ///< these, where not empty or 0, are written as they are
+    float scaling_factor = 0.0F;
+    float scale_linear = 0.0F;
+    float attn_factor = 0.0F;
+    float yarn_beta_fast = 0.0F;
+    float yarn_beta_slow = 0.0F;
+    std::uint32_t original_context = 0;
     std::uint32_t rope_dimensions = 0;  ///< not 0: written, and may be less than head_dim
     bool rope_freqs = false;            ///< adds rope_freqs.weight
     bool biases = false;                ///< adds a bias to every matrix that may have one
     std::uint32_t sliding_window = 0;   ///< not 0: written
     std::string tokenizer = "llama";    ///< or "gpt2"
-    std::string pre = "llama-bpe";      ///< tokenizer.ggml.pre of gpt2
+    std::string pre = "llama-bpe";      ///< tokenizer.ggml.pre of gpt2; empty: not written
     bool add_bos = true;
     bool add_space_prefix = true;  ///< of llama
     bool vocabulary_only = false;  ///< no tensors
@@ -482,7 +489,7 @@ inline void add_gpt2_tokenizer(gguf_writer& writer, const synthetic_llama& optio
     made.add("<|begin_of_text|>", 0.0F, token_kind::control);
     made.add("<|end_of_text|>", 0.0F, token_kind::control);
     writer.add("tokenizer.ggml.model", "gpt2");
-    writer.add("tokenizer.ggml.pre", options.pre);
+    if (!options.pre.empty()) writer.add("tokenizer.ggml.pre", options.pre);
     writer.add_array("tokenizer.ggml.tokens", made.tokens);
     writer.add_array("tokenizer.ggml.token_type", made.kinds);
     writer.add_array("tokenizer.ggml.merges", merge_lines);
@@ -517,6 +524,16 @@ inline void add_metadata(gguf_writer& writer, const synthetic_llama& options) {
         writer.add("llama.rope.scaling.type", "linear");
         writer.add("llama.rope.scaling.factor", options.rope_scale);
     }
+    const auto add_if = [&](const char* key, auto value) {
+        if (value != 0) writer.add(std::string("llama.rope.").append(key), value);
+    };
+    if (!options.scaling_type.empty()) writer.add("llama.rope.scaling.type", options.scaling_type);
+    add_if("scaling.factor", options.scaling_factor);
+    add_if("scale_linear", options.scale_linear);
+    add_if("scaling.attn_factor", options.attn_factor);
+    add_if("scaling.yarn_beta_fast", options.yarn_beta_fast);
+    add_if("scaling.yarn_beta_slow", options.yarn_beta_slow);
+    add_if("scaling.original_context_length", options.original_context);
     if (options.sliding_window != 0) writer.add("llama.attention.sliding_window", options.sliding_window);
 }
 

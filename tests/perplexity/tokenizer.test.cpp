@@ -173,6 +173,32 @@ const std::vector<split_case> split_cases = {
      {"na\u00efve", " \u65e5\u672c\u8a9e", " ", "\u0663", "\u0664", " ", "\u00bd"}},
     {split_rule::smollm, "(what?!)\r\n\r\n -- _under_", {"(", "what", "?!)", "\r\n\r\n", " --", " _", "under", "_"}},
     {split_rule::smollm, "$5.00\n\t\n 7  8", {"$", "5", ".", "0", "0", "\n\t\n ", "7", "  ", "8"}},
+    // The four expressions one after the other, each in the pieces that the one before leaves, in Python's `regex`.
+    {split_rule::last_resort,
+     "I'll say it's the DOG'S, we'REady",
+     {"I", "'", "ll", " say", " it", "'", "s", " the", " DOG", "'", "S", ",", " we", "'", "REady"}},
+    {split_rule::last_resort,
+     "  two  blanks\n\n  then a line \n",
+     {" ", " two", " ", " blanks", "\n\n ", " then", " a", " line", " \n"}},
+    {split_rule::last_resort,
+     "in 1865, 12345 or x2y",
+     {"in", " ", "186", "5", ",", " ", "123", "45", " or", " x", "2", "y"}},
+    {split_rule::last_resort,
+     "na\u00efve \u65e5\u672c\u8a9e \u0663\u0664 \u00bd",
+     {"na\u00efve", " \u65e5\u672c\u8a9e", " ", "\u0663\u0664", " ", "\u00bd"}},
+    {split_rule::last_resort,
+     "(what?!)\r\n\r\n -- _under_",
+     {"(", "what", "?!)", "\r\n\r\n ", "--", " ", "_", "under", "_"}},
+    {split_rule::last_resort, "$5.00\n\t\n 7  8", {"$", "5", ".", "00", "\n\t\n", " ", "7", " ", " ", "8"}},
+    {split_rule::last_resort,
+     "1\u00bd2345 \u06631234 12\u00bd",
+     {"1\u00bd", "234", "5", " ", "\u0663", "123", "4", " ", "12\u00bd"}},
+    {split_rule::last_resort,
+     "a+b <= c^2 | `x` ~ \u00a9 \u20ac9",
+     {"a", "+", "b", " ", "<=", " c", "^", "2", " ", "|", " `", "x", "`", " ", "~", " \u00a9", " \u20ac", "9"}},
+    {split_rule::last_resort,
+     "e\u0301 \U0001f600\U0001f600 ok \u00abhm\u00bb",
+     {"e", "\u0301", " \U0001f600\U0001f600", " ok", " ", "\u00ab", "hm", "\u00bb"}},
 };
 
 TEST(split, agrees_with_the_regular_expressions) {
@@ -181,7 +207,8 @@ TEST(split, agrees_with_the_regular_expressions) {
     }
 }
 
-constexpr split_rule all_rules[] = {split_rule::gpt2, split_rule::llama3, split_rule::qwen2, split_rule::smollm};
+constexpr split_rule all_rules[] = {split_rule::gpt2, split_rule::llama3, split_rule::qwen2, split_rule::smollm,
+                                    split_rule::last_resort};
 
 TEST(split, loses_no_byte_of_any_text) {
     const strings pieces = {" ", "\n", "\r", "a", "'", "s", "7", ".", "\xC3", "\xA9", "\xE2\x96\x81", "\xFF", "\u3000"};
@@ -494,6 +521,79 @@ TEST(tokenizer, knows_when_a_model_wants_bos) {
     EXPECT_EQ(tokenizer(words).bos(), 0);
 }
 
+/// A gpt2 vocabulary without a named pre-tokenizer, with this token at this place.
+vocabulary unnamed(std::size_t id, const std::string& text) {
+    vocabulary words = gpt2("");
+    while (words.tokens.size() < id) add(words, "filling " + std::to_string(words.tokens.size()), 0, control);
+    if (id < words.tokens.size()) {
+        add(words, words.tokens[id]);
+        words.tokens[id] = text;
+    } else {
+        add(words, text, 0, control);
+    }
+    return words;
+}
+
+TEST(tokenizer, a_missing_pre_tokenizer_is_recognized_by_the_tokens) {
+    // Whether 1234 falls into threes, ones or not at all, and whether BOS comes first, tells the rules apart.
+    struct known {
+        std::size_t id;
+        const char* text;
+        const char* pre;
+        std::optional<token> bos;
+    };
+    for (const auto& [id, text, pre, bos] : {known{128000, "<|begin_of_text|>", "llama-bpe", 7},
+                                             {151643, "<|endoftext|>", "qwen2", std::nullopt},
+                                             {50256, "<|endoftext|>", "gpt-2", std::nullopt},
+                                             {1, "<|padding|>", "gpt-2", std::nullopt},
+                                             {1, "<fim_prefix>", "starcoder", std::nullopt},
+                                             {1, "<|im_start|>", "smollm", std::nullopt}}) {
+        SCOPED_TRACE(text);
+        vocabulary words = unnamed(id, text);
+        words.bos = 7;
+        for (const char* merged : {"12", "34", "1234", "123"}) {
+            const std::string whole = merged;
+            add_merge(words, whole.substr(0, whole.size() / 2 + whole.size() % 2),
+                      whole.substr(whole.size() / 2 + whole.size() % 2));
+        }
+        vocabulary named = words;
+        named.pre = pre;
+        const tokenizer assumed(words);
+        const tokenizer said(named);
+        EXPECT_EQ(assumed.encode(" 1234 don't DON'T, 12"), said.encode(" 1234 don't DON'T, 12"));
+        EXPECT_EQ(assumed.bos(), bos);
+        EXPECT_EQ(said.bos(), bos);
+        EXPECT_TRUE(said.notes().empty());
+        ASSERT_EQ(assumed.notes().size(), 1U);
+        const std::string& note = assumed.notes().front();
+        for (const std::string& part : {std::string("tokenizer.ggml.pre"), std::string(pre), std::string(text)}) {
+            EXPECT_NE(note.find(part), std::string::npos) << note;
+        }
+        EXPECT_EQ(note.find("BOS") != std::string::npos, bos.has_value()) << note;
+        words.add_bos = false;  // what the file says wins
+        EXPECT_EQ(tokenizer(words).bos(), std::nullopt);
+    }
+}
+
+TEST(tokenizer, an_unknown_vocabulary_without_a_pre_tokenizer_gets_the_last_resort_and_a_note) {
+    vocabulary words = gpt2("");
+    const token digits = add_merge(words, "1", "2");
+    const tokenizer unnamed_one(words);
+    EXPECT_EQ(unnamed_one.encode("1212"), (ids{digits, '1', '2'}));  // gpt-2 would make 12 12 of it
+    EXPECT_EQ(unnamed_one.bos(), std::nullopt);
+    ASSERT_EQ(unnamed_one.notes().size(), 1U);
+    EXPECT_NE(unnamed_one.notes().front().find("'tokenizer.ggml.pre' is missing; 'default'"), std::string::npos);
+    words.pre = "default";
+    EXPECT_EQ(tokenizer(words).encode("1212"), (ids{digits, '1', '2'}));
+    EXPECT_TRUE(tokenizer(words).notes().empty());
+    words = unnamed(128000, "<|begin_of_text|>");
+    words.pre = "default";
+    EXPECT_EQ(tokenizer(words).bos(), std::nullopt);
+    ASSERT_EQ(tokenizer(words).notes().size(), 1U);
+    EXPECT_NE(tokenizer(words).notes().front().find("'llama-bpe'"), std::string::npos);
+    EXPECT_TRUE(tokenizer(llama()).notes().empty());
+}
+
 TEST(tokenizer, gives_the_spelling_of_its_tokens) {
     const tokenizer under_test(llama());
     EXPECT_EQ(under_test.size(), 259u);
@@ -542,6 +642,8 @@ TEST(tokenizer, refuses_other_models_and_pre_tokenizers) {
         words.model = model;
         expect_refusal(words, "tokenizer.ggml.model is '" + model + "'; supported are llama and gpt2");
     }
+    expect_refusal(unnamed(100000, "<\uFF5Cbegin\u2581of\u2581sentence\uFF5C>"),
+                   "tokenizer.ggml.pre is missing, and the tokens are those of 'deepseek-llm'; supported are gpt-2, ");
     expect_refusal(gpt2("tekken"), "tokenizer.ggml.pre is 'tekken'; supported are gpt-2, default, ");
     // What a file says is made fit to print.
     expect_refusal(gpt2("\x1B[2J" + std::string(1000, 'x')),
@@ -569,16 +671,26 @@ TEST(tokenizer, refuses_arrays_that_do_not_fit) {
     expect_refusal(words, "tokenizer.ggml.tokens[259] is user-defined and 257 bytes long; supported are at most 256");
 }
 
-TEST(tokenizer, refuses_ids_out_of_range) {
+TEST(tokenizer, refuses_ids_out_of_range_that_are_needed) {
     vocabulary words = llama();
     words.bos = 259;
     expect_refusal(words, "tokenizer.ggml.bos_token_id is 259; valid ids are 0 to 258");
+    words.bos = -1;
+    expect_refusal(words, "tokenizer.ggml.bos_token_id is -1; valid ids are 0 to 258");
+    words.bos = 4294967295;
+    expect_refusal(words, "tokenizer.ggml.bos_token_id is 4294967295; valid ids are 0 to 258");
+    words.add_bos = false;
+    EXPECT_EQ(tokenizer(words).bos(), std::nullopt);
     words = llama();
-    words.eos = -1;
-    expect_refusal(words, "tokenizer.ggml.eos_token_id is -1; valid ids are 0 to 258");
+    words.unknown = 1 << 30;  // with all bytes there is nothing unknown
+    EXPECT_EQ(tokenizer(words).encode("\xFF").back(), 3 + 0xFF);
+    words = llama(false);
+    words.unknown = 1 << 30;
+    expect_refusal(words, "tokenizer.ggml.unknown_token_id is 1073741824; valid ids are 0 to 2");
     words = gpt2();
     words.unknown = 1 << 30;
-    expect_refusal(words, "tokenizer.ggml.unknown_token_id is 1073741824; valid ids are 0 to 256");
+    words.scores.assign(3, std::nanf(""));
+    EXPECT_EQ(tokenizer(words).encode("a"), (ids{'a'}));
     words = gpt2("llama-bpe");
     words.bos = std::nullopt;
     expect_refusal(words, "tokenizer.ggml.bos_token_id is absent");

@@ -88,6 +88,10 @@ TEST(unicode, knows_letters_numbers_and_spaces) {
     for (const char32_t number : U"09\u00B2\u00BD\u0663\u2167\u2460\u3007\U0001D7D8") {
         EXPECT_EQ(demo::is_number(number), number != 0) << std::hex << static_cast<unsigned>(number);
     }
+    for (const char32_t sign : U"!'_\\}\u00A1\u2014\u3002\uFF5D\U0001E95F") {
+        EXPECT_EQ(demo::is_punctuation(sign), sign != 0) << std::hex << static_cast<unsigned>(sign);
+    }
+    for (const char32_t symbol : U"$+<`\u00A9\u20AC") EXPECT_FALSE(demo::is_punctuation(symbol));
     // A combining accent, a zero-width space, a byte order mark, an emoji, an unassigned and an impossible code point.
     for (const char32_t other : U"'_$+\u0301\u200B\uFEFF\U0001F600\u0378") {
         EXPECT_FALSE(demo::is_letter(other) || demo::is_number(other) || demo::is_space(other));
@@ -96,6 +100,7 @@ TEST(unicode, knows_letters_numbers_and_spaces) {
 }
 
 TEST(unicode, classes_are_those_of_unicode_14) {
+    std::size_t punctuation = 0;
     std::size_t letters = 0;
     std::size_t numbers = 0;
     std::u32string spaces;
@@ -103,11 +108,15 @@ TEST(unicode, classes_are_those_of_unicode_14) {
         const bool letter = demo::is_letter(code_point);
         const bool number = demo::is_number(code_point);
         const bool space = demo::is_space(code_point);
+        const bool sign = demo::is_punctuation(code_point);
+        punctuation += sign ? 1u : 0u;
         letters += letter ? 1u : 0u;
         numbers += number ? 1u : 0u;
         if (space) spaces += code_point;
-        ASSERT_LE(int{letter} + int{number} + int{space}, 1) << std::hex << static_cast<unsigned>(code_point);
+        ASSERT_LE(int{letter} + int{number} + int{space} + int{sign}, 1)
+            << std::hex << static_cast<unsigned>(code_point);
     }
+    EXPECT_EQ(punctuation, 819u);
     EXPECT_EQ(letters, 131756u);
     EXPECT_EQ(numbers, 1791u);
     const std::u32string white_space =
