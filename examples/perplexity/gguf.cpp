@@ -467,12 +467,15 @@ double gguf::real(std::string_view key) const {
 }
 
 double gguf::number(std::string_view key) const {
-    const metadata& value = find_required(key, "expected a number");
+    constexpr std::string_view expected = "expected a finite number";
+    const metadata& value = find_required(key, expected);
     if (const auto given = load_integer(value.type, value.data)) {
         return given->negative ? static_cast<double>(static_cast<std::int64_t>(given->bits))
                                : static_cast<double>(given->bits);
     }
-    return real(key);
+    const auto given = load_real(value.type, value.data);
+    if (!given || !std::isfinite(*given)) throw wrong_value(key, expected);
+    return *given;
 }
 
 bool gguf::boolean(std::string_view key) const {

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "perplexity/synthetic_gguf.hpp"
+#include "read_vocabulary.hpp"
 
 namespace gguf_test {
 
@@ -188,6 +189,79 @@ TEST_F(Gguf, ValuesOfAnotherKind) {
     expect_error([&] { static_cast<void>(file.integers("u64s")); }, {"key 'u64s'", "below 2^63"});
     expect_error([&] { throw file.wrong_value("u8", "1 to 100 are supported"); },
                  {"key 'u8' is 200 (uint8); 1 to 100 are supported"});
+}
+
+TEST_F(Gguf, SignedIntegersNumbersArraysAndKeys) {
+    const gguf file = open(little_of_everything());
+    EXPECT_EQ(file.signed_integer("i64"), -5);
+    EXPECT_EQ(file.signed_integer("u32"), 4000000000);
+    expect_error([&] { static_cast<void>(file.signed_integer("u64")); }, {"key 'u64'", "below 2^63"});
+    expect_error([&] { static_cast<void>(file.signed_integer("text")); }, {"key 'text'", "an integer"});
+    EXPECT_EQ(file.number("i8"), -100);
+    EXPECT_EQ(file.number("u64"), 0x1p64);
+    EXPECT_EQ(file.number("f32"), 0.5);
+    expect_error([&] { static_cast<void>(file.number("yes")); }, {"key 'yes' is true", "a finite number"});
+    EXPECT_TRUE(file.is_array("i32s"));
+    EXPECT_FALSE(file.is_array("i32"));
+    EXPECT_FALSE(file.is_array("absent"));
+    EXPECT_EQ(file.keys("i"), (std::vector<std::string_view>{"i16", "i32", "i32s", "i64", "i8"}));
+    EXPECT_TRUE(file.keys("z").empty());
+    EXPECT_EQ(file.keys("").size(), 20U);
+    EXPECT_EQ(file.size_bytes(), little_of_everything().bytes().size());
+}
+
+TEST_F(Gguf, TensorsThatNobodyTook) {
+    const gguf file = open(little_of_everything());
+    demo::tensor_reader reader(file);
+    EXPECT_EQ(reader.take("vector", {3}).name, "vector");
+    EXPECT_EQ(reader.take_optional("sphere", {3}), nullptr);
+    expect_error([&] { reader.refuse_rest(); }, {"tensor 'matrix' has no place"});
+    expect_error([&] { static_cast<void>(reader.take_optional("matrix", {3})); }, {"'matrix' has shape [32, 2]"});
+    EXPECT_NE(reader.take_optional("matrix", {32, 2}), nullptr);
+    reader.refuse_rest();
+}
+
+TEST_F(Gguf, VocabulariesWithFieldsThatNobodyNeeds) {
+    const auto vocabulary = [&](const char* model, const std::function<void(gguf_writer&)>& add) {
+        gguf_writer writer;
+        writer.add("tokenizer.ggml.model", model);
+        writer.add_array("tokenizer.ggml.tokens", std::vector<std::string>{"a", "b", "ab"});
+        writer.add_array("tokenizer.ggml.merges", std::vector<std::string>{"a b"});
+        add(writer);
+        return demo::read_tokenizer(open(writer));
+    };
+    // Ids that are out of range, of tokens that no text needs.
+    const auto unused = [](gguf_writer& writer) {
+        writer.add("tokenizer.ggml.eos_token_id", std::uint32_t{4294967295});
+        writer.add("tokenizer.ggml.eot_token_id", std::int32_t{-1});
+        writer.add("tokenizer.ggml.padding_token_id", std::uint64_t{largest});
+        writer.add("tokenizer.ggml.bos_token_id", std::uint64_t{largest});
+        writer.add("tokenizer.ggml.add_bos_token", false);
+        writer.add("tokenizer.ggml.add_eos_token", true);
+        writer.add("tokenizer.ggml.remove_extra_whitespaces", false);
+    };
+    EXPECT_TRUE(vocabulary("llama", unused).notes().empty());
+    EXPECT_EQ(vocabulary("gpt2", unused).bos(), std::nullopt);
+    expect_error(
+        [&] {
+            vocabulary("llama",
+                       [](gguf_writer& w) { w.add("tokenizer.ggml.bos_token_id", std::uint32_t{4294967295}); });
+        },
+        {"tokenizer.ggml.bos_token_id is 4294967295; valid ids are 0 to 2"});
+    // What the other model would need.
+    const auto others = [](gguf_writer& writer) {
+        writer.add("tokenizer.ggml.pre", "some words");
+        writer.add("tokenizer.ggml.unknown_token_id", std::uint32_t{2});
+    };
+    EXPECT_TRUE(vocabulary("llama", others).notes().empty());
+    // What might change the ids and is not supported.
+    const auto notes = vocabulary("llama", [](gguf_writer& writer) {
+                           writer.add("tokenizer.ggml.remove_extra_whitespaces", true);
+                           writer.add("tokenizer.ggml.normalizer.lowercase", true);
+                       }).notes();
+    ASSERT_EQ(notes.size(), 2U);
+    EXPECT_NE(notes[0].find("'tokenizer.ggml.normalizer.lowercase'"), std::string::npos) << notes[0];
+    EXPECT_NE(notes[1].find("'tokenizer.ggml.remove_extra_whitespaces'"), std::string::npos) << notes[1];
 }
 
 TEST_F(Gguf, NumbersThatAreNone) {

@@ -124,10 +124,10 @@ std::vector<shape_case> shapes() {
           .original_context = 1024}},
         {"yarn_as_a_step", {.rope_base = 1e6F, .scaling_type = "yarn", .scaling_factor = 4.0F, .original_context = 4}},
         {"yarn_of_a_part_of_a_head_and_factors",
-         {.rope_dimensions = 10,
-          .scaling_type = "yarn",
+         {.scaling_type = "yarn",
           .scaling_factor = 4.0F,
           .original_context = 512,
+          .rope_dimensions = 10,
           .rope_freqs = true}},
         {"all_of_rope", {.rope_base = 200.0F, .rope_scale = 2.0F, .rope_dimensions = 10, .rope_freqs = true}},
         {"biases", {.biases = true}},
@@ -167,17 +167,54 @@ TEST(Llama, ThreadsDoNotChangeABit) {
     EXPECT_EQ(one, engine_nll(file, tokens, 16, 5));
 }
 
-TEST(Llama, LegacyRopeScaleIsReadToo) {
+/// Files that say the same in other keys give the same numbers, to the bit.
+TEST(Llama, WaysToSayTheSameScaling) {
     const demo::temporary_folder folder;
-    auto writer = demo::make_synthetic_llama({});
-    writer.add("llama.rope.scale_linear", 8.0F);
-    writer.write(folder / "model.gguf");
-    const gguf file(folder / "model.gguf");
     const auto tokens = random_tokens(30, 512, 5);
-    expect_near(engine_nll(file, tokens, 30), demo::naive_llama(file).run(tokens, {}).nll, rounding);
+    const auto nll = [&](const synthetic_llama& options) {
+        demo::write_synthetic_llama(folder / "model.gguf", options);
+        return engine_nll(gguf(folder / "model.gguf"), tokens, 30);
+    };
+    const auto plain = nll({});
+    const auto linear = nll({.scaling_type = "linear", .scaling_factor = 8.0F});
+    EXPECT_NE(linear, plain);
+    EXPECT_EQ(nll({.scaling_factor = 8.0F}), linear);
+    EXPECT_EQ(nll({.scale_linear = 8.0F}), linear);
+    EXPECT_EQ(nll({.scaling_type = "linear", .scale_linear = 8.0F}), linear);
+    EXPECT_EQ(nll({.scaling_factor = 8.0F, .scale_linear = 2.0F}), linear);
+    EXPECT_EQ(nll({.scaling_type = "none", .scaling_factor = 8.0F}), plain);
+    EXPECT_EQ(nll({.scaling_type = "none", .scale_linear = 8.0F}), plain);
+    EXPECT_EQ(nll({.scaling_type = "linear"}), plain);
+    const auto yarn = nll({.scaling_type = "yarn", .scaling_factor = 8.0F, .original_context = 256});
+    EXPECT_NE(yarn, linear);
+    EXPECT_NE(yarn, plain);
+    EXPECT_EQ(nll({.context = 256, .scaling_type = "yarn", .scale_linear = 8.0F}), yarn);
+}
 
-    demo::write_synthetic_llama(folder / "other.gguf", {.rope_scale = 8.0F});
-    EXPECT_EQ(engine_nll(file, tokens, 30), engine_nll(gguf(folder / "other.gguf"), tokens, 30));
+/// YaRN keeps the fastest pairs, divides the slowest, and the policies that turn keys back are told so.
+TEST(Llama, YarnIsBetweenNoScalingAndLinear) {
+    const demo::temporary_folder folder;
+    demo::write_synthetic_llama(folder / "model.gguf",
+                                {.scaling_type = "yarn", .scaling_factor = 8.0F, .original_context = 2048});
+    ms::thread_pool pool(1);
+    const gguf file(folder / "model.gguf");
+    const llama model(file, pool);
+    const auto frequencies = demo::rope_frequencies(model.config(), {});
+    ASSERT_EQ(frequencies.size(), 8U);
+    // Pair i turns 2048 / (2 pi 10^(i / 2)) times. Pair 2 turns 32.6 times, the last that is kept; pair 6 turns 0.3
+    // times, the first that is divided all the way.
+    for (std::size_t i = 0; i < 8; ++i) {
+        const double share = std::clamp((static_cast<double>(i) - 2) / 4, 0.0, 1.0);
+        const double plain = std::pow(10.0, -static_cast<double>(i) / 2);
+        EXPECT_NEAR(frequencies[i], plain * (1 - share + share / 8), 1e-12) << i;
+    }
+    const ms::rope rope = model.rope();
+    EXPECT_EQ(rope.stretch, 1.0F);
+    std::vector<float> key(16, 1.0F);
+    rope.rotate(5, key);
+    for (std::size_t i = 0; i < 8; ++i) {
+        EXPECT_NEAR(key[2 * i], std::cos(5 * frequencies[i]) - std::sin(5 * frequencies[i]), 1e-5) << i;
+    }
 }
 
 TEST(Llama, KnowsItsShapeAndSaysWhatItIgnores) {
@@ -263,6 +300,40 @@ TEST(Llama, TextBecomesTokensOfTheModel) {
     }
 }
 
+/// What a file says for each layer, all alike, is what others say once.
+TEST(Llama, ArraysOfEqualSizes) {
+    const demo::temporary_folder folder;
+    ms::thread_pool pool(1);
+    demo::gguf_writer writer;
+    demo::synthetic::add_metadata(writer, {.layers = 3});
+    std::vector<std::byte> bytes;
+    const auto add = [&](const char* key, std::uint32_t value) {
+        writer.add_array(std::string("llama.") + key, std::vector<std::uint32_t>(3, value));
+    };
+    demo::gguf_writer arrays;
+    arrays.add("general.architecture", "llama");
+    arrays.add("llama.context_length", 0U);
+    arrays.add("llama.embedding_length", 64U);
+    arrays.add("llama.block_count", 3U);
+    arrays.add("llama.attention.layer_norm_rms_epsilon", 1e-5F);
+    writer = arrays;
+    add("attention.head_count", 4);
+    add("attention.head_count_kv", 2);
+    add("attention.key_length", 16);
+    add("attention.value_length", 16);
+    add("feed_forward_length", 128);
+    add("rope.dimension_count", 16);
+    demo::synthetic::add_tensors(writer, {.layers = 3});
+    writer.write(folder / "arrays.gguf");
+    demo::write_synthetic_llama(folder / "model.gguf", {.layers = 3});
+    const auto tokens = random_tokens(20, 512, 9);
+    const gguf file(folder / "arrays.gguf");
+    EXPECT_EQ(engine_nll(file, tokens, 20), engine_nll(gguf(folder / "model.gguf"), tokens, 20));
+    const llama model(file, pool);
+    ASSERT_EQ(model.notes().size(), 1U);
+    EXPECT_NE(model.notes().front().find("'llama.context_length' is 0"), std::string::npos) << model.notes().front();
+}
+
 // Files that cannot be run.
 
 /// The bytes of a model in which `key` has another name, so that it is missing.
@@ -315,8 +386,9 @@ void expect_value_refused(const std::string& key, const Value& value, std::vecto
 TEST(LlamaErrors, WrongValues) {
     expect_value_refused("general.architecture", "gemma2", {"gemma2", "only llama is supported"});
     expect_value_refused("general.architecture", std::uint32_t{3}, {"3", "expected a string"});
-    expect_value_refused("llama.expert_count", std::uint32_t{8}, {"8", "experts"});
-    expect_value_refused("llama.rope.scaling.type", "yarn", {"yarn", "none and linear"});
+    for (const char* type : {"longrope", "dynamic", "su", "llama3", ""}) {
+        expect_value_refused("llama.rope.scaling.type", type, {type, "none, linear and yarn"});
+    }
     expect_value_refused("llama.attention.head_count_kv", std::uint32_t{3}, {"3", "divide", "4"});
     expect_value_refused("llama.attention.head_count_kv", std::uint32_t{0}, {"0", "1 to "});
     expect_value_refused("llama.attention.head_count_kv", std::uint32_t{8}, {"8", "divide", "4"});
@@ -336,6 +408,183 @@ TEST(LlamaErrors, WrongValues) {
     expect_value_refused("llama.feed_forward_length", std::uint32_t{0}, {"0", "1 to "});
 }
 
+template <class Value>
+bool is_taken(const std::string& key, const Value& value, std::vector<std::string>* notes = nullptr) {
+    const demo::temporary_folder folder;
+    demo::write_file(folder / "model.gguf", changed(key, value));
+    ms::thread_pool pool(1);
+    const gguf file(folder / "model.gguf");
+    const llama model(file, pool);
+    if (notes != nullptr) *notes = model.notes();
+    return true;
+}
+
+/// Keys whose every other value makes another model of it.
+TEST(LlamaErrors, FeaturesThatAreNotSupported) {
+    for (const char* key :
+         {"attention.clamp_kqv", "attention.max_alibi_bias", "attention.temperature_scale", "attn_logit_softcapping",
+          "final_logit_softcapping", "rope.scaling.alpha", "rope.scaling.yarn_log_multiplier"}) {
+        const std::string full = std::string("llama.") + key;
+        expect_value_refused(full, 8.5F, {"8.5", "only 0 is supported"});
+        EXPECT_TRUE(is_taken(full, 0.0F)) << key;
+        expect_value_refused(full, "0", {"the string '0'", "a finite number"});
+    }
+    for (const char* key : {"attention.temperature_length", "expert_count", "expert_used_count", "nextn_predict_layers",
+                            "rescale_every_n_layers"}) {
+        const std::string full = std::string("llama.") + key;
+        expect_value_refused(full, std::uint32_t{8}, {"8", "only 0 is supported"});
+        EXPECT_TRUE(is_taken(full, std::uint32_t{0})) << key;
+    }
+    for (const char* key : {"attention.output_scale", "attention.value_scale", "embedding_scale", "logit_scale",
+                            "residual_scale", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_ext_factor"}) {
+        const std::string full = std::string("llama.") + key;
+        expect_value_refused(full, 0.5F, {"0.5", "only 1 is supported"});
+        EXPECT_TRUE(is_taken(full, 1.0F)) << key;
+    }
+    for (const auto& [key, usual] : {std::pair{"attention.causal", true}, std::pair{"swin_norm", false},
+                                     std::pair{"use_parallel_residual", false}}) {
+        const std::string full = std::string("llama.") + key;
+        expect_value_refused(full, !usual, {"only", "is supported, no "});
+        EXPECT_TRUE(is_taken(full, usual)) << key;
+    }
+    expect_value_refused("llama.attention.scale", 0.5F, {"0.5", "1 / sqrt(16)"});
+    EXPECT_TRUE(is_taken("llama.attention.scale", 0.25F));
+    expect_value_refused("llama.tensor_data_layout", "other", {"'other'", "'Meta AI original pth'"});
+    EXPECT_TRUE(is_taken("llama.tensor_data_layout", "Meta AI original pth"));
+    expect_value_refused("llama.rope.freq_base_swa", 10000.0F, {"no such key of attention or RoPE"});
+    expect_value_refused("llama.rope.freq_bose", 500000.0F, {"no such key of attention or RoPE"});
+    expect_value_refused("llama.attention.q_lora_rank", std::uint32_t{16}, {"no such key of attention or RoPE"});
+    expect_value_refused("llama.rope.scaling.attn_factor", 0.0F, {"0", "positive"});
+    expect_value_refused("llama.rope.freq_base", 1.0F, {"YaRN", "greater than 1"},
+                         {.scaling_type = "yarn", .scaling_factor = 4.0F});
+}
+
+TEST(Llama, KeysThatAreNotKnownAreNotedAndHarmlessOnesAreNot) {
+    std::vector<std::string> notes;
+    EXPECT_TRUE(is_taken("llama.taste", "sweet", &notes));
+    ASSERT_EQ(notes.size(), 1U);
+    EXPECT_NE(notes.front().find("'llama.taste'"), std::string::npos) << notes.front();
+    for (const char* key : {"llama.pooling_type", "llama.attention.sliding_window", "llama.vocab_size"}) {
+        EXPECT_TRUE(is_taken(key, std::uint32_t{0}, &notes));
+        EXPECT_TRUE(notes.empty()) << key;
+    }
+    EXPECT_TRUE(is_taken("llama.rope.scaling.finetuned", true, &notes));
+    EXPECT_TRUE(is_taken("general.taste", true, &notes));
+    EXPECT_TRUE(notes.empty());
+}
+
+TEST(LlamaErrors, LayersThatDiffer) {
+    const auto refused = [](const std::string& key, const std::vector<std::int32_t>& sizes,
+                            const std::vector<std::string>& parts) {
+        demo::gguf_writer writer = demo::make_synthetic_llama({});
+        writer.add_array(key, sizes);
+        expect_refused(without(writer, key), parts);  // the usual one
+    };
+    for (const std::string key : {"llama.attention.head_count", "llama.feed_forward_length"}) {
+        refused(key, {4, 8}, {"key '" + key + "' is an array of 2 int32", "layer 0 has 4, layer 1 has 8"});
+        refused(key, {4}, {"key '" + key + "' is an array of 1 int32", "each of 2 layers"});
+        refused(key, {4, 4, 4}, {"each of 2 layers"});
+        refused(key, {-4, -4}, {"key '" + key, "1 to 16777216"});
+    }
+}
+
+TEST(LlamaErrors, TensorsThatWouldBeIgnored) {
+    for (const char* name :
+         {"blk.0.attn_q_norm.weight", "blk.1.attn_k_norm.weight", "output_norm.bias", "token_embd.bias",
+          "token_embd_norm.weight", "blk.2.attn_norm.weight", "blk.0.attn_norm.bias", "rope_factors_long.weight",
+          "blk.0.ffn_gate_inp.weight", "blk.0.attn_q.scale", "anything", "blk.00.attn_q.bias"}) {
+        for (const bool tied : {false, true}) {
+            demo::gguf_writer writer = demo::make_synthetic_llama({.tied = tied});
+            writer.add_tensor(name, tensor_type::f32, {64}, std::vector<float>(64));
+            expect_refused(writer.bytes(), {"tensor '" + std::string(name) + "' has no place", "another"});
+        }
+    }
+    demo::gguf_writer writer = demo::make_synthetic_llama({.tied = true});
+    writer.add_tensor("output.bias", tensor_type::f32, {512}, std::vector<float>(512));
+    expect_refused(writer.bytes(), {"tensor 'output.bias' has no place"});
+}
+
+/// A copy of a file in which one number of a tensor is another.
+std::vector<std::byte> spoiled(const synthetic_llama& options, const std::string& name, std::size_t byte,
+                               std::span<const std::byte> bad) {
+    const demo::temporary_folder folder;
+    demo::write_synthetic_llama(folder / "model.gguf", options);
+    std::vector<std::byte> bytes = demo::make_synthetic_llama(options).bytes();
+    const gguf file(folder / "model.gguf");
+    const auto data = file.tensor(name).data;
+    const auto place = std::search(bytes.begin(), bytes.end(), data.begin(), data.end());
+    std::ranges::copy(bad, place + static_cast<std::ptrdiff_t>(byte));
+    return bytes;
+}
+
+TEST(LlamaErrors, WeightsThatAreNotFinite) {
+    const synthetic_llama all{.rope_freqs = true, .biases = true};
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                            -std::numeric_limits<float>::infinity()}) {
+        const auto bits = std::as_bytes(std::span(&bad, 1));
+        const std::string what = std::isnan(bad) ? "nan" : bad < 0 ? "is -inf" : "is inf";
+        for (const char* name : {"token_embd.weight", "output.weight", "blk.0.attn_q.weight", "blk.1.ffn_down.weight",
+                                 "blk.1.attn_output.weight", "output_norm.weight", "blk.0.attn_norm.weight",
+                                 "blk.1.ffn_norm.weight", "blk.0.attn_k.bias", "rope_freqs.weight"}) {
+            expect_refused(spoiled(all, name, 5 * 4, bits), {"tensor '" + std::string(name) + "'", what, "index 5"});
+        }
+        // Beyond the first panel of rows.
+        expect_refused(spoiled(all, "output.weight", (200 * 64 + 7) * 4, bits),
+                       {"'output.weight'", what, "index 7 of row 200"});
+    }
+    // Where numbers share a scale, it is the scale.
+    const std::uint16_t infinite = 0x7C00;
+    const synthetic_llama scaled{
+        .width = 256, .head_dim = 64, .feed_forward = 256, .vocabulary = 400, .matrices = tensor_type::q8_0};
+    expect_refused(spoiled(scaled, "blk.0.attn_v.weight", 34 * 9, std::as_bytes(std::span(&infinite, 1))),
+                   {"tensor 'blk.0.attn_v.weight'", "index 32 of row 1"});
+}
+
+TEST(LlamaErrors, PartsOfAModel) {
+    for (const std::uint16_t part : {std::uint16_t{0}, std::uint16_t{2}}) {
+        demo::gguf_writer writer = demo::make_synthetic_llama({.vocabulary_only = true});
+        writer.add("split.no", part);
+        writer.add("split.count", std::uint16_t{3});
+        expect_refused(writer.bytes(), {"part " + std::to_string(part + 1) + " of 3", "merged"});
+        const demo::temporary_folder folder;
+        writer.write(folder / "part.gguf");
+        const gguf file(folder / "part.gguf");
+        if (part == 0) {
+            EXPECT_EQ(demo::read_tokenizer(file).size(), 512U);  // all metadata is in the first
+        } else {
+            EXPECT_THROW(static_cast<void>(demo::read_tokenizer(file)), demo::gguf_error);
+        }
+    }
+    EXPECT_TRUE(is_taken("split.count", std::uint16_t{1}));
+}
+
+/// A few hundred kilobytes that would ask for gigabytes.
+TEST(LlamaErrors, SmallFilesThatAskForMuchMemory) {
+    const std::vector<std::string> parts{"a sequence of 1024 tokens would need", "bytes may ask for 2"};
+    const auto refused = [&](const synthetic_llama& options, const std::string& what) {
+        const auto bytes = demo::make_synthetic_llama(options).bytes();
+        EXPECT_LT(bytes.size(), 6'000'000U);
+        std::vector<std::string> all = parts;
+        all.push_back(what);
+        expect_refused(bytes, all);
+    };
+    synthetic_llama narrow{.layers = 1,
+                           .width = 2,
+                           .heads = 1,
+                           .kv_heads = 1,
+                           .head_dim = 2,
+                           .feed_forward = 2,
+                           .vocabulary = 400,
+                           .matrices = tensor_type::f16};
+    narrow.heads = narrow.kv_heads = 65536;
+    refused(narrow, "65536 heads on 65536 KV heads of 2");
+    narrow.kv_heads = 1;
+    refused(narrow, "65536 heads on 1 KV heads of 2");
+    narrow.heads = 1;
+    narrow.feed_forward = 200000;
+    refused(narrow, "feed-forward length 200000");
+}
+
 TEST(LlamaErrors, AbsurdSizesAreRefusedBeforeMemoryIsAskedFor) {
     constexpr std::uint64_t absurd = std::uint64_t{1} << 62;
     for (const char* key : {"llama.embedding_length", "llama.block_count", "llama.attention.head_count",
@@ -352,8 +601,9 @@ TEST(LlamaErrors, AbsurdSizesAreRefusedBeforeMemoryIsAskedFor) {
 }
 
 TEST(LlamaErrors, MissingKeys) {
-    for (const char* key : {"general.architecture", "llama.embedding_length", "llama.block_count",
-                            "llama.attention.head_count", "llama.feed_forward_length"}) {
+    for (const char* key :
+         {"general.architecture", "llama.embedding_length", "llama.block_count", "llama.attention.head_count",
+          "llama.feed_forward_length", "llama.attention.layer_norm_rms_epsilon"}) {
         expect_refused(without(demo::make_synthetic_llama({}), key),
                        {"key '" + std::string(key) + "' is missing", "expected"});
     }

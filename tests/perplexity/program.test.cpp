@@ -204,6 +204,15 @@ TEST_F(Program, AVocabularyAloneIsEnoughToPrintTokens) {
     }
 }
 
+TEST_F(Program, WhatATokenizerAssumesIsSaid) {
+    const auto text = folder_.write("text", "the bell and the ferry").string();
+    const auto model = small_model({.tokenizer = "gpt2", .pre = ""});
+    const outcome o = run({"--print-tokens", "--model", model, "--text", text, "--context", "16"});
+    EXPECT_EQ(o.code, 0) << o.error;
+    EXPECT_EQ(lines_of(o.out).size(), 1U) << o.out;
+    EXPECT_EQ(o.error.find("perplexity: note: key 'tokenizer.ggml.pre' is missing; 'default'"), 0U) << o.error;
+}
+
 TEST_F(Program, TokensAreTakenAsTheyAre) {
     // Longer than --context and than the model's trained length, without BOS: nothing is cut, nothing put before.
     const auto model = small_model({.context = 16});

@@ -354,8 +354,8 @@ struct synthetic_llama {
     tensor_type matrices = tensor_type::f32;
     float rms_epsilon = 1e-5F;
     float rope_base = 10000.0F;
-    float rope_scale = 1.0F;   ///< other than 1: written as linear scaling
-    std::string scaling_type;  ///< these, where not empty or 0, are written as they are
+    float rope_scale = 1.0F;        ///< other than 1: written as linear scaling
+    std::string scaling_type = "";  ///< these, where not empty or 0, are written as they are
     float scaling_factor = 0.0F;
     float scale_linear = 0.0F;
     float attn_factor = 0.0F;
