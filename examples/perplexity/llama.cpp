@@ -10,7 +10,7 @@ namespace {
 
 Eigen::Index index(std::size_t n) { return static_cast<Eigen::Index>(n); }
 
-/// The first of the `values`, which begin at element `first` of a tensor, that is no number decides.
+/// Throws if one of the values, which begin at element `first` of a tensor, is not finite.
 void refuse_non_finite(const gguf& file, const tensor_view& t, std::size_t first, std::span<const float> values) {
     if (Eigen::Map<const Eigen::ArrayXf>(values.data(), index(values.size())).allFinite()) return;
     const auto bad = std::ranges::find_if(values, [](float each) { return !std::isfinite(each); });

@@ -117,7 +117,7 @@ struct neutral {
     std::string_view what;
 };
 
-constexpr std::array<neutral, 19> neutrals{{{"attention.clamp_kqv", 0, "clamped queries, keys and values"},
+constexpr std::array<neutral, 18> neutrals{{{"attention.clamp_kqv", 0, "clamped queries, keys and values"},
                                             {"attention.max_alibi_bias", 0, "ALiBi"},
                                             {"attention.output_scale", 1, "scaled attention"},
                                             {"attention.temperature_length", 0, "attention temperature"},
@@ -134,7 +134,6 @@ constexpr std::array<neutral, 19> neutrals{{{"attention.clamp_kqv", 0, "clamped 
                                             {"rescale_every_n_layers", 0, "rescaled layers"},
                                             {"rope.scaling.alpha", 0, "NTK scaling by alpha"},
                                             {"rope.scaling.yarn_attn_factor", 1, "YaRN's own attention factor"},
-                                            {"rope.scaling.yarn_ext_factor", 1, "YaRN in parts"},
                                             {"rope.scaling.yarn_log_multiplier", 0, "YaRN's logarithmic multiplier"}}};
 
 struct flag {
@@ -159,6 +158,11 @@ bool check_feature(const gguf& file, std::string_view name, const llama_config& 
         if (std::fabs(file.number(key) - usual) > 1e-6 * usual) {
             throw file.wrong_value(key, "only 1 / sqrt(" + std::to_string(c.key_dim) + ") is supported");
         }
+        return true;
+    }
+    if (name == "rope.scaling.yarn_ext_factor") {  // how much of YaRN is mixed in
+        const double usual = c.scaling.yarn ? 1 : 0;
+        if (file.number(key) != usual) throw not_supported(file, key, usual == 1 ? "1" : "0", "part of YaRN");
         return true;
     }
     if (name == "tensor_data_layout") {
@@ -247,10 +251,10 @@ llama_config read_llama_config(const gguf& file, std::vector<std::string>& notes
 }
 
 void refuse_excess(const gguf& file, const llama_config& c) {
-    // Real models, where the width is at least 64, need less than a hundredth of what is allowed.
+    // Real models, where the width is at least 64, need less than a twentieth of what is allowed.
     constexpr double tokens = 1024;       // of a sequence
     constexpr double logits = 64;         // tokens whose logits are there at once
-    constexpr double policy_numbers = 8;  // of one state in one head, at most
+    constexpr double policy_numbers = 8;  // of one state in one head: position and scores
     constexpr double megabyte = 1 << 20;
     const auto number = [](std::size_t n) { return static_cast<double>(n); };
     const double head = number(c.key_dim + c.value_dim);

@@ -305,18 +305,14 @@ TEST(Llama, ArraysOfEqualSizes) {
     const demo::temporary_folder folder;
     ms::thread_pool pool(1);
     demo::gguf_writer writer;
-    demo::synthetic::add_metadata(writer, {.layers = 3});
-    std::vector<std::byte> bytes;
     const auto add = [&](const char* key, std::uint32_t value) {
         writer.add_array(std::string("llama.") + key, std::vector<std::uint32_t>(3, value));
     };
-    demo::gguf_writer arrays;
-    arrays.add("general.architecture", "llama");
-    arrays.add("llama.context_length", 0U);
-    arrays.add("llama.embedding_length", 64U);
-    arrays.add("llama.block_count", 3U);
-    arrays.add("llama.attention.layer_norm_rms_epsilon", 1e-5F);
-    writer = arrays;
+    writer.add("general.architecture", "llama");
+    writer.add("llama.context_length", 0U);
+    writer.add("llama.embedding_length", 64U);
+    writer.add("llama.block_count", 3U);
+    writer.add("llama.attention.layer_norm_rms_epsilon", 1e-5F);
     add("attention.head_count", 4);
     add("attention.head_count_kv", 2);
     add("attention.key_length", 16);
@@ -436,7 +432,7 @@ TEST(LlamaErrors, FeaturesThatAreNotSupported) {
         EXPECT_TRUE(is_taken(full, std::uint32_t{0})) << key;
     }
     for (const char* key : {"attention.output_scale", "attention.value_scale", "embedding_scale", "logit_scale",
-                            "residual_scale", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_ext_factor"}) {
+                            "residual_scale", "rope.scaling.yarn_attn_factor"}) {
         const std::string full = std::string("llama.") + key;
         expect_value_refused(full, 0.5F, {"0.5", "only 1 is supported"});
         EXPECT_TRUE(is_taken(full, 1.0F)) << key;
@@ -447,6 +443,10 @@ TEST(LlamaErrors, FeaturesThatAreNotSupported) {
         expect_value_refused(full, !usual, {"only", "is supported, no "});
         EXPECT_TRUE(is_taken(full, usual)) << key;
     }
+    const synthetic_llama yarn{.scaling_type = "yarn", .scaling_factor = 4.0F};
+    expect_value_refused("llama.rope.scaling.yarn_ext_factor", 1.0F, {"only 0 is supported, no part of YaRN"});
+    expect_value_refused("llama.rope.scaling.yarn_ext_factor", 0.0F, {"only 1 is supported, no part of YaRN"}, yarn);
+    EXPECT_TRUE(is_taken("llama.rope.scaling.yarn_ext_factor", 0.0F));
     expect_value_refused("llama.attention.scale", 0.5F, {"0.5", "1 / sqrt(16)"});
     EXPECT_TRUE(is_taken("llama.attention.scale", 0.25F));
     expect_value_refused("llama.tensor_data_layout", "other", {"'other'", "'Meta AI original pth'"});
@@ -455,8 +455,7 @@ TEST(LlamaErrors, FeaturesThatAreNotSupported) {
     expect_value_refused("llama.rope.freq_bose", 500000.0F, {"no such key of attention or RoPE"});
     expect_value_refused("llama.attention.q_lora_rank", std::uint32_t{16}, {"no such key of attention or RoPE"});
     expect_value_refused("llama.rope.scaling.attn_factor", 0.0F, {"0", "positive"});
-    expect_value_refused("llama.rope.freq_base", 1.0F, {"YaRN", "greater than 1"},
-                         {.scaling_type = "yarn", .scaling_factor = 4.0F});
+    expect_value_refused("llama.rope.freq_base", 1.0F, {"YaRN", "greater than 1"}, yarn);
 }
 
 TEST(Llama, KeysThatAreNotKnownAreNotedAndHarmlessOnesAreNot) {
