@@ -3,6 +3,7 @@
 // Layers that decode, as a model's do: their caches are full, and enough of them take turns that keys and values come
 // from DRAM.
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -66,13 +67,18 @@ class endless_text {
     std::vector<float> floats_;
 };
 
+/// A step that was refused was not measured.
+inline void must(bool done) noexcept {
+    if (!done) std::abort();
+}
+
 /// Brings a cache to that many rows. Attention would take minutes: policies are shown equal probabilities.
 void fill(auto& cache, std::size_t rows, std::span<const float> q, const endless_text& k, const endless_text& v) {
     const ms::shape& s = cache.shape();
     const std::vector<float> equal(rows, 1 / static_cast<float>(rows));
     while (cache.size(0) < rows) {
         const ms::position p = cache.next_position();
-        cache.append(0, p, k.token(p), v.token(p));
+        must(cache.append(0, p, k.token(p), v.token(p)));
         cache.observe_queries(0, q);
         cache.observe(0, ms::rows{equal.data(), s.heads, cache.size(0), 0});
     }
@@ -111,7 +117,7 @@ class decoder {
     void step(Executor& run) noexcept {
         cache& c = caches_[step_at_];
         const ms::position p = c.next_position();
-        ms::step(c, 0, p, q_, k_.token(p), v_.token(p), out_, run, &scratch_);
+        must(ms::step(c, 0, p, q_, k_.token(p), v_.token(p), out_, run, &scratch_));
         step_at_ = (step_at_ + 1) % caches_.size();
     }
 

@@ -40,16 +40,16 @@ class reader {
 
     template <class Executor = ms::serial>
     double block(block_of_text& t, ms::prefill_mode mode, Executor&& run = {}) {
-        return seconds([&] { ms::prefill(cache_, 0, cache_.next_position(), t.q, t.k, t.v, t.out, mode, run); });
+        return seconds([&] { must(ms::prefill(cache_, 0, cache_.next_position(), t.q, t.k, t.v, t.out, mode, run)); });
     }
     /// The first `count` tokens of the block, one at a time.
     double steps(block_of_text& t, std::size_t count) {
         const std::size_t width = t.k.size() / t.tokens;
         return seconds([&] {
             for (std::size_t i = 0; i < count; ++i) {
-                ms::step(cache_, 0, cache_.next_position(), std::span(t.q).subspan(i * t.width, t.width),
-                         std::span(t.k).subspan(i * width, width), std::span(t.v).subspan(i * width, width),
-                         std::span(t.out).subspan(i * t.width, t.width));
+                must(ms::step(cache_, 0, cache_.next_position(), std::span(t.q).subspan(i * t.width, t.width),
+                              std::span(t.k).subspan(i * width, width), std::span(t.v).subspan(i * width, width),
+                              std::span(t.out).subspan(i * t.width, t.width)));
             }
         });
     }

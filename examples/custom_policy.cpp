@@ -32,7 +32,7 @@ int main() {
         std::vector<float> q(4 * 16), k(2 * 16), v(2 * 16), out(4 * 16);
         for (ms::position position = 0; position < 100; ++position) {
             for (auto* x : {&q, &k, &v}) std::ranges::generate(*x, [&] { return normal(random); });
-            ms::step(cache, 0, position, q, k, v, out);
+            if (!ms::step(cache, 0, position, q, k, v, out)) return 1;  // refused where nothing may be forgotten
         }
         for (const ms::position p : cache.positions(0, 0)) std::cout << p << ' ';
         std::cout << "are kept by " << policy.name() << " in KV head 0\n";

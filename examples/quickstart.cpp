@@ -19,7 +19,8 @@ int main() {
             for (auto* projection : {&q, &k, &v}) {  // your engine: project, then rotate q and k (RoPE)
                 for (float& x : *projection) x = normal(random);
             }
-            ms::step(cache, layer, position, q, k, v, out);  // append, attend, observe
+            // append, attend, observe; refused only by a policy that never forgets and is full
+            if (!ms::step(cache, layer, position, q, k, v, out)) return 1;
         }
     }
     std::cout << "1000 tokens, " << cache.size(0) << " rows in layer 0 (128 survivors and the newest), "

@@ -29,7 +29,7 @@ ms::cache<ms::given> holding(ms::shape s, const std::vector<scores>& heads) {
     s.block = heads[0].size();
     ms::cache<ms::given> cache(s);
     const std::vector<float> rows(s.kv_heads * s.block);
-    cache.append(0, 0, rows, rows);
+    EXPECT_TRUE(cache.append(0, 0, rows, rows));
     for (std::size_t h = 0; h < heads.size(); ++h) std::ranges::copy(heads[h], cache.scores(0, h).begin());
     return cache;
 }
@@ -75,7 +75,7 @@ TEST(adaptive_budget, knows_the_guards_that_a_policy_names) {
     s.block = 8;
     ms::cache<ms::h2o> cache(s);
     const std::vector<float> rows(2 * 8);
-    cache.append(0, 0, rows, rows);
+    EXPECT_TRUE(cache.append(0, 0, rows, rows));
     std::ranges::copy(scores{4, 3, 2, 9, 9, 9, 9, 9}, cache.scores(0, 0).begin());
     std::ranges::copy(scores{1, 1, 1, 1, 1, 1, 1, 5}, cache.scores(0, 1).begin());
     // recent 3 of 6, free 3: the 6 greatest of the first five of each are 9 9 4 3 2 1
@@ -101,7 +101,7 @@ TEST(adaptive_budget, is_for_each_layer_by_itself_and_holds_after_rebudget) {
     ms::cache<ms::given> cache(s);
     const std::vector<float> rows(2 * 8);
     for (std::size_t layer = 0; layer < 2; ++layer) {
-        cache.append(layer, 0, rows, rows);
+        EXPECT_TRUE(cache.append(layer, 0, rows, rows));
         for (std::size_t h = 0; h < 2; ++h) std::ranges::copy(one_matters[layer ^ h], cache.scores(layer, h).begin());
     }
     const std::size_t before = cache.memory_bytes();
@@ -133,7 +133,7 @@ void judged_on_a_copy(const P& policy) {
     s.block = 8;
     ms::cache<P> cache(s, policy);
     const std::vector<float> rows(2 * 8);
-    cache.append(0, 0, rows, rows);
+    EXPECT_TRUE(cache.append(0, 0, rows, rows));
     EXPECT_EQ(states_of(cache, 4), (budget{7, 1}));
     EXPECT_EQ(states_of(cache, 4, 0.5f), (budget{6, 2}));
     EXPECT_EQ(cache.size(0, 0), 8u) << "the cache itself has forgotten nothing";
@@ -160,9 +160,10 @@ TEST(adaptive_budget, names_what_it_refuses) {
     EXPECT_EQ(what(cache, 4, 1.5f), "adaptive_budget: alpha must be from 0 to 1, is 1.500000");
     EXPECT_EQ(what(cache, 4, nan), "adaptive_budget: alpha must be from 0 to 1, is nan");
     EXPECT_EQ(what(ms::cache<ms::tova>(shape(2)), 4, 0.2f),
-              "adaptive_budget: policy must forget for each KV head, forgets otherwise");
-    EXPECT_EQ(what(ms::cache<ms::knorm>(shape(2)), 4, 0.2f),
-              "adaptive_budget: policy must score all KV heads on one scale, has one for each");
+              "adaptive_budget: policy must be one that forgets for each KV head, is one that forgets otherwise");
+    EXPECT_EQ(
+        what(ms::cache<ms::knorm>(shape(2)), 4, 0.2f),
+        "adaptive_budget: policy must be one that scores all KV heads on one scale, is one with a scale for each");
     ms::shape guarded = shape(2);
     guarded.sinks = 4;
     EXPECT_EQ(what(ms::cache<ms::given>(guarded), 4, 0.2f), "table: sinks must be at most states - 1 = 3, is 4");

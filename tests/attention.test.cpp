@@ -62,7 +62,8 @@ TYPED_TEST(attention, keeps_the_bound_of_its_codec) {
                 const support::stream tokens(shape, 300, d);
                 std::vector<float> q(tokens.q(0).begin(), tokens.q(0).end()), out(q.size());
                 for (float& v : q) v *= size;
-                for (std::size_t t = 0; t < 300; ++t) cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t));
+                for (std::size_t t = 0; t < 300; ++t)
+                    EXPECT_TRUE(cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t)));
                 ms::attend(cache, 0, q, out);
                 double error = 0, length = 0;
                 for (std::size_t h = 0; h < heads; ++h) {
@@ -98,7 +99,7 @@ TYPED_TEST(attention, step_equals_the_reference_over_the_same_rows) {
         const support::stream tokens(shape, 60, 3);
         std::vector<float> out(tokens.out_width), expected(tokens.out_width);
         for (std::size_t t = 0; t < 60; ++t) {
-            cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t));
+            EXPECT_TRUE(cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t)));
             const ms::rows p = ms::attend(cache, 0, tokens.q(t), out);
             std::vector<float> probabilities(shape.heads * p.width);
             ms::reference_attention(cache, 0, tokens.q(t), expected, probabilities);
@@ -139,8 +140,8 @@ TEST(attention_of_an_engine, decides_alike) {
     std::vector<float> out(tokens.out_width);
     for (std::size_t t = 0; t < 60; ++t) {
         const auto p = static_cast<int>(t);
-        ms::step(ours, 0, p, tokens.q(t), tokens.k(t), tokens.v(t), out);
-        theirs.append(0, p, tokens.k(t), tokens.v(t));
+        EXPECT_TRUE(ms::step(ours, 0, p, tokens.q(t), tokens.k(t), tokens.v(t), out));
+        EXPECT_TRUE(theirs.append(0, p, tokens.k(t), tokens.v(t)));
         std::vector<float> probabilities(shape.heads * theirs.size(0));
         ms::reference_attention(theirs, 0, tokens.q(t), out, probabilities);
         theirs.observe(0, probabilities);
@@ -154,7 +155,7 @@ TEST(attention_with_a_workspace_of_its_own, leaves_the_cache_s_alone) {
     ms::workspace own(shape);
     const support::stream tokens(shape, 3, 5);
     std::vector<float> out(tokens.out_width);
-    cache.append(0, 0, tokens.k(0), tokens.v(0));
+    EXPECT_TRUE(cache.append(0, 0, tokens.k(0), tokens.v(0)));
     const ms::rows p = ms::attend(cache, 0, tokens.q(0), out, ms::serial{}, &own);
     EXPECT_EQ(p.data, own.logits(0));
     EXPECT_EQ(cache.workspace().logits(0)[0], 0.0f);
@@ -176,7 +177,7 @@ TEST(attend, shares_the_rows_of_few_kv_heads) {
         ms::cache<ms::tova> cache(shape);
         const support::stream tokens(shape, 1301, 5);
         for (std::size_t t = 0; t <= 1300; ++t) {
-            cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t));
+            EXPECT_TRUE(cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t)));
             const std::vector<float> equal(cache.size(0), 1.0f);
             cache.observe(0, ms::rows{equal.data(), shape.heads, equal.size(), 0});
             if (t != 1022 && t != 1023 && t != 1024 && t != 1300) continue;

@@ -64,7 +64,7 @@ TEST(attention_profile, tells_heads_of_a_cache_apart) {
         const float x = static_cast<float>(t);
         const numbers k{x, 0, x, 0, x, 0};
         const numbers q{5, 0, 5, 0, 0, 0, 0, 0, -5, 0, -5, 0};
-        cache.append(1, t, k, v);
+        EXPECT_TRUE(cache.append(1, t, k, v));
         profile.observe(cache, 1, ms::attend(cache, 1, q, out));
     }
     const auto scores = profile.retrieval();

@@ -69,7 +69,7 @@ TEST(cache, layers_and_heads_do_not_disturb_each_other) {
     ms::cache<ms::tova_head> cache(small);
     const support::stream tokens(small, 20, 1);
     for (std::size_t t = 0; t < 20; ++t) {
-        cache.append(1, static_cast<int>(t), tokens.k(t), tokens.v(t));
+        EXPECT_TRUE(cache.append(1, static_cast<int>(t), tokens.k(t), tokens.v(t)));
         // the first head pair looks at the oldest, the second at the newest
         const std::size_t n = cache.size(1);
         std::vector<float> probabilities(4 * n, 0.01f);
@@ -96,7 +96,7 @@ TEST(cache, layers_and_heads_do_not_disturb_each_other) {
 TEST(cache, lays_rows_out_as_documented) {
     ms::cache<ms::window> cache(small);
     const support::stream tokens(small, 4, 2);
-    for (std::size_t layer = 0; layer < 3; ++layer) cache.append(layer, 0, tokens.k(0, 4), tokens.v(0, 4));
+    for (std::size_t layer = 0; layer < 3; ++layer) EXPECT_TRUE(cache.append(layer, 0, tokens.k(0, 4), tokens.v(0, 4)));
     const float* first = cache.keys(0, 0).data;
     const std::size_t plane = 10 * 16;  // states + block rows
     for (std::size_t layer = 0; layer < 3; ++layer) {
@@ -119,7 +119,7 @@ TEST(cache, keys_and_values_may_use_different_codecs) {
     ms::cache<ms::tova, ms::f16, ms::int8> cache(small);
     const std::vector<float> k{1, 2, 3, 4, 5, -1, -2, -3, -4, -5};
     const std::vector<float> v{127, 0, -127, 254, 2, -254};
-    cache.append(0, 0, k, v);
+    EXPECT_TRUE(cache.append(0, 0, k, v));
     std::vector<float> key(5), value(3);
     cache.keys(0, 1).read(0, key.data());
     cache.values(0, 1).read(0, value.data());
@@ -165,7 +165,7 @@ TEST(cache, observes_rows_with_a_stride) {
     ms::cache<ms::tova_head> cache({.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 1, .states = 2});
     const std::vector<float> one{1, 1};
     for (int p = 0; p < 3; ++p) {
-        cache.append(0, p, one, one);
+        EXPECT_TRUE(cache.append(0, p, one, one));
         std::vector<float> strided(4 * 7, 99.0f);
         for (std::size_t h = 0; h < 4; ++h) {
             for (std::size_t j = 0; j < cache.size(0); ++j) strided[h * 7 + j] = static_cast<float>(10 * h + j);
@@ -179,7 +179,7 @@ TEST(cache, observes_rows_with_a_stride) {
 TEST(cache, moves_without_copying) {
     ms::cache<ms::h2o> cache(small);
     const support::stream tokens(small, 4, 1);
-    cache.append(0, 0, tokens.k(0, 4), tokens.v(0, 4));
+    EXPECT_TRUE(cache.append(0, 0, tokens.k(0, 4), tokens.v(0, 4)));
     const float* memory = cache.keys(0, 0).data;
     ms::cache<ms::h2o> moved(std::move(cache));
     EXPECT_EQ(moved.keys(0, 0).data, memory);

@@ -122,7 +122,7 @@ TEST(executor, an_object_with_state_may_be_lent) {
     const support::stream tokens(shape, 1, 1);
     cache c(shape);
     std::vector<float> out(tokens.out_width);
-    ms::step(c, 0, 0, tokens.q(0), tokens.k(0), tokens.v(0), out, mine);
+    EXPECT_TRUE(ms::step(c, 0, 0, tokens.q(0), tokens.k(0), tokens.v(0), out, mine));
     EXPECT_EQ(mine.tasks, shape.kv_heads) << "work is cut by shape: one task per KV head";
 }
 

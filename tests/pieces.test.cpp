@@ -57,44 +57,44 @@ static_assert(ms::policy<indexed> && ms::observes_insertion<indexed>);
 
 TEST(pieces, states_wait_until_their_piece_has_ended) {
     ms::table<indexed> table({.states = 16});
-    for (int p = 0; p < 7; ++p) table.place(p);
+    for (int p = 0; p < 7; ++p) EXPECT_NE(table.place(p), ms::no_row);
     const std::vector<float> expected{3, 1, 2, 4, ms::waiting, ms::waiting, ms::waiting};
     EXPECT_EQ(std::vector<float>(table.scores().begin(), table.scores().end()), expected);
-    table.place(7);
+    EXPECT_NE(table.place(7), ms::no_row);
     EXPECT_EQ(table.scores()[5], 1.0f);
-    for (int p = 8; p < 18; ++p) table.place(p);
+    for (int p = 8; p < 18; ++p) EXPECT_NE(table.place(p), ms::no_row);
     EXPECT_EQ(support::forgotten(table), std::vector<int>{1});
 }
 
 TEST(pieces, another_budget_leaves_none_waiting_for_ever) {
     ms::table<indexed> table({.states = 32}, {.length = 8});
-    for (int p = 0; p < 22; ++p) table.place(p);
+    for (int p = 0; p < 22; ++p) EXPECT_NE(table.place(p), ms::no_row);
     EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 6);
-    table.rebudget(20);  // pieces of 5
-    table.place(22);
+    static_cast<void>(table.rebudget(20));  // pieces of 5
+    EXPECT_NE(table.place(22), ms::no_row);
     EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 1) << "the newest only";
     EXPECT_EQ(table.scores()[0], 3.0f) << "what has a score keeps it";
-    for (int p = 23; p < 27; ++p) table.place(p);
+    for (int p = 23; p < 27; ++p) EXPECT_NE(table.place(p), ms::no_row);
     EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 0);
-    table.rebudget(23);  // pieces of 5 again
-    table.place(27);
-    table.rebudget(20);
-    for (int p = 28; p < 32; ++p) table.place(p);
+    static_cast<void>(table.rebudget(23));  // pieces of 5 again
+    EXPECT_NE(table.place(27), ms::no_row);
+    static_cast<void>(table.rebudget(20));
+    for (int p = 28; p < 32; ++p) EXPECT_NE(table.place(p), ms::no_row);
     EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 0);
 }
 
 TEST(pieces, what_waited_for_a_piece_of_another_length_is_in_none) {
     ms::table<indexed> table({.states = 32}, {.length = 16});
-    for (int p = 0; p < 6; ++p) table.place(p);
-    table.rebudget(64);
-    for (int p = 6; p < 22; ++p) table.place(p);
+    for (int p = 0; p < 6; ++p) EXPECT_NE(table.place(p), ms::no_row);
+    static_cast<void>(table.rebudget(64));
+    for (int p = 6; p < 22; ++p) EXPECT_NE(table.place(p), ms::no_row);
     for (std::size_t row = 0; row < 6; ++row) EXPECT_EQ(table.scores()[row], 0.0f);
     EXPECT_EQ(table.scores()[6], 3.0f);
 }
 
 TEST(pieces, of_one_token_score_nothing) {
     ms::table<indexed> table({.states = 8});
-    for (int p = 0; p < 10; ++p) table.place(p);
+    for (int p = 0; p < 10; ++p) EXPECT_NE(table.place(p), ms::no_row);
     EXPECT_EQ(table.scores()[0], 0.0f);
     EXPECT_EQ(support::held(table), (std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8, 9}));
 }

@@ -458,7 +458,8 @@ TEST(rebudget, says_what_it_forgot) {
     ms::cache<some_policy> cache(s, ms::window{});
     const support::stream tokens(s, 21, 3);
     for (std::size_t layer = 0; layer < 2; ++layer) {
-        for (std::size_t t = 0; t < 21; ++t) cache.append(layer, static_cast<int>(t), tokens.k(t), tokens.v(t));
+        for (std::size_t t = 0; t < 21; ++t)
+            EXPECT_TRUE(cache.append(layer, static_cast<int>(t), tokens.k(t), tokens.v(t)));
     }
     cache.rebudget(budget{4, 20});
     ASSERT_EQ(cache.forgotten(0).size(), 17u);

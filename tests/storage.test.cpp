@@ -78,7 +78,7 @@ TEST(storage_of_nan, passes) {
     const std::vector<float> good(20, 0.5f), bad(20, std::nanf(""));
     std::vector<float> out(20);
     for (int p = 0; p < 14; ++p) {
-        ms::step(cache, 0, p, good, p == 5 ? bad : good, good, out);
+        EXPECT_TRUE(ms::step(cache, 0, p, good, p == 5 ? bad : good, good, out));
         const bool spoilt = p >= 5 && p < 5 + static_cast<int>(states) + 1;
         EXPECT_EQ(std::isnan(out[0]), spoilt) << p;
     }

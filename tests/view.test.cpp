@@ -54,7 +54,7 @@ class view_of : public testing::Test {
         cache c(shape, visitor{.unit = unit, .visit = &visit});
         current = &c;
         const support::stream tokens(shape, length, 3);
-        c.append(1, 0, tokens.k(0, length), tokens.v(0, length));
+        EXPECT_TRUE(c.append(1, 0, tokens.k(0, length), tokens.v(0, length)));
         c.forget(1);
         EXPECT_EQ(calls, unit == ms::per::layer ? 1u : shape.kv_heads);
     }

@@ -98,14 +98,16 @@ std::vector<std::size_t> count_by_head(const C& cache, std::size_t layer, std::s
 /// policies whose scores cannot be compared (see above). Costs a copy of each table and a decision.
 template <policy P, codec K, codec V>
 guarded_budget adaptive_budget(const cache<P, K, V>& cache, std::size_t states, float alpha = 0.2f) {
+    static_cast<void>(cache.states(0));  // checks that the cache was not moved from
     const shape& s = cache.shape();
     table_shape wanted = detail::cache_access::tables(cache, 0).front().shape();
     const P policy = table<P>(detail::cache_access::tables(cache, 0).front()).policy();  // const tables do not show it
     if (policy.forgets() != per::head) {
-        throw std::invalid_argument("adaptive_budget: policy must forget for each KV head, forgets otherwise");
+        detail::refuse("adaptive_budget", "policy", "one that forgets for each KV head", "one that forgets otherwise");
     }
     if (!multistate::scores_are_comparable(policy)) {
-        throw std::invalid_argument("adaptive_budget: policy must score all KV heads on one scale, has one for each");
+        detail::refuse("adaptive_budget", "policy", "one that scores all KV heads on one scale",
+                       "one with a scale for each");
     }
     detail::require(alpha >= 0 && alpha <= 1, "adaptive_budget", "alpha", "from 0 to 1", alpha);
     wanted.states = states;

@@ -2,9 +2,10 @@
 
 // Attention of one token over the states that a cache holds, with the library's own vectorized kernel.
 //
-//     ms::step(cache, layer, position, q, k, v, out);         // append, attend, observe: one decoding step of a layer
+//     bool done = ms::step(cache, layer, position, q, k, v, out);  // append, attend, observe: one decoding step of a layer
 //
-//     cache.append(layer, position, k, v);                    // the same, taken apart
+//     bool done = cache.append(layer, position, k, v);             // the same, taken apart
+//     cache.observe_queries(layer, q);
 //     cache.observe(layer, ms::attend(cache, layer, q, out));
 //
 // Blocks of tokens: prefill.hpp. The same mathematics, written to be read: reference_attention.hpp.
@@ -94,6 +95,18 @@ void cut(std::size_t n, std::size_t parts, std::size_t i, std::size_t step, F f)
 /// Fewer rows are not worth the three rounds of tasks.
 inline constexpr std::size_t rows_worth_sharing = 1024;
 
+/// The borders of attend and step: one token, and memory of its own for what is written.
+template <class C>
+void expect_attention(const char* who, const C& cache, std::size_t layer, std::span<const float> q,
+                      std::span<const float> out, const workspace& scratch) noexcept {
+    static_cast<void>(cache.states(layer));  // checks the layer
+    const shape& s = cache.shape();
+    expect_floats(who, "q", "[heads, head_dim] floats, ", q.size(), s.heads * s.head_dim);
+    expect_floats(who, "out", "[heads, value_dim] floats, ", out.size(), s.heads * s.value_dim);
+    expect_apart(who, "q", q, out);
+    expect_workspace(who, s, scratch);
+}
+
 /// attend for one KV head.
 template <class C>
 void attend_head(const C& cache, std::size_t layer, const tile& t, std::size_t kv_head) noexcept {
@@ -155,11 +168,10 @@ rows attend(cache<P, K, V>& cache, std::size_t layer, std::span<const float> q, 
             workspace* own = nullptr) noexcept {
     const shape& s = cache.shape();
     workspace& scratch = own != nullptr ? *own : cache.workspace();
-    MULTISTATE_ASSERT(q.size() == s.heads * s.head_dim, "attend: q is not [heads, head_dim]");
-    MULTISTATE_ASSERT(out.size() == s.heads * s.value_dim, "attend: out is not [heads, value_dim]");
-    MULTISTATE_ASSERT(scratch.fits(s), "attend: the workspace is for caches of another shape");
+    detail::expect_attention("attend", cache, layer, q, out, scratch);
     const detail::tile t{.s = s, .scratch = scratch, .q = q.data(), .out = out.data()};
     const std::size_t n = detail::cache_access::largest(cache, layer);
+    detail::check(n >= 1, "attend", "size()", "at least 1: append a token first", n);
     if (scratch.parts() > 1 && n >= detail::rows_worth_sharing) {
         detail::attend_by_rows(cache, layer, t, run);
     } else {
@@ -174,11 +186,15 @@ rows attend(cache<P, K, V>& cache, std::size_t layer, std::span<const float> q, 
 /// Where each KV head decides for itself, its task does all three: what it decides by is read once, and in parallel.
 /// Allocates nothing. Concurrent calls on different layers of one cache each need a workspace of their own.
 template <policy P, codec K, codec V, executor E = serial>
-bool step(cache<P, K, V>& cache, std::size_t layer, position first, std::span<const float> q, std::span<const float> k,
-          std::span<const float> v, std::span<float> out, E&& run = E{}, workspace* own = nullptr) noexcept {
+[[nodiscard]] bool step(cache<P, K, V>& cache, std::size_t layer, position first, std::span<const float> q,
+                        std::span<const float> k, std::span<const float> v, std::span<float> out, E&& run = E{},
+                        workspace* own = nullptr) noexcept {
     using access = detail::cache_access;
     workspace& scratch = own != nullptr ? *own : cache.workspace();
     const shape& s = cache.shape();
+    detail::expect_attention("step", cache, layer, q, out, scratch);
+    detail::expect_floats("step", "k", "[kv_heads, head_dim] floats, ", k.size(), s.kv_heads * s.head_dim);
+    detail::expect_floats("step", "v", "[kv_heads, value_dim] floats, ", v.size(), s.kv_heads * s.value_dim);
     if (access::tables(cache, layer).size() < s.kv_heads || scratch.parts() > 1) {
         if (!cache.append(layer, first, k, v)) return false;
         const rows probabilities = attend(cache, layer, q, out, run, own);
@@ -186,11 +202,6 @@ bool step(cache<P, K, V>& cache, std::size_t layer, position first, std::span<co
         cache.observe(layer, probabilities);
         return true;
     }
-    MULTISTATE_ASSERT(q.size() == s.heads * s.head_dim, "step: q is not [heads, head_dim]");
-    MULTISTATE_ASSERT(k.size() == s.kv_heads * s.head_dim, "step: k is not [kv_heads, head_dim]");
-    MULTISTATE_ASSERT(v.size() == s.kv_heads * s.value_dim, "step: v is not [kv_heads, value_dim]");
-    MULTISTATE_ASSERT(out.size() == s.heads * s.value_dim, "step: out is not [heads, value_dim]");
-    MULTISTATE_ASSERT(scratch.fits(s), "step: the workspace is for caches of another shape");
     if (!access::has_room(cache, layer, 1)) return false;
     const detail::tile t{.s = s, .scratch = scratch, .q = q.data(), .out = out.data()};
     run.run(s.kv_heads, [&](std::size_t kv_head) {

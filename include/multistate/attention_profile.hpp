@@ -21,7 +21,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "multistate/assert.hpp"
 #include "multistate/cache.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
@@ -30,20 +29,18 @@ class attention_profile {
   public:
     /// Throws std::invalid_argument unless layers, kv_heads and sinks + recent are at least 1.
     attention_profile(std::size_t layers, std::size_t kv_heads, guards near = {.sinks = 128, .recent = 256})
-        : near_(near), kv_heads_(kv_heads), far_(detail::product("attention_profile", layers, kv_heads)), seen_(far_) {
-        constexpr const char* who = "attention_profile";
-        detail::require(layers >= 1, who, "layers", "at least 1", layers);
-        detail::require(kv_heads >= 1, who, "kv_heads", "at least 1", kv_heads);
-        detail::require_size(who, "sinks + recent", near.sinks + near.recent);
-    }
+        : near_(near), kv_heads_(kv_heads), far_(checked_size(layers, kv_heads, near)), seen_(far_) {}
 
     /// One token of one KV head: probabilities [query heads of its group, n] and the positions [n] of the n states, its
     /// own among them.
     void observe(std::size_t layer, std::size_t kv_head, rows probabilities,
                  std::span<const position> positions) noexcept {
-        MULTISTATE_ASSERT(kv_head < kv_heads_ && layer * kv_heads_ + kv_head < far_.size(), "observe: no such KV head");
-        MULTISTATE_ASSERT(probabilities.count >= 1 && probabilities.width >= positions.size() && !positions.empty(),
-                          "observe: a probability for each position");
+        constexpr const char* who = "attention_profile::observe";
+        expect(who, layer);
+        detail::check(kv_head < kv_heads_, who, "kv_head", detail::bound{"less than kv_heads = ", kv_heads_}, kv_head);
+        detail::check(!positions.empty(), who, "positions", "at least 1", positions.size());
+        detail::check(probabilities.count >= 1 && probabilities.width >= positions.size(), who, "probabilities",
+                      detail::bound{"one for each position, ", positions.size()}, probabilities.width);
         const auto first = static_cast<position>(near_.sinks);
         const auto behind = *std::ranges::max_element(positions) - static_cast<position>(near_.recent);  // the last far
         if (behind < first) return;
@@ -59,7 +56,12 @@ class attention_profile {
     /// The token that attended last, all heads of a layer: probabilities as ms::attend returns them.
     template <policy P, codec K, codec V>
     void observe(const cache<P, K, V>& cache, std::size_t layer, rows probabilities) noexcept {
-        MULTISTATE_ASSERT(cache.shape().kv_heads == kv_heads_, "observe: a cache of another shape");
+        constexpr const char* who = "attention_profile::observe";
+        expect(who, layer);
+        detail::check(cache.shape().kv_heads == kv_heads_, who, "kv_heads of the cache",
+                      detail::bound{"as here, ", kv_heads_}, cache.shape().kv_heads);
+        detail::check(probabilities.count == cache.shape().heads, who, "probabilities",
+                      detail::bound{"one row for each query head: ", cache.shape().heads}, probabilities.count);
         const std::size_t group = cache.shape().group();
         for (std::size_t h = 0; h < kv_heads_; ++h) {
             const rows own{probabilities[h * group].data(), group, cache.size(layer, h), probabilities.stride};
@@ -90,6 +92,20 @@ class attention_profile {
     }
 
   private:
+    static std::size_t checked_size(std::size_t layers, std::size_t kv_heads, guards near) {
+        constexpr const char* who = "attention_profile";
+        detail::require(layers >= 1, who, "layers", "at least 1", layers);
+        detail::require(kv_heads >= 1, who, "kv_heads", "at least 1", kv_heads);
+        detail::require_size(who, "sinks + recent", detail::sum(who, near.sinks, near.recent));
+        const std::size_t heads = detail::product(who, layers, kv_heads);
+        detail::require_memory(who, detail::product(who, heads, 2 * sizeof(double)));
+        return heads;
+    }
+    void expect(const char* who, std::size_t layer) const noexcept {
+        detail::check(layer < far_.size() / kv_heads_, who, "layer",
+                      detail::bound{"less than layers = ", far_.size() / kv_heads_}, layer);
+    }
+
     guards near_;
     std::size_t kv_heads_;
     std::vector<double> far_;  // [layers * kv_heads], summed over tokens

@@ -5,9 +5,10 @@
 //     // 32 layers, 32 query heads on 8 KV heads of 128; 512 states survive in each layer
 //     ms::cache<ms::tova, ms::bf16> cache({.layers = 32, .heads = 32, .kv_heads = 8, .head_dim = 128, .states = 512});
 //
-//     cache.append(layer, position, k, v);                    // forgets if it must, then overwrites that row
+//     bool done = cache.append(layer, position, k, v);        // forgets if it must, then overwrites that row
 //     my_attention(q, cache, layer, out, probabilities);      // rows [0, cache.size(layer)), in any order
-//     cache.observe(layer, probabilities);                    // free for policies that do not look
+//     cache.observe_queries(layer, q);                        // both are free for policies that do not look
+//     cache.observe(layer, probabilities);
 //
 // ms::step in attention.hpp does the three with the library's own attention. Keys arrive rotated (RoPE) at their
 // absolute positions and are never touched. Memory is allocated in the constructor, by clone and by rebudget.
@@ -39,7 +40,7 @@ class cache {
   public:
     /// `budget` gives states of their own to layers [layers], or to KV heads [layers * kv_heads] under a policy that
     /// forgets per head; shape().states is then the greatest. Throws std::invalid_argument for a shape that cannot be
-    /// (see shape.hpp), naming argument, bound and value.
+    /// (see shape.hpp), or that needs more memory than the machine has, naming argument, bound and value.
     explicit cache(const multistate::shape& given, const P& policy = {}, std::span<const std::size_t> budget = {})
         : cache(given, policy, budget, std::nullopt) {}
 
@@ -51,31 +52,40 @@ class cache {
     /// The shape with its defaults filled in.
     const multistate::shape& shape() const noexcept { return shape_; }
     /// Live rows of a KV head: the survivors and the tokens since, states + 1 after a single token.
-    std::size_t size(std::size_t layer, std::size_t kv_head = 0) const noexcept { return at(layer, kv_head).size(); }
+    std::size_t size(std::size_t layer, std::size_t kv_head = 0) const noexcept {
+        return expect("size", layer, kv_head).size();
+    }
     /// How many states survive a decision.
     std::size_t states(std::size_t layer, std::size_t kv_head = 0) const noexcept {
-        return at(layer, kv_head).states();
+        return expect("states", layer, kv_head).states();
     }
     /// The position of each live row.
     std::span<const position> positions(std::size_t layer, std::size_t kv_head = 0) const noexcept {
-        return at(layer, kv_head).positions();
+        return expect("positions", layer, kv_head).positions();
     }
     std::span<const float> scores(std::size_t layer, std::size_t kv_head = 0) const noexcept {
-        return at(layer, kv_head).scores();
+        return expect("scores", layer, kv_head).scores();
     }
     /// May be written between a token and the next: see table::scores.
-    std::span<float> scores(std::size_t layer, std::size_t kv_head = 0) noexcept { return at(layer, kv_head).scores(); }
+    std::span<float> scores(std::size_t layer, std::size_t kv_head = 0) noexcept {
+        expect("scores", layer, kv_head);
+        return at(layer, kv_head).scores();
+    }
     /// What the last append, prefill or forget of this layer forgot.
     std::span<const forgotten_state> forgotten(std::size_t layer, std::size_t kv_head = 0) const noexcept {
-        return at(layer, kv_head).forgotten();
+        return expect("forgotten", layer, kv_head).forgotten();
     }
     /// The next RoPE index of a layer, which is not its size.
-    position next_position(std::size_t layer = 0) const noexcept { return at(layer, 0).next_position(); }
+    position next_position(std::size_t layer = 0) const noexcept {
+        return expect("next_position", layer).next_position();
+    }
 
     stored_rows<KeyCodec> keys(std::size_t layer, std::size_t kv_head) const noexcept {
+        expect("keys", layer, kv_head);
         return stored_.keys(layer, kv_head);
     }
     stored_rows<ValueCodec> values(std::size_t layer, std::size_t kv_head) const noexcept {
+        expect("values", layer, kv_head);
         return stored_.values(layer, kv_head);
     }
 
@@ -83,13 +93,14 @@ class cache {
     /// value_dim], 1 <= tokens <= block. Forgets down to `states` first, where more than states + slack are held, so a
     /// block comes to lie in the last rows. Returns false, and changes nothing, when the policy never forgets and the
     /// rows are used up.
-    bool append(std::size_t layer, position first, std::span<const float> k, std::span<const float> v) noexcept {
-        const std::size_t tokens = k.size() / (shape_.kv_heads * shape_.head_dim);
-        MULTISTATE_ASSERT(tokens >= 1 && tokens <= shape_.block, "append: from 1 to `block` tokens at once");
-        MULTISTATE_ASSERT(k.size() == tokens * shape_.kv_heads * shape_.head_dim,
-                          "append: k is not [tokens, kv_heads, head_dim]");
-        MULTISTATE_ASSERT(v.size() == tokens * shape_.kv_heads * shape_.value_dim,
-                          "append: v is not [tokens, kv_heads, value_dim]");
+    [[nodiscard]] bool append(std::size_t layer, position first, std::span<const float> k,
+                              std::span<const float> v) noexcept {
+        expect("append", layer);
+        const std::size_t tokens =
+            detail::tokens_of("append", "k", "[tokens, kv_heads, head_dim] floats, one or more times ", k.size(),
+                              shape_.kv_heads * shape_.head_dim, shape_.block);
+        detail::expect_floats("append", "v", "[tokens, kv_heads, value_dim] floats, ", v.size(),
+                              tokens * shape_.kv_heads * shape_.value_dim);
         if (!has_room(layer, tokens)) return false;
         for (std::size_t unit = 0; unit < per_layer_; ++unit) {
             table_of(layer, unit).begin();
@@ -101,7 +112,9 @@ class cache {
     /// Shows the policy the queries of one token, [heads, head_dim] as attention takes them, before its probabilities.
     /// Free for policies that do not look.
     void observe_queries(std::size_t layer, std::span<const float> q) noexcept {
-        MULTISTATE_ASSERT(q.size() == shape_.heads * shape_.head_dim, "observe_queries: q is not [heads, head_dim]");
+        expect("observe_queries", layer);
+        detail::expect_floats("observe_queries", "q", "[heads, head_dim] floats, ", q.size(),
+                              shape_.heads * shape_.head_dim);
         for (std::size_t unit = 0; unit < per_layer_; ++unit) {
             table_of(layer, unit).observe_queries(query_rows(unit, 0, q), table_of(layer, unit).size());
         }
@@ -111,25 +124,36 @@ class cache {
     /// KV head and each head looks at as many as it holds. After a block of several, once for each of its tokens in
     /// order, with the rows that token could see.
     void observe(std::size_t layer, rows probabilities) noexcept {
+        expect("observe", layer);
         const std::size_t most = largest(layer);
-        MULTISTATE_ASSERT(probabilities.count == shape_.heads, "observe: one row per query head");
-        MULTISTATE_ASSERT(probabilities.width <= most, "observe: more rows than are held");
+        detail::check(probabilities.count == shape_.heads, "observe", "probabilities",
+                      detail::bound{"one row for each query head: ", shape_.heads}, probabilities.count);
+        detail::check(probabilities.width <= most, "observe", "width",
+                      detail::bound{"at most the rows of the largest KV head, ", most}, probabilities.width);
         const std::size_t heads = shape_.heads / per_layer_;
         for (std::size_t unit = 0; unit < per_layer_; ++unit) {
             table<P>& t = table_of(layer, unit);
+            detail::check(probabilities.width + t.size() > most, "observe", "width",
+                          detail::bound{"more than the rows by which the KV heads differ, ", most - t.size()},
+                          probabilities.width);
             t.observe({probabilities[unit * heads].data(), heads, t.size() - (most - probabilities.width),
                        probabilities.stride});
         }
     }
     /// The same for one token, [heads, stride] with stride = probabilities.size() / heads.
     void observe(std::size_t layer, std::span<const float> probabilities) noexcept {
+        expect("observe", layer);
         const std::size_t stride = probabilities.size() / shape_.heads;
-        MULTISTATE_ASSERT(stride >= largest(layer), "observe: fewer probabilities than heads * size(layer)");
+        detail::check(stride * shape_.heads == probabilities.size() && stride >= largest(layer), "observe",
+                      "probabilities",
+                      detail::bound{"floats in rows of one length, for each query head at least ", largest(layer)},
+                      probabilities.size());
         observe(layer, rows{probabilities.data(), shape_.heads, largest(layer), stride});
     }
 
     /// Makes the decision now that the next append would make: forgets down to `states`.
     void forget(std::size_t layer) noexcept {
+        expect("forget", layer);
         for (std::size_t unit = 0; unit < per_layer_; ++unit) {
             relocate(layer, unit, table_of(layer, unit).forget(stored(layer, unit)));
         }
@@ -137,6 +161,7 @@ class cache {
 
     /// Tells the policy that the prompt has ended.
     void finish_prompt(std::size_t layer) noexcept {
+        expect("finish_prompt", layer);
         for (std::size_t unit = 0; unit < per_layer_; ++unit) {
             table_of(layer, unit).finish_prompt(stored(layer, unit));
         }
@@ -164,6 +189,28 @@ class cache {
     /// The scratch of calls that bring none.
     multistate::workspace& workspace() noexcept { return workspace_; }
 
+    /// What memory_bytes() of such a cache will be. Allocates nothing; throws for a shape that cannot be.
+    static std::size_t bytes_for(const multistate::shape& given, const P& policy = {},
+                                 std::span<const std::size_t> budget = {}, const std::optional<guards>& guarded = {}) {
+        constexpr const char* who = "cache";
+        const multistate::shape s = with_budget(given, budget);
+        const std::size_t per_layer = tables_per_layer(s, policy);
+        const std::size_t tables = detail::product(who, s.layers, per_layer);
+        std::size_t bytes = detail::bytes<table<P>>(who, tables);
+        std::size_t rows = 0;
+        const std::size_t alike = budget.empty() ? tables : 1;
+        for (std::size_t i = 0; i < tables; i += alike) {
+            const table_shape t = table_shape_of(s, per_layer, i, budget, guarded);
+            bytes = detail::sum(who, bytes, detail::product(who, table<P>::bytes_for(t, policy), alike));
+            rows = detail::sum(who, rows,
+                               detail::product(who, detail::product(who, detail::rows_of(t), t.kv_heads), alike));
+        }
+        const std::size_t planes = detail::product(who, s.layers, s.kv_heads);
+        bytes = detail::sum(who, bytes, storage<KeyCodec>::bytes_for(planes, rows, s.head_dim));
+        bytes = detail::sum(who, bytes, storage<ValueCodec>::bytes_for(planes, rows, s.value_dim));
+        return detail::sum(who, bytes, workspace::bytes_for(s));
+    }
+
   private:
     friend detail::cache_access;
 
@@ -171,12 +218,14 @@ class cache {
     cache(const multistate::shape& given, const P& policy, std::span<const std::size_t> budget,
           const std::optional<guards>& guarded)
         : shape_(with_budget(given, budget)),
-          per_layer_(policy.forgets() == per::head ? shape_.kv_heads : 1),
-          tables_(make_tables(policy, budget, guarded)),
+          per_layer_(tables_per_layer(shape_, policy)),
+          tables_(make_tables(shape_, policy, budget, guarded)),
           stored_(rows_of_planes(), shape_.kv_heads, shape_.head_dim, shape_.value_dim),
           workspace_(shape_) {}
 
     void rebudget(std::span<const std::size_t> budget, const std::optional<guards>& guarded) {
+        detail::require(!tables_.empty(), "cache", "layers", "those of a cache that was not moved from",
+                        tables_.size());
         detail::require(!budget.empty(), "cache", "budget", "a number for each layer or KV head", budget.size());
         cache other(shape_, tables_.front().policy(), budget, guarded);
         for (std::size_t i = 0; i < tables_.size(); ++i) {
@@ -194,51 +243,65 @@ class cache {
         if (!budget.empty()) s.states = *std::ranges::max_element(budget);
         return detail::checked(s);
     }
+    static std::size_t tables_per_layer(const multistate::shape& s, const P& policy) noexcept {
+        return policy.forgets() == per::head ? s.kv_heads : 1;
+    }
     /// The states of table i.
-    std::size_t states_of(std::span<const std::size_t> budget, std::size_t i) const {
-        if (budget.empty()) return shape_.states;
-        if (budget.size() == shape_.layers) return budget[i / per_layer_];
-        if (budget.size() == shape_.layers * per_layer_) return budget[i];
-        const std::string layers = "one number for each of " + std::to_string(shape_.layers) + " layers";
+    static std::size_t states_of(const multistate::shape& s, std::size_t per_layer, std::size_t i,
+                                 std::span<const std::size_t> budget) {
+        if (budget.empty()) return s.states;
+        if (budget.size() == s.layers) return budget[i / per_layer];
+        if (budget.size() == s.layers * per_layer) return budget[i];
+        const std::string layers = "one number for each of " + std::to_string(s.layers) + " layers";
         detail::require(false, "cache", "budget",
-                        per_layer_ == 1
-                            ? layers + ", because the policy forgets for all heads of a layer"
-                            : layers + ", or for each of their " + std::to_string(shape_.kv_heads) + " KV heads",
+                        per_layer == 1 ? layers + ", because the policy forgets for all heads of a layer"
+                                       : layers + ", or for each of their " + std::to_string(s.kv_heads) + " KV heads",
                         budget.size());
         return 0;
     }
-    std::vector<table<P>> make_tables(const P& policy, std::span<const std::size_t> budget,
-                                      const std::optional<guards>& guarded) const {
+    static table_shape table_shape_of(const multistate::shape& s, std::size_t per_layer, std::size_t i,
+                                      std::span<const std::size_t> budget, const std::optional<guards>& guarded) {
+        return {.states = states_of(s, per_layer, i, budget),
+                .block = s.block,
+                .slack = s.slack,
+                .sinks = s.sinks,
+                .recent = s.recent,
+                .layer = i / per_layer,
+                .kv_head = i % per_layer,
+                .heads = s.heads / per_layer,
+                .kv_heads = s.kv_heads / per_layer,
+                .head_dim = s.head_dim,
+                .value_dim = s.value_dim,
+                .scale = *s.scale,
+                .guarded = guarded};
+    }
+    static std::vector<table<P>> make_tables(const multistate::shape& s, const P& policy,
+                                             std::span<const std::size_t> budget,
+                                             const std::optional<guards>& guarded) {
+        detail::require_memory("cache", bytes_for(s, policy, budget, guarded));
+        const std::size_t per_layer = tables_per_layer(s, policy);
         std::vector<table<P>> tables;
-        const std::size_t count = detail::product("cache", shape_.layers, per_layer_);
-        tables.reserve(detail::product("cache", count, sizeof(table<P>)) / sizeof(table<P>));
-        for (std::size_t i = 0; i < count; ++i) {
-            tables.emplace_back(table_shape{.states = states_of(budget, i),
-                                            .block = shape_.block,
-                                            .slack = shape_.slack,
-                                            .sinks = shape_.sinks,
-                                            .recent = shape_.recent,
-                                            .layer = i / per_layer_,
-                                            .kv_head = i % per_layer_,
-                                            .heads = shape_.heads / per_layer_,
-                                            .kv_heads = heads_per_table(),
-                                            .head_dim = shape_.head_dim,
-                                            .value_dim = shape_.value_dim,
-                                            .scale = *shape_.scale,
-                                            .guarded = guarded},
-                                policy);
+        tables.reserve(s.layers * per_layer);
+        for (std::size_t i = 0; i < s.layers * per_layer; ++i) {
+            tables.emplace_back(table_shape_of(s, per_layer, i, budget, guarded), policy);
         }
         return tables;
     }
 
-    std::size_t planes() const { return detail::product("cache", shape_.layers, shape_.kv_heads); }
     std::vector<std::size_t> rows_of_planes() const {
-        detail::product("cache", planes(), 2 * sizeof(std::size_t));
-        std::vector<std::size_t> rows(planes());
+        std::vector<std::size_t> rows(shape_.layers * shape_.kv_heads);
         for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = tables_[i / heads_per_table()].rows();
         return rows;
     }
 
+    /// The border of whatever takes a layer.
+    const table<P>& expect(const char* who, std::size_t layer, std::size_t kv_head = 0) const noexcept {
+        detail::check(!tables_.empty(), who, "the cache", "one that has layers", "moved from");
+        detail::check(layer < shape_.layers, who, "layer", detail::bound{"less than layers = ", shape_.layers}, layer);
+        detail::check(kv_head < shape_.kv_heads, who, "kv_head",
+                      detail::bound{"less than kv_heads = ", shape_.kv_heads}, kv_head);
+        return at(layer, kv_head);
+    }
     const table<P>& at(std::size_t layer, std::size_t kv_head) const noexcept {
         return tables_[layer * per_layer_ + (per_layer_ == 1 ? 0 : kv_head)];
     }

@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <span>
 
-#include "multistate/assert.hpp"
+#include "multistate/errors.hpp"
 #include "multistate/simd/block.hpp"
 #include "multistate/view.hpp"
 
@@ -31,9 +31,15 @@ inline void stand(std::span<const float> x, std::span<float> panel, std::size_t 
 inline void products(rows a, std::span<const float> panel, std::span<float> out, std::size_t stride) noexcept {
     using namespace simd::detail;
     static_assert(panel_width % panel_columns == 0);
-    MULTISTATE_ASSERT(panel.size() >= a.width * panel_width, "products: the panel has fewer terms than the vectors");
-    MULTISTATE_ASSERT(stride >= panel_width && out.size() >= (a.count - 1) * stride + panel_width,
-                      "products: no room for all columns");
+    if (a.count == 0) return;
+    multistate::detail::check(panel.size() >= a.width * panel_width, "products", "panel",
+                              multistate::detail::bound{"[a.width, panel_width] floats, ", a.width * panel_width},
+                              panel.size());
+    multistate::detail::check(stride >= panel_width, "products", "stride",
+                              multistate::detail::bound{"at least panel_width = ", panel_width}, stride);
+    multistate::detail::check(out.size() >= (a.count - 1) * stride + panel_width, "products", "out",
+                              multistate::detail::bound{"room for all columns, ", (a.count - 1) * stride + panel_width},
+                              out.size());
     for (std::size_t k = 0; k < panel_width; k += panel_columns) {
         product_of_all<product_queries, product_vectors, false>(a.count, a.data, a.stride, panel.data() + k,
                                                                 panel_width, a.width, out.data() + k, stride);

@@ -39,6 +39,7 @@ struct modified {
         return multistate::floats_per_state(base, s) + 1 + (0 + ... + memory_of<Modifiers>(modifiers, s));
     }
     std::size_t floats_per_table(const table_shape& s) const noexcept { return multistate::floats_per_table(base, s); }
+    void check_shape(const table_shape& s) const { multistate::check_shape(base, s); }
     template <class F>
     void for_each_parameter(F&& f) {
         multistate::for_each_parameter(base, f);

@@ -8,13 +8,13 @@
 // Costs a call and a comparison per choice for each hook; a hook that the chosen policy does not have does nothing.
 #include <array>
 #include <concepts>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "multistate/errors.hpp"
 #include "multistate/policy.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
@@ -42,8 +42,8 @@ class one_of {
             found = found || one == name;
             known.append(known.empty() ? "" : ", ").append(one);
         });
-        if (found) return result;
-        throw std::invalid_argument("one_of: no policy is named '" + std::string(name) + "'; known are " + known);
+        if (!found) detail::refuse("one_of", "name", "one of " + known, "'" + std::string(name) + "'");
+        return result;
     }
     /// All that named() takes: the names of the choices, each with those of its presets behind it.
     static std::vector<std::string> all_names() {
@@ -93,6 +93,9 @@ class one_of {
     }
     bool scores_are_comparable() const noexcept {
         return visit([](const auto& p) { return multistate::scores_are_comparable(p); });
+    }
+    void check_shape(const table_shape& s) const {
+        visit([&](const auto& p) { multistate::check_shape(p, s); });
     }
     guards default_guards(std::size_t states) const noexcept {
         return visit([=](const auto& p) { return multistate::default_guards(p, states); });

@@ -18,6 +18,7 @@
 // that is Window. Guards (sinks, recent), ties, selection, storage and threads are the library's.
 //
 //     guards      default_guards(states)                     guards the policy wants unless the user says otherwise
+//     void        check_shape(shape)                         refuses a table that the policy's own data do not fit
 //     std::size_t floats_per_state(shape)                    memory of each state: view::memory(i), zeroed at placing
 //     std::size_t floats_per_table(shape)                    memory of the table: view::own, zeroed by clear
 //     void        on_insert(keys, values, states, row)       a state was placed in `row`
@@ -34,8 +35,8 @@
 // Scores are comparable where they mean the same in all KV heads of a layer: shares of attention do; norms of keys do
 // not, because each head has a scale of its own for keys, which its queries undo.
 //
-// Hooks are noexcept. A policy object is copied into every table, so its own members are per table. Of a block of
-// tokens all are inserted before the first attends.
+// Hooks are noexcept, except check_shape, which throws std::invalid_argument. A policy object is copied into every
+// table, so its own members are per table. Of a block of tokens all are inserted before the first attends.
 //
 // Numbers that users may set are listed once, with their bounds, and every constructor checks them:
 //
@@ -100,6 +101,12 @@ template <class P>
 concept remembers_more = requires(const P& p, const table_shape& s) {
     { p.floats_per_table(s) }
     noexcept->std::convertible_to<std::size_t>;
+};
+
+/// Has data of its own that must fit the table, and refuses a shape with detail::require or an exception.
+template <class P>
+concept checks_shape = requires(const P& p, const table_shape& s) {
+    p.check_shape(s);
 };
 
 template <class P>
@@ -183,6 +190,7 @@ consteval bool hooks_fit() {
     if constexpr (requires { &P::default_guards; }) fit = fit && names_guards<P>;
     if constexpr (requires { &P::floats_per_state; }) fit = fit && remembers_states<P>;
     if constexpr (requires { &P::floats_per_table; }) fit = fit && remembers_more<P>;
+    if constexpr (requires { &P::check_shape; }) fit = fit && checks_shape<P>;
     if constexpr (requires { &P::on_insert; }) fit = fit && observes_insertion<P>;
     if constexpr (requires { &P::on_query; }) fit = fit && observes_queries<P>;
     if constexpr (requires { &P::on_attention; }) fit = fit && observes_attention<P>;
@@ -288,6 +296,12 @@ constexpr std::size_t floats_per_table(const P& p, const table_shape& s) noexcep
     } else {
         return 0;
     }
+}
+
+/// Called by every constructor, before anything is allocated.
+template <policy P>
+void check_shape(const P& p, const table_shape& s) {
+    if constexpr (checks_shape<P>) p.check_shape(s);
 }
 
 /// Calls f(name, value, least, most) for each number of the policy that users may set; value is a reference.

@@ -2,8 +2,8 @@
 
 // Attention of a block of tokens: the prompt, or any text whose tokens are all known.
 //
-//     ms::prefill(cache, layer, first, q, k, v, out);                            // ends where single steps end
-//     ms::prefill(cache, layer, first, q, k, v, out, ms::prefill_mode::block);   // one decision for the block
+//     done = ms::prefill(cache, layer, first, q, k, v, out);                           // ends where single steps end
+//     done = ms::prefill(cache, layer, first, q, k, v, out, ms::prefill_mode::block);  // one decision for the block
 //
 // A block of m tokens can mean two things, and their results differ:
 //
@@ -267,17 +267,24 @@ struct block_of_tokens {
 /// Policies that score stored keys and values take one token at a time. Returns false, and changes nothing, when the
 /// policy never forgets and the rows are used up. Allocates nothing.
 template <policy P, codec K, codec V, executor E = serial>
-bool prefill(cache<P, K, V>& cache, std::size_t layer, position first, std::span<const float> q,
-             std::span<const float> k, std::span<const float> v, std::span<float> out,
-             prefill_mode mode = prefill_mode::exact, E&& run = E{}, workspace* own = nullptr) noexcept {
+[[nodiscard]] bool prefill(cache<P, K, V>& cache, std::size_t layer, position first, std::span<const float> q,
+                           std::span<const float> k, std::span<const float> v, std::span<float> out,
+                           prefill_mode mode = prefill_mode::exact, E&& run = E{}, workspace* own = nullptr) noexcept {
     const shape& s = cache.shape();
-    const std::size_t tokens = q.size() / (s.heads * s.head_dim);
-    MULTISTATE_ASSERT(tokens >= 1 && tokens <= s.block, "prefill: from 1 to `block` tokens at once");
-    MULTISTATE_ASSERT(q.size() == tokens * s.heads * s.head_dim, "prefill: q is not [tokens, heads, head_dim]");
-    MULTISTATE_ASSERT(k.size() == tokens * s.kv_heads * s.head_dim, "prefill: k is not [tokens, kv_heads, head_dim]");
-    MULTISTATE_ASSERT(v.size() == tokens * s.kv_heads * s.value_dim, "prefill: v is not [tokens, kv_heads, value_dim]");
-    MULTISTATE_ASSERT(out.size() == tokens * s.heads * s.value_dim, "prefill: out is not [tokens, heads, value_dim]");
-    MULTISTATE_ASSERT(own == nullptr || own->fits(s), "prefill: the workspace is for caches of another shape");
+    constexpr const char* who = "prefill";
+    static_cast<void>(cache.states(layer));  // checks the layer
+    const std::size_t tokens = detail::tokens_of(who, "q", "[tokens, heads, head_dim] floats, one or more times ",
+                                                 q.size(), s.heads * s.head_dim, s.block);
+    detail::expect_floats(who, "k", "[tokens, kv_heads, head_dim] floats, ", k.size(),
+                          tokens * s.kv_heads * s.head_dim);
+    detail::expect_floats(who, "v", "[tokens, kv_heads, value_dim] floats, ", v.size(),
+                          tokens * s.kv_heads * s.value_dim);
+    detail::expect_floats(who, "out", "[tokens, heads, value_dim] floats, ", out.size(),
+                          tokens * s.heads * s.value_dim);
+    detail::expect_apart(who, "q", q, out);
+    detail::expect_apart(who, "k", k, out);
+    detail::expect_apart(who, "v", v, out);
+    detail::expect_workspace(who, s, own != nullptr ? *own : cache.workspace());
     if (tokens == 1) return step(cache, layer, first, q, k, v, out, run, own);
     const detail::block_of_tokens<multistate::cache<P, K, V>, std::remove_reference_t<E>> block{
         cache, layer, first, q, k, v, out, own != nullptr ? *own : cache.workspace(), run};

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstddef>
 #include <span>
+#include <string>
 #include <tuple>
 
 #include "multistate/policy.hpp"
@@ -31,6 +32,18 @@ struct rope {
         std::tuple{parameter{"base", &rope::base, 0.0f, 1e12f}, parameter{"adjacent", &rope::adjacent, false, true},
                    parameter{"rotated", &rope::rotated, std::size_t{0}, std::size_t{1} << 29},
                    parameter{"stretch", &rope::stretch, 1e-3f, 1e6f}};
+
+    /// Refuses heads that such a model cannot have, and `slower` of another length.
+    void check_shape(const table_shape& s) const {
+        using detail::require;
+        if (base == 0) return;
+        const std::size_t turned = rotated == 0 ? s.head_dim : rotated;
+        require(turned <= s.head_dim, "rope", "rotated", "at most head_dim = " + std::to_string(s.head_dim), rotated);
+        require(turned % 2 == 0, "rope", rotated == 0 ? "head_dim (or set rotated)" : "rotated", "even", turned);
+        require(slower.empty() || slower.size() == pairs(s.head_dim), "rope", "slower",
+                "one number for each of " + std::to_string(pairs(s.head_dim)) + " pairs", slower.size());
+        for (const float x : slower) require(std::isfinite(x) && x > 0, "rope", "slower", "finite and positive", x);
+    }
 
     constexpr std::size_t pairs(std::size_t head_dim) const noexcept {
         if (base == 0) return 0;
@@ -57,6 +70,7 @@ struct rope {
     /// Of the mean of the rotations by `count` positions from `first` on: each pair turns by the angle of their middle,
     /// and shrinks by how far they spread around it.
     void find_mean_turns(position first, std::size_t count, std::span<float> turns) const noexcept {
+        detail::check(count >= 1, "find_mean_turns", "count", "at least 1", count);
         const auto n = static_cast<double>(count);
         for_each_frequency(turns.size(), [&](std::size_t i, double f) {
             // the sum of e^(i f m) over m < n has the length sin(n f / 2) / sin(f / 2)
@@ -68,14 +82,20 @@ struct rope {
         });
     }
     void turn(std::span<const float> turns, std::span<float> x) const noexcept {
+        expect_turns("turn", turns, x);
         for (std::size_t i = 0; i < pairs(x.size()); ++i) turn_pair(i, turns[2 * i], turns[2 * i + 1], x);
     }
     /// The transposed turn.
     void turn_back(std::span<const float> turns, std::span<float> x) const noexcept {
+        expect_turns("turn_back", turns, x);
         for (std::size_t i = 0; i < pairs(x.size()); ++i) turn_pair(i, turns[2 * i], -turns[2 * i + 1], x);
     }
 
   private:
+    void expect_turns(const char* who, std::span<const float> turns, std::span<const float> x) const noexcept {
+        detail::check(turns.size() >= 2 * pairs(x.size()), who, "turns",
+                      detail::bound{"as many floats as are turned, ", 2 * pairs(x.size())}, turns.size());
+    }
     template <class F>
     void for_each_frequency(std::size_t head_dim, F f) const noexcept {
         const std::size_t n = pairs(head_dim);

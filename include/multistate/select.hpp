@@ -10,17 +10,30 @@
 #include <limits>
 #include <span>
 
-#include "multistate/assert.hpp"
+#include "multistate/errors.hpp"
 #include "multistate/policy.hpp"
 #include "multistate/simd/orders.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
+namespace detail {
+
+inline void expect_room(const char* who, std::span<const float> scores, std::span<const position> positions,
+                        std::span<const std::int32_t> workspace) noexcept {
+    check(positions.size() >= scores.size(), who, "positions", bound{"one for each score, ", scores.size()},
+          positions.size());
+    check(workspace.size() >= scores.size(), who, "workspace", bound{"at least as long as scores, ", scores.size()},
+          workspace.size());
+}
+
+}  // namespace detail
+
 /// The row of the least score among the candidates, or scores.size() when there is none.
 /// Two passes over the scores; positions are read where `before` or equal scores demand it.
 inline std::size_t least(std::span<const float> scores, std::span<const position> positions,
                          candidates among = {}) noexcept {
-    MULTISTATE_ASSERT(positions.size() >= scores.size(), "least: one position per score");
+    detail::check(positions.size() >= scores.size(), "least", "positions",
+                  detail::bound{"one for each score, ", scores.size()}, positions.size());
     return simd::least_row(scores, positions, among);
 }
 
@@ -30,8 +43,9 @@ inline std::size_t least(std::span<const float> scores, std::span<const position
 inline std::size_t least(std::span<const float> scores, std::span<const position> positions, candidates among,
                          std::size_t count, std::span<std::int32_t> workspace,
                          std::span<std::uint32_t> chosen) noexcept {
-    MULTISTATE_ASSERT(workspace.size() >= scores.size(), "least: workspace too small");
-    MULTISTATE_ASSERT(chosen.size() >= std::min(count, scores.size()), "least: no room for the rows chosen");
+    detail::expect_room("least", scores, positions, workspace);
+    detail::check(chosen.size() >= std::min(count, scores.size()), "least", "chosen",
+                  detail::bound{"room for the rows chosen, ", std::min(count, scores.size())}, chosen.size());
     const simd::orders all(scores, positions, among, workspace);
     return all.write(all.of_least(count), true, chosen);
 }
@@ -40,8 +54,9 @@ inline std::size_t least(std::span<const float> scores, std::span<const position
 /// oldest is left out first. Workspace and cost as for `least`.
 inline std::size_t top_k(std::span<const float> scores, std::span<const position> positions, std::size_t k,
                          std::span<std::int32_t> workspace, std::span<std::uint32_t> kept) noexcept {
-    MULTISTATE_ASSERT(workspace.size() >= scores.size(), "top_k: workspace too small");
-    MULTISTATE_ASSERT(kept.size() >= std::min(k, scores.size()), "top_k: no room for the rows kept");
+    detail::expect_room("top_k", scores, positions, workspace);
+    detail::check(kept.size() >= std::min(k, scores.size()), "top_k", "kept",
+                  detail::bound{"room for the rows kept, ", std::min(k, scores.size())}, kept.size());
     const simd::orders all(scores, positions, {}, workspace);
     return all.write(all.of_least(scores.size() - std::min(k, scores.size())), false, kept);
 }

@@ -2,14 +2,19 @@
 
 // The sizes of a table and of a cache, and the checks on them. Every constructor of the library validates here and
 // throws std::invalid_argument that names the argument, the bound and the value given.
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
-#include <stdexcept>
 #include <string>
 
+#if __has_include(<unistd.h>)
+#include <unistd.h>
+#endif
+
+#include "multistate/errors.hpp"
 #include "multistate/policy.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
@@ -34,18 +39,10 @@ struct shape {
 
 namespace detail {
 
-template <class Value>
-void require(bool holds, const char* who, const char* argument, const std::string& bound, Value given) {
-    if (holds) return;
-    throw std::invalid_argument(std::string(who) + ": " + argument + " must be " + bound + ", is " +
-                                std::to_string(given));
-}
-
 /// a * b, or std::invalid_argument: the product is a size in memory.
 inline std::size_t product(const char* who, std::size_t a, std::size_t b) {
     if (b != 0 && a > std::numeric_limits<std::ptrdiff_t>::max() / b) {
-        throw std::invalid_argument(std::string(who) + ": the shape is larger than memory can be (" +
-                                    std::to_string(a) + " times " + std::to_string(b) + ")");
+        refuse(who, "shape", "smaller than any memory can be", std::to_string(a) + " times " + std::to_string(b));
     }
     return a * b;
 }
@@ -53,16 +50,56 @@ inline std::size_t product(const char* who, std::size_t a, std::size_t b) {
 /// a + b, likewise.
 inline std::size_t sum(const char* who, std::size_t a, std::size_t b) {
     if (a > std::numeric_limits<std::ptrdiff_t>::max() - b) {
-        throw std::invalid_argument(std::string(who) + ": the shape is larger than memory can be (" +
-                                    std::to_string(a) + " plus " + std::to_string(b) + ")");
+        refuse(who, "shape", "smaller than any memory can be", std::to_string(a) + " plus " + std::to_string(b));
     }
     return a + b;
+}
+
+/// Bytes of `count` elements of T.
+template <class T>
+std::size_t bytes(const char* who, std::size_t count) {
+    return product(who, count, sizeof(T));
+}
+
+/// The memory of this machine in bytes; without a bound where the system does not say.
+inline std::size_t machine_memory() noexcept {
+#if defined(_SC_PHYS_PAGES) && defined(_SC_PAGESIZE)
+    static const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    if (pages > 0 && page > 0) return static_cast<std::size_t>(pages) * static_cast<std::size_t>(page);
+#endif
+    return std::numeric_limits<std::size_t>::max();
+}
+
+/// Refuses what this machine cannot hold, before anything is allocated: systems that promise more memory than they have
+/// would let the constructor fill it for minutes, and then end the program.
+inline void require_memory(const char* who, std::size_t wanted) {
+    require(wanted <= machine_memory(), who, "memory",
+            "at most the " + std::to_string(machine_memory()) + " bytes of this machine", wanted);
 }
 
 /// A size from 1 to 2^30 - 1: row numbers are vector lanes, and the sum of two sizes still is one.
 inline void require_size(const char* who, const char* argument, std::size_t given) {
     constexpr std::size_t most = std::numeric_limits<std::int32_t>::max() / 2;
     require(given >= 1 && given <= most, who, argument, "from 1 to " + std::to_string(most), given);
+}
+
+/// The check that a span has so many floats.
+inline void expect_floats(const char* who, const char* argument, const char* words, std::size_t given,
+                          std::size_t floats) noexcept {
+    check(given == floats, who, argument, bound{words, floats}, given);
+}
+/// The tokens in a span of `given` floats, `each` per token, checked to be from 1 to `block`.
+inline std::size_t tokens_of(const char* who, const char* argument, const char* words, std::size_t given,
+                             std::size_t each, std::size_t block) noexcept {
+    const std::size_t tokens = given / each;
+    check(tokens >= 1 && tokens * each == given, who, argument, bound{words, each}, given);
+    check(tokens <= block, who, "tokens", bound{"at most block = ", block}, tokens);
+    return tokens;
+}
+
+inline void require_slack(const char* who, std::size_t given) {
+    constexpr std::size_t most = std::numeric_limits<std::int32_t>::max() / 2 - 1;
+    require(given <= most, who, "slack", "at most " + std::to_string(most), given);
 }
 
 /// The shape with its defaults filled in.
@@ -87,26 +124,26 @@ inline shape checked(shape s) {
 template <policy P>
 void check_parameters(const P& policy) {
     for_each_parameter(policy, [](std::string_view name, const auto& value, const auto& least, const auto& most) {
-        using std::to_string;
-        if (value >= least && value <= most) return;  // a NaN is not
-        throw std::invalid_argument("policy: " + std::string(name) + " must be from " + to_string(least) + " to " +
-                                    to_string(most) + ", is " + to_string(value));
+        detail::require(value >= least && value <= most, "policy", std::string(name).c_str(),  // a NaN is not
+                        "from " + std::to_string(least) + " to " + std::to_string(most), value);
     });
 }
 
 /// The guards in force for a policy: the user's sinks add to the policy's, a `recent` given by the user replaces the
 /// policy's; `guarded` replaces all. Throws std::invalid_argument unless states and block are from 1 to 2^30 - 1, slack
-/// is below that, sinks + recent <= states - 1, the policy's parameters are within their bounds, and a policy that
-/// reads queries or stored rows, or remembers keys, is told their dimensions.
+/// is below that, sinks + recent <= states - 1, the policy's parameters are within their bounds, a policy that reads
+/// queries or stored rows, or remembers keys, is told their dimensions, and the policy's own data fit (check_shape).
 template <policy P>
 guards guards_in_force(const table_shape& s, const P& policy) {
     using detail::require;
     constexpr const char* who = "table";
     detail::require_size(who, "states", s.states);
     detail::require_size(who, "block", s.block);
-    detail::require_size(who, "slack + 1", s.slack + 1);
+    detail::require_slack(who, s.slack);
     require(s.kv_heads >= 1, who, "kv_heads", "at least 1", s.kv_heads);
     require(s.heads >= 1 && s.heads % s.kv_heads == 0, who, "heads", "a multiple of kv_heads", s.heads);
+    const std::size_t widest = std::max(s.head_dim, s.value_dim);
+    detail::product(who, detail::product(who, s.heads, widest), widest);  // what policies ask for is no more than a few
     check_parameters(policy);
     const auto memory = [&](std::size_t head_dim) {
         table_shape other = s;
@@ -120,6 +157,7 @@ guards guards_in_force(const table_shape& s, const P& policy) {
     if (reads) {
         require(s.value_dim >= 1, who, "value_dim", "at least 1 for a policy that reads queries or keys", s.value_dim);
     }
+    multistate::check_shape(policy, s);
     if (policy.forgets() == per::never) return {};
     const guards wanted = default_guards(policy, s.states);
     const guards result =

@@ -51,6 +51,16 @@ class storage {
           elements_(detail::product("cache", first_.back(), stride_) + read_behind),
           scales_(C::scaled ? first_.back() : 0) {}
 
+    /// What memory_bytes() will be of `rows` rows in so many planes. Allocates nothing.
+    static std::size_t bytes_for(std::size_t planes, std::size_t rows, std::size_t dimension) {
+        using detail::bytes, detail::product, detail::sum;
+        constexpr const char* who = "cache";
+        const std::size_t scales = C::scaled ? bytes<float>(who, rows) : 0;
+        const std::size_t elements = sum(who, product(who, rows, C::stride(dimension)), read_behind);
+        return sum(who, sum(who, bytes<typename C::element>(who, elements), scales),
+                   bytes<std::size_t>(who, planes + 1));
+    }
+
     storage(std::size_t planes, std::size_t rows, std::size_t dimension)
         : storage(std::vector<std::size_t>(planes, rows), dimension) {}
 
@@ -61,6 +71,7 @@ class storage {
 
     /// Encodes x [dimension] into a row.
     void write(std::size_t plane, std::size_t row, const float* x) noexcept {
+        expect_row("write", plane, row);
         const std::size_t i = first_[plane] + row;
         const float scale = C::store(x, dimension_, elements_.data() + i * stride_);
         if constexpr (C::scaled) scales_.data()[i] = scale;
@@ -68,6 +79,8 @@ class storage {
 
     /// Copies a row of the same plane of `other`, a storage of the same dimension.
     void copy(const storage& other, std::size_t plane, std::size_t from, std::size_t to) noexcept {
+        other.expect_row("copy", plane, from);
+        expect_row("copy", plane, to);
         const std::size_t source = other.first_[plane] + from;
         const std::size_t target = first_[plane] + to;
         std::copy_n(other.elements_.data() + source * stride_, stride_, elements_.data() + target * stride_);
@@ -87,6 +100,14 @@ class storage {
         std::vector<std::size_t> first(rows.size() + 1);
         for (std::size_t i = 0; i < rows.size(); ++i) first[i + 1] = detail::sum("cache", first[i], rows[i]);
         return first;
+    }
+
+    void expect_row(const char* who, std::size_t plane, std::size_t row) const noexcept {
+        if constexpr (MULTISTATE_CHECKS < 2) return;
+        detail::check<2>(plane + 1 < first_.size(), who, "plane", detail::bound{"less than ", first_.size() - 1},
+                         plane);
+        const std::size_t rows = first_[plane + 1] - first_[plane];
+        detail::check<2>(row < rows, who, "row", detail::bound{"less than the rows of its plane, ", rows}, row);
     }
 
     std::vector<std::size_t> first_;  // of each plane, and the end

@@ -17,10 +17,11 @@
 #include <utility>
 #include <vector>
 
-#include "multistate/assert.hpp"
+#include "multistate/errors.hpp"
 #include "multistate/policy.hpp"
 #include "multistate/select.hpp"
 #include "multistate/shape.hpp"
+#include "multistate/table_borders.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
@@ -55,10 +56,11 @@ class table {
                   "not noexcept: it would never be called");
 
   public:
-    /// Throws std::invalid_argument for what cannot be: see guards_in_force in shape.hpp.
+    /// Throws std::invalid_argument for what cannot be: see guards_in_force in shape.hpp, and for what is larger than
+    /// the machine's memory.
     explicit table(const table_shape& s, P policy = {})
         : policy_(std::move(policy)),
-          guards_(guards_in_force(s, policy_)),
+          guards_(fitting_guards(s, policy_)),
           shape_(s),
           position_(detail::rows_of(s)),
           score_(position_.size()),
@@ -69,7 +71,22 @@ class table {
           forgotten_(2 * s.block + s.slack),
           moves_(std::min(s.block + s.slack, s.states)),
           chosen_(s.block + s.slack),
-          workspace_(s.block + s.slack > 1 ? position_.size() : 0) {}
+          workspace_(s.block + s.slack > 1 ? position_.size() : 0),
+          borders_(policy_) {}
+
+    /// What memory_bytes() of such a table will be. Allocates nothing; throws as the constructor does.
+    static std::size_t bytes_for(const table_shape& s, const P& policy) {
+        constexpr const char* who = "table";
+        const guards g = guards_in_force(s, policy);
+        const std::size_t rows = detail::rows_of(s), due = s.block + s.slack;
+        const std::size_t floats =
+            detail::sum(who, detail::product(who, multistate::floats_per_state(policy, s), rows) + rows,
+                        multistate::floats_per_table(policy, s));
+        const std::size_t numbers = (multistate::reads_order(policy) ? rows : 0) + due + (due > 1 ? rows : 0);
+        return detail::sum(who, detail::bytes<float>(who, floats),
+                           (rows + g.recent) * sizeof(position) + (2 * s.block + s.slack) * sizeof(forgotten_state) +
+                               std::min(due, s.states) * sizeof(move) + numbers * sizeof(std::uint32_t));
+    }
 
     const table_shape& shape() const noexcept { return shape_; }
     std::size_t states() const noexcept { return shape_.states; }
@@ -77,31 +94,44 @@ class table {
     P& policy() noexcept { return policy_; }
     bool never_forgets() const noexcept { return policy_.forgets() == per::never; }
     /// Whether `count` tokens can be appended; always, up to `block`, for policies that forget.
-    bool has_room(std::size_t count) const noexcept {
-        return (never_forgets() || !is_due() ? size_ : states()) + count <= rows();
+    [[nodiscard]] bool has_room(std::size_t count) const noexcept {
+        return count <= rows() - (never_forgets() || !is_due() ? size_ : states());
     }
     /// Whether the next place or append forgets first.
-    bool is_due() const noexcept { return !never_forgets() && size_ > states() + shape_.slack; }
+    [[nodiscard]] bool is_due() const noexcept { return !never_forgets() && size_ > states() + shape_.slack; }
     bool reads_attention() const noexcept { return multistate::reads_attention(policy_); }
     bool reads_queries() const noexcept { return multistate::reads_queries(policy_); }
     bool reads_stored() const noexcept { return multistate::reads_stored(policy_); }
     std::size_t size() const noexcept { return size_; }
     /// The position and the score of each live row.
-    std::span<const position> positions() const noexcept { return {position_.data(), size_}; }
-    std::span<const float> scores() const noexcept { return {score_.data(), size_}; }
+    std::span<const position> positions() const noexcept {
+        expect_rows("positions");
+        return {position_.data(), size_};
+    }
+    std::span<const float> scores() const noexcept {
+        expect_rows("scores");
+        return {score_.data(), size_};
+    }
     /// What is written here before the next place or append counts as if the policy had said so: the door for scores
     /// that come from elsewhere (see policies/given.hpp).
-    std::span<float> scores() noexcept { return {score_.data(), size_}; }
+    std::span<float> scores() noexcept {
+        expect_rows("scores");
+        return {score_.data(), size_};
+    }
     /// The position that follows the newest: the next RoPE index, which is not size().
-    position next_position() const noexcept { return placed_ == 0 ? 0 : newest_ + 1; }
+    position next_position() const noexcept { return newest_ + 1; }
     /// What the last place, append or forget forgot, in the order of the decisions.
-    std::span<const forgotten_state> forgotten() const noexcept { return {forgotten_.data(), forgotten_count_}; }
+    std::span<const forgotten_state> forgotten() const noexcept {
+        expect_rows("forgotten");
+        return {forgotten_.data(), forgotten_count_};
+    }
 
-    /// Places one token: in a free row, else in the row of the state forgotten. Positions must rise. `keys`
-    /// [KV heads, head_dim], `values` and `stored` are read only by policies with such hooks. Returns no_row, and
-    /// changes nothing, when the policy never forgets and the rows are used up. With slack, call append instead.
-    std::size_t place(position p, multistate::rows keys = {}, multistate::rows values = {},
-                      const editor& stored = {}) noexcept {
+    /// Places one token: in a free row, else in the row of the state forgotten. Positions rise, from 0 to last_position.
+    /// `keys` [KV heads, head_dim] and `values` are for policies that look at new keys or values, `stored` is for
+    /// policies that read stored rows: at every call. Returns no_row, and changes nothing, when the policy never
+    /// forgets and the rows are used up. With slack, call append instead.
+    [[nodiscard]] std::size_t place(position p, multistate::rows keys = {}, multistate::rows values = {},
+                                    const editor& stored = {}) noexcept {
         begin();
         return place_next(p, keys, values, stored);
     }
@@ -109,34 +139,40 @@ class table {
     /// Places `count` tokens of consecutive positions in the last rows, after forgetting down to `states` where more
     /// than states + slack are held: the owner applies the moves, then writes the tokens in rows [size() - count,
     /// size()). For blocks that attend to themselves. Ask has_room first where the policy may never forget.
-    std::span<const move> append(position first, std::size_t count, const editor& stored = {}) noexcept {
+    [[nodiscard]] std::span<const move> append(position first, std::size_t count, const editor& stored = {}) noexcept {
         begin();
         return append_next(first, count, stored);
     }
 
     /// Shows the policy a token of the block appended last, in order: keys [KV heads, head_dim], values alike.
     void insert(std::size_t row, multistate::rows keys, multistate::rows values) noexcept {
+        expect_rows("insert");
+        detail::check(row < size_, "insert", "row", detail::bound{"less than size() = ", size_}, row);
+        borders_.expect_arrival("insert", shape_, keys, values);
+        if (row + 1 == size_) borders_.shown(borders_.arrivals);
         if constexpr (observes_insertion<P>) policy_.on_insert(keys, values, see(row + 1), row);
     }
 
     /// Shows the policy the queries of one token, [query heads, head_dim], before its probabilities; `width` as there.
     void observe_queries(multistate::rows queries, std::size_t width) noexcept {
-        MULTISTATE_ASSERT(width >= 1 && width <= size_, "observe_queries: width is not size()");
+        expect_width("observe_queries", width);
+        borders_.expect_queries("observe_queries", shape_, queries);
         if constexpr (observes_queries<P>) policy_.on_query(queries, see(width));
-        if (width == size_ && !reads_attention()) observed_ = true;
+        if (width == size_) borders_.shown(borders_.queries);
     }
 
     /// Shows the policy the probabilities of one token: [query heads, width], width = size() for a single token. After
     /// a block, call it once for each of its tokens, in order, with the rows that token could see. Free for policies
     /// that do not look.
     void observe(multistate::rows probabilities) noexcept {
-        MULTISTATE_ASSERT(probabilities.width >= 1 && probabilities.width <= size_, "observe: width is not size()");
+        expect_width("observe", probabilities.width);
+        borders_.expect_probabilities("observe", shape_, probabilities);
         if constexpr (observes_attention<P>) policy_.on_attention(probabilities, see(probabilities.width));
-        if (probabilities.width == size_) observed_ = true;
+        if (probabilities.width == size_) borders_.shown(borders_.attention);
     }
 
     /// Makes the decision now that the next place or append would make: forgets down to `states`.
-    std::span<const move> forget(const editor& stored = {}) noexcept {
+    [[nodiscard]] std::span<const move> forget(const editor& stored = {}) noexcept {
         begin();
         return forget_next(stored);
     }
@@ -149,7 +185,8 @@ class table {
     /// Forgets everything and keeps the memory.
     void clear() noexcept {
         size_ = placed_ = forgotten_count_ = 0;
-        observed_ = true;
+        newest_ = -1;
+        borders_.clear();
         std::ranges::fill(own_, 0.0f);
     }
 
@@ -159,16 +196,20 @@ class table {
     /// The token at position p, which attends next, counts as arrived alone although a block was appended.
     void begin_alone(position p) noexcept { block_begin_ = p; }
 
-    std::size_t place_next(position p, multistate::rows keys = {}, multistate::rows values = {},
-                           const editor& stored = {}) noexcept {
-        MULTISTATE_ASSERT(placed_ == 0 || p > newest_, "place: positions must rise");
-        MULTISTATE_ASSERT(observed_ || !reads_attention(), "place: observe the last token first");
+    [[nodiscard]] std::size_t place_next(position p, multistate::rows keys = {}, multistate::rows values = {},
+                                         const editor& stored = {}) noexcept {
+        constexpr const char* who = "place";
+        expect_rows(who);
+        borders_.expect_next(who, newest_, p, 1);
+        borders_.expect_stored(who, shape_, stored);
+        borders_.expect_arrival(who, shape_, keys, values);
         if (never_forgets() && size_ == rows()) return no_row;
         std::size_t row = size_;
         if (!is_due()) {
             ++size_;
         } else {
-            MULTISTATE_ASSERT(size_ == states() + 1, "place: with slack, or after a block, append or forget first");
+            detail::check(size_ == states() + 1, who, "size()",
+                          detail::bound{"at most states + 1 (else append or forget first) = ", states() + 1}, size_);
             decide(stored);
             row = least(scores(), positions(), among());
             log(row);
@@ -182,18 +223,27 @@ class table {
         return row;
     }
 
-    std::span<const move> append_next(position first, std::size_t count, const editor& stored = {}) noexcept {
-        MULTISTATE_ASSERT(placed_ == 0 || first > newest_, "append: positions must rise");
-        MULTISTATE_ASSERT(observed_ || !reads_attention(), "append: observe the last token first");
+    [[nodiscard]] std::span<const move> append_next(position first, std::size_t count,
+                                                    const editor& stored = {}) noexcept {
+        constexpr const char* who = "append";
+        detail::check(count >= 1, who, "count", "at least 1", count);
+        expect_rows(who);
+        borders_.expect_next(who, newest_, first, count);
+        borders_.expect_stored(who, shape_, stored);
         const auto moves = is_due() ? forget_next(stored) : std::span<const move>();
-        MULTISTATE_ASSERT(size_ + count <= rows(), "append: more tokens than rows are left");
+        detail::check(count <= rows() - size_, who, "count",
+                      detail::bound{"at most the rows that are left, ", rows() - size_}, count);
         for (std::size_t i = 0; i < count; ++i) put(size_++, first + static_cast<position>(i));
         block_begin_ = first;
+        borders_.appended();
         return moves;
     }
 
-    std::span<const move> forget_next(const editor& stored = {}) noexcept {
+    [[nodiscard]] std::span<const move> forget_next(const editor& stored = {}) noexcept {
+        expect_rows("forget");
         if (never_forgets() || size_ <= states()) return {};
+        borders_.expect_stored("forget", shape_, stored);
+        borders_.expect_shown("forget");
         decide(stored);
         const std::size_t count = choose(size_ - states());
         for (std::size_t i = 0; i < count; ++i) log(chosen_[i]);
@@ -207,7 +257,9 @@ class table {
     /// Another number of states, from now on: forgets down to it if more are held, and allocates afresh. The owner
     /// applies the moves, in order. Throws std::invalid_argument, and changes nothing, as the constructor does.
     /// `guarded` as in table_shape.
-    std::vector<move> rebudget(std::size_t states, const editor& stored = {}, std::optional<guards> guarded = {}) {
+    [[nodiscard]] std::vector<move> rebudget(std::size_t states, const editor& stored = {},
+                                             std::optional<guards> guarded = {}) {
+        detail::require(!position_.empty(), "table", "rows", "those of a table that was not moved from", rows());
         table_shape wanted = shape_;
         wanted.states = states;
         wanted.guarded = guarded;
@@ -232,7 +284,8 @@ class table {
 
     /// The scores of all rows by which rebudget(states) would decide, or those for comparison with other KV heads where
     /// the policy has such. Forgets nothing. Costs a copy of the table.
-    std::vector<float> scores_at(std::size_t states, const editor& stored = {}) const {
+    [[nodiscard]] std::vector<float> scores_at(std::size_t states, const editor& stored = {}) const {
+        borders_.expect_shown("scores_at");
         table judged = *this;
         judged.shape_.states = states;
         judged.shape_.guarded = {};
@@ -251,6 +304,20 @@ class table {
     }
 
   private:
+    static guards fitting_guards(const table_shape& s, const P& policy) {
+        detail::require_memory("table", bytes_for(s, policy));
+        return guards_in_force(s, policy);
+    }
+
+    void expect_rows(const char* who) const noexcept {
+        detail::check(size_ <= position_.size() && !position_.empty(), who, "the table", "one that has rows",
+                      "moved from");
+    }
+    void expect_width(const char* who, std::size_t width) const noexcept {
+        expect_rows(who);
+        detail::check(width >= 1 && width <= size_, who, "width", detail::bound{"from 1 to size() = ", size_}, width);
+    }
+
     view see(std::size_t visible) noexcept {
         return {.shape = shape_,
                 .position = {position_.data(), visible},
@@ -278,7 +345,7 @@ class table {
         if (!by_position_.empty()) by_position_[size_ - 1] = static_cast<std::uint32_t>(row);
         newest_ = p;
         ++placed_;
-        observed_ = false;
+        borders_.placed();
     }
 
     void decide([[maybe_unused]] const editor& stored) noexcept {
@@ -314,7 +381,8 @@ class table {
     }
 
     void log(std::size_t row) noexcept {
-        MULTISTATE_ASSERT(forgotten_count_ < forgotten_.size(), "more states forgotten than a block can bring");
+        detail::check(forgotten_count_ < forgotten_.size(), "forget", "states forgotten since begin()",
+                      detail::bound{"fewer than ", forgotten_.size()}, forgotten_count_);
         forgotten_[forgotten_count_++] = {position_[row], newest_};
     }
 
@@ -344,7 +412,7 @@ class table {
         placed_ = old.placed_;
         newest_ = old.newest_;
         block_begin_ = old.block_begin_;
-        observed_ = old.observed_;
+        borders_ = old.borders_;
         forgotten_ = std::move(old.forgotten_);  // may be more than a block brings
         forgotten_.shrink_to_fit();
         forgotten_count_ = old.forgotten_count_;
@@ -385,9 +453,9 @@ class table {
     std::size_t size_ = 0;
     std::size_t placed_ = 0;  // arrivals since construction or clear
     std::size_t forgotten_count_ = 0;
-    position newest_ = 0;
+    position newest_ = -1;
     position block_begin_ = 0;
-    bool observed_ = true;
+    detail::table_borders borders_;
 };
 
 }  // namespace multistate::inline MULTISTATE_TARGET

@@ -65,12 +65,32 @@
 #define MULTISTATE_TARGET_BF16
 #endif
 
+// How much is checked (errors.hpp) and whether errors are thrown change what functions do, as instructions change how.
+#ifndef MULTISTATE_CHECKS
+#define MULTISTATE_CHECKS 1
+#endif
+#define MULTISTATE_CHECKS_IS_0 1
+#define MULTISTATE_CHECKS_IS_1 1
+#define MULTISTATE_CHECKS_IS_2 1
+#define MULTISTATE_JOIN_TWO_EXPANDED(a, b) a##b
+#define MULTISTATE_JOIN_TWO(a, b) MULTISTATE_JOIN_TWO_EXPANDED(a, b)
+#if !MULTISTATE_JOIN_TWO(MULTISTATE_CHECKS_IS_, MULTISTATE_CHECKS)
+#error "multistate: MULTISTATE_CHECKS must be 0 (none), 1 (borders) or 2 (everything)"
+#endif
+#if defined(__cpp_exceptions)
+#define MULTISTATE_TARGET_ERRORS
+#else
+#define MULTISTATE_TARGET_ERRORS _noexceptions
+#endif
+
 #define MULTISTATE_JOIN_EXPANDED(a, b, c, d, e, f) a##b##c##d##e##f
 #define MULTISTATE_JOIN(a, b, c, d, e, f) MULTISTATE_JOIN_EXPANDED(a, b, c, d, e, f)
-/// The inline namespace of this translation unit.
-#define MULTISTATE_TARGET                                                                                  \
+#define MULTISTATE_INSTRUCTIONS                                                                            \
     MULTISTATE_JOIN(HWY_NAMESPACE, MULTISTATE_TARGET_VECTOR, MULTISTATE_TARGET_FMA, MULTISTATE_TARGET_F16, \
                     MULTISTATE_TARGET_DOT, MULTISTATE_TARGET_BF16)
+/// The inline namespace of this translation unit.
+#define MULTISTATE_TARGET \
+    MULTISTATE_JOIN(MULTISTATE_INSTRUCTIONS, _checks, MULTISTATE_CHECKS, MULTISTATE_TARGET_ERRORS, , )
 
 #define MULTISTATE_QUOTE_EXPANDED(name) #name
 #define MULTISTATE_QUOTE(name) MULTISTATE_QUOTE_EXPANDED(name)
@@ -80,7 +100,7 @@ namespace multistate::inline MULTISTATE_TARGET {
 /// The instruction set that the vector code was compiled for, e.g. "AVX3_avx512_fma_f16c_dot" or "NEON". "SCALAR"
 /// means that no vector instructions are used: compile with -march=native or the like.
 inline std::string_view target_name() noexcept {
-    static constexpr std::string_view qualified = MULTISTATE_QUOTE(MULTISTATE_TARGET);
+    static constexpr std::string_view qualified = MULTISTATE_QUOTE(MULTISTATE_INSTRUCTIONS);
     return qualified.substr(2);  // without Highway's "N_"
 }
 

@@ -10,6 +10,7 @@
 //
 // Made for decoding, where a run is a few tens of tasks of some ten microseconds: helpers look for work for a while
 // before they sleep, and no run waits for a helper that came too late to get a task.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -22,10 +23,19 @@
 
 #include <hwy/cache_control.h>
 
-#include "multistate/assert.hpp"
 #include "multistate/executor.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
+
+namespace detail {
+
+/// Calls f(first, count) for [0, n) in pieces of at most `most`.
+template <class F>
+void in_pieces(std::size_t n, std::size_t most, F f) noexcept {
+    for (std::size_t first = 0, count = 0; first < n; first += count) f(first, count = std::min(most, n - first));
+}
+
+}  // namespace detail
 
 /// A fixed number of threads that share the tasks of one run.
 ///
@@ -37,25 +47,19 @@ class thread_pool {
     /// The thread that calls `run` is one of `threads`; 0 counts as 1. Throws std::system_error where the system has no
     /// more threads.
     explicit thread_pool(std::size_t threads) {
-        try {
-            for (std::size_t i = 1; i < threads; ++i) helpers_.emplace_back([this] { help(); });
-        } catch (...) {  // those that started must not wait for ever
-            stop();
-            throw;
-        }
+        for (std::size_t i = 1; i < threads; ++i) helpers_.emplace_back([this] { help(); });
     }
     /// No run may be under way.
-    ~thread_pool() { stop(); }
+    ~thread_pool() = default;
     thread_pool(const thread_pool&) = delete;
     thread_pool& operator=(const thread_pool&) = delete;
 
     std::size_t threads() const noexcept { return helpers_.size() + 1; }
 
-    /// Calls task(0) … task(n - 1) once each and returns when all are done, n < 2^32 - 1. A task that throws ends the
-    /// program. Allocates nothing.
+    /// Calls task(0) … task(n - 1) once each and returns when all are done. A task that throws ends the program.
+    /// Allocates nothing.
     template <class Task>
     void run(std::size_t n, Task&& task) noexcept {
-        MULTISTATE_ASSERT(n < stopping, "run: too many tasks");
         if (helpers_.empty() || n <= 1 || taken_.test_and_set(std::memory_order_acquire)) {
             for (std::size_t i = 0; i < n; ++i) task(i);
             return;
@@ -63,12 +67,15 @@ class thread_pool {
         using plain = std::remove_reference_t<Task>;
         task_ = const_cast<std::remove_const_t<plain>*>(std::addressof(task));  // call_ gives its const back
         call_ = [](void* t, std::size_t i) { (*static_cast<plain*>(t))(i); };
-        size_ = static_cast<std::uint32_t>(n);
-        unfinished_.store(size_, std::memory_order_relaxed);
-        unclaimed_.store(size_);
-        unclaimed_.notify_all();
-        work();
-        for (std::uint32_t left = unfinished_; left != 0; left = unfinished_) wait_while(unfinished_, left);
+        detail::in_pieces(n, stopping - 1, [&](std::size_t first, std::size_t count) {
+            first_ = first;
+            size_ = static_cast<std::uint32_t>(count);
+            unfinished_.store(size_, std::memory_order_relaxed);
+            unclaimed_.store(size_);
+            unclaimed_.notify_all();
+            work();
+            for (std::uint32_t left = unfinished_; left != 0; left = unfinished_) wait_while(unfinished_, left);
+        });
         taken_.clear(std::memory_order_release);
     }
 
@@ -89,7 +96,7 @@ class thread_pool {
         std::uint32_t left = unclaimed_.load(std::memory_order_relaxed);
         while (left != 0 && left != stopping) {
             if (!unclaimed_.compare_exchange_weak(left, left - 1)) continue;
-            call_(task_, size_ - left);
+            call_(task_, first_ + (size_ - left));
             if (unfinished_.fetch_sub(1) == 1) unfinished_.notify_one();
             left = unclaimed_.load(std::memory_order_relaxed);
         }
@@ -114,10 +121,15 @@ class thread_pool {
     alignas(64) std::atomic<std::uint32_t> unclaimed_{0};
     alignas(64) std::atomic<std::uint32_t> unfinished_{0};
     alignas(64) std::atomic_flag taken_;
+    std::size_t first_ = 0;  // tasks [first_, first_ + size_) are handed out
     std::uint32_t size_ = 0;
     void* task_ = nullptr;
     void (*call_)(void*, std::size_t) = nullptr;
-    std::vector<std::jthread> helpers_;  // last: joined before the rest goes
+    std::vector<std::jthread> helpers_;  // joined before the rest goes
+    struct stopper {
+        thread_pool& pool;
+        ~stopper() { pool.stop(); }
+    } stop_first_{*this};  // last: helpers stop before they are joined, also where the constructor ran out of threads
 };
 static_assert(executor<thread_pool>);
 

@@ -14,16 +14,22 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
+#include <string_view>
 
+#include "multistate/errors.hpp"
 #include "multistate/simd/arithmetic.hpp"
-#include "multistate/target.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
-/// Index of a token in its sequence, 0-based; never changes while its state lives.
+/// Index of a token in its sequence, 0-based; never changes while its state lives. Selection compares positions in
+/// vector lanes of 32 bits, so a sequence ends at last_position: what would go beyond is refused (errors.hpp). 24 hours
+/// at 20,000 tokens per second are within it; clear() starts anew.
 using position = std::int32_t;
+/// 2^31 - 2: the position that follows it can still be named.
+inline constexpr position last_position = std::numeric_limits<position>::max() - 1;
 
 /// Read-only matrix [count, width] of floats; `stride` is the distance between rows in floats.
 struct rows {
@@ -118,42 +124,79 @@ struct reader {
     std::size_t value_dim = 0;
 
     void key(std::size_t kv_head, std::size_t row, std::span<float> out) const noexcept {
+        expect(access != nullptr && access->load != nullptr, "key", kv_head);
+        detail::check<2>(out.size() == head_dim, "key", "out", detail::bound{"head_dim floats, ", head_dim},
+                         out.size());
         access->load(owner, layer, first_kv_head + kv_head, row, out.data(), nullptr);
     }
     void value(std::size_t kv_head, std::size_t row, std::span<float> out) const noexcept {
+        expect(access != nullptr && access->load != nullptr, "value", kv_head);
+        detail::check<2>(out.size() == value_dim, "value", "out", detail::bound{"value_dim floats, ", value_dim},
+                         out.size());
         access->load(owner, layer, first_kv_head + kv_head, row, nullptr, out.data());
     }
     /// out[j] = x [head_dim] . key j
     void dot_keys(std::size_t kv_head, std::span<const float> x, std::span<float> out) const noexcept {
+        expect(access != nullptr && access->dot != nullptr, "dot_keys", kv_head);
+        detail::check<2>(x.size() == head_dim, "dot_keys", "x", detail::bound{"head_dim floats, ", head_dim}, x.size());
         access->dot(owner, layer, first_kv_head + kv_head, false, {x.data(), 1, x.size()}, out.size(), out.data(), 0);
     }
     /// The same for several vectors, x[i] into the i-th of the planes that begin at `out`, `stride` floats apart as the
     /// policy's memory is: a key that is read serves four of them (two on AVX2 and SSE4).
     void dot_keys(std::size_t kv_head, rows x, std::span<float> out, std::size_t stride) const noexcept {
+        expect(access != nullptr && access->dot != nullptr, "dot_keys", kv_head);
+        detail::check<2>(x.width == head_dim, "dot_keys", "x", detail::bound{"head_dim floats, ", head_dim}, x.width);
         access->dot(owner, layer, first_kv_head + kv_head, false, x, out.size(), out.data(), stride);
     }
     /// out[j] = x [value_dim] . value j
     void dot_values(std::size_t kv_head, std::span<const float> x, std::span<float> out) const noexcept {
+        expect(access != nullptr && access->dot != nullptr, "dot_values", kv_head);
+        detail::check<2>(x.size() == value_dim, "dot_values", "x", detail::bound{"value_dim floats, ", value_dim},
+                         x.size());
         access->dot(owner, layer, first_kv_head + kv_head, true, {x.data(), 1, x.size()}, out.size(), out.data(), 0);
     }
     /// out [value_dim] = the sum of weights[j] times value j
     void sum_values(std::size_t kv_head, std::span<const float> weights, std::span<float> out) const noexcept {
+        expect(access != nullptr && access->sum != nullptr, "sum_values", kv_head);
+        detail::check<2>(out.size() == value_dim, "sum_values", "out", detail::bound{"value_dim floats, ", value_dim},
+                         out.size());
         access->sum(owner, layer, first_kv_head + kv_head, weights, out);
+    }
+
+  protected:
+    void expect(bool can, const char* who, std::size_t head) const noexcept {
+        detail::check(can, who, "the stored rows", "lent by whoever called the table, with what the policy calls",
+                      "missing");
+        detail::check<2>(head < kv_heads, who, "kv_head", detail::bound{"less than kv_heads = ", kv_heads}, head);
     }
 };
 
 /// A reader that may write, too: for what merges a state into others before it is forgotten.
 struct editor : reader {
     void set_key(std::size_t kv_head, std::size_t row, std::span<const float> key) const noexcept {
+        expect(access != nullptr && access->store != nullptr, "set_key", kv_head);
         access->store(owner, layer, first_kv_head + kv_head, row, key.data(), nullptr);
     }
     void set_value(std::size_t kv_head, std::size_t row, std::span<const float> value) const noexcept {
+        expect(access != nullptr && access->store != nullptr, "set_value", kv_head);
         access->store(owner, layer, first_kv_head + kv_head, row, nullptr, value.data());
     }
 };
 
+namespace detail {
+
+/// The check of a policy that looks at each new key or value: callers of a table may leave out what no one reads.
+inline void expect_heads(std::string_view policy, const char* argument, rows given, const view& states) noexcept {
+    check(given.count == states.shape.kv_heads, policy.data(), argument,
+          bound{"given for every token, as many as KV heads: ", states.shape.kv_heads}, given.count);
+}
+
+}  // namespace detail
+
 /// score[j] += the sum of column j of `probabilities`.
 inline void add(rows probabilities, std::span<float> score) noexcept {
+    detail::check(probabilities.width >= score.size(), "add", "probabilities",
+                  detail::bound{"at least as wide as score, ", score.size()}, probabilities.width);
     simd::add_rows(probabilities.data, probabilities.count, probabilities.stride, score);
 }
 

@@ -29,7 +29,7 @@ policy into(std::size_t survivors, std::size_t seed = 0) {
 struct setting {
     setting(ms::table_shape s, const policy& p, const numbers& values, const numbers& scores)
         : table(complete(s), p), stored(complete(s)) {
-        table.append(0, values.size());
+        static_cast<void>(table.append(0, values.size(), stored.edit()));
         for (std::size_t i = 0; i < values.size(); ++i) *stored.value(0, i) = values[i];
         support::score(table, scores);
     }
@@ -151,7 +151,7 @@ TEST(into_following, draws_by_seed_layer_head_and_position) {
             .states = 4, .block = 5, .recent = 3, .layer = layer, .kv_head = kv_head, .head_dim = 1, .value_dim = 1};
         ms::table<policy> table(s, into(2, seed));
         support::stored_floats stored(s);
-        table.append(first, 5);
+        static_cast<void>(table.append(first, 5, stored.edit()));
         *stored.value(0, 1) = 1;
         support::score(table, {1, 0.5f, 1, 1, 0});
         stored.forget(table);
@@ -177,7 +177,7 @@ TEST(into_following, merges_each_kv_head_of_a_table_alike) {
         .states = 2, .block = 3, .recent = 1, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 2};
     ms::table<policy> table(s, into(5));
     support::stored_floats stored(s);
-    table.append(0, 3);
+    static_cast<void>(table.append(0, 3, stored.edit()));
     for (std::size_t h = 0; h < 2; ++h) {
         for (std::size_t row = 0; row < 3; ++row) {
             stored.value(h, row)[0] = static_cast<float>(1 + row);

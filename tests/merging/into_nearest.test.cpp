@@ -30,7 +30,7 @@ std::vector<numbers> after(std::size_t states, const std::vector<state>& given, 
     p.merger.threshold = threshold;
     ms::table<policy> table(shape, p);
     support::stored_floats stored(shape);
-    table.append(0, given.size());
+    static_cast<void>(table.append(0, given.size(), stored.edit()));
     numbers worth;
     for (std::size_t row = 0; row < given.size(); ++row) {
         std::ranges::copy(given[row].key, stored.key(0, row));

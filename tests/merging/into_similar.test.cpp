@@ -28,7 +28,7 @@ struct state {
 struct setting {
     setting(std::size_t states, const std::vector<state>& held, const policy& p = {})
         : shape{.states = states, .block = held.size(), .head_dim = 2, .value_dim = 1}, table(shape, p), stored(shape) {
-        table.append(0, held.size());
+        static_cast<void>(table.append(0, held.size(), stored.edit()));
         numbers worth;
         for (std::size_t row = 0; row < held.size(); ++row) {
             std::ranges::copy(held[row].key, stored.key(0, row));
@@ -232,7 +232,7 @@ TEST(into_similar, merges_each_kv_head_of_a_table_by_its_own_keys) {
     const ms::table_shape shape{.states = 2, .block = 3, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1};
     ms::table<policy> table(shape);
     support::stored_floats stored(shape);
-    table.append(0, 3);
+    static_cast<void>(table.append(0, 3, stored.edit()));
     const numbers keys[2][3] = {{{1, 0}, at(0.8f), {0, 2}}, {{-1, 0}, at(0.3f), {1, 0}}};
     for (std::size_t h = 0; h < 2; ++h) {
         for (std::size_t row = 0; row < 3; ++row) {

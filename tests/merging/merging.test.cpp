@@ -246,7 +246,7 @@ TEST(merging, copies_go_on_alike) {
         const support::stream tokens(shape, 80, 4);
         std::vector<float> out(tokens.out_width), other(tokens.out_width);
         const auto step = [&](auto& c, std::size_t t, std::vector<float>& to) {
-            ms::step(c, 0, static_cast<int>(t), tokens.q(t), tokens.k(t), tokens.v(t), to);
+            EXPECT_TRUE(ms::step(c, 0, static_cast<int>(t), tokens.q(t), tokens.k(t), tokens.v(t), to));
         };
         for (std::size_t t = 0; t < 50; ++t) step(cache, t, out);
         auto copy = cache.clone();
@@ -349,7 +349,7 @@ TEST(merging, works_with_modifiers) {
         const support::stream tokens(shape, 60, 8);
         std::vector<float> out(tokens.out_width);
         for (std::size_t t = 0; t < 60; ++t) {
-            ms::step(cache, 0, static_cast<int>(t), tokens.q(t), tokens.k(t), tokens.v(t), out);
+            EXPECT_TRUE(ms::step(cache, 0, static_cast<int>(t), tokens.q(t), tokens.k(t), tokens.v(t), out));
         }
         return std::vector<int>(cache.positions(0, 1).begin(), cache.positions(0, 1).end());
     };

@@ -31,7 +31,7 @@ template <class Policy>
 floats scores(const Policy& policy) {
     ms::table<Policy> table({.states = 4, .recent = 0}, policy);
     for (int p = 0; p < 3; ++p) {
-        table.place(p);
+        EXPECT_NE(table.place(p), ms::no_row);
         support::observe(table, {floats(table.size(), 1 / static_cast<float>(table.size()))});
     }
     return {table.scores().begin(), table.scores().end()};
@@ -59,9 +59,9 @@ TEST(decayed, fades_the_sums_and_not_what_modifiers_make_of_them) {
     policy.modifiers.width = 3;
     ms::table<smooth> table({.states = 2, .recent = 0}, policy);
     support::fill(table, 2, 1);  // sums 1 and .5
-    table.place(2);
+    EXPECT_NE(table.place(2), ms::no_row);
     support::observe(table, {{0.125f, 0.125f, 0.75f}});
-    table.forget();  // sums .625 .375 .75, pooled .5 .583 .563; without decay position 2 would go
+    static_cast<void>(table.forget());  // sums .625 .375 .75, pooled .5 .583 .563; without decay position 2 would go
     EXPECT_EQ(support::forgotten(table), std::vector<int>{0});
 }
 

@@ -26,7 +26,7 @@ TEST(unit, says_how_many_tables_a_cache_has) {
     const ms::shape shape{.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 4, .states = 2};
     const std::vector<float> keys(8, 0.0f);
     const auto alike = [&](auto cache) {
-        for (int p = 0; p < 60; ++p) cache.append(0, p, keys, keys);
+        for (int p = 0; p < 60; ++p) EXPECT_TRUE(cache.append(0, p, keys, keys));
         return std::ranges::equal(cache.positions(0, 0), cache.positions(0, 1));
     };
     EXPECT_FALSE(alike(ms::cache<ms::random>(shape)));
@@ -55,11 +55,11 @@ TEST(unit, may_wrap_a_modified_policy) {
     using layered = ms::per_layer<ms::modified<ms::h2o, ms::value_norm>>;
     ms::table<layered> table({.states = 1, .heads = 2, .kv_heads = 2});
     const float values[] = {1, 2, 4, 8};
-    table.place(0, {}, {values, 2, 1, 1});
+    EXPECT_NE(table.place(0, {}, {values, 2, 1, 1}), ms::no_row);
     support::observe(table, {{1.0f}, {1.0f}});
-    table.place(1, {}, {values + 2, 2, 1, 1});
+    EXPECT_NE(table.place(1, {}, {values + 2, 2, 1, 1}), ms::no_row);
     support::observe(table, {{0.5f, 0.5f}, {0.5f, 0.5f}});
-    table.forget();  // 3 * 3 and 1 * 12
+    static_cast<void>(table.forget());  // 3 * 3 and 1 * 12
     EXPECT_EQ(support::forgotten(table), std::vector<int>{0});
     EXPECT_EQ(layered{}.forgets(), ms::per::layer);
 }

@@ -1,5 +1,6 @@
-// One program, three translation units with different instruction sets: each must run its own instance of the library
-// and come to the same results. Two of them differ in what Highway does not know of, the dot products.
+// One program, translation units with different instruction sets and levels of checks: each must run its own instance of
+// the library and come to the same results. Two of them differ in what Highway does not know of, the dot products, and
+// two in the level alone.
 #include <cmath>
 #include <cstdio>
 #include <string_view>
@@ -49,9 +50,10 @@ void check_instances(const unit_result& a, const unit_result& b) {
     // SSE4 alone is no target of its own: Highway asks for AES and PCLMUL with it.
     const bool differ = (a.flags & ~1) != (b.flags & ~1);
     check(!differ || target(a) != target(b), "different instructions, different targets");
-    const bool named_apart = target(a) != target(b);
-    check(named_apart == (a.softmax != b.softmax), "an instance of the library for each target");
+    const bool named_apart = target(a) != target(b) || a.checks != b.checks;
+    check(named_apart == (a.softmax != b.softmax), "an instance of the library for each target and level");
     check(named_apart == (a.dot_products != b.dot_products), "an instance of a template for each target");
+    check(a.failure_handler == b.failure_handler, "one failure handler for all");
 }
 
 }  // namespace
@@ -61,9 +63,11 @@ const float* const unit_keys = keys;
 const float* const unit_values = values;
 
 int main() {
-    const unit_result parts[] = {run_baseline(), run_without_dots(), run_native()};
+    const unit_result parts[] = {run_baseline(), run_without_dots(), run_native(), run_unchecked()};
+    check(parts[2].checks != parts[3].checks && target(parts[2]) == target(parts[3]), "two levels for one target");
     for (const unit_result& part : parts) {
-        std::printf("target %.*s\n", static_cast<int>(target(part).size()), target(part).data());
+        std::printf("target %.*s, checks %d\n", static_cast<int>(target(part).size()), target(part).data(),
+                    part.checks);
         check_results(part);
         for (const unit_result& other : parts) check_instances(part, other);
     }

@@ -21,14 +21,14 @@ using positions = std::vector<int>;
 positions first_to_go(const ms::cake& policy, std::size_t recent) {
     ms::table<ms::cake> table({.states = 5, .recent = recent}, policy);
     for (int p = 0; p < 5; ++p) {
-        table.place(p);
+        EXPECT_NE(table.place(p), ms::no_row);
         std::vector<float> itself(table.size(), 0.0f);
         itself.back() = 1;
         support::observe(table, {itself});
     }
-    table.place(5);
+    EXPECT_NE(table.place(5), ms::no_row);
     support::observe(table, {{0.5f, 0.0f, 0.25f, 0.0f, 0.0f, 0.25f}});
-    table.forget();
+    static_cast<void>(table.forget());
     return support::forgotten(table);
 }
 
@@ -71,19 +71,19 @@ TEST(cake, each_kv_head_sums_over_its_group) {
     policy.modifiers.width = 1;
     ms::table<ms::cake> table({.states = 2, .recent = 0, .heads = 2}, policy);
     support::fill(table, 2, 2);
-    table.place(2);
+    EXPECT_NE(table.place(2), ms::no_row);
     support::observe(table, {{0.5f, 0.25f, 0.25f}, {0.0f, 0.625f, 0.375f}});
-    table.forget();
+    static_cast<void>(table.forget());
     EXPECT_EQ(support::forgotten(table), positions{0});  // .5 .875 .625
 }
 
 TEST(cake, one_state_and_certain_attention) {
     ms::table<ms::cake> table({.states = 1});
-    table.place(0);
+    EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
-    table.place(1);
+    EXPECT_NE(table.place(1), ms::no_row);
     support::observe(table, {{1.0f, 0.0f}});
-    table.place(2);
+    EXPECT_NE(table.place(2), ms::no_row);
     EXPECT_EQ(support::forgotten(table), positions{0});  // two states have the same mean
     for (const float score : table.scores()) EXPECT_FALSE(std::isnan(score));
 }

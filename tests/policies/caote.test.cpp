@@ -146,7 +146,7 @@ TEST(caote, no_error_is_negative) {
 TEST(caote, a_second_decision_without_attention_knows_the_same) {
     stored_table<> states(shape_of(3), {{{1}}, {{2}}, {{9}}, {{2}}}, {{0.75f, 0.125f, 0.0625f, 0.0625f}});
     EXPECT_EQ(states.forget(), positions{3});
-    states.table.rebudget(1, states.stored.edit());
+    static_cast<void>(states.table.rebudget(1, states.stored.edit()));
     EXPECT_EQ(support::held(states.table), positions{0});
 }
 

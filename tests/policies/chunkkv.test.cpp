@@ -26,13 +26,13 @@ ms::chunkkv with(std::size_t window, std::size_t length) {
 positions kept(const ms::chunkkv& policy, std::size_t states, const std::vector<std::vector<float>>& given,
                std::size_t recent = 0) {
     ms::table<ms::chunkkv> table({.states = states, .block = 7, .recent = recent, .heads = given.size()}, policy);
-    table.append(0, 7);
+    static_cast<void>(table.append(0, 7));
     for (std::size_t n = 1; n <= 6; ++n) {
         const std::vector<float> even(n * given.size(), 1 / static_cast<float>(n));
         table.observe({even.data(), given.size(), n, n});
     }
     support::observe(table, given);
-    table.forget();
+    static_cast<void>(table.forget());
     return support::held(table);
 }
 
@@ -79,11 +79,11 @@ TEST(chunkkv, every_number_can_be_set) {
 
 TEST(chunkkv, one_state_and_certain_attention) {
     ms::table<ms::chunkkv> table({.states = 1});
-    table.place(0);
+    EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
-    table.place(1);
+    EXPECT_NE(table.place(1), ms::no_row);
     support::observe(table, {{1.0f, 0.0f}});
-    table.place(2);
+    EXPECT_NE(table.place(2), ms::no_row);
     EXPECT_EQ(support::forgotten(table), positions{0});  // both in one chunk
 }
 
@@ -92,9 +92,9 @@ TEST(chunkkv, a_copy_continues_alike) {
     support::fill(table, 3, 1);
     auto copy = table;
     for (auto* one : {&table, &copy}) {
-        one->place(3);
+        EXPECT_NE(one->place(3), ms::no_row);
         support::observe(*one, {{0.125f, 0.5f, 0.125f, 0.25f}});
-        one->forget();
+        static_cast<void>(one->forget());
     }
     EXPECT_EQ(support::forgotten(copy), support::forgotten(table));
     for (std::size_t j = 0; j < 3; ++j) EXPECT_EQ(copy.scores()[j], table.scores()[j]);

@@ -101,11 +101,11 @@ TEST(citrus, sums_over_the_heads_of_the_layer) {
 
 TEST(citrus, one_state_and_certain_attention) {
     ms::table<ms::citrus> table({.states = 1});
-    table.place(0);
+    EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
-    table.place(1);
+    EXPECT_NE(table.place(1), ms::no_row);
     support::observe(table, {{0.0f, 1.0f}});
-    table.place(2);
+    EXPECT_NE(table.place(2), ms::no_row);
     EXPECT_EQ(support::forgotten(table), positions{0});
     for (const float score : table.scores()) EXPECT_FALSE(std::isnan(score));
 }

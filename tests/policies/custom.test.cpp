@@ -269,7 +269,7 @@ float feed_steps(ms::cache<mine>& cache, const support::stream& tokens, const ms
     float least = 1;
     std::vector<float> out(tokens.out_width);
     for (std::size_t t = 0; t < length; ++t) {
-        ms::step(cache, 1, static_cast<int>(t), tokens.q(t), tokens.k(t), tokens.v(t), out);
+        EXPECT_TRUE(ms::step(cache, 1, static_cast<int>(t), tokens.q(t), tokens.k(t), tokens.v(t), out));
         if (cache.size(1) <= cache.shape().states) continue;
         for (std::size_t h = 0; h < 2; ++h) least = std::min(least, margin(cache, h, guards));
     }
@@ -352,8 +352,8 @@ TEST(custom, hooks_know_their_layer_and_kv_head) {
     ms::cache<tells_where> layers(shape, {.unit = ms::per::layer});
     for (std::size_t layer = 0; layer < 2; ++layer) {
         const auto l = static_cast<float>(layer);
-        heads.append(layer, 0, tokens.k(0), tokens.v(0));
-        layers.append(layer, 0, tokens.k(0), tokens.v(0));
+        EXPECT_TRUE(heads.append(layer, 0, tokens.k(0), tokens.v(0)));
+        EXPECT_TRUE(layers.append(layer, 0, tokens.k(0), tokens.v(0)));
         EXPECT_EQ(heads.scores(layer, 0)[0], 100 * l + 1);
         EXPECT_EQ(heads.scores(layer, 1)[0], 100 * l + 11);
         EXPECT_EQ(layers.scores(layer)[0], 100 * l + 2);

@@ -30,7 +30,7 @@ TEST(given, forgets_the_least_score_that_it_was_given) {
 
 TEST(given, a_score_lives_as_long_as_its_state) {
     auto table = scored({.states = 3}, {0.7f, 0.2f, 0.9f, 0.5f});
-    table.place(4);
+    EXPECT_NE(table.place(4), ms::no_row);
     EXPECT_EQ(table.scores()[1], 0.0f) << "placed anew";
     EXPECT_EQ(table.scores()[0], 0.7f);
     table.scores()[1] = 0.6f;
@@ -41,12 +41,12 @@ TEST(given, a_score_lives_as_long_as_its_state) {
 
 TEST(given, may_judge_a_block_and_guard_what_it_has_not_judged) {
     ms::table<ms::given> table({.states = 4, .block = 6, .recent = 2});
-    table.append(0, 6);
+    static_cast<void>(table.append(0, 6));
     const float worth[] = {0.3f, 0.1f, 0.4f, 0.2f, 0, 0};
     for (std::size_t row = 0; row < table.size(); ++row) {
         table.scores()[row] = worth[table.positions()[row]];
     }
-    table.forget();
+    static_cast<void>(table.forget());
     EXPECT_EQ(support::held(table), (positions{0, 2, 4, 5}));
     EXPECT_EQ(table.scores()[1], worth[table.positions()[1]]) << "scores move with their states";
 }

@@ -15,13 +15,13 @@ using positions = std::vector<int>;
 /// Three states whose sums are 1.5 .6 .4, then a fourth token with the probabilities .4 .1 .2 .3.
 ms::table<ms::h2o> after_four_tokens(std::size_t recent) {
     ms::table<ms::h2o> table({.states = 3, .recent = recent});
-    table.place(0);
+    EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
-    table.place(1);
+    EXPECT_NE(table.place(1), ms::no_row);
     support::observe(table, {{0.5f, 0.5f}});
-    table.place(2);
+    EXPECT_NE(table.place(2), ms::no_row);
     support::observe(table, {{0.0f, 0.1f, 0.4f}});
-    table.place(3);
+    EXPECT_NE(table.place(3), ms::no_row);
     support::observe(table, {{0.4f, 0.1f, 0.2f, 0.3f}});
     return table;
 }
@@ -48,7 +48,7 @@ TEST(h2o, without_recent_states_the_newest_goes) {
 /// Averages over ages 4 3 2 1 would be .475 .233 .30 .30 and forget position 1.
 TEST(h2o, does_not_divide_by_age) {
     auto table = after_four_tokens(0);
-    table.forget();
+    static_cast<void>(table.forget());
     EXPECT_EQ(support::forgotten(table), positions{3});
 }
 
@@ -57,10 +57,10 @@ TEST(h2o, protects_half_of_its_states_rounded_down) {
         EXPECT_EQ(ms::h2o{}.default_guards(states).recent, states / 2);
     ms::table<ms::h2o> table({.states = 5});
     support::fill(table, 5, 1);
-    table.place(5);
+    EXPECT_NE(table.place(5), ms::no_row);
     // The three newest have the least sums; the two newest held are protected.
     support::observe(table, {{0.2f, 0.2f, 0.2f, 0.0f, 0.0f, 0.0f}});
-    table.forget();
+    static_cast<void>(table.forget());
     EXPECT_EQ(support::forgotten(table), positions{3});
 }
 
@@ -73,7 +73,7 @@ TEST(h2o, sums_over_the_heads_of_a_group) {
 
 TEST(h2o, a_row_that_is_reused_starts_at_zero) {
     auto table = after_four_tokens(1);
-    table.place(4);
+    EXPECT_NE(table.place(4), ms::no_row);
     support::observe(table, {{0.25f, 0.25f, 0.25f, 0.25f}});
     EXPECT_FLOAT_EQ(table.scores()[2], 0.25f);
 }

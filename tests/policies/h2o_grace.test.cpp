@@ -28,14 +28,14 @@ int first_kept_after_the_prompt(int tokens) {
     ms::table<P> table({.states = 8});
     support::fill(table, 8, 1);
     for (int p = 8; p < 8 + tokens; ++p) {
-        table.place(p);
+        EXPECT_NE(table.place(p), ms::no_row);
         std::vector<float> seen(table.size(), 0.01f);
         for (std::size_t j = 0; j < seen.size(); ++j) {
             if (table.positions()[j] >= p - 3) seen[j] = 0.2f;
         }
         support::observe(table, {seen});
     }
-    table.forget();
+    static_cast<void>(table.forget());
     for (const int p : support::held(table)) {
         if (p >= 8) return p;
     }
@@ -50,9 +50,9 @@ TEST(h2o_grace, thaws_what_freezes) {
 
 TEST(h2o_grace, decays) {
     ms::table<ms::h2o_grace> table({.states = 4});
-    table.place(0);
+    EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
-    table.place(1);
+    EXPECT_NE(table.place(1), ms::no_row);
     support::observe(table, {{0.5f, 0.5f}});
     EXPECT_FLOAT_EQ(table.scores()[0], 1.48f);
 }

@@ -15,13 +15,13 @@ using positions = std::vector<int>;
 /// Three states whose sums are 1.5 .6 .4, then a fourth token with the probabilities .4 .1 .2 .3.
 ms::table<ms::h2o_local> after_four_tokens(ms::table_shape shape) {
     ms::table<ms::h2o_local> table(shape);
-    table.place(0);
+    EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
-    table.place(1);
+    EXPECT_NE(table.place(1), ms::no_row);
     support::observe(table, {{0.5f, 0.5f}});
-    table.place(2);
+    EXPECT_NE(table.place(2), ms::no_row);
     support::observe(table, {{0.0f, 0.1f, 0.4f}});
-    table.place(3);
+    EXPECT_NE(table.place(3), ms::no_row);
     support::observe(table, {{0.4f, 0.1f, 0.2f, 0.3f}});
     return table;
 }

@@ -38,7 +38,7 @@ struct driven {
 TEST(lagkv, ranks_by_deviation_in_the_range_of_the_next_piece) {
     driven d(shape);
     d.place_text(17);
-    d.table.forget(d.stored.edit());
+    static_cast<void>(d.table.forget(d.stored.edit()));
     // 2 to 5 and 6 to 9 have a next piece that has ended; rank 0 of both scores 0, and the older goes.
     EXPECT_EQ(support::forgotten(d.table), positions{2});
     const float expected[] = {0.75f, 0.5f, 0.25f, 0, 0.75f, 0.5f, 0.25f};
@@ -74,7 +74,7 @@ TEST(lagkv, keys_and_values_count_alike) {
 TEST(lagkv, without_ranks_the_score_is_the_sum_of_both_softmaxes) {
     driven d(shape, {.ranks = false});
     d.place_text(17);
-    d.table.forget(d.stored.edit());
+    static_cast<void>(d.table.forget(d.stored.edit()));
     double total = 0;
     const double deviations[] = {0, 1 / std::sqrt(2), 0.5 / std::sqrt(2), 0.25 / std::sqrt(2)};
     for (const double x : deviations) total += std::exp(x);
@@ -88,8 +88,8 @@ TEST(lagkv, lag_matters) {
         all({.states = 64, .head_dim = 2, .value_dim = 2});
     four.place_text(65);
     all.place_text(65);
-    four.table.forget(four.stored.edit());
-    all.table.forget(all.stored.edit());
+    static_cast<void>(four.table.forget(four.stored.edit()));
+    static_cast<void>(all.table.forget(all.stored.edit()));
     EXPECT_EQ(std::ranges::count(four.table.scores(), ms::waiting), 5);
     EXPECT_EQ(std::ranges::count(all.table.scores(), ms::waiting), 29) << "pieces of 16";
 }
@@ -122,7 +122,7 @@ TEST(lagkv, a_layer_sums_before_it_ranks) {
         const auto i = static_cast<std::size_t>(p + 2) % 4;
         stored.place(table, p, {piece[i], piece[3 - i]}, {{0, 0}, {0, 0}});
     }
-    table.forget(stored.edit());
+    static_cast<void>(table.forget(stored.edit()));
     EXPECT_EQ(support::forgotten(table), positions{2}) << "equal to 5, and older";
     EXPECT_FLOAT_EQ(table.scores()[5], 0.25f);
 }
@@ -136,7 +136,7 @@ TEST(lagkv, a_copy_continues_alike) {
     EXPECT_EQ(support::held(d.table), support::held(copy.table));
     d.table.clear();
     d.place_text(17);
-    d.table.forget(d.stored.edit());
+    static_cast<void>(d.table.forget(d.stored.edit()));
     EXPECT_EQ(support::forgotten(d.table), positions{2});
 }
 

@@ -160,7 +160,7 @@ TEST(leverage, a_copy_continues_alike_and_another_budget_begins_anew) {
     }
     EXPECT_EQ(support::held(table), support::held(copy));
     for (const std::size_t states : {17u, 90u, 33u}) {
-        table.rebudget(states);
+        static_cast<void>(table.rebudget(states));
         for (int i = 0; i < 40; ++i) place(table, random.floats(6, 1));
         for (const float score : table.scores()) EXPECT_TRUE(std::isfinite(score));
         EXPECT_LE(static_cast<std::size_t>(std::ranges::count(table.scores(), ms::waiting)), states / 4);

@@ -22,28 +22,28 @@ std::vector<float> scores(const ms::table<ms::scissorhands>& table) {
 
 TEST(scissorhands, counts_how_often_a_state_got_less_than_average) {
     ms::table<ms::scissorhands> table({.states = 3, .recent = 0});
-    table.place(0);
+    EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});  // 1 of 1 is average
-    table.place(1);
+    EXPECT_NE(table.place(1), ms::no_row);
     support::observe(table, {{0.75f, 0.25f}});
-    table.place(2);
+    EXPECT_NE(table.place(2), ms::no_row);
     support::observe(table, {{0.5f, 0.25f, 0.25f}});
     EXPECT_EQ(scores(table), (std::vector<float>{0, -2, -1}));
-    table.place(3);
+    EXPECT_NE(table.place(3), ms::no_row);
     support::observe(table, {{0.125f, 0.25f, 0.25f, 0.375f}});  // the average itself is not less
     EXPECT_EQ(scores(table), (std::vector<float>{-1, -2, -1, 0}));
     EXPECT_EQ(table.place(4), 1u);
     EXPECT_EQ(scores(table), (std::vector<float>{-1, 0, -1, 0})) << "a new state has no record";
     support::observe(table, {{0.25f, 0.25f, 0.25f, 0.25f}});
-    table.forget();
+    static_cast<void>(table.forget());
     EXPECT_EQ(support::forgotten(table), positions{0}) << "of equals, the oldest";
 }
 
 TEST(scissorhands, compares_the_mean_of_the_group) {
     ms::table<ms::scissorhands> table({.states = 3, .heads = 2});
-    table.place(0);
+    EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}, {1.0f}});
-    table.place(1);
+    EXPECT_NE(table.place(1), ms::no_row);
     support::observe(table, {{0.875f, 0.125f}, {0.25f, 0.75f}});  // means .5625 .4375
     EXPECT_EQ(scores(table), (std::vector<float>{0, -1}));
 }
@@ -71,7 +71,7 @@ TEST(scissorhands, its_ring_of_bits_is_exact) {
         support::random_numbers random(history);
         std::vector<event> low;
         for (std::size_t t = 0; t < 500; ++t) {
-            table.place(static_cast<int>(t));
+            EXPECT_NE(table.place(static_cast<int>(t)), ms::no_row);
             std::vector<float> seen(table.size());
             float sum = 0;
             for (float& a : seen) sum += a = 1 + random.within(1);
@@ -107,9 +107,9 @@ TEST(scissorhands, a_copy_continues_alike_and_clear_forgets_the_ring) {
 
 TEST(scissorhands, one_state_and_saturated_softmax) {
     ms::table<ms::scissorhands> table({.states = 1});
-    table.place(0);
+    EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
-    table.place(1);
+    EXPECT_NE(table.place(1), ms::no_row);
     support::observe(table, {{1.0f, 0.0f}});
     EXPECT_EQ(scores(table), (std::vector<float>{0, -1}));
     EXPECT_EQ(table.place(2), 1u);

@@ -24,7 +24,7 @@ TEST(tova, forgets_the_least_mean_over_all_heads_then_perhaps_the_newest) {
 
     // The same with rows in the order of positions 0 1 4 3: mean .55 .20 .075 .175, so the newest goes.
     support::observe(table, {{0.5f, 0.2f, 0.1f, 0.2f}, {0.6f, 0.2f, 0.05f, 0.15f}});
-    table.forget();
+    static_cast<void>(table.forget());
     EXPECT_EQ(support::held(table), (positions{0, 1, 3}));
     EXPECT_EQ(support::forgotten(table), positions{4});
 }
@@ -32,17 +32,17 @@ TEST(tova, forgets_the_least_mean_over_all_heads_then_perhaps_the_newest) {
 TEST(tova, remembers_nothing_of_earlier_tokens) {
     ms::table<ms::tova> table({.states = 2});
     support::fill(table, 2, 1);
-    table.place(2);
+    EXPECT_NE(table.place(2), ms::no_row);
     support::observe(table, {{0.8f, 0.1f, 0.1f}});
     support::observe(table, {{0.1f, 0.5f, 0.4f}});  // shown again: only the last row counts
-    table.forget();
+    static_cast<void>(table.forget());
     EXPECT_EQ(support::held(table), (positions{1, 2}));
 }
 
 TEST(tova, of_equals_the_oldest_goes_whatever_its_row) {
     ms::table<ms::tova> table({.states = 3});
     support::fill(table, 3, 1);
-    table.place(3);
+    EXPECT_NE(table.place(3), ms::no_row);
     support::observe(table, {{0.1f, 0.3f, 0.3f, 0.3f}});
     EXPECT_EQ(table.place(4), 0u);  // row 0 now holds position 4
     support::observe(table, {{0.25f, 0.25f, 0.25f, 0.25f}});
@@ -53,11 +53,11 @@ TEST(tova, of_equals_the_oldest_goes_whatever_its_row) {
 TEST(tova, a_guard_on_the_newest_gives_kvpress_s_variant) {
     ms::table<ms::tova> table({.states = 3, .recent = 1});
     support::fill(table, 3, 2);
-    table.place(3);
+    EXPECT_NE(table.place(3), ms::no_row);
     support::observe(table, {{0.4f, 0.1f, 0.2f, 0.3f}, {0.3f, 0.3f, 0.1f, 0.3f}});
-    table.place(4);
+    EXPECT_NE(table.place(4), ms::no_row);
     support::observe(table, {{0.5f, 0.2f, 0.1f, 0.2f}, {0.6f, 0.2f, 0.05f, 0.15f}});
-    table.forget();
+    static_cast<void>(table.forget());
     EXPECT_EQ(support::held(table), (positions{0, 1, 4}));
 }
 

@@ -28,7 +28,7 @@ TEST(tova_head, averages_the_group_and_of_equals_forgets_the_oldest) {
     ms::table<ms::tova_head> table({.states = 3});
     support::fill(table, 4, 2);
     support::observe(table, {{0.625f, 0.0625f, 0.1875f, 0.125f}, {0.125f, 0.3125f, 0.1875f, 0.375f}});
-    table.forget();
+    static_cast<void>(table.forget());
     EXPECT_EQ(support::held(table), (positions{0, 2, 3}));
 }
 

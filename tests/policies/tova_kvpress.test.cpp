@@ -15,12 +15,12 @@ using positions = std::vector<int>;
 TEST(tova_kvpress, keeps_the_newest_where_tova_forgets_it) {
     ms::table<ms::tova_kvpress> table({.states = 3});
     support::fill(table, 3, 2);
-    table.place(3);
+    EXPECT_NE(table.place(3), ms::no_row);
     support::observe(table, {{0.4f, 0.1f, 0.2f, 0.3f}, {0.3f, 0.3f, 0.1f, 0.3f}});
     EXPECT_EQ(table.place(4), 2u);
     // Rows in the order of positions 0 1 4 3: mean .55 .20 .075 .175.
     support::observe(table, {{0.5f, 0.2f, 0.1f, 0.2f}, {0.6f, 0.2f, 0.05f, 0.15f}});
-    table.forget();
+    static_cast<void>(table.forget());
     EXPECT_EQ(support::forgotten(table), positions{3});
     EXPECT_EQ(support::held(table), (positions{0, 1, 4}));
 }
@@ -30,11 +30,11 @@ TEST(tova_kvpress, has_nothing_to_guard_with_one_state) {
     EXPECT_EQ(ms::tova_kvpress{}.default_guards(2).recent, 1u);
     EXPECT_EQ(ms::tova_kvpress{}.default_guards(512).recent, 1u);
     ms::table<ms::tova_kvpress> table({.states = 1});
-    table.place(0);
+    EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
-    table.place(1);
+    EXPECT_NE(table.place(1), ms::no_row);
     support::observe(table, {{1.0f, 0.0f}});
-    table.forget();
+    static_cast<void>(table.forget());
     EXPECT_EQ(support::forgotten(table), positions{1});
 }
 

@@ -36,7 +36,7 @@ TEST(vatp, weighs_attention_by_the_size_of_the_value) {
     EXPECT_FLOAT_EQ(table.scores()[3], 2.4f);
     // The sums go on: 2.0 .1 .7 .3 (and the row of position 4 has a new value) times 1 2 4 8.
     support::observe(table, {{0.1f, 0.1f, 0.1f, 0.0f}});
-    table.forget();
+    static_cast<void>(table.forget());
     EXPECT_EQ(support::forgotten(table), positions{0}) << "position 4, with .2, is guarded";
     EXPECT_FLOAT_EQ(table.scores()[2], 2.8f);
 }
@@ -49,7 +49,7 @@ TEST(vatp, a_value_of_zeros_is_worth_nothing_and_a_number) {
     support::observe(table, {{0.0f, 1.0f}});
     place(table, 2, {0, 0});
     support::observe(table, {{0.0f, 1.0f, 0.0f}});
-    table.forget();
+    static_cast<void>(table.forget());
     EXPECT_EQ(support::forgotten(table), positions{1});
     EXPECT_TRUE(std::ranges::all_of(table.scores(), [](float s) { return std::isfinite(s); }));
 }

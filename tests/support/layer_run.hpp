@@ -49,6 +49,7 @@ trace run_layer(cache& c, std::size_t layer, const stream& tokens, Executor&& ru
             EXPECT_TRUE(ms::step(c, layer, position, q, k, v, out, run, own));
         } else if (by == way::attend) {
             EXPECT_TRUE(c.append(layer, position, k, v));
+            c.observe_queries(layer, q);
             c.observe(layer, ms::attend(c, layer, q, out, run, own));
         } else {
             const auto mode = by == way::exact ? ms::prefill_mode::exact : ms::prefill_mode::block;

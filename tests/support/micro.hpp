@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include <gtest/gtest.h>
 #include <multistate/table.hpp>
 
 namespace support {
@@ -22,7 +23,7 @@ void observe(Table& table, const std::vector<std::vector<float>>& heads) {
 template <class Table>
 void fill(Table& table, int count, std::size_t heads) {
     for (int p = 0; p < count; ++p) {
-        table.place(p);
+        EXPECT_NE(table.place(p), multistate::no_row);
         const std::vector<float> even(table.size(), 1 / static_cast<float>(table.size()));
         observe(table, std::vector<std::vector<float>>(heads, even));
     }

@@ -61,12 +61,14 @@ void expect_blocks_to_equal_single_steps(multistate::table_shape shape, std::siz
     };
     multistate::table<P> single(shape), blocks(shape);
     for (std::size_t t = 0; t < tokens; ++t) {
-        single.place(static_cast<int>(t), of(k, t, kv_heads, shape.head_dim), of(v, t, kv_heads, shape.value_dim));
+        EXPECT_NE(
+            single.place(static_cast<int>(t), of(k, t, kv_heads, shape.head_dim), of(v, t, kv_heads, shape.value_dim)),
+            multistate::no_row);
         single.observe_queries(of(q, t, heads, shape.head_dim), single.size());
     }
     for (std::size_t first = 0; first < tokens; first += block) {
         const std::size_t end = std::min(first + block, tokens);
-        blocks.append(static_cast<int>(first), end - first);
+        static_cast<void>(blocks.append(static_cast<int>(first), end - first));
         for (std::size_t t = first; t < end; ++t) {
             blocks.insert(t, of(k, t, kv_heads, shape.head_dim), of(v, t, kv_heads, shape.value_dim));
         }
@@ -85,7 +87,7 @@ void expect_copies_to_continue_and_budgets_to_begin_anew(Table& table) {
     for (std::uint64_t p = 25; p < 60; ++p) step_at_random(copy, p);
     EXPECT_EQ(held(table), held(copy));
     for (const std::size_t states : {17u, 90u, 33u}) {
-        table.rebudget(states);
+        static_cast<void>(table.rebudget(states));
         for (std::uint64_t i = 0; i < 40; ++i) step_at_random(table, i);
         for (const float score : table.scores()) EXPECT_TRUE(std::isfinite(score));
         EXPECT_LE(static_cast<std::size_t>(std::ranges::count(table.scores(), multistate::waiting)), states / 4);

@@ -17,6 +17,7 @@ struct value_norm {
     static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
+        detail::expect_heads("value_norm", "values", values, states);
         float sum = 0;
         for (std::size_t h = 0; h < values.count; ++h) {
             for (const float x : values[h]) sum += std::abs(x);

@@ -33,6 +33,7 @@ struct caote {
     static constexpr std::size_t floats_per_table(const table_shape& s) noexcept { return 2 * s.value_dim; }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
+        detail::expect_heads(name, "values", values, states);
         for (std::size_t h = 0; h < values.count; ++h) {
             states.memory(states.shape.heads + h)[row] = simd::dot(values[h], values[h]);
         }

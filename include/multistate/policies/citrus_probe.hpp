@@ -17,7 +17,6 @@
 //            the instruction's own. No soft capping. For chunks, and for states and recent, see citrus.
 #include <span>
 
-#include "multistate/assert.hpp"
 #include "multistate/policies/citrus.hpp"
 #include "multistate/softmax.hpp"
 
@@ -32,12 +31,25 @@ struct citrus_probe {
 
     static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
 
+    void check_shape(const table_shape& s) const {
+        if (probe.empty()) return;
+        using detail::require;
+        require(s.layer < probe.size(), name.data(), "probe", "one matrix of queries for each layer", probe.size());
+        const rows& queries = probe[s.layer];
+        const std::size_t columns = s.group() * s.head_dim, least = (s.kv_head + s.kv_heads) * columns;
+        require(queries.count >= 1 && queries.data != nullptr, name.data(), "probe", "at least one token",
+                queries.count);
+        require(queries.width >= least && queries.width % columns == 0, name.data(), "probe",
+                "[tokens, heads * head_dim], a multiple of " + std::to_string(columns) + ", at least " +
+                    std::to_string(least),
+                queries.width);
+    }
+
     void on_attention(rows probabilities, view states) const noexcept { citrus{}.on_attention(probabilities, states); }
 
     void on_forget(const reader& stored, view states) const noexcept {
         if (probe.empty()) return;
         const table_shape& s = states.shape;
-        MULTISTATE_ASSERT(s.layer < probe.size(), "citrus_probe: one matrix of queries for each layer");
         const rows queries = probe[s.layer];
         const auto attention = states.memory(0);
         std::ranges::fill(states.score, 0.0f);

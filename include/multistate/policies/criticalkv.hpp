@@ -24,7 +24,6 @@
 #include <limits>
 #include <span>
 
-#include "multistate/assert.hpp"
 #include "multistate/policies/snapkv.hpp"
 #include "multistate/simd/spans.hpp"
 
@@ -51,8 +50,24 @@ struct criticalkv : snapkv {
         each_parameter(*this, f);
     }
     std::size_t floats_per_state(const table_shape& s) const noexcept { return snapkv::floats_per_state(s) + 2; }
+    void check_shape(const table_shape& s) const {
+        if (output_projection.empty()) return;
+        using detail::require;
+        require(s.layer < output_projection.size(), name.data(), "output_projection", "one matrix for each layer",
+                output_projection.size());
+        const rows& matrix = output_projection[s.layer];
+        const std::size_t columns = s.group() * s.value_dim, least = (s.kv_head + s.kv_heads) * columns;
+        require(columns > 0, name.data(), "value_dim", "at least 1 with an output projection", s.value_dim);
+        require(matrix.count >= 1 && matrix.data != nullptr, name.data(), "output_projection", "a row for each output",
+                matrix.count);
+        require(matrix.width >= least && matrix.width % columns == 0, name.data(), "output_projection",
+                "[outputs, heads * value_dim], a multiple of " + std::to_string(columns) + ", at least " +
+                    std::to_string(least),
+                matrix.width);
+    }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
+        detail::expect_heads(name, "values", values, states);
         float sum = 0;
         for (std::size_t h = 0; h < values.count; ++h) sum += effect(values[h], states.shape, h);
         states.memory(snapkv::floats_per_state(states.shape))[row] = sum;
@@ -85,7 +100,6 @@ struct criticalkv : snapkv {
             for (const float x : value) sum += std::abs(x);
             return sum;
         }
-        MULTISTATE_ASSERT(s.layer < output_projection.size(), "criticalkv: one output projection for each layer");
         const rows matrix = output_projection[s.layer];
         for (std::size_t r = 0; r < matrix.count; ++r) {
             for (std::size_t i = 0; i < s.group(); ++i) {

@@ -41,6 +41,8 @@ struct cur {
     }
 
     void on_insert(rows keys, rows values, view states, std::size_t row) const noexcept {
+        detail::expect_heads(name, "keys", keys, states);
+        detail::expect_heads(name, "values", values, states);
         const std::size_t n = piece_length(window, states.shape);
         start_pieces(states, n);
         piece_counter text(states.own.subspan(1));

@@ -58,6 +58,7 @@ struct expected_attention : rope {
     }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
+        detail::expect_heads(name, "values", values, states);
         for (std::size_t h = 0; h < values.count; ++h) states.memory(h)[row] = norm(values[h]);
     }
     void on_query(rows queries, view states) const noexcept {

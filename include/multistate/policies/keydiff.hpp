@@ -29,6 +29,7 @@ struct keydiff {
     static constexpr std::size_t floats_per_table(const table_shape& s) noexcept { return 2 * s.head_dim; }
 
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
+        detail::expect_heads(name, "keys", keys, states);
         for (std::size_t h = 0; h < keys.count; ++h) {
             const float length = norm(keys[h]);
             states.memory(h)[row] = length > 0 ? 1 / length : 0;

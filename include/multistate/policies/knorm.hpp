@@ -23,6 +23,7 @@ struct knorm {
     static constexpr bool scores_are_comparable() noexcept { return false; }
 
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
+        detail::expect_heads(name, "keys", keys, states);
         for (std::size_t h = 0; h < keys.count; ++h) states.score[row] -= norm(keys[h]);
     }
 };

@@ -55,6 +55,7 @@ struct leverage : rope {
     }
 
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
+        detail::expect_heads(name, "keys", keys, states);
         const std::size_t n = piece_length(chunk, states.shape), m = columns(states.shape);
         start_pieces(states, n);
         const auto [start, counter, drawn, key, matrix, mean, squares, scores, sketches] =

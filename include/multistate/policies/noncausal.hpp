@@ -47,6 +47,8 @@ struct noncausal {
     }
 
     void on_insert(rows keys, rows values, view states, std::size_t row) const noexcept {
+        detail::expect_heads(name, "keys", keys, states);
+        detail::expect_heads(name, "values", values, states);
         const table_shape& s = states.shape;
         start_pieces(states, piece_length(chunk, s));
         piece_counter text(states.own.subspan(1));

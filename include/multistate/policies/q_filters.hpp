@@ -20,7 +20,6 @@
 #include <tuple>
 #include <vector>
 
-#include "multistate/assert.hpp"
 #include "multistate/linear_algebra.hpp"
 #include "multistate/policy.hpp"
 
@@ -47,10 +46,22 @@ struct q_filters {
         return filters.empty() ? 2 * s.head_dim + s.kv_heads * (s.head_dim + s.head_dim * s.head_dim) : 0;
     }
 
+    void check_shape(const table_shape& s) const {
+        using detail::require;
+        const bool given = !filters.empty();
+        require(given || kv_heads == 0, name.data(), "filters", "given, as kv_heads is", filters.size());
+        if (!given) return;
+        require(kv_heads >= s.kv_head + s.kv_heads, name.data(), "kv_heads", "those of a layer", kv_heads);
+        require(s.head_dim >= 1, name.data(), "head_dim", "at least 1", s.head_dim);
+        const std::size_t layer = kv_heads * s.head_dim;
+        require(filters.size() % layer == 0 && filters.size() / layer > s.layer, name.data(), "filters",
+                "[layers][kv_heads][head_dim], " + std::to_string(layer) + " floats for each layer", filters.size());
+    }
+
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
         if (filters.empty()) return;
+        detail::expect_heads(name, "keys", keys, states);
         const std::size_t first = states.shape.layer * kv_heads + states.shape.kv_head;
-        MULTISTATE_ASSERT((first + keys.count) * keys.width <= filters.size(), "q_filters: no filter for a KV head");
         for (std::size_t h = 0; h < keys.count; ++h) {
             states.score[row] -= simd::dot(filters.subspan((first + h) * keys.width, keys.width), keys[h]);
         }
