@@ -90,17 +90,13 @@ TEST(shape, numbers_of_the_logits_are_finite) {
 
 TEST(shape, sizes_whose_product_overflows_are_refused) {
     const std::size_t many = huge / 4;
-    EXPECT_NE(of_cache([&](ms::shape& s) { s.layers = many; }).find("shape must be smaller than any memory can be"),
-              std::string::npos);
-    EXPECT_NE(of_cache([&](ms::shape& s) {
-                  s.heads = s.kv_heads = many;
-              }).find("shape must be smaller than any memory can be"),
-              std::string::npos);
-    EXPECT_NE(of_cache([&](ms::shape& s) { s.heads = 2 * many; }).find("shape must be smaller than any memory can be"),
-              std::string::npos);
-    EXPECT_NE(
-        of_cache<ms::h2o>([&](ms::shape& s) { s.layers = many; }).find("shape must be smaller than any memory can be"),
-        std::string::npos);
+    const auto refused = [](const std::string& message) {
+        return message.find("shape must be smaller than any memory can be, is ") != std::string::npos;
+    };
+    EXPECT_TRUE(refused(of_cache([&](ms::shape& s) { s.layers = many; })));
+    EXPECT_TRUE(refused(of_cache([&](ms::shape& s) { s.heads = s.kv_heads = many; })));
+    EXPECT_TRUE(refused(of_cache([&](ms::shape& s) { s.heads = 2 * many; })));
+    EXPECT_TRUE(refused(of_cache<ms::h2o>([&](ms::shape& s) { s.layers = many; })));
 }
 
 TEST(shape, a_workspace_alone_checks_too) {

@@ -25,7 +25,8 @@ namespace multistate::inline MULTISTATE_TARGET {
 struct rope {
     float base = 10000;    ///< pair i of n turns by position * base^(-i / n); 0: keys and queries carry no rotation
     bool adjacent = true;  ///< pairs (0, 1), (2, 3), … as in GGUF's llama; else (0, n), (1, n + 1), … as elsewhere
-    std::size_t rotated = 0;             ///< dimensions that are rotated, the first; 0: all
+    std::size_t rotated = 0;             ///< dimensions that are rotated, the first; 0: all (of an odd number the last
+                                         ///< is not)
     float stretch = 1;                   ///< linear scaling: positions are divided by it
     std::span<const float> slower = {};  ///< frequency i is divided by slower[i] (Llama 3); none: empty
     static constexpr auto parameters =
@@ -33,13 +34,11 @@ struct rope {
                    parameter{"rotated", &rope::rotated, std::size_t{0}, std::size_t{1} << 29},
                    parameter{"stretch", &rope::stretch, 1e-3f, 1e6f}};
 
-    /// Refuses heads that such a model cannot have, and `slower` of another length.
+    /// What is rotated are pairs; `slower` has a number for each.
     void check_shape(const table_shape& s) const {
         using detail::require;
         if (base == 0) return;
-        const std::size_t turned = rotated == 0 ? s.head_dim : rotated;
-        require(turned <= s.head_dim, "rope", "rotated", "at most head_dim = " + std::to_string(s.head_dim), rotated);
-        require(turned % 2 == 0, "rope", rotated == 0 ? "head_dim (or set rotated)" : "rotated", "even", turned);
+        require(rotated % 2 == 0, "rope", "rotated", "even", rotated);
         require(slower.empty() || slower.size() == pairs(s.head_dim), "rope", "slower",
                 "one number for each of " + std::to_string(pairs(s.head_dim)) + " pairs", slower.size());
         for (const float x : slower) require(std::isfinite(x) && x > 0, "rope", "slower", "finite and positive", x);

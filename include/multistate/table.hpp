@@ -72,7 +72,7 @@ class table {
           moves_(std::min(s.block + s.slack, s.states)),
           chosen_(s.block + s.slack),
           workspace_(s.block + s.slack > 1 ? position_.size() : 0),
-          borders_(policy_) {}
+          borders_(policy_, s) {}
 
     /// What memory_bytes() of such a table will be. Allocates nothing; throws as the constructor does.
     static std::size_t bytes_for(const table_shape& s, const P& policy) {

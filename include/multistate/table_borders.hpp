@@ -16,10 +16,16 @@ class table_borders {
     static constexpr std::uint8_t attention = 1, queries = 2, arrivals = 4, stored_rows = 8;
 
     template <policy P>
-    explicit table_borders(const P& policy) noexcept
-        : reads_(static_cast<std::uint8_t>(
-              (reads_attention(policy) ? attention : 0) | (reads_queries(policy) ? queries : 0) |
-              (reads_arrivals(policy) ? arrivals : 0) | (reads_stored(policy) ? stored_rows : 0))) {}
+    table_borders(const P& policy, table_shape s) noexcept : counts_heads_(s.heads != 1) {
+        if (reads_attention(policy)) reads_ |= attention;
+        if (reads_queries(policy)) reads_ |= queries;
+        if (reads_arrivals(policy)) reads_ |= arrivals;
+        if (reads_stored(policy)) reads_ |= stored_rows;
+        const auto memory = [&] { return floats_per_state(policy, s) + floats_per_table(policy, s); };
+        const std::size_t of_heads = memory();
+        s.heads *= 2;
+        counts_heads_ = counts_heads_ || memory() != of_heads;
+    }
 
     bool reads(std::uint8_t what) const noexcept { return (reads_ & what) != 0; }
 
@@ -65,13 +71,13 @@ class table_borders {
         check(stored.value_dim == s.value_dim, who, "stored.value_dim", bound{"that of the table, ", s.value_dim},
               stored.value_dim);
     }
-    /// Tables that were not told how many query heads they answer for take any number.
-    static void expect_probabilities(const char* who, const table_shape& s, rows given) noexcept {
-        check(s.heads == 1 || given.count == s.heads, who, "probabilities",
+    /// A table that was not told how many query heads it answers for takes any number, if its policy remembers none.
+    void expect_probabilities(const char* who, const table_shape& s, rows given) const noexcept {
+        check(!counts_heads_ || given.count == s.heads, who, "probabilities",
               bound{"one row for each query head: ", s.heads}, given.count);
         check(given.count >= 1 && given.data != nullptr, who, "probabilities", "one row for each query head", "empty");
-        check(given.count == 1 || given.stride >= given.width, who, "stride", bound{"at least width = ", given.width},
-              given.stride);
+        check(given.count == 1 || given.stride == 0 || given.stride >= given.width, who, "stride",
+              bound{"0 (one row for all heads) or at least width = ", given.width}, given.stride);
     }
 
   private:
@@ -84,7 +90,8 @@ class table_borders {
         check(given.data != nullptr, who, argument, "floats", "null");
     }
 
-    std::uint8_t reads_;
+    bool counts_heads_;
+    std::uint8_t reads_ = 0;
     std::uint8_t owed_ = 0;
 };
 

@@ -234,7 +234,7 @@ TEST_F(with_tova, probabilities_of_the_wrong_size_are_caught) {
     EXPECT_ENDS(cache.observe(0, ms::rows{p, 3, 2, 2}), "observe: probabilities must be one row .*: 4, is 3");
     EXPECT_ENDS(cache.observe(0, ms::rows{p, 4, 3, 3}), "observe: width must be at most .* 2, is 3");
     EXPECT_ENDS(cache.observe(0, ms::rows{p, 4, 0, 0}), "observe: width must be more than .* 0, is 0");
-    EXPECT_ENDS(cache.observe(0, ms::rows{p, 4, 2, 1}), "observe: stride must be at least width = 2, is 1");
+    EXPECT_ENDS(cache.observe(0, ms::rows{p, 4, 2, 1}), "observe: stride must be 0 .* or at least width = 2, is 1");
     EXPECT_ENDS(cache.observe(0, ms::rows{nullptr, 4, 2, 2}), "observe: probabilities must be .* is empty");
 }
 
@@ -454,6 +454,21 @@ TEST(of_table, a_row_for_each_query_head_that_it_was_told_of) {
     EXPECT_EQ(table.place(0), 0u);
     EXPECT_ENDS(table.observe({some(3).data(), 3, 1, 1}), "observe: probabilities must be one row .*: 4, is 3");
     table.observe({some(4).data(), 4, 1, 1});
+    table.observe({some(4).data(), 4, 1, 0});  // the same row for all
+}
+
+/// What a policy remembers of each query head has room for as many as the table was told of.
+TEST(of_table, a_row_for_each_query_head_that_the_policy_remembers) {
+    ms::table_shape one = of_keys;
+    one.heads = 1;
+    support::stored_floats stored(one);
+    ms::table<ms::caote> table(one);
+    EXPECT_EQ(table.place(0, row_of(3), row_of(2), stored.edit()), 0u);
+    EXPECT_ENDS(table.observe({some(4).data(), 4, 1, 1}), "observe: probabilities must be one row .*: 1, is 4");
+    table.observe({some(1).data(), 1, 1, 1});
+    ms::table<ms::tova> any_number(one);
+    EXPECT_EQ(any_number.place(0), 0u);
+    any_number.observe({some(4).data(), 4, 1, 1});
 }
 
 // ---- policies that bring data along
@@ -511,21 +526,18 @@ TEST(of_policy, probes_fit_the_table) {
 }
 
 TEST(of_policy, rotary_positions_fit_the_heads) {
-    ms::shape odd = shape;  // head_dim is 3
-    EXPECT_REFUSED(ms::cache<ms::expected_attention>{odd}, "rope: head_dim .or set rotated. must be even, is 3");
     ms::expected_attention policy;
-    policy.rotated = 2;
-    EXPECT_EQ(ms::cache<ms::expected_attention>(odd, policy).shape().layers, 2u);
-    policy.rotated = 4;
-    EXPECT_REFUSED(ms::cache<ms::expected_attention>(odd, policy), "rope: rotated must be at most head_dim = 3, is 4");
     policy.rotated = 1;
-    EXPECT_REFUSED(ms::cache<ms::expected_attention>(odd, policy), "rope: rotated must be even, is 1");
+    EXPECT_REFUSED(ms::cache<ms::expected_attention>(shape, policy), "rope: rotated must be even, is 1");
     policy.rotated = 2;
     policy.slower = some(2);
-    EXPECT_REFUSED(ms::cache<ms::expected_attention>(odd, policy), "rope: slower must be one number .* 1 pairs, is 2");
+    EXPECT_REFUSED(ms::cache<ms::expected_attention>(shape, policy),
+                   "rope: slower must be .* for each of 1 pairs, is 2");
     const float zero = 0;
     policy.slower = {&zero, 1};
-    EXPECT_REFUSED(ms::cache<ms::expected_attention>(odd, policy), "rope: slower must be finite and positive");
+    EXPECT_REFUSED(ms::cache<ms::expected_attention>(shape, policy), "rope: slower must be finite and positive");
+    policy.slower = some(1);
+    EXPECT_EQ(ms::cache<ms::expected_attention>(shape, policy).shape().layers, 2u);
 }
 
 TEST(of_rope, turns_are_as_long_as_what_they_turn) {

@@ -37,17 +37,11 @@ struct driven {
     support::stored_floats stored;
 };
 
-/// No query is left out.
+/// One dimension, so nothing can be rotated; no query is left out.
+constexpr ms::table_shape line{.states = 2, .head_dim = 1, .value_dim = 2, .scale = 0.5f};
 ms::expected_attention plain() {
     ms::expected_attention policy;
     policy.skipped = 0;
-    return policy;
-}
-/// One dimension cannot be rotated.
-constexpr ms::table_shape line{.states = 2, .head_dim = 1, .value_dim = 2, .scale = 0.5f};
-ms::expected_attention unrotated() {
-    auto policy = plain();
-    policy.base = 0;
     return policy;
 }
 
@@ -64,13 +58,13 @@ TEST(expected_attention, mean_and_variance_of_the_queries) {
     const double logits[] = {0.5 * 4 * 1 + 0.25 * 8 / 3 / 2, 0.5 * 4 * 2 + 0.25 * 4 * 8 / 3 / 2,
                              0.5 * 4 * -1 + 0.25 * 8 / 3 / 2};
     const double total = std::exp(logits[0]) + std::exp(logits[1]) + std::exp(logits[2]);
-    const auto scores = scores_of_three(unrotated());  // position 2 is forgotten
+    const auto scores = scores_of_three(plain());  // position 2 is forgotten
     EXPECT_NEAR(scores[0], 5 * std::exp(logits[0]) / total, 1e-5);
     EXPECT_NEAR(scores[1], 1 * std::exp(logits[1]) / total, 1e-5);
 }
 
 TEST(expected_attention, covariance_epsilon_and_skipped_matter) {
-    auto policy = unrotated();
+    auto policy = plain();
     policy.covariance = false;
     const double total = std::exp(2) + std::exp(4) + std::exp(-2);
     EXPECT_NEAR(scores_of_three(policy)[0], 5 * std::exp(2) / total, 1e-5);
@@ -168,7 +162,7 @@ TEST(expected_attention, future_positions_are_averaged) {
 }
 
 TEST(expected_attention, a_group_is_averaged_and_a_layer_summed) {
-    auto policy = unrotated();
+    auto policy = plain();
     policy.covariance = false;
     driven d({.states = 1, .heads = 2, .head_dim = 1, .value_dim = 1, .scale = 1}, policy);
     support::stored_floats& stored = d.stored;
@@ -181,7 +175,6 @@ TEST(expected_attention, a_group_is_averaged_and_a_layer_summed) {
 
     ms::per_layer<ms::expected_attention> layer;
     layer.skipped = 0;
-    layer.base = 0;
     driven two({.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 1, .scale = 1}, layer);
     two.step({1}, {1}, {4});
     two.step({-1}, {1}, {4});
@@ -189,7 +182,7 @@ TEST(expected_attention, a_group_is_averaged_and_a_layer_summed) {
 }
 
 TEST(expected_attention, sinks_are_left_out_of_the_softmax) {
-    driven d({.states = 8, .head_dim = 1, .value_dim = 1, .scale = 1}, unrotated());
+    driven d({.states = 8, .head_dim = 1, .value_dim = 1, .scale = 1}, plain());
     d.step({1000}, {1}, {1});
     for (int i = 0; i < 8; ++i) d.step({0}, {1}, {1});
     const auto scores = d.forget();
@@ -198,7 +191,7 @@ TEST(expected_attention, sinks_are_left_out_of_the_softmax) {
 }
 
 TEST(expected_attention, saturated_and_zero_input_give_numbers) {
-    driven saturated(line, unrotated()), zeros(line, unrotated());
+    driven saturated(line, plain()), zeros(line, plain());
     saturated.step({1000}, {1, 1}, {1000});
     saturated.step({-1000}, {1, 1}, {1000});
     saturated.step({0}, {1, 1}, {-1000});

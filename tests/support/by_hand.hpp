@@ -21,7 +21,7 @@ static_assert(multistate::observes_attention<by_hand>);
 /// Says what the rows of a table are worth.
 template <class Table>
 void score(Table& table, const std::vector<float>& scores) {
-    table.observe({scores.data(), 1, scores.size(), scores.size()});
+    table.observe({scores.data(), table.shape().heads, scores.size(), 0});  // the same for all heads
 }
 
 }  // namespace support
