@@ -188,7 +188,7 @@ TEST(attend, shares_the_rows_of_few_kv_heads) {
             for (std::size_t c = 0; c < out.size(); ++c) ASSERT_NEAR(out[c], expected[c], 1e-5f);
             ms::attend(cache, 0, tokens.q(t), again, support::threads{});
             EXPECT_EQ(again, out);
-            ms::attend(cache, 0, tokens.q(t), again, support::backwards{});
+            ms::attend(cache, 0, tokens.q(t), again, support::backwards);
             EXPECT_EQ(again, out);
         }
     }

@@ -35,7 +35,7 @@ TEST_P(executors, threads_give_the_bits_of_serial) {
     cache shared = make();
     EXPECT_EQ(run_layer(shared, 2, tokens, support::threads{}, nullptr), expected);
     cache reversed = make();
-    EXPECT_EQ(run_layer(reversed, 2, tokens, support::backwards{}, nullptr), expected);
+    EXPECT_EQ(run_layer(reversed, 2, tokens, support::backwards, nullptr), expected);
 }
 
 /// One task after the other: counts what more than one of a run has written of the scratch.

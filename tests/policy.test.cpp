@@ -1,4 +1,5 @@
 // Which structs are policies with which hooks: decided at compile time.
+#include <functional>
 #include <numeric>
 #include <span>
 #include <string>
@@ -153,8 +154,14 @@ struct backwards {
     }
 };
 struct no_run {};
+constexpr auto callable = [](std::size_t n, auto&& task) {
+    for (std::size_t i = n; i-- > 0;) task(i);
+};
+constexpr auto for_pointers = [](std::size_t, void (*)(std::size_t)) {};
 static_assert(ms::executor<ms::serial> && ms::executor<const ms::serial> && ms::executor<backwards&>);
-static_assert(!ms::executor<no_run> && !ms::executor<int>);
+static_assert(ms::executor<decltype(callable)> && ms::executor<decltype(callable)&>);
+static_assert(ms::executor<std::function<void(std::size_t, std::function<void(std::size_t)>)>>);
+static_assert(!ms::executor<no_run> && !ms::executor<int> && !ms::executor<decltype(for_pointers)>);
 
 // Policies without parameters take no memory of their own in a table; a state of the decision fits a register.
 static_assert(std::is_empty_v<ms::tova> && std::is_empty_v<ms::window> && std::is_empty_v<ms::h2o>);

@@ -120,8 +120,8 @@ guarded_budget adaptive_budget(const cache<P, K, V>& cache, std::size_t states, 
         if (cache.size(layer) > states) {
             const auto counts = detail::count_by_head(cache, layer, states, result.guarded);
             std::ranges::transform(counts, shares.begin(), [&](std::size_t count) {
-                return static_cast<double>(guarded) + (1 - alpha) * static_cast<double>(count) +
-                       alpha * static_cast<double>(free);
+                return static_cast<double>(guarded) + static_cast<double>(1 - alpha) * static_cast<double>(count) +
+                       static_cast<double>(alpha) * static_cast<double>(free);
             });
         }
         const auto whole = detail::whole_shares(shares, s.kv_heads * states, guarded + 1);

@@ -126,7 +126,7 @@ template <class C>
 void attend_by_rows(const C& cache, std::size_t layer, const tile& t, auto& run) noexcept {
     const std::size_t parts = t.scratch.parts();
     const auto for_parts = [&](auto&& task) {
-        run.run(t.s.kv_heads * parts, [&](std::size_t i) {
+        run_tasks(run, t.s.kv_heads * parts, [&](std::size_t i) {
             const share part{i / parts, t.first_row(i / parts), t.queries(), t.scratch.products(i)};
             cut(cache.size(layer, part.kv_head), parts, i % parts, simd::padding,
                 [&](std::size_t begin, std::size_t end) { task(part, i, begin, end); });
@@ -136,13 +136,13 @@ void attend_by_rows(const C& cache, std::size_t layer, const tile& t, auto& run)
     for_parts([&](const share& part, std::size_t, std::size_t begin, std::size_t end) {
         find_logits(cache, layer, t, part, begin, end);
     });
-    run.run(t.s.heads, [&](std::size_t row) {
+    run_tasks(run, t.s.heads, [&](std::size_t row) {
         softmax({t.scratch.logits(row), cache.size(layer, row / t.s.group())});
     });
     for_parts([&](const share& part, std::size_t i, std::size_t begin, std::size_t end) {
         mix_values(cache, layer, t, part, begin, end, t.scratch.mixed(i * part.count));
     });
-    run.run(t.s.heads, [&](std::size_t row) {
+    run_tasks(run, t.s.heads, [&](std::size_t row) {
         const std::size_t group = t.s.group();
         const std::size_t first = row / group * group * parts + row % group;
         const std::span<float> out{t.output(row), t.s.value_dim};
@@ -175,7 +175,7 @@ rows attend(cache<P, K, V>& cache, std::size_t layer, std::span<const float> q, 
     if (scratch.parts() > 1 && n >= detail::rows_worth_sharing) {
         detail::attend_by_rows(cache, layer, t, run);
     } else {
-        run.run(s.kv_heads, [&](std::size_t kv_head) { detail::attend_head(cache, layer, t, kv_head); });
+        detail::run_tasks(run, s.kv_heads, [&](std::size_t kv_head) { detail::attend_head(cache, layer, t, kv_head); });
     }
     return {scratch.logits(0), s.heads, n, scratch.stride()};
 }
@@ -204,7 +204,7 @@ template <policy P, codec K, codec V, executor E = serial>
     }
     if (!access::has_room(cache, layer, 1)) return false;
     const detail::tile t{.s = s, .scratch = scratch, .q = q.data(), .out = out.data()};
-    run.run(s.kv_heads, [&](std::size_t kv_head) {
+    detail::run_tasks(run, s.kv_heads, [&](std::size_t kv_head) {
         auto& table = access::tables(cache, layer)[kv_head];
         table.begin();
         access::append_next(cache, layer, kv_head, first, 1, k, v);

@@ -136,7 +136,7 @@ inline float cake_preference(std::span<const rows> tokens, std::size_t prefix, f
         for (std::size_t j = 0; j < prefix; ++j) {
             double sum = 0;
             for (const rows& token : tokens) {
-                const double a = token[head][j];
+                const double a = static_cast<double>(token[head][j]);
                 sum += a;
                 if (a > 0) entropy -= a * std::log(a);
             }

@@ -1,27 +1,25 @@
 #pragma once
 
-// Who runs the work. The library starts no thread: functions that can share work take an executor, anything with
+// Who runs the work. The library starts no thread: functions that can share work take an executor as a last argument,
+// anything that can be called with a number of tasks and a task:
 //
-//     void run(std::size_t n, auto&& task);   // calls task(0) … task(n - 1), in any order and on any threads
-//
-//     ms::step(cache, layer, position, q, k, v, out);             // on the caller's thread: ms::serial
-//     ms::step(cache, layer, position, q, k, v, out, pool);       // ms::thread_pool, in thread_pool.hpp
+//     ms::step(cache, layer, position, q, k, v, out);                // on the caller's thread: ms::serial
+//     ms::step(cache, layer, position, q, k, v, out, pool);          // ms::thread_pool, in thread_pool.hpp
 //     ms::step(cache, layer, position, q, k, v, out, ms::openmp{});  // openmp.hpp
-//     ms::step(cache, layer, position, q, k, v, out, mine);       // an engine's own threads, six lines:
 //
-//     struct my_executor {
-//         my_threads& threads;
-//         void run(std::size_t n, auto&& task) {
-//             threads.for_each_index(n, [&](std::size_t i) { task(i); });   // returns when all are done
-//         }
+//     const auto mine = [&](std::size_t n, auto&& task) {            // an engine's own threads
+//         threads.for_each_index(n, task);                           // task(0) … task(n - 1), returns when all are done
 //     };
+//     ms::step(cache, layer, position, q, k, v, out, mine);
+//
+// An object with a member `run(n, task)` will do, too; the executors of the library have one.
 //
 // What a run must guarantee:
 //
-//   - Every task runs exactly once, and all are done when `run` returns.
-//   - What was written before `run` is seen by every task, and what tasks wrote is seen after `run` (happens-before;
+//   - Every task runs exactly once, and all are done when the call returns.
+//   - What was written before the run is seen by every task, and what tasks wrote is seen after it (happens-before;
 //     any pool that waits for its tasks gives this).
-//   - run(0, task) calls nothing.
+//   - A run of 0 tasks calls nothing.
 //
 // What it may rely on: tasks throw nothing, never wait for each other (so one thread is enough, and any order), never
 // write to the same memory, and start no run themselves. Only engines nest runs, when a task of theirs calls ms::step
@@ -36,9 +34,29 @@
 
 namespace multistate::inline MULTISTATE_TARGET {
 
+namespace detail {
+
+/// Stands for the tasks of the library, none of which is a function pointer.
+struct some_task {
+    void operator()(std::size_t) const noexcept {}
+};
+
+/// Calls task(0) … task(n - 1) by an executor.
+template <class E, class Task>
+void run_tasks(E& by, std::size_t n, const Task& task) {
+    if constexpr (requires { by.run(n, task); }) {
+        by.run(n, task);
+    } else {
+        by(n, task);
+    }
+}
+
+}  // namespace detail
+
 /// Runs n independent tasks and returns when all are done; the guarantees are above.
 template <class E>
-concept executor = requires(E& e, std::size_t n, void (*task)(std::size_t)) {
+concept executor = std::invocable<E&, std::size_t, const detail::some_task&> ||
+    requires(E& e, std::size_t n, const detail::some_task& task) {
     e.run(n, task);
 };
 

@@ -111,7 +111,7 @@ struct block_of_tokens {
     template <class F>
     void for_shares(const tile& t, std::size_t end, F task) const noexcept {
         const std::size_t parts = scratch.parts();
-        run.run((end - t.first_kv_head) * parts, [&](std::size_t i) {
+        run_tasks(run, (end - t.first_kv_head) * parts, [&](std::size_t i) {
             const std::size_t kv_head = t.first_kv_head + i / parts;
             cut(t.queries(), parts, i % parts, 4, [&](std::size_t from, std::size_t to) {
                 task(share{kv_head, t.first_row(kv_head) + from, to - from,
@@ -163,7 +163,7 @@ struct block_of_tokens {
                     }
                 });
                 if (observes()) {
-                    run.run(deciders(t, end), [&](std::size_t i) {
+                    run_tasks(run, deciders(t, end), [&](std::size_t i) {
                         for (std::size_t token = 0; token < count; ++token) {
                             observe(t, i, begin, token, n(t.first_kv_head + i) - count + token + 1);
                         }
@@ -209,7 +209,7 @@ struct block_of_tokens {
         in_waves(begin, tokens, [&](const tile& t, std::size_t end) {
             find_logits(t, end, n);
             if (observes()) {
-                run.run(deciders(t, end), [&](std::size_t i) { decide(t, i, begin); });
+                run_tasks(run, deciders(t, end), [&](std::size_t i) { decide(t, i, begin); });
             } else {
                 for_shares(t, end, [&](const share& part) {
                     const placement p = placed(unit_of(part.kv_head), tokens);

@@ -7,6 +7,13 @@
 // inline namespace whose name carries the target: users write `multistate::cache`, the linker sees
 // `multistate::N_AVX3_avx512_fma_f16c::cache`. Highway's own target is not enough of a name: -march=haswell without
 // -maes is SSSE3 to Highway, but the compiler still emits AVX2 and FMA there.
+//
+// Every header of the library includes this one before its own code, so the compiler is checked here.
+#if __cplusplus < 202002L && (!defined(_MSVC_LANG) || _MSVC_LANG < 202002L)
+#error "multistate needs C++20: compile with -std=c++20 (GCC 12, Clang 14 or newer)"
+#include "multistate/needs_c++20"  // no such file: the compiler stops here, before a thousand errors that follow
+#endif
+
 #include <string_view>
 
 // What Highway 1.0.3 needs to be told. With -march=sapphirerapids it stops at an error of its own unless AVX3_DL is
@@ -27,8 +34,11 @@
 #define HWY_BROKEN_EMU128 1
 #endif
 #include <hwy/highway.h>
-#if HWY_HAVE_SCALABLE || HWY_TARGET == HWY_EMU128
-#error "multistate does not run on this target of Highway; include multistate before Highway and it takes another"
+// Where Highway came first, it was told none of this and may have chosen another target, or none.
+#if HWY_HAVE_SCALABLE || HWY_TARGET == HWY_EMU128 || HWY_TARGET != HWY_STATIC_TARGET || \
+    (HWY_TARGETS & HWY_STATIC_TARGET) == 0
+#error "multistate cannot use the target that Highway chose: include multistate before <hwy/highway.h>"
+#include "multistate/comes_before_highway"  // no such file: the compiler stops here
 #endif
 
 #if defined(__AVX512F__)

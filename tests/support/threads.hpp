@@ -22,10 +22,9 @@ struct threads {
     }
 };
 
-struct backwards {
-    void run(std::size_t n, auto&& task) const {
-        while (n > 0) task(--n);
-    }
+/// A plain function object, without a member `run`.
+inline constexpr auto backwards = [](std::size_t n, auto&& task) {
+    while (n > 0) task(--n);
 };
 
 }  // namespace support
