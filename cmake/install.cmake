@@ -4,10 +4,10 @@ include(GNUInstallDirs)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/multistate)
 install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(TARGETS multistate EXPORT multistate-targets)
+install(TARGETS multistate EXPORT multistate-targets INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT multistate-targets NAMESPACE multistate:: DESTINATION ${package_dir})
 configure_package_config_file(cmake/multistate-config.cmake.in ${PROJECT_BINARY_DIR}/multistate-config.cmake
-                              INSTALL_DESTINATION ${package_dir})
+                              INSTALL_DESTINATION ${package_dir} PATH_VARS CMAKE_INSTALL_INCLUDEDIR)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/multistate-config-version.cmake
                                  COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/multistate-config.cmake ${PROJECT_BINARY_DIR}/multistate-config-version.cmake

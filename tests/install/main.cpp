@@ -4,6 +4,10 @@
 
 #include <multistate/multistate.hpp>
 
+#if defined(EXPECT_OWN_HIGHWAY) && !(defined(OWN_HIGHWAY_INCLUDED) && defined(OWN_HIGHWAY_DEFINES))
+#error "the project's own hwy::hwy was not used"
+#endif
+
 namespace ms = multistate;
 
 int main() {
