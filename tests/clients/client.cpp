@@ -1,35 +1,28 @@
-// What an engine does with the library, compiled as engines are: see check.cmake. MULTISTATE_FIRST is a header that comes
-// before ours.
+// What an engine does with the library, for compilers set as engines set them: tests/CMakeLists.txt lists the ways.
+// MULTISTATE_FIRST is a header that comes before ours; POLICY, if not this one, is any_policy, which has them all.
 #ifdef MULTISTATE_FIRST
 #include MULTISTATE_FIRST
 #endif
+#include <cstddef>
+#include <vector>
+
 #include <multistate/multistate.hpp>
 #include <multistate/reference_attention.hpp>
 #include <multistate/thread_pool.hpp>
 
-#include <cstddef>
-#include <span>
-#include <vector>
-
 namespace ms = multistate;
-
-namespace {
-
-/// All policies, and all that a cache does.
-template <ms::codec Codec>
-void decode(const ms::any_policy& policy) {
-    ms::cache<ms::any_policy, Codec> cache({.layers = 1, .heads = 2, .kv_heads = 2, .head_dim = 4, .states = 8}, policy);
-    const std::vector<float> q(8), k(8), v(8);
-    std::vector<float> out(8);
-    ms::thread_pool pool(2);
-    ms::step(cache, 0, 0, q, k, v, out, pool);
-    ms::prefill(cache, 0, 1, q, k, v, out);
-    cache.rebudget(ms::adaptive_budget(cache, 8));
-}
-
-}  // namespace
+#ifndef POLICY
+#define POLICY ms::expected_attention
+#endif
 
 int main() {
-    decode<ms::f32>(ms::any_policy::named("tova"));
-    decode<ms::int4>(ms::any_policy::named("d2o"));
+    ms::cache<POLICY, ms::int4, ms::f32> cache(
+        {.layers = 1, .heads = 2, .kv_heads = 2, .head_dim = 4, .states = 8, .block = 2});
+    const std::vector<float> rows(16);
+    std::vector<float> out(16);
+    ms::thread_pool pool(2);
+    const bool done = ms::prefill(cache, 0, 0, rows, rows, rows, out, ms::prefill_mode::exact, pool);
+    ms::attention_profile profile(1, 2);
+    cache.rebudget(ms::adaptive_budget(cache, 8));
+    return done && cache.size(0) == 2 ? 0 : 1;
 }
