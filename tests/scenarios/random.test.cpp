@@ -1,4 +1,6 @@
 // Random sequences of operations on random shapes against the naive model. The seeds are fixed: every run is the same.
+#include "support/random.hpp"
+
 #include <algorithm>
 #include <cstdint>
 #include <vector>
@@ -6,7 +8,6 @@
 #include <gtest/gtest.h>
 
 #include "reference/scenario.hpp"
-#include "support/random.hpp"
 
 namespace {
 
@@ -69,11 +70,11 @@ std::vector<operation> random_operations(support::random_numbers& random, std::s
 }
 
 /// Sequences for a rule; sanitizers make each ten times as slow.
-std::uint64_t count_of(const rule& r) { return (reference::is_first(r) ? 150 : 25) / MULTISTATE_FUZZ_SLOWER; }
+std::uint64_t count_of(const rule& r) { return (reference::is_first(r) ? 150 : 25) / MULTISTATE_FEWER_SCENARIOS; }
 
-class fuzz : public testing::TestWithParam<rule> {};
+class random_scenarios : public testing::TestWithParam<rule> {};
 
-TEST_P(fuzz, random_operations_equal_the_naive_model) {
+TEST_P(random_scenarios, equal_the_naive_model) {
     for (std::uint64_t seed = 1; seed <= count_of(GetParam()); ++seed) {
         support::random_numbers random(seed);
         ms::shape shape = random_shape(random);
@@ -92,6 +93,6 @@ TEST_P(fuzz, random_operations_equal_the_naive_model) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(sequences, fuzz, testing::ValuesIn(reference::every_rule()), reference::rule_name);
+INSTANTIATE_TEST_SUITE_P(sequences, random_scenarios, testing::ValuesIn(reference::every_rule()), reference::rule_name);
 
 }  // namespace

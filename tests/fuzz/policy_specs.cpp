@@ -1,0 +1,44 @@
+// Any text as policies on the command line: each policy found can be written again and has guards for some k, or
+// std::invalid_argument says what is wrong.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <stdexcept>
+
+#include <multistate/shape.hpp>
+
+#include "fuzz/bytes.hpp"
+#include "policy_spec.hpp"
+
+namespace ms = multistate;
+
+namespace {
+
+void apply(const demo::policy_spec& spec, std::size_t states) {
+    const ms::shape s = spec.applied_to({.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 4, .states = states});
+    const ms::table_shape table{.states = s.states,
+                                .slack = s.slack,
+                                .sinks = s.sinks,
+                                .recent = s.recent,
+                                .head_dim = s.head_dim,
+                                .value_dim = s.head_dim};
+    try {
+        const ms::guards kept = ms::guards_in_force(table, spec.policy);
+        if (kept.sinks + kept.recent >= states) std::abort();
+    } catch (const std::invalid_argument&) {
+    }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    try {
+        for (const demo::policy_spec& spec : demo::parse_policies(fuzz::text_of(data, size))) {
+            for (const int states : {1, 16, 1000}) apply(spec, static_cast<std::size_t>(states));
+            const auto again = demo::parse_policies(spec.text);
+            if (again.size() != 1 || again.front().text != spec.text) std::abort();
+        }
+    } catch (const std::invalid_argument&) {
+    }
+    return 0;
+}
