@@ -12,13 +12,14 @@
 //
 // ms::step in attention.hpp does the three with the library's own attention. Keys arrive rotated (RoPE) at their
 // absolute positions and are never touched. Memory is allocated in the constructor, by clone and by rebudget.
-#include <algorithm>
-#include <string>
+#include <cstddef>
+#include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "multistate/storage.hpp"
-#include "multistate/table.hpp"
+#include "multistate/tables.hpp"
 #include "multistate/workspace.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
@@ -36,7 +37,9 @@ struct guarded_budget {
 /// Layout: [layer][kv_head][row][dimension], rows padded to 16 elements, states + slack + block rows. Calls on
 /// different layers and on different caches may run concurrently.
 template <policy P, codec KeyCodec = f32, codec ValueCodec = KeyCodec>
-class cache {
+class cache : private tables<P> {
+    using base = tables<P>;
+
   public:
     /// `budget` gives states of their own to layers [layers], or to KV heads [layers * kv_heads] under a policy that
     /// forgets per head; shape().states is then the greatest. Throws std::invalid_argument for a shape that cannot be
@@ -49,43 +52,23 @@ class cache {
     /// A copy that continues alike. Spelled out because it costs what the cache weighs.
     cache clone() const { return cache(*this); }
 
-    /// The shape with its defaults filled in.
-    const multistate::shape& shape() const noexcept { return shape_; }
-    /// Live rows of a KV head: the survivors and the tokens since, states + 1 after a single token.
-    std::size_t size(std::size_t layer, std::size_t kv_head = 0) const noexcept {
-        return expect("size", layer, kv_head).size();
-    }
-    /// How many states survive a decision.
-    std::size_t states(std::size_t layer, std::size_t kv_head = 0) const noexcept {
-        return expect("states", layer, kv_head).states();
-    }
-    /// The position of each live row.
-    std::span<const position> positions(std::size_t layer, std::size_t kv_head = 0) const noexcept {
-        return expect("positions", layer, kv_head).positions();
-    }
-    std::span<const float> scores(std::size_t layer, std::size_t kv_head = 0) const noexcept {
-        return expect("scores", layer, kv_head).scores();
-    }
-    /// May be written between a token and the next: see table::scores.
-    std::span<float> scores(std::size_t layer, std::size_t kv_head = 0) noexcept {
-        expect("scores", layer, kv_head);
-        return at(layer, kv_head).scores();
-    }
-    /// What the last append, prefill or forget of this layer forgot.
-    std::span<const forgotten_state> forgotten(std::size_t layer, std::size_t kv_head = 0) const noexcept {
-        return expect("forgotten", layer, kv_head).forgotten();
-    }
-    /// The next RoPE index of a layer, which is not its size.
-    position next_position(std::size_t layer = 0) const noexcept {
-        return expect("next_position", layer).next_position();
-    }
+    // What tables.hpp says of each layer: the shape with its defaults filled in, live rows, survivors, and so on.
+    using base::forgotten;
+    using base::next_position;
+    using base::observe;
+    using base::observe_queries;
+    using base::positions;
+    using base::scores;
+    using base::shape;
+    using base::size;
+    using base::states;
 
     stored_rows<KeyCodec> keys(std::size_t layer, std::size_t kv_head) const noexcept {
-        expect("keys", layer, kv_head);
+        this->expect("keys", layer, kv_head);
         return stored_.keys(layer, kv_head);
     }
     stored_rows<ValueCodec> values(std::size_t layer, std::size_t kv_head) const noexcept {
-        expect("values", layer, kv_head);
+        this->expect("values", layer, kv_head);
         return stored_.values(layer, kv_head);
     }
 
@@ -95,77 +78,20 @@ class cache {
     /// rows are used up.
     [[nodiscard]] bool append(std::size_t layer, position first, std::span<const float> k,
                               std::span<const float> v) noexcept {
-        expect("append", layer);
+        this->expect("append", layer);
         const std::size_t tokens =
             detail::tokens_of("append", "k", "[tokens, kv_heads, head_dim] floats, one or more times ", k.size(),
-                              shape_.kv_heads * shape_.head_dim, shape_.block);
+                              shape().kv_heads * shape().head_dim, shape().block);
         detail::expect_floats("append", "v", "[tokens, kv_heads, value_dim] floats, ", v.size(),
-                              tokens * shape_.kv_heads * shape_.value_dim);
-        if (!has_room(layer, tokens)) return false;
-        for (std::size_t unit = 0; unit < per_layer_; ++unit) {
-            table_of(layer, unit).begin();
-            append_next(layer, unit, first, tokens, k, v);
-        }
-        return true;
-    }
-
-    /// Shows the policy the queries of one token, [heads, head_dim] as attention takes them, before its probabilities.
-    /// Free for policies that do not look.
-    void observe_queries(std::size_t layer, std::span<const float> q) noexcept {
-        expect("observe_queries", layer);
-        detail::expect_floats("observe_queries", "q", "[heads, head_dim] floats, ", q.size(),
-                              shape_.heads * shape_.head_dim);
-        for (std::size_t unit = 0; unit < per_layer_; ++unit) {
-            table_of(layer, unit).observe_queries(query_rows(unit, 0, q), table_of(layer, unit).size());
-        }
-    }
-
-    /// Shows the policy the probabilities of one token: [heads, width], where width is the size of the layer's largest
-    /// KV head and each head looks at as many as it holds. After a block of several, once for each of its tokens in
-    /// order, with the rows that token could see.
-    void observe(std::size_t layer, rows probabilities) noexcept {
-        expect("observe", layer);
-        const std::size_t most = largest(layer);
-        detail::check(probabilities.count == shape_.heads, "observe", "probabilities",
-                      detail::bound{"one row for each query head: ", shape_.heads}, probabilities.count);
-        detail::check(probabilities.width <= most, "observe", "width",
-                      detail::bound{"at most the rows of the largest KV head, ", most}, probabilities.width);
-        const std::size_t heads = shape_.heads / per_layer_;
-        for (std::size_t unit = 0; unit < per_layer_; ++unit) {
-            table<P>& t = table_of(layer, unit);
-            detail::check(probabilities.width + t.size() > most, "observe", "width",
-                          detail::bound{"more than the rows by which the KV heads differ, ", most - t.size()},
-                          probabilities.width);
-            t.observe({probabilities[unit * heads].data(), heads, t.size() - (most - probabilities.width),
-                       probabilities.stride});
-        }
-    }
-    /// The same for one token, [heads, stride] with stride = probabilities.size() / heads.
-    void observe(std::size_t layer, std::span<const float> probabilities) noexcept {
-        expect("observe", layer);
-        const std::size_t stride = probabilities.size() / shape_.heads;
-        detail::check(stride * shape_.heads == probabilities.size() && stride >= largest(layer), "observe",
-                      "probabilities",
-                      detail::bound{"floats in rows of one length, for each query head at least ", largest(layer)},
-                      probabilities.size());
-        observe(layer, rows{probabilities.data(), shape_.heads, largest(layer), stride});
+                              tokens * shape().kv_heads * shape().value_dim);
+        const arrival a{first, tokens, k, v};
+        return base::append(layer, a, stored_, writer(layer, a));
     }
 
     /// Makes the decision now that the next append would make: forgets down to `states`.
-    void forget(std::size_t layer) noexcept {
-        expect("forget", layer);
-        for (std::size_t unit = 0; unit < per_layer_; ++unit) {
-            relocate(layer, unit, table_of(layer, unit).forget(stored(layer, unit)));
-        }
-    }
-
+    void forget(std::size_t layer) noexcept { base::forget(layer, stored_, mover(layer)); }
     /// Tells the policy that the prompt has ended.
-    void finish_prompt(std::size_t layer) noexcept {
-        expect("finish_prompt", layer);
-        for (std::size_t unit = 0; unit < per_layer_; ++unit) {
-            table_of(layer, unit).finish_prompt(stored(layer, unit));
-        }
-    }
+    void finish_prompt(std::size_t layer) noexcept { base::finish_prompt(layer, stored_); }
 
     /// Other numbers of states from now on, as the constructor takes them: forgets down to them, then moves into memory
     /// of that size. For budgets that depend on the prompt (budget.hpp). Costs a copy of the cache. Throws
@@ -175,15 +101,11 @@ class cache {
     void rebudget(const guarded_budget& budget) { rebudget(budget.states, budget.guarded); }
 
     /// Forgets everything and keeps the memory.
-    void clear() noexcept {
-        for (auto& t : tables_) t.clear();
-    }
+    using base::clear;
 
     /// All that this cache allocated: rows, scales, tables and scratch.
     std::size_t memory_bytes() const noexcept {
-        std::size_t bytes = stored_.memory_bytes();
-        for (const auto& t : tables_) bytes += sizeof t + t.memory_bytes();
-        return bytes + workspace_.memory_bytes();
+        return base::memory_bytes() + stored_.memory_bytes() + workspace_.memory_bytes();
     }
 
     /// The scratch of calls that bring none.
@@ -193,20 +115,10 @@ class cache {
     static std::size_t bytes_for(const multistate::shape& given, const P& policy = {},
                                  std::span<const std::size_t> budget = {}, const std::optional<guards>& guarded = {}) {
         constexpr const char* who = "cache";
-        const multistate::shape s = with_budget(given, budget);
-        const std::size_t per_layer = tables_per_layer(s, policy);
-        const std::size_t tables = detail::product(who, s.layers, per_layer);
-        std::size_t bytes = detail::bytes<table<P>>(who, tables);
-        std::size_t rows = 0;
-        const std::size_t alike = budget.empty() ? tables : 1;
-        for (std::size_t i = 0; i < tables; i += alike) {
-            const table_shape t = table_shape_of(s, per_layer, i, budget, guarded);
-            bytes = detail::sum(who, bytes, detail::product(who, table<P>::bytes_for(t, policy), alike));
-            rows = detail::sum(who, rows,
-                               detail::product(who, detail::product(who, detail::rows_of(t), t.kv_heads), alike));
-        }
+        const multistate::shape s = detail::with_budget(given, budget);
+        const auto [tables, rows] = base::bytes_and_rows_for(given, policy, budget, guarded);
         const std::size_t planes = detail::product(who, s.layers, s.kv_heads);
-        bytes = detail::sum(who, bytes, storage<KeyCodec>::bytes_for(planes, rows, s.head_dim));
+        std::size_t bytes = detail::sum(who, tables, storage<KeyCodec>::bytes_for(planes, rows, s.head_dim));
         bytes = detail::sum(who, bytes, storage<ValueCodec>::bytes_for(planes, rows, s.value_dim));
         return detail::sum(who, bytes, workspace::bytes_for(s));
     }
@@ -217,174 +129,69 @@ class cache {
     cache(const cache&) = default;
     cache(const multistate::shape& given, const P& policy, std::span<const std::size_t> budget,
           const std::optional<guards>& guarded)
-        : shape_(with_budget(given, budget)),
-          per_layer_(tables_per_layer(shape_, policy)),
-          tables_(make_tables(shape_, policy, budget, guarded)),
-          stored_(rows_of_planes(), shape_.kv_heads, shape_.head_dim, shape_.value_dim),
-          workspace_(shape_) {}
+        : base(affordable(given, policy, budget, guarded), policy, budget, guarded),
+          stored_(rows_of_planes(), shape().kv_heads, shape().head_dim, shape().value_dim),
+          workspace_(shape()) {}
 
     void rebudget(std::span<const std::size_t> budget, const std::optional<guards>& guarded) {
-        detail::require(!tables_.empty(), "cache", "layers", "those of a cache that was not moved from",
-                        tables_.size());
+        detail::require(!this->all().empty(), "cache", "layers", "those of a cache that was not moved from",
+                        this->all().size());
         detail::require(!budget.empty(), "cache", "budget", "a number for each layer or KV head", budget.size());
-        cache other(shape_, tables_.front().policy(), budget, guarded);
-        for (std::size_t i = 0; i < tables_.size(); ++i) {
-            table<P> t = tables_[i];
-            const auto moves = t.rebudget(other.tables_[i].states(), stored(i / per_layer_, i % per_layer_), guarded);
-            for (std::size_t h = 0; h < heads_per_table(); ++h) {
-                other.copy_rows(*this, i / per_layer_, i % per_layer_ * heads_per_table() + h, t.size(), moves);
+        cache other(shape(), this->all().front().policy(), budget, guarded);
+        for (std::size_t layer = 0; layer < shape().layers; ++layer) {
+            for (std::size_t unit = 0; unit < this->of_layer(layer).size(); ++unit) {
+                table<P> t = this->of_layer(layer)[unit];
+                table<P>& target = other.of_layer(layer)[unit];
+                const auto moves = t.rebudget(target.states(), stored_.lend(t.shape()), guarded);
+                for (std::size_t h = 0; h < this->heads_per_table(); ++h) {
+                    other.copy_rows(*this, layer, unit * this->heads_per_table() + h, t.size(), moves);
+                }
+                target = std::move(t);
             }
-            other.tables_[i] = std::move(t);
         }
         *this = std::move(other);
     }
 
-    static multistate::shape with_budget(multistate::shape s, std::span<const std::size_t> budget) {
-        if (!budget.empty()) s.states = *std::ranges::max_element(budget);
-        return detail::checked(s);
+    static const multistate::shape& affordable(const multistate::shape& given, const P& policy,
+                                               std::span<const std::size_t> budget,
+                                               const std::optional<guards>& guarded) {
+        detail::require_memory("cache", bytes_for(given, policy, budget, guarded));
+        return given;
     }
-    static std::size_t tables_per_layer(const multistate::shape& s, const P& policy) noexcept {
-        return policy.forgets() == per::head ? s.kv_heads : 1;
-    }
-    /// The states of table i.
-    static std::size_t states_of(const multistate::shape& s, std::size_t per_layer, std::size_t i,
-                                 std::span<const std::size_t> budget) {
-        if (budget.empty()) return s.states;
-        if (budget.size() == s.layers) return budget[i / per_layer];
-        if (budget.size() == s.layers * per_layer) return budget[i];
-        const std::string layers = "one number for each of " + std::to_string(s.layers) + " layers";
-        detail::require(false, "cache", "budget",
-                        per_layer == 1 ? layers + ", because the policy forgets for all heads of a layer"
-                                       : layers + ", or for each of their " + std::to_string(s.kv_heads) + " KV heads",
-                        budget.size());
-        return 0;
-    }
-    static table_shape table_shape_of(const multistate::shape& s, std::size_t per_layer, std::size_t i,
-                                      std::span<const std::size_t> budget, const std::optional<guards>& guarded) {
-        return {.states = states_of(s, per_layer, i, budget),
-                .block = s.block,
-                .slack = s.slack,
-                .sinks = s.sinks,
-                .recent = s.recent,
-                .layer = i / per_layer,
-                .kv_head = i % per_layer,
-                .heads = s.heads / per_layer,
-                .kv_heads = s.kv_heads / per_layer,
-                .head_dim = s.head_dim,
-                .value_dim = s.value_dim,
-                .scale = *s.scale,
-                .guarded = guarded};
-    }
-    static std::vector<table<P>> make_tables(const multistate::shape& s, const P& policy,
-                                             std::span<const std::size_t> budget,
-                                             const std::optional<guards>& guarded) {
-        detail::require_memory("cache", bytes_for(s, policy, budget, guarded));
-        const std::size_t per_layer = tables_per_layer(s, policy);
-        std::vector<table<P>> tables;
-        tables.reserve(s.layers * per_layer);
-        for (std::size_t i = 0; i < s.layers * per_layer; ++i) {
-            tables.emplace_back(table_shape_of(s, per_layer, i, budget, guarded), policy);
-        }
-        return tables;
-    }
-
     std::vector<std::size_t> rows_of_planes() const {
-        std::vector<std::size_t> rows(shape_.layers * shape_.kv_heads);
-        for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = tables_[i / heads_per_table()].rows();
+        std::vector<std::size_t> rows;
+        for (std::size_t layer = 0; layer < shape().layers; ++layer) {
+            for (std::size_t h = 0; h < shape().kv_heads; ++h) rows.push_back(base::rows(layer, h));
+        }
         return rows;
     }
 
-    /// The border of whatever takes a layer.
-    const table<P>& expect(const char* who, std::size_t layer, std::size_t kv_head = 0) const noexcept {
-        detail::check(!tables_.empty(), who, "the cache", "one that has layers", "moved from");
-        detail::check(layer < shape_.layers, who, "layer", detail::bound{"less than layers = ", shape_.layers}, layer);
-        detail::check(kv_head < shape_.kv_heads, who, "kv_head",
-                      detail::bound{"less than kv_heads = ", shape_.kv_heads}, kv_head);
-        return at(layer, kv_head);
+    /// Writes the tokens that come to a KV head, once what stays has moved.
+    auto writer(std::size_t layer, const arrival& a) noexcept {
+        return [this, layer, &a](std::size_t kv_head, std::size_t row, std::span<const move> moves) {
+            relocate(layer, kv_head, moves);
+            for (std::size_t i = 0; i < a.tokens; ++i) write(layer, kv_head, row + i, i, a.k, a.v);
+        };
     }
-    const table<P>& at(std::size_t layer, std::size_t kv_head) const noexcept {
-        return tables_[layer * per_layer_ + (per_layer_ == 1 ? 0 : kv_head)];
+    auto mover(std::size_t layer) noexcept {
+        return [this, layer](std::size_t kv_head, std::span<const move> moves) { relocate(layer, kv_head, moves); };
     }
-    table<P>& at(std::size_t layer, std::size_t kv_head) noexcept {
-        return tables_[layer * per_layer_ + (per_layer_ == 1 ? 0 : kv_head)];
-    }
-    table<P>& table_of(std::size_t layer, std::size_t unit) noexcept { return tables_[layer * per_layer_ + unit]; }
-    /// Live rows of the layer's largest KV head.
-    std::size_t largest(std::size_t layer) const noexcept {
-        std::size_t most = 0;
-        for (std::size_t unit = 0; unit < per_layer_; ++unit) most = std::max(most, at(layer, unit).size());
-        return most;
-    }
-    // A table answers for `heads_per_table` KV heads: all of them, or one.
-    std::size_t heads_per_table() const noexcept { return shape_.kv_heads / per_layer_; }
-
-    /// append for one table; adds to what is forgotten already.
-    void append_next(std::size_t layer, std::size_t unit, position first, std::size_t tokens, std::span<const float> k,
-                     std::span<const float> v) noexcept {
-        table<P>& t = table_of(layer, unit);
-        std::size_t row = t.size();
-        if (tokens == 1 && (!t.is_due() || row == t.states() + 1)) {
-            row = t.place_next(first, key_rows(unit, 0, k), value_rows(unit, 0, v), stored(layer, unit));
-        } else {
-            relocate(layer, unit, t.append_next(first, tokens, stored(layer, unit)));
-            row = t.size() - tokens;
-            for (std::size_t i = 0; i < tokens; ++i) t.insert(row + i, key_rows(unit, i, k), value_rows(unit, i, v));
-        }
-        for (std::size_t i = 0; i < tokens; ++i) write(layer, unit, row + i, i, k, v);
-    }
-
-    bool has_room(std::size_t layer, std::size_t tokens) const noexcept { return at(layer, 0).has_room(tokens); }
-
-    rows key_rows(std::size_t unit, std::size_t token, std::span<const float> k) const noexcept {
-        const std::size_t d = shape_.head_dim;
-        return {k.data() + (token * shape_.kv_heads + unit * heads_per_table()) * d, heads_per_table(), d, d};
-    }
-    rows query_rows(std::size_t unit, std::size_t token, std::span<const float> q) const noexcept {
-        const std::size_t heads = shape_.heads / per_layer_;
-        const std::size_t d = shape_.head_dim;
-        return {q.data() + (token * shape_.heads + unit * heads) * d, heads, d, d};
-    }
-    rows value_rows(std::size_t unit, std::size_t token, std::span<const float> v) const noexcept {
-        const std::size_t d = shape_.value_dim;
-        return {v.data() + (token * shape_.kv_heads + unit * heads_per_table()) * d, heads_per_table(), d, d};
-    }
-
-    void write(std::size_t layer, std::size_t unit, std::size_t row, std::size_t token, std::span<const float> k,
+    /// Token `i` of a block.
+    void write(std::size_t layer, std::size_t kv_head, std::size_t row, std::size_t i, std::span<const float> k,
                std::span<const float> v) noexcept {
-        const rows key = key_rows(unit, token, k);
-        const rows value = value_rows(unit, token, v);
-        for (std::size_t i = 0; i < heads_per_table(); ++i) {
-            stored_.write(layer, unit * heads_per_table() + i, row, key[i].data(), value[i].data());
-        }
+        const std::size_t head = i * shape().kv_heads + kv_head;
+        stored_.write(layer, kv_head, row, k.data() + head * shape().head_dim, v.data() + head * shape().value_dim);
     }
-
-    void relocate(std::size_t layer, std::size_t unit, std::span<const move> moves) noexcept {
-        for (std::size_t i = 0; i < heads_per_table(); ++i) {
-            for (const auto [from, to] : moves) {
-                stored_.copy(stored_, layer, unit * heads_per_table() + i, from, to);
-            }
-        }
+    void relocate(std::size_t layer, std::size_t kv_head, std::span<const move> moves) noexcept {
+        for (const auto [from, to] : moves) stored_.copy(stored_, layer, kv_head, from, to);
     }
-
-    /// Rows [0, size) of a KV head of `old`, after moves.
-    void copy_rows(const cache& old, std::size_t layer, std::size_t kv_head, std::size_t size,
+    /// Rows [0, count) of a KV head of `old`, after moves.
+    void copy_rows(const cache& old, std::size_t layer, std::size_t kv_head, std::size_t count,
                    std::span<const move> moves) noexcept {
-        for (std::size_t row = 0; row < size; ++row) stored_.copy(old.stored_, layer, kv_head, row, row);
+        for (std::size_t row = 0; row < count; ++row) stored_.copy(old.stored_, layer, kv_head, row, row);
         for (const auto [from, to] : moves) stored_.copy(old.stored_, layer, kv_head, from, to);
     }
 
-    /// How a policy reads, and merges, this layer's rows when it decides; empty for policies that do not.
-    editor stored(std::size_t layer, std::size_t unit) noexcept {
-        if constexpr (!decides_from_storage<P> && !merges<P> && !observes_prompt_end<P>) {
-            return {};
-        } else {
-            return stored_.edit(layer, unit * heads_per_table(), heads_per_table());
-        }
-    }
-
-    multistate::shape shape_;
-    std::size_t per_layer_;  // tables of a layer: 1, or one per KV head
-    std::vector<table<P>> tables_;
     key_value_storage<KeyCodec, ValueCodec> stored_;
     multistate::workspace workspace_;
 };

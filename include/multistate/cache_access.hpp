@@ -16,7 +16,9 @@ struct cache_access {
     template <class C>
     static void append_next(C& cache, std::size_t layer, std::size_t unit, position first, std::size_t tokens,
                             std::span<const float> k, std::span<const float> v) noexcept {
-        cache.append_next(layer, unit, first, tokens, k, v);
+        const arrival a{first, tokens, k, v};
+        const auto write = cache.writer(layer, a);
+        cache.append_next(layer, unit, a, cache.stored_, write);
     }
     template <class C>
     static std::size_t largest(const C& cache, std::size_t layer) noexcept {
@@ -24,25 +26,26 @@ struct cache_access {
     }
     template <class C>
     static auto tables(C& cache, std::size_t layer) noexcept {
-        return std::span(cache.tables_).subspan(layer * cache.per_layer_, cache.per_layer_);
+        return cache.of_layer(layer);
     }
     /// For reading only: so a constant cache will do.
     template <class C>
     static editor stored(const C& cache, std::size_t layer, std::size_t unit) noexcept {
-        return const_cast<C&>(cache).stored(layer, unit);
+        return const_cast<C&>(cache).stored_.lend(tables(cache, layer)[unit].shape());
     }
     template <class C>
     static void forget_next(C& cache, std::size_t layer, std::size_t unit) noexcept {
-        cache.relocate(layer, unit, tables(cache, layer)[unit].forget_next(cache.stored(layer, unit)));
+        const auto move = cache.mover(layer);
+        cache.forget_next(layer, unit, cache.stored_, move);
     }
     template <class C>
     static void relocate(C& cache, std::size_t layer, std::size_t unit, std::span<const move> moves) noexcept {
-        cache.relocate(layer, unit, moves);
+        cache.for_heads(unit, [&](std::size_t kv_head) { cache.relocate(layer, kv_head, moves); });
     }
     template <class C>
     static void write(C& cache, std::size_t layer, std::size_t unit, std::size_t row, std::size_t token,
                       std::span<const float> k, std::span<const float> v) noexcept {
-        cache.write(layer, unit, row, token, k, v);
+        cache.for_heads(unit, [&](std::size_t kv_head) { cache.write(layer, kv_head, row, token, k, v); });
     }
     template <class C>
     static rows query_rows(const C& cache, std::size_t unit, std::size_t token, std::span<const float> q) noexcept {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 
 #if __has_include(<unistd.h>)
@@ -116,6 +117,45 @@ inline shape checked(shape s) {
     require(std::isfinite(*s.scale), who, "scale", "finite", *s.scale);
     require(std::isfinite(s.softcap) && s.softcap >= 0, who, "softcap", "finite and not negative", s.softcap);
     return s;
+}
+
+/// The shape of a cache whose layers, or KV heads, have these numbers of states, if any.
+inline shape with_budget(shape s, std::span<const std::size_t> budget) {
+    if (!budget.empty()) s.states = *std::ranges::max_element(budget);
+    return checked(s);
+}
+template <policy P>
+std::size_t tables_per_layer(const shape& s, const P& policy) noexcept {
+    return policy.forgets() == per::head ? s.kv_heads : 1;
+}
+/// The states of table i.
+inline std::size_t states_of(const shape& s, std::size_t per_layer, std::size_t i,
+                             std::span<const std::size_t> budget) {
+    if (budget.empty()) return s.states;
+    if (budget.size() == s.layers) return budget[i / per_layer];
+    if (budget.size() == s.layers * per_layer) return budget[i];
+    const std::string layers = "one number for each of " + std::to_string(s.layers) + " layers";
+    require(false, "cache", "budget",
+            per_layer == 1 ? layers + ", because the policy forgets for all heads of a layer"
+                           : layers + ", or for each of their " + std::to_string(s.kv_heads) + " KV heads",
+            budget.size());
+    return 0;
+}
+inline table_shape table_shape_of(const shape& s, std::size_t per_layer, std::size_t i,
+                                  std::span<const std::size_t> budget, const std::optional<guards>& guarded) {
+    return {.states = states_of(s, per_layer, i, budget),
+            .block = s.block,
+            .slack = s.slack,
+            .sinks = s.sinks,
+            .recent = s.recent,
+            .layer = i / per_layer,
+            .kv_head = i % per_layer,
+            .heads = s.heads / per_layer,
+            .kv_heads = s.kv_heads / per_layer,
+            .head_dim = s.head_dim,
+            .value_dim = s.value_dim,
+            .scale = *s.scale,
+            .guarded = guarded};
 }
 
 }  // namespace detail

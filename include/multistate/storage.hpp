@@ -145,14 +145,14 @@ class key_value_storage {
         values_.copy(other.values_, layer * kv_heads_ + kv_head, from, to);
     }
 
-    /// For `kv_heads` KV heads of a layer; valid while this storage stays where it is.
-    editor edit(std::size_t layer, std::size_t first_kv_head, std::size_t kv_heads) noexcept {
+    /// The rows of one table; valid while this storage stays where it is.
+    editor lend(const table_shape& s) noexcept {
         editor result;
         result.owner = this;
         result.access = &access;
-        result.layer = layer;
-        result.first_kv_head = first_kv_head;
-        result.kv_heads = kv_heads;
+        result.layer = s.layer;
+        result.first_kv_head = s.kv_head;
+        result.kv_heads = s.kv_heads;
         result.head_dim = keys_.dimension();
         result.value_dim = values_.dimension();
         return result;

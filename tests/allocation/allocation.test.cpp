@@ -1,5 +1,7 @@
 // The bound holds in bytes: memory is what memory_bytes() says, and after construction nothing is allocated.
+#include <algorithm>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -171,6 +173,50 @@ TEST(allocation, nothing_is_allocated_after_construction) {
             }
         }
         EXPECT_EQ((allocations_of_a_life<ms::f16, ms::int8>(every::named(name), 8, 30, 5)), 0u) << name;
+    }
+}
+
+/// Tables whose rows an engine stores: loaded and stored by two functions.
+std::size_t allocations_of_tables(const every& policy, std::size_t slack) {
+    const ms::shape shape = shape_of(policy.forgets() == ms::per::never ? length : 8, 10, slack);
+    ms::tables<every> tables(shape, policy);
+    const support::stream tokens(tables.shape(), length, 3);
+    std::vector<float> numbers(100), attention(shape.heads * tables.rows(1), 0.1f);
+    ms::reading stored(
+        tables.shape(),
+        [&](std::size_t, std::size_t, std::size_t row, std::span<float> key, std::span<float> value) {
+            std::ranges::fill(key, numbers[row]);
+            std::ranges::fill(value, numbers[row]);
+        },
+        [&](std::size_t, std::size_t, std::size_t row, std::span<const float>, std::span<const float> value) {
+            if (!value.empty()) numbers[row % numbers.size()] = value[0];
+        });
+    const auto write = [&](std::size_t, std::size_t row, std::span<const ms::move>) { numbers[row % 100] = 1; };
+    bool done = true;
+    const std::size_t before = counting::allocations();
+    for (std::size_t first = 0; first < length; first += 10) {
+        const auto p = static_cast<ms::position>(first);
+        done &= tables.append(1, {p, 9, tokens.k(first, 9), tokens.v(first, 9)}, stored, write);
+        for (std::size_t i = 0; i < 9; ++i) {
+            tables.observe_queries(1, tokens.q(first + i));
+            const std::size_t width = tables.largest(1) - (8 - i);
+            tables.observe(1, ms::rows{attention.data(), shape.heads, width, width});
+        }
+        tables.forget(1, stored, [](std::size_t, std::span<const ms::move>) {});
+        done &= tables.append(1, {p + 9, 1, tokens.k(first + 9), tokens.v(first + 9)}, stored, write);
+        tables.observe_queries(1, tokens.q(first + 9));
+        tables.observe(1, ms::rows{attention.data(), shape.heads, tables.largest(1), tables.largest(1)});
+        tables.finish_prompt(1, stored);
+    }
+    const std::size_t result = counting::allocations() - before;
+    EXPECT_TRUE(done);
+    return result;
+}
+
+TEST(allocation, tables_allocate_nothing_after_construction) {
+    for (const std::string_view name : every::names) {
+        for (const std::size_t slack : {0u, 3u})
+            EXPECT_EQ(allocations_of_tables(every::named(name), slack), 0u) << name;
     }
 }
 
