@@ -142,17 +142,21 @@ class cache {
 
     /// Other numbers of states from now on, as the constructor takes them: forgets down to them, then moves into memory
     /// of that size. For budgets that depend on the prompt (budget.hpp). Costs a copy of the cache. Throws
-    /// std::invalid_argument, and changes nothing, for numbers that cannot be.
+    /// std::invalid_argument for numbers that cannot be, and std::bad_alloc; whatever it throws, nothing has changed.
     void rebudget(std::span<const std::size_t> budget) {
         detail::require(!budget.empty(), "cache", "budget", "a number for each layer or KV head", budget.size());
         cache other(shape_, tables_.front().policy(), budget);
+        std::vector<typename table<P>::rebudgeting> work;  // all that may fail comes before the first decision
+        work.reserve(tables_.size());
         for (std::size_t i = 0; i < tables_.size(); ++i) {
-            table<P> t = tables_[i];
-            const auto moves = t.rebudget(other.tables_[i].states(), stored(i / per_layer_, i % per_layer_));
+            work.push_back(tables_[i].prepare_rebudget(other.tables_[i].states()));
+        }
+        for (std::size_t i = 0; i < tables_.size(); ++i) {
+            const std::size_t layer = i / per_layer_, unit = i % per_layer_;
+            const auto moves = work[i].finish(other.tables_[i], stored(layer, unit));
             for (std::size_t h = 0; h < heads_per_table(); ++h) {
-                other.copy_rows(*this, i / per_layer_, i % per_layer_ * heads_per_table() + h, t.size(), moves);
+                other.copy_rows(*this, layer, unit * heads_per_table() + h, other.tables_[i].size(), moves);
             }
-            other.tables_[i] = std::move(t);
         }
         *this = std::move(other);
     }
