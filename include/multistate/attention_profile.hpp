@@ -17,6 +17,7 @@
 //
 // It must see what a cache holds that forgets nothing: what is gone cannot be looked at.
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "multistate/assert.hpp"
@@ -36,7 +37,7 @@ class attention_profile {
     }
 
     /// One token of one KV head: probabilities [query heads of its group, n] and the positions [n] of the n states, its
-    /// own among them.
+    /// own among them. A token whose probabilities are not finite is not counted.
     void observe(std::size_t layer, std::size_t kv_head, rows probabilities,
                  std::span<const position> positions) noexcept {
         MULTISTATE_ASSERT(kv_head < kv_heads_ && layer * kv_heads_ + kv_head < far_.size(), "observe: no such KV head");
@@ -51,6 +52,7 @@ class attention_profile {
                 if (positions[j] >= first && positions[j] <= behind) sum += static_cast<double>(probabilities[i][j]);
             }
         }
+        if (!std::isfinite(sum)) return;
         far_[layer * kv_heads_ + kv_head] += sum / static_cast<double>(probabilities.count);
         seen_[layer * kv_heads_ + kv_head] += 1;
     }

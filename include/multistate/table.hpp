@@ -89,6 +89,8 @@ class table {
     bool reads_attention() const noexcept { return multistate::reads_attention(policy_); }
     bool reads_queries() const noexcept { return multistate::reads_queries(policy_); }
     bool reads_stored() const noexcept { return multistate::reads_stored(policy_); }
+    /// Whether a key or value that is held is not bounded: see policy.hpp.
+    bool holds_spoiled() const noexcept { return spoiled_count_ > 0; }
     std::size_t size() const noexcept { return size_; }
     /// The position and the score of each live row.
     std::span<const position> positions() const noexcept { return {position_.data(), size_}; }

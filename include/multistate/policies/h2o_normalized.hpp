@@ -11,7 +11,7 @@
 //   differs  OpenVINO guards 32 and 128 of 672 states; below 512 these are shares of the states here, so that some are
 //            left to choose from. It forgets blocks of its paged cache, by the sum of their scores, and nothing before
 //            the prompt ends; it replaces each probability by the greatest of it and the next few. Here: single states,
-//            at every decision, no pooling (see modifiers/pool.hpp).
+//            at every decision, no pooling (see modifiers/pool.hpp). For endless texts see observed_attention.
 #include <algorithm>
 
 #include "multistate/modifiers/unit.hpp"
