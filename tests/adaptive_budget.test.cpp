@@ -201,7 +201,7 @@ scores compared_by(const P& policy) {
     ms::table<P> table({.states = 3, .recent = 0, .head_dim = 1, .value_dim = 1}, policy);
     for (int p = 0; p < 4; ++p) {
         const float value = static_cast<float>(p + 1);
-        table.place(p, {&value, 1, 1, 1}, {&value, 1, 1, 1});
+        static_cast<void>(table.place(p, {&value, 1, 1, 1}, {&value, 1, 1, 1}));
         support::observe(table, {scores(table.size(), 1 / static_cast<float>(table.size()))});
     }
     return table.scores_at(2);

@@ -1,4 +1,5 @@
 // Where heads look, by hand and from a cache.
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -92,6 +93,15 @@ TEST(attention_profile, names_what_it_refuses) {
     EXPECT_EQ(what(0, 1, {1, 1}), "attention_profile: layers must be at least 1, is 0");
     EXPECT_EQ(what(1, 0, {1, 1}), "attention_profile: kv_heads must be at least 1, is 0");
     EXPECT_EQ(what(1, 1, {}), "attention_profile: sinks + recent must be from 1 to 1073741823, is 0");
+}
+
+TEST(attention_profile, a_token_that_is_not_finite_does_not_count) {
+    ms::attention_profile profile(1, 1, {.sinks = 1, .recent = 1});
+    const std::vector<float> good{0.25f, 0.5f, 0.25f}, bad(3, std::nanf(""));
+    const std::vector<ms::position> positions{0, 1, 2};
+    profile.observe(0, 0, {good.data(), 1, 3, 3}, positions);
+    profile.observe(0, 0, {bad.data(), 1, 3, 3}, positions);
+    EXPECT_EQ(profile.retrieval(), std::vector<float>{0.5f});
 }
 
 }  // namespace attention_profile_test

@@ -103,6 +103,22 @@ TEST(f16, keeps_nan) {
     EXPECT_GT(ms::detail::to_half(not_a_number).bits & 0x7fff, 0x7c00);
 }
 
+/// An infinity is an error that must show: it was stored as 65504.
+TEST(f16, keeps_infinities) {
+    EXPECT_EQ(round_trip<ms::f16>({1, infinity, -infinity, 65504}),
+              (std::vector<float>{1, infinity, -infinity, 65504}));
+    EXPECT_EQ(ms::detail::to_half(infinity).bits, 0x7c00);
+    EXPECT_EQ(ms::detail::to_half(-infinity).bits, 0xfc00);
+}
+
+TEST(bf16, saturates_beyond_its_range) {
+    const float greatest = std::bit_cast<float>(0x7f7f0000u);
+    for (const std::uint32_t bits : {0x7f7f0000u, 0x7f7f7fffu, 0x7f7f8000u, 0x7f7fffffu}) {
+        const float x = std::bit_cast<float>(bits);
+        EXPECT_EQ(round_trip<ms::bf16>({x, -x}), (std::vector<float>{greatest, -greatest}));
+    }
+}
+
 TEST(bf16, rounds_to_nearest_and_ties_to_even) {
     std::vector<float> x;
     std::vector<float> expected;
@@ -226,6 +242,15 @@ TEST(int4, zeros_stay_zero_and_a_row_that_is_not_finite_shows_it) {
 TEST(int4, a_column_takes_17_32nds_of_a_byte) {
     static_assert(sizeof(ms::nibbles) == 34 && ms::int4::stride(64) == 1 && ms::int4::stride(128) == 2);
     static_assert(ms::int4::stride(4) == 1 && ms::int4::stride(65) == 2);
+}
+
+/// Peaks up to the greatest float come back as numbers.
+TEST(int8_and_int4, the_greatest_float_stays_finite) {
+    float x = std::numeric_limits<float>::max();
+    for (int i = 0; i < 20; ++i, x = std::nextafter(x, 0.0f)) {
+        for (const float y : round_trip<ms::int8>({x, -x, x / 3})) EXPECT_TRUE(std::isfinite(y)) << x;
+        for (const float y : round_trip<ms::int4>({x, -x, x / 3})) EXPECT_TRUE(std::isfinite(y)) << x;
+    }
 }
 
 template <class Codec>

@@ -129,4 +129,22 @@ TEST(linear_algebra, rows_that_are_equal_or_too_few_have_finite_leverages) {
     }
 }
 
+/// Counts and sums that are halved together never come to where floats stand still.
+TEST(count_token, halves_before_floats_stand_still) {
+    float count = 0x1p20f - 2, sum = 4 * count;
+    std::size_t halved = 0;
+    for (int token = 0; token < (1 << 20) + 2; ++token) {
+        if (ms::count_token(count)) {
+            sum /= 2;
+            ++halved;
+        }
+        const float before = sum;
+        sum += 4;
+        ASSERT_EQ(sum - before, 4.0f) << count;
+        ASSERT_LT(count, 0x1p20f);
+    }
+    EXPECT_EQ(halved, 3u);
+    EXPECT_NEAR(sum / count, 4, 1e-4);
+}
+
 }  // namespace linear_algebra_test

@@ -1,5 +1,6 @@
 // modified: the order of modifiers, their memory, their parameters, and what reaches the policy below.
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <string_view>
 #include <vector>
@@ -7,6 +8,8 @@
 #include <gtest/gtest.h>
 #include <multistate/modified.hpp>
 #include <multistate/modifiers/chunk.hpp>
+#include <multistate/modifiers/decayed.hpp>
+#include <multistate/modifiers/max_over_heads.hpp>
 #include <multistate/modifiers/pool.hpp>
 #include <multistate/modifiers/value_norm.hpp>
 #include <multistate/policies/h2o_decayed.hpp>
@@ -229,6 +232,25 @@ TEST(modified, passes_on_every_hook) {
     EXPECT_EQ(base.merges, 1);
     EXPECT_EQ(base.prompts, 1);
     EXPECT_EQ(base.decisions, 1);
+}
+
+/// What is not finite does not reach sums through modifiers either.
+TEST(modified, bad_probabilities_are_not_summed) {
+    ms::table<ms::decayed<ms::max_over_heads<ms::h2o>>> table({.states = 2, .recent = 0, .heads = 2});
+    ms::table<ms::modified<ms::h2o, ms::pool, ms::chunk, ms::value_norm>> pooled(
+        {.states = 2, .recent = 0, .heads = 2}, {{}, {{ms::pool{.width = 3}}, {ms::chunk{.length = 1}}, {}}});
+    const std::vector<float> value{1, -1}, bad{1, std::nanf("")};
+    for (int p = 0; p < 3; ++p) {
+        static_cast<void>(table.place(p));
+        static_cast<void>(pooled.place(p, {}, {p == 1 ? bad.data() : value.data(), 1, 2, 2}));
+        const std::vector<float> even(table.size(), 0.5f), nan(table.size(), std::nanf(""));
+        support::observe(table, {even, p == 1 ? nan : even});
+        support::observe(pooled, {even, p == 1 ? nan : even});
+    }
+    for (const float score : table.scores()) EXPECT_TRUE(std::isfinite(score));
+    static_cast<void>(pooled.forget());
+    EXPECT_EQ(support::held(pooled), (std::vector<int>{0, 2})) << "the spoiled state went first";
+    for (const float score : pooled.scores()) EXPECT_TRUE(std::isfinite(score));
 }
 
 }  // namespace modified_test

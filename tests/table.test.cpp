@@ -588,4 +588,34 @@ TEST(table, clear_forgets_arrivals_too) {
     EXPECT_EQ(support::held(table), (positions{7, 10, 11})) << "the first arrival since clear is the sink";
 }
 
+/// A state that is not finite keeps its mark where blocks move rows, and loses it with its row.
+TEST(table_of_spoiled_states, they_go_first_wherever_they_lie) {
+    ms::table<by_hand> table({.states = 4, .block = 6, .recent = 1});
+    const std::vector<float> good{1, 2}, bad{1, std::numeric_limits<float>::infinity()}, huge{1e30f, 0};
+    const auto key = [](const std::vector<float>& x) { return ms::rows{x.data(), 1, 2, 2}; };
+    static_cast<void>(table.append(0, 6));
+    for (std::size_t row = 0; row < 6; ++row) table.insert(row, key(row == 5 ? bad : good), key(good));
+    EXPECT_TRUE(table.holds_spoiled());
+    score(table, {1, 2, 3, 4, 5, 6});
+    static_cast<void>(table.forget());
+    EXPECT_EQ(support::held(table), (positions{2, 3, 4, 5})) << "guarded, it stays, and moves down";
+    EXPECT_TRUE(table.holds_spoiled());
+    static_cast<void>(table.place(6, key(good), key(huge)));
+    score(table, {9, 9, 9, 9, 9});
+    const auto copy = table;
+    EXPECT_TRUE(copy.holds_spoiled());
+    static_cast<void>(table.place(7, key(good), key(good)));
+    EXPECT_EQ(support::forgotten(table), positions{5});
+    score(table, {9, 9, 9, 9, 9});
+    static_cast<void>(table.rebudget(5));
+    score(table, {9, 9, 9, 9, 9});
+    static_cast<void>(table.place(8));
+    score(table, {9, 9, 9, 9, 9, 9});
+    static_cast<void>(table.place(9));
+    EXPECT_EQ(support::forgotten(table), positions{6});
+    EXPECT_FALSE(table.holds_spoiled());
+    table.clear();
+    EXPECT_FALSE(table.holds_spoiled());
+}
+
 }  // namespace table_test

@@ -19,6 +19,7 @@
 //
 // It must see what a cache holds that forgets nothing: what is gone cannot be looked at.
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "multistate/cache.hpp"
@@ -32,7 +33,7 @@ class attention_profile {
         : near_(near), kv_heads_(kv_heads), far_(checked_size(layers, kv_heads, near)), seen_(far_) {}
 
     /// One token of one KV head: probabilities [query heads of its group, n] and the positions [n] of the n states, its
-    /// own among them.
+    /// own among them. A token whose probabilities are not finite is not counted.
     void observe(std::size_t layer, std::size_t kv_head, rows probabilities,
                  std::span<const position> positions) noexcept {
         constexpr const char* who = "attention_profile::observe";
@@ -50,6 +51,7 @@ class attention_profile {
                 if (positions[j] >= first && positions[j] <= behind) sum += static_cast<double>(probabilities[i][j]);
             }
         }
+        if (!std::isfinite(sum)) return;
         far_[layer * kv_heads_ + kv_head] += sum / static_cast<double>(probabilities.count);
         seen_[layer * kv_heads_ + kv_head] += 1;
     }

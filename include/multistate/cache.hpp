@@ -95,7 +95,7 @@ class cache : private tables<P> {
 
     /// Other numbers of states from now on, as the constructor takes them: forgets down to them, then moves into memory
     /// of that size. For budgets that depend on the prompt (budget.hpp). Costs a copy of the cache. Throws
-    /// std::invalid_argument, and changes nothing, for numbers that cannot be.
+    /// std::invalid_argument for numbers that cannot be, and std::bad_alloc; whatever it throws, nothing has changed.
     void rebudget(std::span<const std::size_t> budget) { rebudget(budget, std::nullopt); }
     /// The same, with guards that hold in each table until the next rebudget.
     void rebudget(const guarded_budget& budget) { rebudget(budget.states, budget.guarded); }
@@ -138,15 +138,17 @@ class cache : private tables<P> {
                         this->all().size());
         detail::require(!budget.empty(), "cache", "budget", "a number for each layer or KV head", budget.size());
         cache other(shape(), this->all().front().policy(), budget, guarded);
-        for (std::size_t layer = 0; layer < shape().layers; ++layer) {
-            for (std::size_t unit = 0; unit < this->of_layer(layer).size(); ++unit) {
-                table<P> t = this->of_layer(layer)[unit];
-                table<P>& target = other.of_layer(layer)[unit];
-                const auto moves = t.rebudget(target.states(), stored_.lend(t.shape()), guarded);
-                for (std::size_t h = 0; h < this->heads_per_table(); ++h) {
-                    other.copy_rows(*this, layer, unit * this->heads_per_table() + h, t.size(), moves);
-                }
-                target = std::move(t);
+        std::vector<typename table<P>::rebudgeting> work;  // all that may fail comes before the first decision
+        work.reserve(this->all().size());
+        for (std::size_t i = 0; i < this->all().size(); ++i) {
+            work.push_back(this->all()[i].prepare_rebudget(other.all()[i].states(), guarded));
+        }
+        const std::size_t per_layer = this->of_layer(0).size(), heads = this->heads_per_table();
+        for (std::size_t i = 0; i < work.size(); ++i) {
+            table<P>& target = other.all()[i];
+            const auto moves = work[i].finish(target, stored_.lend(this->all()[i].shape()));
+            for (std::size_t h = 0; h < heads; ++h) {
+                other.copy_rows(*this, i / per_layer, i % per_layer * heads + h, target.size(), moves);
             }
         }
         *this = std::move(other);

@@ -8,11 +8,14 @@
 //
 //     codec   bytes per column       error of a stored number       range               error of attention
 //     f32     4                      0                              all                 1e-11
-//     f16     2                      2^-11 of it                    beyond ±65504: that 1e-11
-//     bf16    2                      2^-8 of it                     all                 1e-11; dot instruction: 1e-4
+//     f16     2                      2^-11 of it                    to ±65504           1e-11
+//     bf16    2                      2^-8 of it                     to ±3.3895e38       1e-11; dot instruction: 1e-4
 //     int8    1 (+ 4 per row)        1/254 of the row's peak        all                 1e-8
 //     int4    17/32 (+ 4 per row)    1/14 of its group's peak       all                 1e-7
 //                                    + 1/1778 of the row's
+//
+// A finite number beyond the range is stored as the greatest of its sign, so that none becomes an infinity. An infinity
+// or a NaN stays one, so that an error shows: in int8 and int4 it makes the whole row NaN.
 //
 // The last column bounds what kernels add to the rounding of the stored numbers: the squared error of the output over
 // its squared length, against double precision on the same stored numbers, for logits within ±8. f32, f16 and bf16 are
@@ -24,6 +27,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string_view>
 #include <type_traits>
 
@@ -72,6 +76,15 @@ inline row_peak peak_of(const float* x, std::size_t n) noexcept {
     return {hn::GetLane(hn::MaxOfLanes(d, peaks)), simd::sum(poison)};
 }
 
+/// v within ±greatest; what is not finite stays.
+HWY_INLINE simd::float_vector saturated(simd::float_vector v, float greatest) noexcept {
+    namespace hn = simd::hn;
+    const simd::float_tag d;
+    const auto most = hn::Set(d, greatest);
+    const auto finite = hn::Lt(hn::Abs(v), hn::Set(d, std::numeric_limits<float>::infinity()));
+    return hn::IfThenElse(finite, hn::Max(hn::Min(v, most), hn::Neg(most)), v);
+}
+
 /// bytes[i] = x[i] * factor, rounded; padded with zeros.
 inline void to_bytes(const float* x, std::size_t n, float factor, std::int8_t* bytes) noexcept {
     namespace hn = simd::hn;
@@ -88,6 +101,7 @@ inline half to_half(float x) noexcept {
     const auto sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000);
     const std::uint32_t magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) return {static_cast<std::uint16_t>(sign | 0x7e00)};   // NaN
+    if (magnitude == 0x7f800000) return {static_cast<std::uint16_t>(sign | 0x7c00)};  // infinity
     if (magnitude >= 0x477ff000) return {static_cast<std::uint16_t>(sign | 0x7bff)};  // saturates at 65504
     if (magnitude < 0x38800000) {  // subnormal in f16: adding 0.5 leaves its bits, rounded, at the end of the float
         const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
@@ -111,7 +125,7 @@ struct f32 {
     }
 };
 
-/// IEEE binary16. Finite values beyond ±65504 are stored as ±65504, so that a large key cannot become an infinity.
+/// IEEE binary16, rounded to nearest, ties to even.
 struct f16 {
     static constexpr std::string_view name = "f16";
     static constexpr bool scaled = false;
@@ -121,15 +135,13 @@ struct f16 {
     static float store(const float* x, std::size_t n, element* row) noexcept {
         detail::for_padded(x, n, [=](std::size_t i, auto v) {
             namespace hn = simd::hn;
-            const simd::float_tag d;
 #if MULTISTATE_CONVERTS_F16
-            const auto greatest = hn::Set(d, 65504.0f);
-            const auto bounded = hn::IfThenElse(hn::IsNaN(v), v, hn::Max(hn::Min(v, greatest), hn::Neg(greatest)));
             const hn::Rebind<hwy::float16_t, simd::float_tag> halves;
-            hn::StoreU(hn::DemoteTo(halves, bounded), halves, reinterpret_cast<hwy::float16_t*>(row + i));
+            hn::StoreU(hn::DemoteTo(halves, detail::saturated(v, 65504)), halves,
+                       reinterpret_cast<hwy::float16_t*>(row + i));
 #else
             alignas(64) float buffer[simd::lanes];
-            hn::Store(v, d, buffer);
+            hn::Store(v, simd::float_tag{}, buffer);
             std::transform(buffer, buffer + simd::lanes, row + i, detail::to_half);
 #endif
         });
@@ -137,7 +149,7 @@ struct f16 {
     }
 };
 
-/// The upper half of a float, rounded to nearest, ties to even; NaN stays NaN.
+/// The upper half of a float, rounded to nearest, ties to even.
 struct bf16 {
     static constexpr std::string_view name = "bf16";
     static constexpr bool scaled = false;
@@ -147,7 +159,8 @@ struct bf16 {
     static float store(const float* x, std::size_t n, element* row) noexcept {
         detail::for_padded(x, n, [=](std::size_t i, auto v) {
             const simd::hn::Rebind<std::uint16_t, simd::float_tag> d;
-            simd::hn::StoreU(simd::to_brains(v), d, reinterpret_cast<std::uint16_t*>(row + i));
+            simd::hn::StoreU(simd::to_brains(detail::saturated(v, 0x1.fep127f)), d,
+                             reinterpret_cast<std::uint16_t*>(row + i));
         });
         return 1;
     }
@@ -164,7 +177,7 @@ struct int8 {
     static float store(const float* x, std::size_t n, element* row) noexcept {
         const auto [peak, poison] = detail::peak_of(x, n);
         detail::to_bytes(x, n, peak > 1e-36f ? 127 / peak : 0, row);  // else 127 / peak may overflow
-        return peak / 127 + poison;
+        return std::min(peak, 0x1.fffffcp127f) / 127 + poison;  // of the greatest float, 127 times that would overflow
     }
 };
 

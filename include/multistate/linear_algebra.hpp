@@ -33,6 +33,15 @@ inline void normalize(std::span<float> x) noexcept {
     simd::scale(x, length > 0 ? 1 / length : 0);
 }
 
+/// Counts a token in a float of a policy's memory. Returns true at the 2^20th, and then again every 2^19: the count was
+/// halved, and the sums that it belongs to must be, so that floats do not come to a standstill: of an endless text they
+/// are about its last million tokens.
+inline bool count_token(float& count) noexcept {
+    if (++count < 0x1p20f) return false;
+    count = 0x1p19f;
+    return true;
+}
+
 /// Row i of a lower triangle, its diagonal included.
 inline std::span<float> lower_row(std::span<float> a, std::size_t n, std::size_t i) noexcept {
     return a.subspan(i * n, i + 1);

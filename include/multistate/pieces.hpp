@@ -21,7 +21,8 @@ constexpr std::size_t piece_length(std::size_t wanted, const table_shape& s) noe
     return length < 4 ? 1 : length;
 }
 
-/// Counts tokens, as they arrive or as they attend, in two floats of a policy's memory.
+/// Counts tokens, as they arrive or as they attend, in two floats of a policy's memory: up to 2^24 pieces, 67 million
+/// tokens in the shortest pieces, and all that positions can number in those of 128.
 class piece_counter {
   public:
     static constexpr std::size_t floats = 2;

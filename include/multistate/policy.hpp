@@ -38,6 +38,19 @@
 // Hooks are noexcept, except check_shape, which throws std::invalid_argument. A policy object is copied into every
 // table, so its own members are per table. Of a block of tokens all are inserted before the first attends.
 //
+// A hook never sees a NaN, an infinity, or a vector longer than 1e9, whose squares may overflow (bounded() in view.hpp).
+// So sums and moments need no check, and nothing outlives a bad token:
+//   - a state whose key or value is such a vector is spoiled. on_insert sees zeros for it, `stored` reads as zeros and
+//     is not written, and at every decision its score is NaN: it is the first to go, whatever the policy says, once it
+//     is not guarded. Attention sees it as it is, so that the error shows
+//   - queries: zeros for all heads of the table, where one is such a vector
+//   - probabilities: a token is not shown to on_attention where those of one of the table's heads are not finite
+// A table finds a spoiled state by the keys and values that place or insert is given.
+//
+// Memory is float32. A count or a sum of whole numbers must end before 2^24; a sum of attention comes to a standstill
+// where a query head adds less than 2^-25 of it, which for steady attention is after some 2^24 / heads tokens of the
+// state's life. For endless texts let old tokens fade: count_token in linear_algebra.hpp, modifiers/decayed.hpp.
+//
 // Numbers that users may set are listed once, with their bounds, and every constructor checks them:
 //
 //     static constexpr auto parameters = std::tuple{ms::parameter{"decay", &decayed::decay, 0.0f, 1.0f}};

@@ -58,6 +58,9 @@ struct block_of_tokens {
     std::span<float> out;
     workspace& scratch;
     E& run;
+    /// Whether all keys and values that the block meets are bounded. Else tiles are of one token: a tile multiplies the
+    /// values that a token does not see by 0, and 0 times a NaN is a NaN.
+    bool bounded = true;
     bool alone = false;  ///< each token counts as arrived alone, as in single steps
 
     const multistate::shape& shape() const noexcept { return cache.shape(); }
@@ -88,9 +91,10 @@ struct block_of_tokens {
                 const std::size_t width = span.size() / tokens();
                 return span.subspan(begin * width, count * width);
             };
-            block_of_tokens{
-                cache, layer, first + static_cast<position>(begin), part(q), part(k), part(v), part(out), scratch,
-                run,   true}
+            block_of_tokens{cache,     layer,   first + static_cast<position>(begin),
+                            part(q),   part(k), part(v),
+                            part(out), scratch, run,
+                            bounded,   true}
                 .run_block();
             begin += count;
         }
@@ -105,7 +109,9 @@ struct block_of_tokens {
                 .tokens = tokens,
                 .first_kv_head = kv_head};
     }
-    std::size_t tile_size() const noexcept { return scratch.tile(heads_decide_together() ? shape().kv_heads : 1); }
+    std::size_t tile_size() const noexcept {
+        return bounded ? scratch.tile(heads_decide_together() ? shape().kv_heads : 1) : 1;
+    }
 
     /// Hands out the workspace rows of KV heads [t.first_kv_head, end), by head or by parts of heads.
     template <class F>
@@ -286,8 +292,10 @@ template <policy P, codec K, codec V, executor E = serial>
     detail::expect_apart(who, "v", v, out);
     detail::expect_workspace(who, s, own != nullptr ? *own : cache.workspace());
     if (tokens == 1) return step(cache, layer, first, q, k, v, out, run, own);
+    const bool bounded = multistate::bounded(k) && multistate::bounded(v) &&
+                         std::ranges::none_of(detail::cache_access::tables(cache, layer), &table<P>::holds_spoiled);
     const detail::block_of_tokens<multistate::cache<P, K, V>, std::remove_reference_t<E>> block{
-        cache, layer, first, q, k, v, out, own != nullptr ? *own : cache.workspace(), run};
+        cache, layer, first, q, k, v, out, own != nullptr ? *own : cache.workspace(), run, bounded};
     if (!detail::cache_access::has_room(cache, layer, tokens)) return false;
     const auto tables = detail::cache_access::tables(cache, layer);
     for (auto& table : tables) table.begin();

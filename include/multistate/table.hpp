@@ -12,7 +12,9 @@
 // order means nothing. The decision falls at the next place, from the scores that the last attention left, so attention
 // sees `states` survivors and the new token: a table has states + slack + block rows.
 #include <algorithm>
+#include <cmath>
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -72,6 +74,8 @@ class table {
           moves_(std::min(s.block + s.slack, s.states)),
           chosen_(s.block + s.slack),
           workspace_(s.block + s.slack > 1 ? position_.size() : 0),
+          spoiled_(position_.size()),
+          zeros_(zeros_of(s, policy_)),
           borders_(policy_, s) {}
 
     /// What memory_bytes() of such a table will be. Allocates nothing; throws as the constructor does.
@@ -81,11 +85,11 @@ class table {
         const std::size_t rows = detail::rows_of(s), due = s.block + s.slack;
         const std::size_t floats =
             detail::sum(who, detail::product(who, multistate::floats_per_state(policy, s), rows) + rows,
-                        multistate::floats_per_table(policy, s));
+                        multistate::floats_per_table(policy, s) + zeros_of(s, policy));
         const std::size_t numbers = (multistate::reads_order(policy) ? rows : 0) + due + (due > 1 ? rows : 0);
         return detail::sum(who, detail::bytes<float>(who, floats),
                            (rows + g.recent) * sizeof(position) + (2 * s.block + s.slack) * sizeof(forgotten_state) +
-                               std::min(due, s.states) * sizeof(move) + numbers * sizeof(std::uint32_t));
+                               std::min(due, s.states) * sizeof(move) + numbers * sizeof(std::uint32_t) + rows);
     }
 
     const table_shape& shape() const noexcept { return shape_; }
@@ -102,6 +106,8 @@ class table {
     bool reads_attention() const noexcept { return multistate::reads_attention(policy_); }
     bool reads_queries() const noexcept { return multistate::reads_queries(policy_); }
     bool reads_stored() const noexcept { return multistate::reads_stored(policy_); }
+    /// Whether a key or value that is held is not bounded: see policy.hpp.
+    bool holds_spoiled() const noexcept { return spoiled_count_ > 0; }
     std::size_t size() const noexcept { return size_; }
     /// The position and the score of each live row.
     std::span<const position> positions() const noexcept {
@@ -128,8 +134,9 @@ class table {
 
     /// Places one token: in a free row, else in the row of the state forgotten. Positions rise, from 0 to last_position.
     /// `keys` [KV heads, head_dim] and `values` are for policies that look at new keys or values, `stored` is for
-    /// policies that read stored rows: at every call. Returns no_row, and changes nothing, when the policy never
-    /// forgets and the rows are used up. With slack, call append instead.
+    /// policies that read stored rows: at every call. Where keys and values are given, a state that is not finite is
+    /// found and goes first (see policy.hpp). Returns no_row, and changes nothing, when the policy never forgets and the
+    /// rows are used up. With slack, call append instead.
     [[nodiscard]] std::size_t place(position p, multistate::rows keys = {}, multistate::rows values = {},
                                     const editor& stored = {}) noexcept {
         begin();
@@ -150,24 +157,26 @@ class table {
         detail::check(row < size_, "insert", "row", detail::bound{"less than size() = ", size_}, row);
         borders_.expect_arrival("insert", shape_, keys, values);
         if (row + 1 == size_) borders_.shown(borders_.arrivals);
-        if constexpr (observes_insertion<P>) policy_.on_insert(keys, values, see(row + 1), row);
+        show(keys, values, row + 1, row);
     }
 
     /// Shows the policy the queries of one token, [query heads, head_dim], before its probabilities; `width` as there.
     void observe_queries(multistate::rows queries, std::size_t width) noexcept {
         expect_width("observe_queries", width);
         borders_.expect_queries("observe_queries", shape_, queries);
-        if constexpr (observes_queries<P>) policy_.on_query(queries, see(width));
+        if constexpr (observes_queries<P>) policy_.on_query(bounded(queries) ? queries : zeros(queries), see(width));
         if (width == size_) borders_.shown(borders_.queries);
     }
 
     /// Shows the policy the probabilities of one token: [query heads, width], width = size() for a single token. After
     /// a block, call it once for each of its tokens, in order, with the rows that token could see. Free for policies
-    /// that do not look.
+    /// that do not look. Not shown where those of a head are not finite.
     void observe(multistate::rows probabilities) noexcept {
         expect_width("observe", probabilities.width);
         borders_.expect_probabilities("observe", shape_, probabilities);
-        if constexpr (observes_attention<P>) policy_.on_attention(probabilities, see(probabilities.width));
+        if constexpr (observes_attention<P>) {
+            if (begin_finite(probabilities)) policy_.on_attention(probabilities, see(probabilities.width));
+        }
         if (probabilities.width == size_) borders_.shown(borders_.attention);
     }
 
@@ -179,7 +188,7 @@ class table {
 
     /// Tells the policy that the prompt has ended.
     void finish_prompt(const editor& stored = {}) noexcept {
-        if constexpr (observes_prompt_end<P>) policy_.finish_prompt(stored, see(size_));
+        if constexpr (observes_prompt_end<P>) policy_.finish_prompt(hiding(stored), see(size_));
     }
 
     /// Forgets everything and keeps the memory.
@@ -187,6 +196,9 @@ class table {
         size_ = placed_ = forgotten_count_ = 0;
         newest_ = -1;
         borders_.clear();
+        first_forgotten_ = all_rows;
+        spoiled_count_ = 0;
+        std::ranges::fill(spoiled_, std::uint8_t{0});
         std::ranges::fill(own_, 0.0f);
     }
 
@@ -213,13 +225,14 @@ class table {
             decide(stored);
             row = least(scores(), positions(), among());
             log(row);
+            first_forgotten_ = std::min(first_forgotten_, row);
             chosen_[0] = static_cast<std::uint32_t>(row);
             merge(stored, 1);
             remove_from_order(row);
         }
         put(row, p);
         block_begin_ = p;
-        if constexpr (observes_insertion<P>) policy_.on_insert(keys, values, see(size_), row);
+        show(keys, values, size_, row);
         return row;
     }
 
@@ -247,6 +260,7 @@ class table {
         decide(stored);
         const std::size_t count = choose(size_ - states());
         for (std::size_t i = 0; i < count; ++i) log(chosen_[i]);
+        first_forgotten_ = std::min<std::size_t>(first_forgotten_, chosen_[0]);
         const auto logged = forgotten_.begin() + static_cast<std::ptrdiff_t>(forgotten_count_);
         std::sort(logged - static_cast<std::ptrdiff_t>(count), logged,
                   [](const forgotten_state& a, const forgotten_state& b) { return a.position < b.position; });
@@ -255,31 +269,51 @@ class table {
     }
 
     /// Another number of states, from now on: forgets down to it if more are held, and allocates afresh. The owner
-    /// applies the moves, in order. Throws std::invalid_argument, and changes nothing, as the constructor does.
-    /// `guarded` as in table_shape.
+    /// applies the moves, in order. Throws std::invalid_argument as the constructor does, and std::bad_alloc; whatever
+    /// it throws, nothing has changed. Sinks that are more than before are the first arrivals as far as they still lie
+    /// in the first rows. `guarded` as in table_shape.
     [[nodiscard]] std::vector<move> rebudget(std::size_t states, const editor& stored = {},
-                                             std::optional<guards> guarded = {}) {
+                                             const std::optional<guards>& guarded = {}) {
+        rebudgeting work = prepare_rebudget(states, guarded);
+        std::vector<move> moves(work.before.moves_.size());
+        const auto done = work.finish(*this, stored);
+        std::ranges::copy(done, moves.begin());
+        moves.resize(done.size());
+        return moves;
+    }
+
+    /// The two parts of rebudget, for owners of several tables: what may fail, on copies, and what cannot.
+    struct rebudgeting {
+        table before, after;
+        /// Decides, and makes `target` the table of the new size. The moves are valid while this object lives.
+        std::span<const move> finish(table& target, const editor& stored) noexcept {
+            before.begin();
+            const auto moves = before.forget_next(stored);
+            after.continue_from(before);
+            target = std::move(after);
+            return moves;
+        }
+    };
+    [[nodiscard]] rebudgeting prepare_rebudget(std::size_t states, const std::optional<guards>& guarded = {}) const {
         detail::require(!position_.empty(), "table", "rows", "those of a table that was not moved from", rows());
         table_shape wanted = shape_;
         wanted.states = states;
         wanted.guarded = guarded;
-        table other(wanted, policy_);
-        detail::require(!never_forgets() || size_ <= other.rows(), "table", "states",
+        rebudgeting work{*this, table(wanted, policy_)};
+        detail::require(!never_forgets() || size_ <= work.after.rows(), "table", "states",
                         "enough for the " + std::to_string(size_) + " held, because the policy never forgets", states);
-        chosen_.resize(std::max(chosen_.size(), size_));  // the only decision that may forget more than a block
-        forgotten_.resize(std::max(forgotten_.size(), size_));
-        moves_.resize(std::max(moves_.size(), size_));
-        workspace_.resize(position_.size());
-        shape_ = wanted;
-        guards_ = other.guards_;
-        newest_positions_.assign(guards_.recent, 0);
-        remember_newest();
-        begin();
-        const auto done = forget_next(stored);
-        std::vector<move> moves(done.begin(), done.end());
-        other.continue_from(*this);
-        *this = std::move(other);
-        return moves;
+        table& t = work.before;  // the only decision that may forget more than a block
+        const std::size_t most = never_forgets() ? 0 : size_ - std::min(size_, states);
+        t.chosen_.resize(std::max(chosen_.size(), most));
+        t.forgotten_.resize(std::max(forgotten_.size(), most));
+        t.moves_.resize(std::max(moves_.size(), most));
+        t.workspace_.resize(position_.size());
+        t.shape_ = wanted;
+        t.guards_ = work.after.guards_;
+        t.newest_positions_ = work.after.newest_positions_;
+        t.remember_newest();
+        if (most > work.after.forgotten_.size()) work.after.forgotten_ = std::vector<forgotten_state>(most);
+        return work;
     }
 
     /// The scores of all rows by which rebudget(states) would decide, or those for comparison with other KV heads where
@@ -300,13 +334,19 @@ class table {
         return position_.size() * sizeof(position) + (score_.size() + memory_.size()) * sizeof(float) +
                newest_positions_.size() * sizeof(position) + forgotten_.size() * sizeof(forgotten_state) +
                moves_.size() * sizeof(move) + (chosen_.size() + by_position_.size()) * sizeof(std::uint32_t) +
-               own_.size() * sizeof(float) + workspace_.size() * sizeof(std::int32_t);
+               (own_.size() + zeros_.size()) * sizeof(float) + workspace_.size() * sizeof(std::int32_t) +
+               spoiled_.size();
     }
 
   private:
     static guards fitting_guards(const table_shape& s, const P& policy) {
         detail::require_memory("table", bytes_for(s, policy));
         return guards_in_force(s, policy);
+    }
+
+    static std::size_t zeros_of(const table_shape& s, const P& policy) {
+        const bool reads = multistate::reads_queries(policy) || multistate::reads_arrivals(policy);
+        return reads ? std::max(s.head_dim, s.value_dim) : 0;
     }
 
     void expect_rows(const char* who) const noexcept {
@@ -328,19 +368,24 @@ class table {
                 .by_position = {by_position_.data(), visible == size_ && !by_position_.empty() ? size_ : 0},
                 .newest = visible == size_ ? newest_ : position_[visible - 1],
                 .block_begin = block_begin_,
-                .guarded = guards_};
+                .guarded = {.sinks = sinks(), .recent = guards_.recent}};
     }
 
-    /// Sinks never leave the rows they arrived in, the first ones; the positions of the newest `recent` are remembered.
+    /// Sinks are first arrivals and never leave the rows they arrived in, the first ones. After a rebudget to more of
+    /// them, those count that were not forgotten meanwhile, up to the first that was.
+    std::size_t sinks() const noexcept { return std::min(guards_.sinks, first_forgotten_); }
+
+    /// The positions of the newest `recent` are remembered.
     candidates among() const noexcept {
-        if (guards_.recent == 0) return {.first = guards_.sinks};
-        return {.first = guards_.sinks, .before = newest_positions_[placed_ % guards_.recent]};
+        if (guards_.recent == 0) return {.first = sinks()};
+        return {.first = sinks(), .before = newest_positions_[placed_ % guards_.recent]};
     }
 
     void put(std::size_t row, position p) noexcept {
         position_[row] = p;
         score_[row] = 0;
         for (std::size_t i = row; i < memory_.size(); i += rows()) memory_[i] = 0;
+        if (spoiled_count_ > 0) spoiled_count_ -= std::exchange(spoiled_[row], std::uint8_t{0});
         if (guards_.recent != 0) newest_positions_[placed_ % guards_.recent] = p;
         if (!by_position_.empty()) by_position_[size_ - 1] = static_cast<std::uint32_t>(row);
         newest_ = p;
@@ -348,15 +393,47 @@ class table {
         borders_.placed();
     }
 
+    /// Shows the policy a state that was placed in `row`.
+    void show(multistate::rows keys, multistate::rows values, [[maybe_unused]] std::size_t visible,
+              std::size_t row) noexcept {
+        if (!bounded(keys) || !bounded(values)) [[unlikely]] {
+            spoiled_count_ += std::exchange(spoiled_[row], std::uint8_t{1}) == 0;
+            keys = zeros(keys);
+            values = zeros(values);
+        }
+        if constexpr (observes_insertion<P>) policy_.on_insert(keys, values, see(visible), row);
+    }
+    /// As many rows of zeros; empty ones where the shape does not say how long they are.
+    multistate::rows zeros(multistate::rows x) const noexcept {
+        return {zeros_.data(), x.count, std::min(x.width, zeros_.size()), 0};
+    }
+
+    /// Softmax makes all of a row NaN or nothing, so its first number says it.
+    static bool begin_finite(multistate::rows probabilities) noexcept {
+        for (std::size_t i = 0; i < probabilities.count; ++i) {
+            if (!std::isfinite(probabilities[i][0])) return false;
+        }
+        return true;
+    }
+
+    editor hiding(editor stored) const noexcept {
+        stored.spoiled = spoiled_count_ > 0 ? spoiled_.data() : nullptr;
+        return stored;
+    }
+
     void decide([[maybe_unused]] const editor& stored) noexcept {
         if constexpr (decides_from_storage<P>) {
-            policy_.on_forget(stored, see(size_));
+            policy_.on_forget(hiding(stored), see(size_));
         } else if constexpr (decides_from_memory<P>) {
             policy_.on_forget(see(size_));
         }
+        if (spoiled_count_ == 0) return;
+        for (std::size_t row = 0; row < size_; ++row) {
+            if (spoiled_[row] != 0) score_[row] = std::numeric_limits<float>::quiet_NaN();
+        }
     }
     void merge([[maybe_unused]] const editor& stored, [[maybe_unused]] std::size_t count) noexcept {
-        if constexpr (merges<P>) policy_.merge(stored, std::span(chosen_).first(count), see(size_));
+        if constexpr (merges<P>) policy_.merge(hiding(stored), std::span(chosen_).first(count), see(size_));
     }
 
     /// The row keeps its place in the table; in the order of the text it leaves a gap for the newest at the end.
@@ -400,32 +477,42 @@ class table {
             position_[hole] = position_[row];
             score_[hole] = score_[row];
             for (std::size_t i = 0; i < memory_.size(); i += rows()) memory_[i + hole] = memory_[i + row];
+            spoiled_[hole] = spoiled_[row];
         }
         size_ = states();
+        count_spoiled();
         sort_order();
         return {moves_.data(), moved};
     }
 
-    /// Takes over what `old` holds, which fits.
-    void continue_from(table& old) {
+    /// Takes over what `old` holds, which fits: the same guards, and as long a log. Allocates nothing.
+    void continue_from(table& old) noexcept {
         size_ = old.size_;
         placed_ = old.placed_;
         newest_ = old.newest_;
         block_begin_ = old.block_begin_;
         borders_ = old.borders_;
-        forgotten_ = std::move(old.forgotten_);  // may be more than a block brings
-        forgotten_.shrink_to_fit();
+        first_forgotten_ = old.first_forgotten_;
         forgotten_count_ = old.forgotten_count_;
+        std::copy_n(old.forgotten_.begin(), forgotten_count_, forgotten_.begin());
         policy_ = std::move(old.policy_);
         std::copy_n(old.position_.begin(), size_, position_.begin());
         std::copy_n(old.score_.begin(), size_, score_.begin());
+        std::copy_n(old.spoiled_.begin(), size_, spoiled_.begin());
         for (std::size_t i = 0; i * rows() < memory_.size(); ++i) {
             std::copy_n(old.memory_.begin() + static_cast<std::ptrdiff_t>(i * old.rows()), size_,
                         memory_.begin() + static_cast<std::ptrdiff_t>(i * rows()));
         }
         std::copy_n(old.own_.begin(), std::min(own_.size(), old.own_.size()), own_.begin());
+        std::ranges::copy(old.newest_positions_, newest_positions_.begin());
+        count_spoiled();
         sort_order();
-        remember_newest();
+    }
+
+    /// After rows moved: those behind the last are no one's.
+    void count_spoiled() noexcept {
+        std::fill(spoiled_.begin() + static_cast<std::ptrdiff_t>(size_), spoiled_.end(), std::uint8_t{0});
+        spoiled_count_ = static_cast<std::size_t>(std::ranges::count(spoiled_, std::uint8_t{1}));
     }
 
     /// The ring of the newest, from what is held: enough, because nothing is forgotten before it is full again.
@@ -450,6 +537,11 @@ class table {
     std::vector<move> moves_;
     std::vector<std::uint32_t> chosen_;
     std::vector<std::int32_t> workspace_;
+    std::vector<std::uint8_t> spoiled_;  // [rows], 1 where the key or value is not bounded
+    std::vector<float> zeros_;           // what hooks see instead
+    static constexpr std::size_t all_rows = static_cast<std::size_t>(-1);
+    std::size_t spoiled_count_ = 0;
+    std::size_t first_forgotten_ = all_rows;  // the least row that ever was: those before hold first arrivals
     std::size_t size_ = 0;
     std::size_t placed_ = 0;  // arrivals since construction or clear
     std::size_t forgotten_count_ = 0;

@@ -21,6 +21,7 @@
 
 #include "multistate/errors.hpp"
 #include "multistate/simd/arithmetic.hpp"
+#include "multistate/simd/spans.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
@@ -40,6 +41,17 @@ struct rows {
 
     std::span<const float> operator[](std::size_t r) const noexcept { return {data + r * stride, width}; }
 };
+
+/// Whether x is fit to be squared and summed: its length is at most 1e9, so a product of four such vectors is finite in
+/// float32. False where an element is a NaN or an infinity.
+inline bool bounded(std::span<const float> x) noexcept { return simd::dot(x, x) <= 1e18f; }
+/// The same of all rows together.
+inline bool bounded(rows x) noexcept {
+    if (x.stride == x.width) return bounded(std::span(x.data, x.count * x.width));
+    float squares = 0;
+    for (std::size_t r = 0; r < x.count; ++r) squares += simd::dot(x[r], x[r]);
+    return squares <= 1e18f;
+}
 
 /// States that the policy may not forget: the first `sinks` arrivals and the `recent` newest held at the decision.
 struct guards {
@@ -114,6 +126,7 @@ struct storage_access {
 
 /// Reads stored keys and values as floats, whatever the codec. KV heads are counted from the first of the table. Each
 /// call reads the rows that it names from memory; dot_keys and its like cost about what attention of one query costs.
+/// A spoiled state (see policy.hpp) reads as zeros; only sum_values adds it as it is stored.
 struct reader {
     void* owner = nullptr;
     const storage_access* access = nullptr;
@@ -122,24 +135,26 @@ struct reader {
     std::size_t kv_heads = 0;
     std::size_t head_dim = 0;
     std::size_t value_dim = 0;
+    const std::uint8_t* spoiled = nullptr;  ///< [rows], not 0 for a spoiled state; null where there is none. The
+                                            ///< table's to set
 
     void key(std::size_t kv_head, std::size_t row, std::span<float> out) const noexcept {
         expect(access != nullptr && access->load != nullptr, "key", kv_head);
         detail::check<2>(out.size() == head_dim, "key", "out", detail::bound{"head_dim floats, ", head_dim},
                          out.size());
+        if (is_spoiled(row)) return clear(out);
         access->load(owner, layer, first_kv_head + kv_head, row, out.data(), nullptr);
     }
     void value(std::size_t kv_head, std::size_t row, std::span<float> out) const noexcept {
         expect(access != nullptr && access->load != nullptr, "value", kv_head);
         detail::check<2>(out.size() == value_dim, "value", "out", detail::bound{"value_dim floats, ", value_dim},
                          out.size());
+        if (is_spoiled(row)) return clear(out);
         access->load(owner, layer, first_kv_head + kv_head, row, nullptr, out.data());
     }
     /// out[j] = x [head_dim] . key j
     void dot_keys(std::size_t kv_head, std::span<const float> x, std::span<float> out) const noexcept {
-        expect(access != nullptr && access->dot != nullptr, "dot_keys", kv_head);
-        detail::check<2>(x.size() == head_dim, "dot_keys", "x", detail::bound{"head_dim floats, ", head_dim}, x.size());
-        access->dot(owner, layer, first_kv_head + kv_head, false, {x.data(), 1, x.size()}, out.size(), out.data(), 0);
+        dot_keys(kv_head, {x.data(), 1, x.size()}, out, 0);
     }
     /// The same for several vectors, x[i] into the i-th of the planes that begin at `out`, `stride` floats apart as the
     /// policy's memory is: a key that is read serves four of them (two on AVX2 and SSE4).
@@ -147,6 +162,7 @@ struct reader {
         expect(access != nullptr && access->dot != nullptr, "dot_keys", kv_head);
         detail::check<2>(x.width == head_dim, "dot_keys", "x", detail::bound{"head_dim floats, ", head_dim}, x.width);
         access->dot(owner, layer, first_kv_head + kv_head, false, x, out.size(), out.data(), stride);
+        for (std::size_t i = 0; i < x.count; ++i) hide({out.data() + i * stride, out.size()});
     }
     /// out[j] = x [value_dim] . value j
     void dot_values(std::size_t kv_head, std::span<const float> x, std::span<float> out) const noexcept {
@@ -154,6 +170,7 @@ struct reader {
         detail::check<2>(x.size() == value_dim, "dot_values", "x", detail::bound{"value_dim floats, ", value_dim},
                          x.size());
         access->dot(owner, layer, first_kv_head + kv_head, true, {x.data(), 1, x.size()}, out.size(), out.data(), 0);
+        hide(out);
     }
     /// out [value_dim] = the sum of weights[j] times value j
     void sum_values(std::size_t kv_head, std::span<const float> weights, std::span<float> out) const noexcept {
@@ -169,16 +186,29 @@ struct reader {
                       "missing");
         detail::check<2>(head < kv_heads, who, "kv_head", detail::bound{"less than kv_heads = ", kv_heads}, head);
     }
+    bool is_spoiled(std::size_t row) const noexcept { return spoiled != nullptr && spoiled[row] != 0; }
+
+  private:
+    static void clear(std::span<float> x) noexcept { std::ranges::fill(x, 0.0f); }
+    void hide(std::span<float> products) const noexcept {
+        if (spoiled == nullptr) return;
+        for (std::size_t row = 0; row < products.size(); ++row) {
+            if (spoiled[row] != 0) products[row] = 0;
+        }
+    }
 };
 
-/// A reader that may write, too: for what merges a state into others before it is forgotten.
+/// A reader that may write, too: for what merges a state into others before it is forgotten. A spoiled state stays as
+/// it is.
 struct editor : reader {
     void set_key(std::size_t kv_head, std::size_t row, std::span<const float> key) const noexcept {
         expect(access != nullptr && access->store != nullptr, "set_key", kv_head);
+        if (is_spoiled(row)) return;
         access->store(owner, layer, first_kv_head + kv_head, row, key.data(), nullptr);
     }
     void set_value(std::size_t kv_head, std::size_t row, std::span<const float> value) const noexcept {
         expect(access != nullptr && access->store != nullptr, "set_value", kv_head);
+        if (is_spoiled(row)) return;
         access->store(owner, layer, first_kv_head + kv_head, row, nullptr, value.data());
     }
 };

@@ -1,6 +1,9 @@
 // The bound holds in bytes: memory is what memory_bytes() says, and after construction nothing is allocated.
 #include <algorithm>
+#include <array>
 #include <memory>
+#include <new>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -215,8 +218,137 @@ std::size_t allocations_of_tables(const every& policy, std::size_t slack) {
 
 TEST(allocation, tables_allocate_nothing_after_construction) {
     for (const std::string_view name : every::names) {
-        for (const std::size_t slack : {0u, 3u})
+        for (const std::size_t slack : {0u, 3u}) {
             EXPECT_EQ(allocations_of_tables(every::named(name), slack), 0u) << name;
+        }
+    }
+}
+
+/// Calls f again and again, with its first allocation failing, then its second, until none fails; after each failure
+/// `check`, and nothing may have leaked. Returns how many failed.
+template <class F, class Check>
+std::size_t fail_every_allocation(F f, Check check) {
+    for (std::size_t n = 0;; ++n) {
+        const std::size_t before = counting::live_bytes();
+        counting::fail_after(n);
+        try {
+            f();
+            counting::never_fail();
+            return n;
+        } catch (const std::bad_alloc&) {
+        }
+        EXPECT_EQ(counting::live_bytes(), before) << "allocation " << n;
+        check(n);
+        if (testing::Test::HasFailure()) return n;
+    }
+}
+
+/// One that decides from memory, one with much memory per table, two that merge, one that is modified, one that never
+/// forgets, one with all hooks.
+constexpr std::array<std::string_view, 7> policies_that_meet_failures{"h2o",    "q_filters", "d2o",   "cam",
+                                                                      "snapkv", "full",      "hungry"};
+
+using small_cache = cache<ms::f32, ms::int8>;
+
+void feed(small_cache& c, const support::stream& tokens, std::size_t first, std::size_t count) {
+    std::vector<float> out(tokens.out_width);
+    for (std::size_t t = first; t < first + count; ++t) {
+        for (std::size_t layer = 0; layer < c.shape().layers; ++layer) {
+            EXPECT_TRUE(ms::step(c, layer, static_cast<ms::position>(t), tokens.q(t), tokens.k(t), tokens.v(t), out));
+        }
+    }
+}
+
+void expect_equal(const small_cache& a, const small_cache& b, std::size_t failed) {
+    EXPECT_EQ(a.memory_bytes(), b.memory_bytes()) << "allocation " << failed;
+    for (std::size_t layer = 0; layer < a.shape().layers; ++layer) {
+        for (std::size_t h = 0; h < a.shape().kv_heads; ++h) {
+            EXPECT_EQ(a.states(layer, h), b.states(layer, h)) << "allocation " << failed;
+            ASSERT_TRUE(std::ranges::equal(a.positions(layer, h), b.positions(layer, h))) << "allocation " << failed;
+            ASSERT_TRUE(std::ranges::equal(a.scores(layer, h), b.scores(layer, h))) << "allocation " << failed;
+            std::vector<float> x(20), y(20);
+            for (std::size_t row = 0; row < a.size(layer, h); ++row) {
+                a.values(layer, h).read(row, x.data());
+                b.values(layer, h).read(row, y.data());
+                ASSERT_EQ(x, y) << "allocation " << failed << " merged";
+            }
+        }
+    }
+}
+
+TEST(allocation, that_fails_leaves_a_cache_as_it_was) {
+    constexpr std::size_t budgets[][3] = {{12, 9, 10}, {30, 31, 10}};
+    ms::shape shape = shape_of(20, 3);
+    const support::stream tokens(shape, 40, 1);
+    for (const std::string_view name : policies_that_meet_failures) {
+        SCOPED_TRACE(std::string(name));
+        const every policy = every::named(name);
+        const auto nothing = [](std::size_t) {};
+        EXPECT_GT(fail_every_allocation([&] { small_cache(shape, policy); }, nothing), 20u);
+        small_cache one(shape, policy);
+        feed(one, tokens, 0, name == "full" ? 8 : 25);
+        std::optional<small_cache> clone;
+        EXPECT_GT(fail_every_allocation([&] { clone.emplace(one.clone()); }, nothing), 20u);
+        small_cache expected = std::move(*clone);
+        clone.reset();
+        for (const std::size_t(&budget)[3] : budgets) {
+            fail_every_allocation([&] { one.rebudget(budget); },
+                                  [&](std::size_t n) {
+                                      expect_equal(one, expected, n);
+                                      small_cache a = one.clone(), b = expected.clone();
+                                      feed(a, tokens, 25, 3);
+                                      feed(b, tokens, 25, 3);
+                                      expect_equal(a, b, n);
+                                  });
+            expected.rebudget(budget);
+            expect_equal(one, expected, 0);
+        }
+        feed(one, tokens, 25, 4);
+        feed(expected, tokens, 25, 4);
+        expect_equal(one, expected, 0);
+    }
+}
+
+TEST(allocation, that_fails_leaves_a_table_as_it_was) {
+    constexpr ms::table_shape shape{.states = 24, .block = 4, .slack = 2, .sinks = 1, .head_dim = 4, .value_dim = 4};
+    std::vector<float> even(64, 0.05f);
+    constexpr float numbers[] = {1, 2, 3, 4};
+    const ms::rows vector{numbers, 1, 4, 4};
+    const auto live = [&](ms::table<every>& t, int from, int count) {
+        std::vector<int> gone;
+        for (int p = from; p < from + count; ++p) {
+            if (t.is_due()) static_cast<void>(t.forget());
+            static_cast<void>(t.place(p, vector, vector));
+            even[static_cast<std::size_t>(p * 7 % 20)] += 0.01f;
+            t.observe({even.data(), 1, t.size(), even.size()});
+            for (const auto& f : t.forgotten()) gone.push_back(f.position);
+        }
+        return gone;
+    };
+    for (const std::string_view name : {"h2o", "morphkv", "vatp", "window"}) {
+        const every policy = every::named(name);
+        EXPECT_GE(fail_every_allocation([&] { ms::table<every>(shape, policy); }, [](std::size_t) {}), 6u);
+        for (const std::size_t states : {9u, 24u, 50u}) {
+            ms::table<every> table(shape, policy);
+            live(table, 0, 40);
+            const ms::table<every> before = table;
+            const auto failures = fail_every_allocation(
+                [&] { static_cast<void>(table.rebudget(states)); },
+                [&](std::size_t n) {
+                    EXPECT_EQ(table.states(), 24u);
+                    EXPECT_EQ(table.memory_bytes(), before.memory_bytes()) << "allocation " << n;
+                    EXPECT_TRUE(std::ranges::equal(table.positions(), before.positions())) << "allocation " << n;
+                    EXPECT_TRUE(std::ranges::equal(table.scores(), before.scores())) << "allocation " << n;
+                    ms::table<every> a = table, b = before;
+                    const auto kept = even;
+                    const auto expected = live(b, 40, 20);
+                    even = kept;
+                    EXPECT_EQ(live(a, 40, 20), expected) << "allocation " << n;
+                });
+            EXPECT_GE(failures, 12u);
+            EXPECT_EQ(table.states(), states);
+            EXPECT_LE(table.size(), std::max<std::size_t>(states, before.size()));
+        }
     }
 }
 

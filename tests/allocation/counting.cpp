@@ -8,6 +8,8 @@ namespace {
 
 std::atomic<std::size_t> bytes = 0;
 std::atomic<std::size_t> calls = 0;
+constexpr auto never = static_cast<std::size_t>(-1);
+std::atomic<std::size_t> left_until_failure = never;
 
 /// Memory with its size and the address to free in front of it.
 struct header {
@@ -16,6 +18,7 @@ struct header {
 };
 
 void* take(std::size_t size, std::size_t alignment) {
+    if (left_until_failure != never && left_until_failure-- == 0) throw std::bad_alloc();  // 0 - 1 is never
     void* begin = std::malloc(size + alignment + sizeof(header));
     if (begin == nullptr) throw std::bad_alloc();
     const auto address = reinterpret_cast<std::uintptr_t>(begin) + sizeof(header);
@@ -38,6 +41,8 @@ void give_back(void* p) noexcept {
 namespace counting {
 std::size_t live_bytes() noexcept { return bytes; }
 std::size_t allocations() noexcept { return calls; }
+void fail_after(std::size_t count) noexcept { left_until_failure = count; }
+void never_fail() noexcept { left_until_failure = never; }
 }  // namespace counting
 
 // All other forms of new and delete call these by default.

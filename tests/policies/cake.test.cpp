@@ -40,9 +40,9 @@ TEST(cake, may_count_zeros_beyond_the_ends) {
         policy.modifiers.zero_padded = zero_padded;
         ms::table<ms::cake> table({.states = 7, .recent = 2}, policy);
         support::fill(table, 7, 1);
-        table.place(7);
+        static_cast<void>(table.place(7));
         support::observe(table, {{0.25f, 0.125f, 0.125f, 0.125f, 0.125f, 0.125f, 0.0625f, 0.0625f}});
-        table.forget();
+        static_cast<void>(table.forget());
         // means of those that exist .167 .156 .15 .125 .125 .125, with zeros .1 .125 .15 .125 .1 .075
         EXPECT_EQ(support::forgotten(table), std::vector<int>{zero_padded ? 5 : 3});
     }

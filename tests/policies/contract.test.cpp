@@ -28,6 +28,11 @@ struct watching : P {
     static inline std::size_t not_numbers = 0;
     /// The least relative distance of two different scores at a decision.
     static inline float margin = 1;
+    /// At the last decision: the positions that the policy was told may go, and how many states in guarded rows are no
+    /// first arrivals, of a text from position 0 on.
+    static inline std::vector<int> unguarded;
+    static inline std::size_t wrong_sinks = 0;
+    bool reads_order() const noexcept { return true; }
 
     void on_attention(ms::rows probabilities, ms::view states) noexcept {
         if constexpr (ms::observes_attention<P>) P::on_attention(probabilities, states);
@@ -36,6 +41,11 @@ struct watching : P {
     void on_forget(const ms::reader& stored, ms::view states) noexcept {
         if constexpr (ms::decides_from_storage<P>) P::on_forget(stored, states);
         look(states);
+        unguarded.clear();
+        for (const std::uint32_t row : states.unguarded()) unguarded.push_back(states.position[row]);
+        for (std::size_t row = 0; row < states.guarded.sinks; ++row) {
+            wrong_sinks += states.position[row] != static_cast<int>(row);
+        }
         std::vector<float> scores(states.score.begin(), states.score.end());
         std::ranges::sort(scores);
         for (std::size_t i = 1; i < scores.size(); ++i) {
@@ -452,6 +462,147 @@ TEST_P(contract, a_layer_that_decides_once_holds_the_same_in_all_heads) {
         EXPECT_TRUE(always);
     } else if (p.reads_attention() || p.reads_queries() || p.reads_arrivals() || p.reads_stored()) {
         EXPECT_FALSE(always) << "what it reads differs from head to head";
+    }
+}
+
+/// A policy's own sinks depend on `states`; they guard first arrivals, however often that changes.
+TEST_P(contract_of_the_forgetful, guards_are_about_arrivals_after_every_rebudget) {
+    ms::shape s{.layers = 1, .heads = 2, .kv_heads = 1, .head_dim = 12, .states = 8, .block = 13};
+    watched_cache cache(s, policy());
+    const support::stream tokens(s, 500, 3);
+    watched::wrong_sinks = 0;
+    std::size_t seen = 0, decided = 0;
+    const auto check = [&] {
+        for (const auto& gone : cache.forgotten(0)) {
+            ++decided;
+            ASSERT_TRUE(std::ranges::count(watched::unguarded, gone.position) == 1)
+                << gone.position << " was guarded, " << cache.states(0) << " states, " << seen << " tokens";
+        }
+        ASSERT_EQ(watched::wrong_sinks, 0u) << cache.states(0) << " states, " << seen << " tokens";
+    };
+    for (const std::size_t states : {8u, 64u, 24u, 40u, 8u, 9u, 64u}) {
+        cache.rebudget(std::vector{states});
+        check();
+        for (int i = 0; i < 4; ++i, seen += 13) {
+            std::vector<float> out(13 * tokens.out_width);
+            EXPECT_TRUE(ms::prefill(cache, 0, static_cast<int>(seen), tokens.q(seen, 13), tokens.k(seen, 13),
+                                    tokens.v(seen, 13), out, ms::prefill_mode::block));
+            check();
+        }
+        feed(cache, tokens, way::steps, seen, seen + 18, [&](std::size_t) { check(); });
+        seen += 18;
+        if (HasFatalFailure()) return;
+    }
+    EXPECT_GT(decided, 400u);
+    // No state lives for ever but the first arrivals: with few states again, all that is guarded is as at the start.
+    cache.rebudget(std::vector{std::size_t{8}});
+    const auto kept = held(cache)[0];
+    const ms::guards own = policy().default_guards(8);
+    for (std::size_t i = 0; i < own.sinks && kept[i] == static_cast<int>(i); ++i)
+        EXPECT_EQ(kept[i], static_cast<int>(i));
+}
+
+/// What a run with one bad token leaves behind.
+struct after {
+    std::vector<std::vector<int>> held;
+    std::size_t bad_held = 0;     ///< KV heads that still hold the bad token
+    std::size_t bad_outputs = 0;  ///< tokens whose output is not finite, but the bad one, in the second half
+    std::size_t bad_scores = 0;
+    std::size_t choices = 0;  ///< decisions of the second half that did not take the oldest that is not guarded
+};
+enum class part { query, key, value, probabilities, nothing };
+constexpr std::size_t bad_token = 30;
+
+/// One layer, token by token; `oldest` is the first position that is no sink.
+after run_with_a_bad_token(watched policy, ms::shape s, const support::stream& clean, part where, float bad,
+                           int oldest) {
+    support::stream tokens = clean;
+    const auto spoil = [&](std::vector<float>& all, std::size_t width) {
+        for (std::size_t i = bad_token * width; i < (bad_token + 1) * width; i += 5) all[i] = bad;
+    };
+    if (where == part::query) spoil(tokens.queries, tokens.query_width);
+    if (where == part::key) spoil(tokens.keys, tokens.key_width);
+    if (where == part::value) spoil(tokens.values, tokens.value_width);
+    watched_cache cache(s, policy);
+    after result;
+    std::vector<float> out(tokens.out_width);
+    for (std::size_t t = 0; t < tokens.size; ++t) {
+        const auto before = held(cache);
+        EXPECT_TRUE(cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t)));
+        const ms::rows given = ms::attend(cache, 0, tokens.q(t), out);
+        cache.observe_queries(0, tokens.q(t));
+        if (where == part::probabilities && t == bad_token) {
+            const std::vector<float> row(given.count * given.stride, bad);
+            cache.observe(0, ms::rows{row.data(), given.count, given.width, given.stride});
+        } else {
+            cache.observe(0, given);
+        }
+        if (2 * t < tokens.size) continue;
+        result.bad_outputs += !std::ranges::all_of(out, [](float x) { return std::isfinite(x); });
+        for (std::size_t h = 0; h < s.kv_heads; ++h) {
+            const auto first = std::ranges::lower_bound(before[h], oldest);
+            for (const auto& gone : cache.forgotten(0, h)) result.choices += gone.position != *first;
+        }
+    }
+    result.held = held(cache);
+    for (const auto& head : result.held) result.bad_held += std::ranges::binary_search(head, int{bad_token});
+    for (const auto& head : scores(cache)) {
+        result.bad_scores +=
+            static_cast<std::size_t>(std::ranges::count_if(head, [](float x) { return !std::isfinite(x); }));
+    }
+    return result;
+}
+
+/// A token whose query, key, value or probabilities are no numbers, or too great to be squared, spoils nothing for long:
+/// its state goes, and the policy chooses as much as it would without it.
+void expect_no_trace(const watched& policy, const ms::shape& s, const ms::guards& in_force) {
+    const int oldest = static_cast<int>(in_force.sinks);
+    const support::stream tokens(s, 110, 4);
+    const after clean = run_with_a_bad_token(policy, s, tokens, part::nothing, 0, oldest);
+    EXPECT_EQ(clean.bad_outputs + clean.bad_scores, 0u);
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    for (const part where : {part::query, part::key, part::value, part::probabilities}) {
+        for (const float bad : {std::nanf(""), infinity, -infinity, 1e30f}) {
+            if (where == part::probabilities && bad == 1e30f) continue;  // none is
+            SCOPED_TRACE("part " + std::to_string(static_cast<int>(where)) + ", " + std::to_string(bad));
+            const after spoiled = run_with_a_bad_token(policy, s, tokens, where, bad, oldest);
+            EXPECT_EQ(spoiled.bad_outputs, 0u);
+            EXPECT_EQ(spoiled.bad_scores, 0u);
+            if (where == part::key || where == part::value) {
+                EXPECT_EQ(spoiled.bad_held, 0u);
+            }
+            EXPECT_GE(2 * spoiled.choices, clean.choices) << "of " << clean.choices;
+            EXPECT_LE(spoiled.choices, clean.choices + clean.choices / 2 + 10);
+        }
+    }
+}
+
+TEST_P(contract_of_the_forgetful, a_bad_token_leaves_no_trace) {
+    ms::shape s = shape(16);
+    s.layers = 1;
+    expect_no_trace(policy(), s, in_force(s));
+    s.recent = 5;  // while it is guarded, policies read it with the others
+    expect_no_trace(policy(), s, in_force(s));
+}
+
+/// In a block, a value that is not finite is met by no token before it, nor by those after its state has gone.
+TEST_P(contract_of_the_forgetful, a_bad_token_of_a_block_is_met_by_those_that_see_it) {
+    ms::shape s = shape(16);
+    s.layers = 1;
+    for (const way how : {way::exact, way::block}) {
+        support::stream tokens(s, 110, 4);
+        for (std::size_t i = 0; i < tokens.value_width; ++i) tokens.values[bad_token * tokens.value_width + i] = NAN;
+        watched_cache cache(s, policy());
+        const auto out = feed(cache, tokens, how, 0, 110);
+        for (std::size_t t = 0; t < 110; ++t) {
+            const auto of_token = std::span(out).subspan(t * tokens.out_width, tokens.out_width);
+            const bool finite = std::ranges::all_of(of_token, [](float x) { return std::isfinite(x); });
+            if (t < bad_token || t > bad_token + 16 + s.block) {
+                EXPECT_TRUE(finite) << t;
+            } else if (t == bad_token) {
+                EXPECT_FALSE(finite) << "the error must show";
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 // expected_attention: distributions and rotations small enough to be computed by hand.
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <vector>
 
@@ -227,6 +228,53 @@ TEST(expected_attention, guards_leave_a_candidate) {
     for (std::size_t states = 1; states < 100; ++states) {
         const ms::guards g = ms::expected_attention::default_guards(states);
         EXPECT_LE(g.sinks + g.recent, states - 1);
+    }
+}
+
+/// After a million tokens the count and the sum of squares are halved: mean and variance stay, and go on moving.
+TEST(expected_attention, endless_texts_keep_their_moments) {
+    const ms::table_shape s{.states = 2, .head_dim = 1, .value_dim = 1, .scale = 1};
+    const auto policy = plain();
+    std::vector<float> own(policy.floats_per_table(s)), score(1);
+    const std::vector<ms::position> position{0};
+    const ms::view states{.shape = s,
+                          .position = position,
+                          .score = score,
+                          .planes = nullptr,
+                          .plane_stride = 1,
+                          .own = own,
+                          .by_position = {},
+                          .newest = 0,
+                          .block_begin = 0,
+                          .guarded = {}};
+    float& count = own[0];
+    float& mean = own[own.size() - 2];
+    float& squares = own[own.size() - 1];
+    count = 0x1p20f - 1;
+    mean = 4;
+    squares = 3 * count;
+    const auto ask = [&](float query) { policy.on_query({&query, 1, 1, 1}, states); };
+    ask(6);
+    EXPECT_LT(count, 0x1p20f);
+    EXPECT_NEAR(squares / count, 3, 1e-4);
+    for (int i = 0; i < (1 << 20); ++i) ask(i % 2 == 0 ? 7.0f : 9.0f);
+    EXPECT_GT(mean, 6.5f) << "the newest million tokens are most of it";
+    EXPECT_LT(mean, 8);
+    EXPECT_LT(squares / count, 8) << "between 3 and that of two means, 1 + 4";
+    EXPECT_GT(squares / count, 1);
+}
+
+/// One bad query used to turn the policy into a window until clear().
+TEST(expected_attention, a_bad_query_is_as_zeros) {
+    for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity(), 1e30f}) {
+        const auto scores = [&](float query) {
+            driven d(line, plain());
+            d.step({1}, {3, 4}, {2});
+            d.step({2}, {0, 1}, {query});
+            d.step({-1}, {2, 0}, {4});
+            return d.forget();
+        };
+        EXPECT_EQ(scores(bad), scores(0));
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/policies/h2o.hpp>
+#include <multistate/policies/h2o_decayed.hpp>
 #include <multistate/table.hpp>
 
 #include "support/micro.hpp"
@@ -76,6 +77,21 @@ TEST(h2o, a_row_that_is_reused_starts_at_zero) {
     EXPECT_NE(table.place(4), ms::no_row);
     support::observe(table, {{0.25f, 0.25f, 0.25f, 0.25f}});
     EXPECT_FLOAT_EQ(table.scores()[2], 0.25f);
+}
+
+/// The horizon that policy.hpp names: with steady attention, 2^24 tokens for one head; and what keeps going.
+TEST(h2o, sums_tell_steady_attention_from_none_up_to_the_horizon) {
+    const auto moves = [](auto policy, float tokens) {
+        ms::table<decltype(policy)> table({.states = 4}, policy);
+        support::fill(table, 2, 1);
+        for (float& score : table.scores()) score = 0.45f * tokens;
+        support::observe(table, {{0.45f, 0.0f}});
+        return table.scores()[0] > table.scores()[1];
+    };
+    EXPECT_TRUE(moves(ms::h2o{}, 0x1p20f));
+    EXPECT_TRUE(moves(ms::h2o{}, 0x1p23f));
+    EXPECT_FALSE(moves(ms::h2o{}, 0x1p26f)) << "then the headers say too little";
+    EXPECT_TRUE(moves(ms::h2o_decayed{}, 50)) << "1 / (1 - decay) of them, however many there were";
 }
 
 }  // namespace h2o_test

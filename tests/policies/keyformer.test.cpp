@@ -142,4 +142,15 @@ TEST(keyformer, guards_three_tenths_and_checks_its_numbers) {
     EXPECT_THROW(ms::table<ms::keyformer>({.states = 2}, {.last_temperature = std::nanf("")}), std::invalid_argument);
 }
 
+/// One probability that is no number spoils its own state's sum and no other.
+TEST(keyformer, a_nan_among_probabilities_stays_alone) {
+    for (const bool prompt : {true, false}) {
+        auto table = holding(3, {});
+        if (!prompt) table.finish_prompt();
+        for (int i = 0; i < 10; ++i) support::observe(table, {{0.5f, i == 5 ? std::nanf("") : 0.25f, 0.25f}});
+        EXPECT_TRUE(std::isfinite(table.scores()[0]) && std::isfinite(table.scores()[2]));
+        EXPECT_GT(table.scores()[0], 0.0f);
+    }
+}
+
 }  // namespace keyformer_test

@@ -1,5 +1,6 @@
 // q_filters: filters that are given, and directions found by hand.
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -160,5 +161,46 @@ TEST(q_filter, is_minus_the_principal_direction_on_the_side_of_most_queries) {
 }
 
 TEST(q_filter, of_no_query_is_zero) { EXPECT_EQ(ms::q_filter({nullptr, 0, 3, 3}), std::vector<float>(3)); }
+
+/// After a million tokens all sums are halved, which changes no direction: bit for bit.
+TEST(q_filters, endless_texts_keep_their_direction) {
+    const auto after = [](float counted, float factor) {
+        const ms::q_filters policy;
+        std::vector<float> own(policy.floats_per_table(shape)), score(1), other(own.size());
+        const std::vector<ms::position> position{0};
+        const ms::view states{.shape = shape,
+                              .position = position,
+                              .score = score,
+                              .planes = nullptr,
+                              .plane_stride = 1,
+                              .own = own,
+                              .by_position = {},
+                              .newest = 0,
+                              .block_begin = 0,
+                              .guarded = {}};
+        for (std::size_t i = 0; i + 1 < own.size(); ++i) own[i] = factor * static_cast<float>(i + 1);
+        own.back() = counted;
+        const float query[] = {0.5f, -1};
+        policy.on_query({query, 1, 2, 2}, states);
+        own.back() = 0;
+        return own;
+    };
+    EXPECT_EQ(after(0x1p20f - 1, 0x1p21f), after(5, 0x1p20f));
+}
+
+/// One bad query used to turn the policy into a window until clear().
+TEST(q_filters, a_bad_query_counts_for_nothing) {
+    for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity(), 1e30f}) {
+        const auto scores = [&](bool with) {
+            driven<ms::q_filters> d({.states = 3, .head_dim = 2, .value_dim = 1});
+            d.step({1, 2}, {{1, 1}});
+            d.step({3, -1}, {{1, 0}});
+            d.step({0, 1}, {{with ? bad : 0, 0}});
+            d.step({2, 2}, {{2, 1}});
+            return d.forget();
+        };
+        EXPECT_EQ(scores(true), scores(false));
+    }
+}
 
 }  // namespace q_filters_test

@@ -137,4 +137,32 @@ TEST(roco, guards_ten_of_its_share) {
     EXPECT_THROW(ms::table<ms::roco>({.states = 2}, {.unstable = 0.95f}), std::invalid_argument);
 }
 
+/// Memory set to that of a state that has seen 2^20 - 1 tokens, beside one that has seen 3.
+TEST(roco, endless_texts_keep_their_moments) {
+    const ms::table_shape s{.states = 2};
+    std::vector<float> memory{0.5f, 0.5f, 0.01f * (0x1p20f - 1), 0.03f, 0x1p20f - 1, 3, 0, 0};
+    std::vector<float> score(2);
+    const std::vector<ms::position> position{0, 1};
+    const ms::view states{.shape = s,
+                          .position = position,
+                          .score = score,
+                          .planes = memory.data(),
+                          .plane_stride = 2,
+                          .own = {},
+                          .by_position = {},
+                          .newest = 1,
+                          .block_begin = 1,
+                          .guarded = {}};
+    const auto variance = [&](std::size_t row) { return memory[2 + row] / memory[4 + row]; };
+    const std::vector<float> seen{0.6f, 0.5f};
+    ms::roco{}.on_attention({seen.data(), 1, 2, 2}, states);
+    EXPECT_LT(memory[4], 0x1p20f);
+    EXPECT_EQ(memory[5], 4.0f);
+    EXPECT_NEAR(variance(0), 0.01f, 1e-5f);
+    EXPECT_FLOAT_EQ(variance(1), 0.03f / 4);
+    for (int i = 0; i < (1 << 20); ++i) ms::roco{}.on_attention({seen.data(), 1, 2, 2}, states);
+    EXPECT_NEAR(memory[0], 0.58f, 0.03f) << "most of its tokens gave 0.6";
+    EXPECT_LT(variance(0), 0.006f);
+}
+
 }  // namespace roco_test

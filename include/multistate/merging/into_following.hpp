@@ -7,6 +7,7 @@
 //            after i in the text, n = `survivors` or as many as there are
 //   reads    the scores, which must be sums of attention as h2o's are; stored values
 //   cost     for each state that goes: `survivors` values read and stored per KV head; one float per state
+//   NaN      a spoiled state (see policy.hpp) is not merged, and while one is among the followers none is
 //   pitfall  values add up: what was merged is merged again, so where states go one by one for long, values grow and
 //            quality falls (measured in examples/perplexity/README.md). Best for few decisions, as after a prompt.
 //   differs  read in the authors' code and in kvpress, which disagree: the probability is attention over the whole life

@@ -11,7 +11,8 @@
 //            and score nothing else when they decide
 //   reads    what the policy reads
 //   cost     one multiplication per state and token
-//   differs  see h2o_decayed, which is decayed<h2o> with a name
+//   differs  see h2o_decayed, which is decayed<h2o> with a name. A sum is at most 1 / (1 - decay) per query head, so
+//            unless decay is 1 it keeps its resolution however long the text
 #include "multistate/policy.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {

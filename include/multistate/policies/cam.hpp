@@ -9,7 +9,7 @@
 //   forgets  for each KV head; the newest floor(states / 2) are guarded unless the user names another `recent`
 //   cost     h2o's, and for each state that goes `survivors` values read and stored; one float per state
 //   differs  see merging/into_following.hpp. The authors merge under H2O and under StreamingLLM; under others, say
-//            under h2o_decayed, it is merging<h2o_decayed, into_following>
+//            under h2o_decayed, it is merging<h2o_decayed, into_following>, which is also for endless texts (see h2o)
 #include "multistate/merging.hpp"
 #include "multistate/merging/into_following.hpp"
 #include "multistate/policies/h2o.hpp"

@@ -52,7 +52,7 @@ struct caote {
             const std::size_t h = i / s.group();
             const auto given = states.memory(i);
             const auto squares = states.memory(s.heads + h);
-            stored.sum_values(h, given, output);
+            sum_values(stored, h, given, states.own);
             stored.dot_values(h, output, products);
             const float square = simd::dot(output, output);
             const auto most = static_cast<std::size_t>(std::ranges::max_element(given) - given.begin());
@@ -67,6 +67,19 @@ struct caote {
     }
 
   private:
+    /// The first half of `own` = the sum of given[j] times value j. A value that is not finite spoils that sum, even with
+    /// no attention: then one by one, which leaves out the spoiled. The second half is scratch.
+    static void sum_values(const reader& stored, std::size_t h, std::span<const float> given,
+                           std::span<float> own) noexcept {
+        const auto sum = own.first(own.size() / 2), value = own.subspan(own.size() / 2);
+        stored.sum_values(h, given, sum);
+        if (bounded(sum)) return;
+        std::ranges::fill(sum, 0.0f);
+        for (std::size_t j = 0; j < given.size(); ++j) {
+            stored.value(h, j, value);
+            simd::add_scaled(given[j], value, sum);
+        }
+    }
     /// e^2 of a state with more than half of the attention: o is then so near to v_j that their difference, and 1 - a,
     /// would be rounding errors. It equals a^2 |v_j - o'|^2, o' being what the others alone would give.
     static float without(const reader& stored, std::size_t h, std::size_t j, std::span<float> given,
@@ -75,7 +88,7 @@ struct caote {
         const auto value = own.subspan(own.size() / 2);
         const float share = std::exchange(given[j], 0.0f);
         const float rest = simd::sum(given);
-        stored.sum_values(h, given, others);
+        sum_values(stored, h, given, own);
         stored.value(h, j, value);
         given[j] = share;
         if (rest < std::numeric_limits<float>::min()) return std::numeric_limits<float>::infinity();

@@ -17,7 +17,8 @@
 //            attention costs, with a slack of 31 0.9 to 1.6 times; or set `covariance` to false. head_dim^2 floats per
 //            query head.
 //   differs  kvpress, by the authors, compresses a prompt once, from the queries of all its tokens but the first 4.
-//            Here mean and covariance run along, of all tokens so far. A layer (per_layer) sums over its KV heads.
+//            Here mean and covariance run along, of all tokens so far (see count_token for more than a million; a
+//            spoiled query counts as zeros). A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <array>
 #include <numeric>
@@ -64,10 +65,12 @@ struct expected_attention : rope {
     void on_query(rows queries, view states) const noexcept {
         if (states.newest < static_cast<position>(skipped)) return;
         const auto [count, turns, deviation, panel, scratch, heads] = cut(states.own, memory(states.shape));
-        const float n = ++count[0];
+        const bool halve = count_token(count[0]);
+        const float n = count[0];
         find_turns(states.newest, turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
             const auto [mean, squares] = of_head(heads, queries.width, i);
+            if (halve) simd::scale(squares, 0.5f);
             std::ranges::copy(queries[i], deviation.begin());
             turn_back(turns, deviation);
             simd::add_scaled(-1, mean, deviation);

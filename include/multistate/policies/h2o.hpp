@@ -9,7 +9,8 @@
 //   cost     one addition per probability, one pass to decide
 //   differs  the authors' code exists three times and disagrees: per query head (wrong with grouped queries), summed
 //            over the batch, sizes as shares of the prompt, one row lost between the two halves. Here: per KV head,
-//            the group's heads summed, the sum never divided by age.
+//            the group's heads summed, the sum never divided by age. It comes to a standstill after some 2^24 / heads
+//            tokens (see policy.hpp): for longer texts take h2o_decayed.
 #include "multistate/policy.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {

@@ -11,7 +11,8 @@
 //   differs  that mask lets a token see itself and the heavy_budget - 1 states of the greatest sums: `states` is
 //            heavy_budget - 1, and the state that attended last may go at once, as there. So new states rarely stay,
 //            and what is kept freezes: it is here to show that. The code sums probabilities of attention to all tokens,
-//            kept or not, for each query head, and joins the mask with a window (`recent`).
+//            kept or not, for each query head, and joins the mask with a window (`recent`). Sums come to a standstill as
+//            h2o's do.
 #include "multistate/policies/h2o.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {

@@ -12,7 +12,8 @@
 //            left to choose from. Of a prompt it counts the attention of the last 8 tokens only (snapkv_window_size),
 //            and divides by as many; here all tokens count. It forgets blocks of its paged cache, by the sum of their
 //            scores, and nothing before the prompt ends; it replaces each probability by the greatest of it and the
-//            next few. Here: single states, at every decision, no pooling (see modifiers/pool.hpp).
+//            next few. Here: single states, at every decision, no pooling (see modifiers/pool.hpp). For endless texts
+//            see observed_attention.
 #include <algorithm>
 
 #include "multistate/modifiers/unit.hpp"

@@ -13,8 +13,10 @@
 //   differs  the authors' noise comes from a generator; here from a hash of seed, layer, query head and the positions
 //            of query and key, so that a run repeats. Logits are log a but for a constant, which softmax does not see;
 //            where a is 0 the score gains nothing. In the paper tau reaches 2 with the end of the text; in the code it
-//            rises by 0.01 per token for ever, hence 100 tokens here. Their budget is 60 % of the prompt.
+//            rises by 0.01 per token for ever, hence 100 tokens here. Their budget is 60 % of the prompt. Sums come to
+//            a standstill as h2o's do: see policy.hpp.
 #include <algorithm>
+#include <cmath>
 #include <tuple>
 
 #include "multistate/policy.hpp"
@@ -66,6 +68,7 @@ struct keyformer {
                 simd::transform(noisy, 1, [](simd::float_vector x) { return simd::log(x); });
                 simd::scale(noisy, 1 / tau);
                 softmax(noisy);
+                if (std::isnan(noisy[0])) continue;  // one probability that is not a number would spoil all sums
             }
             simd::add(noisy, states.score);
         }

@@ -10,7 +10,8 @@
 //   cost     one addition per probability, one float per state, one division per state and decision
 //   differs  kvpress judges once, at the end of the prompt (that is `block` prefill here). The number of tokens is
 //            newest - position + 1, so a gap in the positions counts as tokens. The sum over the group is not divided
-//            by its size, which orders the states alike.
+//            by its size, which orders the states alike. It comes to a standstill as h2o's does, and then the mean of
+//            a state that stays falls with its age.
 #include "multistate/policy.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {

@@ -15,7 +15,8 @@
 //            4 (4096 states) to all of it (512), a third of that with a slack of 31. head_dim^2 floats per KV head.
 //   differs  with filters, as the authors publish them or as q_filter finds them, in nothing. Without, the direction is
 //            that of all queries of the group so far together: their mean, turned by power iteration towards the
-//            singular vector; its side is that of the mean. A layer (per_layer) sums over its KV heads.
+//            singular vector; its side is that of the mean (see count_token for more than a million tokens). A layer
+//            (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <tuple>
 #include <vector>
@@ -41,9 +42,9 @@ struct q_filters {
     bool reads_queries() const noexcept { return filters.empty(); }
     bool reads_stored() const noexcept { return filters.empty(); }
     static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
-    /// Two vectors; the sum of the queries and that of their squares q q^T, for each KV head.
+    /// Two vectors; the sum of the queries and that of their squares q q^T, for each KV head; how many tokens.
     std::size_t floats_per_table(const table_shape& s) const noexcept {
-        return filters.empty() ? 2 * s.head_dim + s.kv_heads * (s.head_dim + s.head_dim * s.head_dim) : 0;
+        return filters.empty() ? 2 * s.head_dim + s.kv_heads * (s.head_dim + s.head_dim * s.head_dim) + 1 : 0;
     }
 
     void check_shape(const table_shape& s) const {
@@ -68,6 +69,9 @@ struct q_filters {
     }
     void on_query(rows queries, view states) const noexcept {
         if (!filters.empty()) return;
+        if (count_token(states.own.back())) {
+            simd::scale(states.own.first(states.own.size() - 1), 0.5f);  // the direction stays
+        }
         for (std::size_t i = 0; i < queries.count; ++i) {
             const sums of = seen(states, i / states.shape.group());
             simd::add(queries[i], of.queries);

@@ -13,7 +13,7 @@
 //   differs  EasyKV, the authors' code, spares 0.3 of the states when it decodes and 0.1 when it encodes; 0.3 here. Its
 //            variance is a difference of means, which may be negative under the root; here it is Welford's, and without
 //            the root, which orders alike. Where variances are equal at the border neither is spared. EasyKV forgets
-//            nothing of the prompt while it decodes.
+//            nothing of the prompt while it decodes. From a state's 2^20th token on, old ones fade (see count_token).
 #include <algorithm>
 #include <functional>
 #include <tuple>
@@ -44,9 +44,11 @@ struct roco {
         simd::scale(attention, 1 / static_cast<float>(probabilities.count));
         for (std::size_t j = 0; j < states.size(); ++j) {
             const float distance = attention[j] - mean[j];
-            count[j] += 1;
+            const bool halve = count[j] + 1 >= 0x1p20f;  // as count_token does
+            count[j] = halve ? 0x1p19f : count[j] + 1;
             mean[j] += distance / count[j];
-            squares[j] += distance * (attention[j] - mean[j]);
+            const float before = halve ? 0.5f * squares[j] : squares[j];
+            squares[j] = before + distance * (attention[j] - mean[j]);
         }
     }
     void on_forget(view states) const noexcept {

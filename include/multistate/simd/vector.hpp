@@ -88,9 +88,12 @@ HWY_INLINE float_vector load(const half* row, std::size_t c) noexcept {
 #if MULTISTATE_CONVERTS_F16
     return wide;
 #else
-    // Elsewhere Highway 1.0.3 reads a NaN as a number of 65536 and more; infinities are never stored.
+    // Elsewhere Highway 1.0.3 reads an infinity as 65536, and a NaN as a greater number.
+    const auto beyond = hn::Set(float_tag{}, 65536.0f);
+    const auto infinity = hn::CopySign(hn::Set(float_tag{}, std::numeric_limits<float>::infinity()), wide);
     const auto nan = hn::Set(float_tag{}, std::numeric_limits<float>::quiet_NaN());
-    return hn::IfThenElse(hn::Ge(hn::Abs(wide), hn::Set(float_tag{}, 65536.0f)), nan, wide);
+    const auto odd = hn::IfThenElse(hn::Eq(hn::Abs(wide), beyond), infinity, nan);
+    return hn::IfThenElse(hn::Lt(hn::Abs(wide), beyond), wide, odd);
 #endif
 }
 HWY_INLINE float_vector load(const brain* row, std::size_t c) noexcept {
