@@ -10,6 +10,7 @@
 #include <span>
 
 #include "multistate/simd/spans.hpp"
+#include "multistate/view.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
@@ -26,6 +27,20 @@ constexpr std::array<std::span<float>, N> cut(std::span<float> memory, const std
 
 /// Euclidean norm.
 inline float norm(std::span<const float> x) noexcept { return std::sqrt(simd::dot(x, x)); }
+
+/// Whether all numbers of all vectors are finite, and their squares and the sum of these.
+inline bool finite(rows vectors) noexcept {
+    for (std::size_t i = 0; i < vectors.count; ++i) {
+        if (!std::isfinite(simd::dot(vectors[i], vectors[i]))) return false;
+    }
+    return true;
+}
+
+/// Moves the mean of count - 1 vectors to that of count, of which x is the last. Spoils x.
+inline void add_to_mean(float count, std::span<float> x, std::span<float> mean) noexcept {
+    simd::add_scaled(-1, mean, x);
+    simd::add_scaled(1 / count, x, mean);
+}
 
 /// Makes x a unit vector; zeros stay zeros.
 inline void normalize(std::span<float> x) noexcept {
@@ -87,6 +102,17 @@ inline void solve_lower(std::span<const float> l, std::span<float> x) noexcept {
     for (std::size_t i = 0; i < x.size(); ++i) {
         const auto row = lower_row(l, x.size(), i);
         x[i] = (x[i] - simd::dot(row.first(i), x)) / row[i];
+    }
+}
+
+/// L = L^-1, L lower triangular; above the diagonal come zeros. `scratch` has n elements.
+inline void invert_lower(std::span<float> l, std::size_t n, std::span<float> scratch) noexcept {
+    for (std::size_t i = 0; i < n; ++i) {
+        const auto row = l.subspan(i * n, n), before = scratch.first(i + 1);
+        std::ranges::copy(row.first(i + 1), before.begin());
+        std::ranges::fill(row, 0.0f);
+        row[i] = 1 / before[i];
+        for (std::size_t j = 0; j < i; ++j) simd::add_scaled(-before[j] * row[i], lower_row(l, n, j), row.first(j + 1));
     }
 }
 

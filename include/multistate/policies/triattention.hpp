@@ -1,0 +1,148 @@
+#pragma once
+
+// triattention: keeps states to which the mean query will attend most, over the next tens of thousands of positions.
+//
+//     ms::triattention policy;
+//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
+//     // the authors' use: a decision every 128 tokens
+//     ms::cache<ms::triattention> cache({.layers = 32, …, .states = 2048, .slack = 127}, policy);
+//
+//   paper    "TriAttention: Efficient Long Reasoning with Trigonometric KV Compression", arXiv 2604.04921
+//   rule     score[j] = maximum over the query heads of the group of z_j(a . k[j] + sum over the pairs f of dimensions of
+//            (E |q_f| - |E q_f|) |k_f[j]|): a = mean over D = 1, 2, 4, … up to `future` of E q rotated to position
+//            newest + 1 + D; E = the mean over all queries so far, before rotation; z_j(x) = (x[j] - mean) / deviation
+//            over the states that are not guarded
+//   reads    queries; the stored keys
+//   forgets  for each KV head; no state is guarded
+//   cost     4 head_dim operations per query; to decide, head_dim / 2 square roots per state and 1.5 head_dim operations
+//            per state and query head: measured, COST. 1.5 head_dim floats per query head.
+//   differs  the rule was read in the authors' code; of the paper, the abstract. Their E comes from a text that the
+//            model reads once, beforehand; here it runs along. They never forget the prompt (`sinks` can say so). In
+//            their published runs a KV head keeps the same states in all layers, by the mean of the layers' scores; here
+//            each layer decides alone, as with their option per_layer_perhead. Their vLLM plugin guards the newest 128.
+//            Dimensions that are not rotated count by their product alone. A layer (per_layer) takes the maximum over
+//            all its query heads.
+//   numbers  a token with a query whose square is not finite is not counted; a key whose square is not finite goes first
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <tuple>
+#include <utility>
+
+#include "multistate/linear_algebra.hpp"
+#include "multistate/matrix_products.hpp"
+#include "multistate/rope.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct triattention : rope {
+    static constexpr std::string_view name = "triattention";
+    static constexpr std::string_view paper = "arXiv 2604.04921";
+    static constexpr per forgets() noexcept { return per::head; }
+
+    std::size_t future = 65536;  ///< positions, the farthest that counts
+    bool normalized = true;      ///< whether z_j is taken, else x[j] itself
+    static constexpr auto parameters = std::tuple_cat(
+        rope::parameters, std::tuple{parameter{"future", &triattention::future, std::size_t{1}, std::size_t{1} << 30},
+                                     parameter{"normalized", &triattention::normalized, false, true}});
+
+    /// x, for each query head of the group.
+    static std::size_t floats_per_state(const table_shape& s) noexcept { return s.group(); }
+    std::size_t floats_per_table(const table_shape& s) const noexcept {
+        const auto sizes = memory(s);
+        return std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
+    }
+
+    void on_query(rows queries, view states) const noexcept {
+        if (!finite(queries)) return;
+        const auto [count, known, ahead, turns, x, panel, tile, heads, means] = cut(states.own, memory(states.shape));
+        const std::size_t d = queries.width;
+        ++count[0];
+        find_turns(states.newest, turns);
+        for (std::size_t i = 0; i < queries.count; ++i) {
+            std::ranges::copy(queries[i], x.begin());
+            find_lengths(queries[i], x.subspan(d));
+            turn_back(turns, x.first(d));
+            add_to_mean(count[0], x, means.subspan(i * x.size(), x.size()));
+        }
+    }
+    void on_forget(const reader& stored, view states) const noexcept {
+        std::ranges::fill(states.score, -std::numeric_limits<float>::infinity());
+        for (std::size_t h = 0; h < states.shape.kv_heads; ++h) {
+            look_ahead(states, h);
+            meet_keys(stored, states, h);
+            for (std::size_t i = 0; i < states.shape.group(); ++i) raise_scores(states.memory(i), states);
+        }
+    }
+
+  private:
+    /// How many queries came; whether `ahead` is known, the mean rotation by the distances; cosines and sines; a query or
+    /// key and the lengths of its pairs; such side by side, and their products; for each head of the group what its keys
+    /// are multiplied with; for each query head the means.
+    std::array<std::size_t, 9> memory(const table_shape& s) const noexcept {
+        const std::size_t d = s.head_dim, n = d + pairs(d), group = s.group();
+        return {1, 1, d, d, n, n * panel_width, group * panel_width, group * n, s.heads * n};
+    }
+    void look_ahead(view states, std::size_t h) const noexcept {
+        const auto [count, known, ahead, turns, x, panel, tile, heads, means] = cut(states.own, memory(states.shape));
+        const std::size_t d = states.shape.head_dim;
+        if (std::exchange(known[0], 1.0f) == 0) {
+            float distances = 0;
+            for (std::size_t distance = 1; distance <= future; distance *= 2, ++distances) {
+                find_turns(static_cast<position>(1 + distance), turns);
+                simd::add(turns, ahead);
+            }
+            simd::scale(ahead, 1 / distances);
+        }
+        find_turns(states.newest, turns);
+        std::ranges::copy(means.subspan(h * heads.size(), heads.size()), heads.begin());
+        for (std::size_t first = 0; first < heads.size(); first += x.size()) {
+            const auto query = heads.subspan(first, d), lengths = heads.subspan(first + d, x.size() - d);
+            find_lengths(query, x);
+            simd::add_scaled(-1, x, lengths);
+            turn(ahead, query);
+            turn(turns, query);
+        }
+    }
+    void meet_keys(const reader& stored, view states, std::size_t h) const noexcept {
+        const auto [count, known, ahead, turns, x, panel, tile, heads, means] = cut(states.own, memory(states.shape));
+        const std::size_t d = states.shape.head_dim, group = states.shape.group();
+        for (std::size_t row = 0; row < states.size(); row += panel_width) {
+            const std::size_t keys = std::min(panel_width, states.size() - row);
+            for (std::size_t k = 0; k < keys; ++k) {
+                stored.key(h, row + k, x.first(d));
+                find_lengths(x.first(d), x.subspan(d));
+                stand(x, panel, k);
+            }
+            products({heads.data(), group, x.size(), x.size()}, panel, tile, panel_width);
+            for (std::size_t i = 0; i < group; ++i) {
+                std::ranges::copy(tile.subspan(i * panel_width, keys), states.memory(i).subspan(row).begin());
+            }
+        }
+    }
+    /// Of one query head. A score that is not a number stays so.
+    void raise_scores(std::span<const float> x, view states) const noexcept {
+        double count = 0, mean = 0, squares = 0;
+        const auto over_all = [&](auto add) {
+            for (const std::uint32_t row : states.unguarded()) {
+                if (std::isfinite(x[row])) add(static_cast<double>(x[row]));
+            }
+        };
+        if (normalized) {
+            over_all([&](double one) { mean += (one - mean) / ++count; });
+            over_all([&](double one) { squares += (one - mean) * (one - mean); });
+        }
+        const double scale = normalized ? 1 / std::max(1e-6, std::sqrt(squares / std::max(1.0, count))) : 1;
+        for (std::size_t row = 0; row < states.size(); ++row) {
+            const bool is_number = std::isfinite(x[row]);
+            const auto z = static_cast<float>((static_cast<double>(x[row]) - mean) * scale);
+            states.score[row] = is_number ? std::max(states.score[row], z) : std::numeric_limits<float>::quiet_NaN();
+        }
+    }
+};
+static_assert(policy<triattention> && remembers_states<triattention> && remembers_more<triattention>);
+static_assert(observes_queries<triattention> && decides_from_storage<triattention>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET
