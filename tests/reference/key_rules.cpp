@@ -268,7 +268,8 @@ numbers trigonometric(const evidence& e) {
         for (const double x : free) squares += (x - mean(free)) * (x - mean(free));
         const double spread = std::sqrt(squares / static_cast<double>(free.size()));
         for (std::size_t j = 0; j < n; ++j) {
-            scores[j] = std::max(scores[j], (found[j] - mean(free)) / std::max(1e-6, spread));
+            const double z = (found[j] - mean(free)) / std::max(1e-6, spread);
+            scores[j] = std::max(scores[j], free.size() == 2 ? std::round(z) : z);  // of two, 1 and -1
         }
     }
     return scores;
@@ -476,7 +477,7 @@ const rule cur{.name = "cur", .score = share_of_norms, .sinks = few<4>, .ties_ar
 const rule q_filters{.name = "q_filters", .score = along_the_queries};
 const rule expected_attention{.name = "expected_attention", .score = expected, .sinks = few<4>};
 const rule capkv{.name = "capkv", .score = capacity, .sinks = few<4>};
-const rule triattention{.name = "triattention", .score = trigonometric};
+const rule triattention{.name = "triattention", .score = trigonometric, .ties_are_exact = true};
 const rule leverage{.name = "leverage", .score = leverage_scores, .ties_are_exact = true};
 const rule noncausal{.name = "noncausal", .score = noncausal_attention, .ties_are_exact = true};
 const rule compactor{.name = "compactor", .score = blended, .sinks = few<8>, .recent = few<4>, .ties_are_exact = true};
