@@ -72,8 +72,8 @@ inline void squared_lengths(std::span<const float> a, std::size_t n, std::span<c
     }
 }
 
-/// A += the sum of factors[k] x_k x_k^T over the rows x_k of `x`, at most panel_width: what add_square does for one. A is
-/// symmetric [x.width, x.width]. `scratch` has (2 x.width + panel_width) panel_width floats.
+/// A += the sum of factors[k] x_k x_k^T over the rows x_k of `x`, at most panel_width: what add_square does for one. A
+/// is symmetric [x.width, x.width]. `scratch` has (2 x.width + panel_width) panel_width floats.
 inline void add_squares(std::span<const float> factors, rows x, std::span<float> a, std::span<float> scratch) noexcept {
     const std::size_t n = x.width, size = n * panel_width;
     const auto weighted = scratch.first(size), product = scratch.subspan(size, size);  // [n, panel_width]

@@ -57,7 +57,8 @@ using any_policy = one_of<
     h2o, h2o_layer, h2o_normalized, h2o_decayed, h2o_grace, h2o_local, observed_attention,
     vatp, scissorhands, roco, keyformer,
     morphkv, snapkv, criticalkv, defensivekv, chunkkv, cake, cake_prompt, citrus, citrus_probe,
-    knorm, keydiff, lagkv, cur, leverage, noncausal, compactor, q_filters, expected_attention, capkv, triattention, r_kv,
+    knorm, keydiff, lagkv, cur, leverage, noncausal, compactor, q_filters, expected_attention, capkv,
+    triattention, r_kv,
     cam, d2o, value_merge>;
 // clang-format on
 

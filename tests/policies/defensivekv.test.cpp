@@ -20,7 +20,7 @@ using matrix = std::vector<std::vector<float>>;
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-/// Of the newest token alone, without neighbours.
+/// Of the newest token alone, without neighbors.
 ms::defensivekv with(float first_share) {
     ms::defensivekv policy;
     policy.window = 1;
@@ -118,7 +118,7 @@ TEST(defensivekv, the_maximum_of_tokens_counts) {
     EXPECT_FLOAT_EQ(states.score(2), 0.375f * 3 / 8);  // the floor
 }
 
-TEST(defensivekv, neighbours_are_pooled_and_the_sum_stays) {
+TEST(defensivekv, neighbors_are_pooled_and_the_sum_stays) {
     ms::defensivekv policy = with(0);
     policy.width = 3;
     stored_table<> states(shape, policy, ones, {{{0.0f, 0.5f, 0.0f, 0.25f, 0.25f}}});

@@ -8,21 +8,23 @@
 //     ms::cache<ms::triattention> cache({.layers = 32, …, .states = 2048, .slack = 127}, policy);
 //
 //   paper    "TriAttention: Efficient Long Reasoning with Trigonometric KV Compression", arXiv 2604.04921
-//   rule     score[j] = maximum over the query heads of the group of z_j(a . k[j] + sum over the pairs f of dimensions of
-//            (E |q_f| - |E q_f|) |k_f[j]|): a = mean over D = 1, 2, 4, … up to `future` of E q rotated to position
-//            newest + 1 + D; E = the mean over all queries so far, before rotation; z_j(x) = (x[j] - mean) / deviation
-//            over the states that are not guarded
+//   rule     score[j] = maximum over the query heads of the group of z(x)[j]; x[j] = a . k[j] + sum over the pairs f of
+//            dimensions of (E |q_f| - |E q_f|) |k_f[j]|; E = mean over all queries so far, before rotation; a = mean
+//            over D = 1, 2, 4, … up to `future` of E q rotated to position newest + 1 + D; z(x) = (x - mean) /
+//            deviation over the states that are not guarded
 //   reads    queries; the stored keys
 //   forgets  for each KV head; no state is guarded
-//   cost     4 head_dim operations per query; to decide, head_dim / 2 square roots per state and 1.5 head_dim operations
-//            per state and query head: measured, COST. 1.5 head_dim floats per query head.
-//   differs  the rule was read in the authors' code; of the paper, the abstract. Their E comes from a text that the
-//            model reads once, beforehand; here it runs along. They never forget the prompt (`sinks` can say so). In
-//            their published runs a KV head keeps the same states in all layers, by the mean of the layers' scores; here
-//            each layer decides alone, as with their option per_layer_perhead. Their vLLM plugin guards the newest 128.
-//            Dimensions that are not rotated count by their product alone. A layer (per_layer) takes the maximum over
-//            all its query heads.
-//   numbers  a token with a query whose square is not finite is not counted; a key whose square is not finite goes first
+//   cost     4 head_dim operations per query. A decision takes head_dim / 2 square roots per state, and 1.5 head_dim
+//            operations per state and query head: measured, 3 to 4 times what attention costs, with a slack of 31 0.3
+//            times. 1.5 head_dim floats per query head.
+//   differs  The rule was read in the authors' code, and the abstract of the paper. The authors take E from a text that
+//            the model reads once, beforehand; here it runs along. They never forget the prompt, for which `sinks` can
+//            be set. In their published runs a KV head keeps the same states in all layers, by the mean of the layers'
+//            scores; here each layer decides alone, as with their option per_layer_perhead. Their vLLM plugin guards
+//            the newest 128. Dimensions that are not rotated count by their product alone. A layer (per_layer) takes
+//            the maximum over all its query heads.
+//   NaN      A token is not counted if the square of a query is not finite. A state goes first if the square of its key
+//            is not finite.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -78,8 +80,8 @@ struct triattention : rope {
     }
 
   private:
-    /// How many queries came; whether `ahead` is known, the mean rotation by the distances; cosines and sines; a query or
-    /// key and the lengths of its pairs; such side by side, and their products; for each head of the group what its keys
+    /// How many queries came; whether `ahead` is known, the mean rotation by the distances; cosines and sines; a query
+    /// or key and the lengths of its pairs; such side by side, and their products; for each head of the group what keys
     /// are multiplied with; for each query head the means.
     std::array<std::size_t, 9> memory(const table_shape& s) const noexcept {
         const std::size_t d = s.head_dim, n = d + pairs(d), group = s.group();
