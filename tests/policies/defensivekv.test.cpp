@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <multistate/adaptive_budget.hpp>
 #include <multistate/modifiers/unit.hpp>
 #include <multistate/policies/defensivekv.hpp>
 #include <multistate/table.hpp>
@@ -69,6 +70,23 @@ TEST(defensivekv, a_prompt_as_published) {
     support::expect_prompt(
         support::compress_prompt(policy), {0, 4, 5, 7, 8, 9, 11, 13, 14, 16, 18, 19, 20, 21, 22, 23},
         {0.00397083028, 1.0550043, 0.00445560406, 0.00435950454, 1.05368262, 1.05565047, 0.0040119522});
+}
+
+/// The same of two heads, one with sharp attention, that compete for 112 states. Each takes its own attention off.
+TEST(defensivekv, heads_compete_as_published) {
+    constexpr std::size_t n = 64;
+    auto queries = support::prompt_numbers(1, n * 16), keys = support::prompt_numbers(50000, n * 8);
+    for (float& q : queries) q *= 2;
+    for (std::size_t i = 0; i < keys.size(); ++i) keys[i] *= i / 4 % 2 == 0 ? 30.0f : 0.05f;
+    ms::defensivekv policy;
+    policy.window = 8;
+    policy.width = 3;
+    ms::cache<ms::defensivekv> cache(
+        {.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 4, .value_dim = 3, .states = n, .block = n}, policy);
+    std::vector<float> out(n * 12);
+    EXPECT_TRUE(
+        ms::prefill(cache, 0, 0, queries, keys, support::prompt_numbers(90000, n * 6), out, ms::prefill_mode::block));
+    EXPECT_EQ(ms::adaptive_budget(cache, 56, 0).states, (std::vector<std::size_t>{62, 50}));
 }
 
 /// The attention is floored at its mean of 0.2, and the effects are shares of 10.

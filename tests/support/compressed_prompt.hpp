@@ -11,6 +11,14 @@
 
 namespace support {
 
+inline std::vector<float> prompt_numbers(std::size_t first, std::size_t count) {
+    std::vector<float> result(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        result[i] = static_cast<float>(static_cast<double>(((first + i) * 7919 + 13) % 1009) / 504.5 - 1);
+    }
+    return result;
+}
+
 struct compressed_prompt {
     std::vector<int> kept;      ///< positions, ascending
     std::vector<float> scores;  ///< of these
@@ -20,18 +28,11 @@ struct compressed_prompt {
 template <class P>
 compressed_prompt compress_prompt(const P& policy) {
     constexpr std::size_t n = 24, heads = 2, d = 4, v = 3;
-    const auto numbers = [](std::size_t first, std::size_t count) {
-        std::vector<float> result(count);
-        for (std::size_t i = 0; i < count; ++i) {
-            result[i] = static_cast<float>(static_cast<double>(((first + i) * 7919 + 13) % 1009) / 504.5 - 1);
-        }
-        return result;
-    };
     multistate::cache<P> cache(
         {.layers = 1, .heads = heads, .kv_heads = 1, .head_dim = d, .value_dim = v, .states = 16, .block = n}, policy);
     std::vector<float> out(n * heads * v);
-    EXPECT_TRUE(multistate::prefill(cache, 0, 0, numbers(1, n * heads * d), numbers(5000, n * d), numbers(9000, n * v),
-                                    out, multistate::prefill_mode::block));
+    EXPECT_TRUE(multistate::prefill(cache, 0, 0, prompt_numbers(1, n * heads * d), prompt_numbers(5000, n * d),
+                                    prompt_numbers(9000, n * v), out, multistate::prefill_mode::block));
     cache.forget(0);
     compressed_prompt result;
     result.kept.assign(cache.positions(0, 0).begin(), cache.positions(0, 0).end());

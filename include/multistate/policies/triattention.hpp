@@ -50,6 +50,8 @@ struct triattention : rope {
         rope::parameters, std::tuple{parameter{"future", &triattention::future, std::size_t{1}, std::size_t{1} << 30},
                                      parameter{"normalized", &triattention::normalized, false, true}});
 
+    /// Deviations are each head's own, and so are the keys that x is of.
+    static constexpr bool scores_are_comparable() noexcept { return false; }
     /// x, for each query head of the group.
     static std::size_t floats_per_state(const table_shape& s) noexcept { return s.group(); }
     std::size_t floats_per_table(const table_shape& s) const noexcept {
