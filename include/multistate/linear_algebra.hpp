@@ -10,7 +10,6 @@
 #include <span>
 
 #include "multistate/simd/spans.hpp"
-#include "multistate/view.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
@@ -28,15 +27,8 @@ constexpr std::array<std::span<float>, N> cut(std::span<float> memory, const std
 /// Euclidean norm.
 inline float norm(std::span<const float> x) noexcept { return std::sqrt(simd::dot(x, x)); }
 
-/// Whether all numbers of all vectors are finite, and their squares and the sum of these.
-inline bool finite(rows vectors) noexcept {
-    for (std::size_t i = 0; i < vectors.count; ++i) {
-        if (!std::isfinite(simd::dot(vectors[i], vectors[i]))) return false;
-    }
-    return true;
-}
-
-/// Moves the mean of count - 1 vectors to that of count, of which x is the last. Spoils x.
+/// Moves the mean of count - 1 vectors to that of count, of which x is the last. Changes x. For an endless text let the
+/// count end at 2^20: then the mean is of about its last million tokens, and floats do not come to a standstill.
 inline void add_to_mean(float count, std::span<float> x, std::span<float> mean) noexcept {
     simd::add_scaled(-1, mean, x);
     simd::add_scaled(1 / count, x, mean);

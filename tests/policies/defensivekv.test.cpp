@@ -1,6 +1,5 @@
 // defensivekv: hand-checked decisions.
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -18,8 +17,6 @@ namespace defensivekv_test {
 namespace ms = multistate;
 using positions = std::vector<int>;
 using matrix = std::vector<std::vector<float>>;
-constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
-constexpr float infinity = std::numeric_limits<float>::infinity();
 
 /// Of the newest token alone, without neighbors.
 ms::defensivekv with(float first_share) {
@@ -181,29 +178,6 @@ TEST(defensivekv, a_projection_says_what_counts_of_a_value) {
     ms::defensivekv projected = with(0);
     projected.output_projection = projections;
     EXPECT_EQ((stored_table<>(wide, projected, three, even).forget()), positions{0});
-}
-
-TEST(defensivekv, probabilities_that_are_no_numbers_count_as_none) {
-    ms::table_shape two = shape;
-    two.heads = 2;
-    for (const float bad : {not_a_number, infinity}) {
-        const std::vector<matrix> broken = {{given[0][0], {0.5f, bad, 0.0f, 0.0f, 0.5f}}};
-        stored_table<> states(two, with(0), values, broken);
-        EXPECT_EQ(states.forget(), positions{0});
-        EXPECT_FLOAT_EQ(states.score(1), 0.2f * 8 / 10);
-    }
-}
-
-TEST(defensivekv, a_key_or_value_that_is_no_number_goes_first_and_leaves_no_trace) {
-    for (const float bad : {not_a_number, infinity, -infinity, 3e38f}) {
-        std::vector<support::vectors> broken = values;
-        broken[1] = {{bad}};
-        stored_table<> of_value(shape, with(0.9f), broken, given);
-        EXPECT_EQ(of_value.forget(), positions{1}) << bad;
-        EXPECT_FLOAT_EQ(of_value.score(3), 0.2f / 2);
-        stored_table<> of_key(shape, with(0.9f), values, given, bad);
-        EXPECT_EQ(of_key.forget(), positions{1}) << bad;
-    }
 }
 
 TEST(defensivekv, zeros_give_numbers) {

@@ -1,6 +1,5 @@
 // triattention: means and rotations small enough to be computed by hand.
 #include <cmath>
-#include <limits>
 #include <numbers>
 #include <vector>
 
@@ -21,8 +20,6 @@ namespace ms = multistate;
 using positions = std::vector<int>;
 using floats = std::vector<float>;
 using std::numbers::pi;
-constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
-constexpr float infinity = std::numeric_limits<float>::infinity();
 
 template <class P = ms::triattention>
 struct driven {
@@ -140,34 +137,6 @@ TEST(triattention, a_group_and_a_layer_take_the_maximum) {
     two.stored.place(two.table, 1, {{0}, {0}}, {{0}, {0}});
     support::ask(two.table, {{-3}, {-4}});
     EXPECT_EQ(two.forget()[0], 8);
-}
-
-TEST(triattention, a_query_that_is_no_number_is_not_counted) {
-    for (const float bad : {not_a_number, infinity, -infinity, 1e30f}) {
-        driven with(pair, ms::triattention{}), without(pair, ms::triattention{});
-        support::random_numbers random(1);
-        for (int i = 0; i < 4; ++i) {
-            const auto key = random.floats(2, 1), query = random.floats(2, 1);
-            with.step(key, i == 2 ? floats{1, bad} : query);
-            without.stored.place(without.table, i, {key}, {{0}});
-            if (i != 2) support::ask(without.table, {query});
-        }
-        EXPECT_EQ(with.forget(), without.forget());
-    }
-}
-
-TEST(triattention, a_key_that_is_no_number_goes_first_and_leaves_no_trace) {
-    for (const float bad : {not_a_number, infinity, -infinity, 1e30f}) {
-        driven d({.states = 4, .head_dim = 2, .value_dim = 1}, ms::triattention{});
-        support::random_numbers random(2);
-        for (int i = 0; i < 5; ++i) {
-            floats key = random.floats(2, 1);
-            if (i == 2) key[0] = bad;
-            d.step(key, random.floats(2, 1));
-        }
-        for (const float score : d.forget()) EXPECT_TRUE(std::isfinite(score));
-        EXPECT_EQ(support::forgotten(d.table), positions{2});
-    }
 }
 
 TEST(triattention, without_queries_the_oldest_goes) {

@@ -10,7 +10,7 @@
 //   rule     score[j] = mean over the query heads of the group of w[j] v[j] . A^-1 v[j], where A = I + sum over j of
 //            (w[j] + epsilon) v[j] v[j]^T, w[j] = exp(tau (cos(k[j], R mu) - the greatest such cos)), mu = the mean of
 //            the head's queries before rotation, R = mean of the rotations to the next `future` positions
-//   reads    queries; new keys and values; the stored keys and values
+//   reads    queries; new keys; the stored keys and values
 //   forgets  for each KV head; the first min(4, states / 8) are guarded, and left out of the sums
 //   cost     head_dim operations per query. A decision takes n value_dim^2 + value_dim^3 / 2 operations per query head:
 //            measured, 40 (4096 states) to 66 times (512) what attention costs, with a slack of 31 1.4 to 2.2 times.
@@ -19,12 +19,9 @@
 //            queries of all tokens but the first 4; here the mean runs along. kvpress says that the paper has k . mu in
 //            place of the cosine, and no R. Where float32 cannot take the inverse, I grows tenfold. A layer (per_layer)
 //            sums over its KV heads.
-//   NaN      A token is not counted if the square of a query is not finite. A state goes first if the square of its key
-//            is not finite, or that of its value times the rows of the table.
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <tuple>
 
@@ -52,25 +49,20 @@ struct capkv : rope {
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = std::min<std::size_t>(4, states / 8), .recent = 0};
     }
-    /// The norm of each KV head's key, NaN where the state goes first; the weights for one query head.
+    /// The norm of each KV head's key; the weights for one query head.
     static constexpr std::size_t floats_per_state(const table_shape& s) noexcept { return s.kv_heads + 1; }
     constexpr std::size_t floats_per_table(const table_shape& s) const noexcept {
         const auto sizes = memory(s);
         return std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
     }
 
-    void on_insert(rows keys, rows values, view states, std::size_t row) const noexcept {
-        const auto most = static_cast<float>(states.plane_stride);  // rows of the table
-        for (std::size_t h = 0; h < keys.count; ++h) {
-            const float length = norm(keys[h]);
-            const bool fits = std::isfinite(length) && std::isfinite(most * simd::dot(values[h], values[h]));
-            states.memory(h)[row] = fits ? length : std::numeric_limits<float>::quiet_NaN();
-        }
+    void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
+        for (std::size_t h = 0; h < keys.count; ++h) states.memory(h)[row] = norm(keys[h]);
     }
     void on_query(rows queries, view states) const noexcept {
-        if (states.newest < static_cast<position>(skipped) || !finite(queries)) return;
+        if (states.newest < static_cast<position>(skipped)) return;
         const auto [count, turns, query, a, values, scratch, means] = cut(states.own, memory(states.shape));
-        ++count[0];
+        count[0] = std::min(count[0] + 1, 0x1p20f);
         find_turns(states.newest, turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
             std::ranges::copy(queries[i], query.begin());
@@ -84,11 +76,6 @@ struct capkv : rope {
         for (std::size_t i = 0; i < s.heads; ++i) {
             find_weights(stored, states, i);
             if (invert_capacity(stored, states, i / s.group())) add_leverages(stored, states, i / s.group());
-        }
-        for (std::size_t h = 0; h < s.kv_heads; ++h) {
-            for (std::size_t row = 0; row < states.size(); ++row) {
-                if (std::isnan(states.memory(h)[row])) states.score[row] = std::numeric_limits<float>::quiet_NaN();
-            }
         }
     }
 
@@ -115,22 +102,16 @@ struct capkv : rope {
         float most = -1;
         for (const std::uint32_t row : counted(states)) {
             weights[row] = norms[row] == 0 ? 0 : std::clamp(weights[row] / norms[row], -1.0f, 1.0f);
-            if (weights[row] > most) most = weights[row];
+            most = std::max(most, weights[row]);
         }
-        for (const std::uint32_t row : counted(states)) {
-            weights[row] = std::isnan(norms[row]) ? 0 : std::exp(tau * (weights[row] - most));
-        }
+        for (const std::uint32_t row : counted(states)) weights[row] = std::exp(tau * (weights[row] - most));
     }
-    /// The values of the first of `some`, panel_width at most, one below the other; zeros for what goes first.
+    /// The values of the first of `some`, panel_width at most, one below the other.
     static rows load(const reader& stored, view states, std::size_t h, std::span<const std::uint32_t> some,
                      std::span<float> values) noexcept {
         const std::size_t d = states.shape.value_dim;
         const rows loaded{values.data(), std::min(panel_width, some.size()), d, d};
-        for (std::size_t k = 0; k < loaded.count; ++k) {
-            const auto value = values.subspan(k * d, d);
-            stored.value(h, some[k], value);
-            if (std::isnan(states.memory(h)[some[k]])) std::ranges::fill(value, 0.0f);
-        }
+        for (std::size_t k = 0; k < loaded.count; ++k) stored.value(h, some[k], values.subspan(k * d, d));
         return loaded;
     }
     /// A becomes L^-1, where A = L L^T.

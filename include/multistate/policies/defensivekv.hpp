@@ -14,7 +14,7 @@
 //            First, by s[j] = mean of a[i][t][j] over t and i, those with the greatest s are safe while their share of
 //            the sum of s is below first_share - (the sum of s over the last `window` states), as many as there is room
 //            for at most. Only states that are not guarded take part.
-//   reads    the attention probabilities of every token; new keys and values
+//   reads    the attention probabilities of every token; new values
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
 //   cost     `window` floats per state and query head, and a copy of the probabilities. A decision takes about 2 width
 //            operations per such float, and a sort: measured, 2.5 to 5 times what attention costs, with a slack of 31
@@ -23,15 +23,10 @@
 //            and all heads of a layer compete (adaptive_budget); here decoding goes on by the same rule. What they take
 //            off first_share is a mean over the layer's heads, here over the table's. A layer (per_layer) takes the
 //            maximum over all its query heads.
-//   NaN      Probabilities that are not finite count as 0. A state goes first if the square of its key is not finite,
-//            or e times the rows of the table.
 #include <algorithm>
-#include <cmath>
 #include <functional>
-#include <limits>
 #include <tuple>
 
-#include "multistate/linear_algebra.hpp"
 #include "multistate/output_effect.hpp"
 #include "multistate/policy.hpp"
 
@@ -59,10 +54,8 @@ struct defensivekv : output_effect {
     /// The tokens so far, up to `window`; then counted round, from window to 2 * window - 1, to find the oldest.
     static constexpr std::size_t floats_per_table(const table_shape&) noexcept { return 1; }
 
-    void on_insert(rows keys, rows values, view states, std::size_t row) const noexcept {
-        const float e = effect(values, states.shape);
-        const bool fits = finite(keys) && std::isfinite(e * static_cast<float>(states.plane_stride));
-        states.memory(window * states.shape.heads)[row] = fits ? e : std::numeric_limits<float>::quiet_NaN();
+    void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
+        states.memory(window * states.shape.heads)[row] = effect(values, states.shape);
     }
     void on_attention(rows probabilities, view states) const noexcept {
         const auto count = static_cast<std::size_t>(states.own[0]);
@@ -85,22 +78,19 @@ struct defensivekv : output_effect {
             const auto probabilities = states.memory(i);
             for (std::size_t j = 0; j < free.size(); ++j) given[j] = probabilities[free[j]];
             const float sum = simd::sum(given);
-            if (!(sum > 0)) continue;  // nothing, or no number
+            if (sum == 0) continue;
             simd::add(given, mean);
             pool(given, pooled);
             simd::scale(pooled, sum / simd::sum(pooled));
             for (std::size_t j = 0; j < free.size(); ++j) most[j] = std::max(most[j], pooled[j]);
         }
         float all = 0;
-        for (const std::uint32_t row : free) all += std::isnan(effects[row]) ? 0 : effects[row];
+        for (const std::uint32_t row : free) all += effects[row];
         const float least = simd::sum(most) / static_cast<float>(std::max<std::size_t>(free.size(), 1));
         for (std::size_t j = 0; j < free.size(); ++j) {
             states.score[free[j]] = all > 0 ? std::max(most[j], least) * effects[free[j]] / all : 0;
         }
         spare(states, mean, pooled, static_cast<float>(tokens * states.shape.heads));
-        for (const std::uint32_t row : free) {
-            if (std::isnan(effects[row])) states.score[row] = std::numeric_limits<float>::quiet_NaN();
-        }
     }
 
   private:
@@ -118,7 +108,7 @@ struct defensivekv : output_effect {
         const guards& g = states.guarded;
         const std::size_t room = states.shape.states - std::min(states.shape.states, g.sinks + g.recent);
         const float sum = simd::sum(share);
-        if (!(sum > 0)) return;
+        if (sum == 0) return;
         const float wanted = first_share - simd::sum(share.last(std::min(window, share.size()))) / rows;
         simd::scale(share, 1 / sum);
         std::ranges::copy(share, ranked.begin());

@@ -23,8 +23,6 @@
 //            scores; here each layer decides alone, as with their option per_layer_perhead. Their vLLM plugin guards
 //            the newest 128. Dimensions that are not rotated count by their product alone. A layer (per_layer) takes
 //            the maximum over all its query heads.
-//   NaN      A token is not counted if the square of a query is not finite. A state goes first if the square of its key
-//            is not finite.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -60,10 +58,9 @@ struct triattention : rope {
     }
 
     void on_query(rows queries, view states) const noexcept {
-        if (!finite(queries)) return;
         const auto [count, known, ahead, turns, x, panel, tile, heads, means] = cut(states.own, memory(states.shape));
         const std::size_t d = queries.width;
-        ++count[0];
+        count[0] = std::min(count[0] + 1, 0x1p20f);
         find_turns(states.newest, turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
             std::ranges::copy(queries[i], x.begin());
@@ -126,23 +123,15 @@ struct triattention : rope {
             }
         }
     }
-    /// Of one query head. A score that is not a number stays so.
+    /// By one query head.
     void raise_scores(std::span<const float> x, view states) const noexcept {
         double count = 0, mean = 0, squares = 0;
-        const auto over_all = [&](auto add) {
-            for (const std::uint32_t row : states.unguarded()) {
-                if (std::isfinite(x[row])) add(static_cast<double>(x[row]));
-            }
-        };
-        if (normalized) {
-            over_all([&](double one) { mean += (one - mean) / ++count; });
-            over_all([&](double one) { squares += (one - mean) * (one - mean); });
-        }
-        const double scale = normalized ? 1 / std::max(1e-6, std::sqrt(squares / std::max(1.0, count))) : 1;
+        for (const std::uint32_t row : states.unguarded()) mean += (static_cast<double>(x[row]) - mean) / ++count;
+        for (const std::uint32_t row : states.unguarded()) squares += std::pow(static_cast<double>(x[row]) - mean, 2);
+        const double scale = 1 / std::max(1e-6, std::sqrt(squares / std::max(1.0, count)));
         for (std::size_t row = 0; row < states.size(); ++row) {
-            const bool is_number = std::isfinite(x[row]);
             const auto z = static_cast<float>((static_cast<double>(x[row]) - mean) * scale);
-            states.score[row] = is_number ? std::max(states.score[row], z) : std::numeric_limits<float>::quiet_NaN();
+            states.score[row] = std::max(states.score[row], normalized ? z : x[row]);
         }
     }
 };
