@@ -250,7 +250,7 @@ TEST(adaptive_budget, of_every_policy_either_treats_equal_heads_alike_or_is_refu
             q[48 + c] = q[16 + c] / 4;
         }
     }
-    const std::vector<std::string_view> refused{"knorm", "compactor", "q_filters"};
+    const std::vector<std::string_view> refused{"knorm", "compactor", "q_filters", "triattention"};
     std::vector<std::string_view> found;
     for (const std::string_view name : ms::any_policy::names) {
         const auto policy = ms::any_policy::named(name);

@@ -1,6 +1,7 @@
 // Products of matrices and quadratic forms against their definitions in double precision.
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -84,6 +85,45 @@ TEST(matrix_products, quadratic_forms_use_the_lower_triangle) {
                 }
             }
             EXPECT_NEAR(out[k], expected, 1e-6 * static_cast<double>(n * n + 1)) << n;
+        }
+    }
+}
+
+TEST(matrix_products, squared_lengths_are_those_of_products_with_a_triangle) {
+    support::random_numbers random(4);
+    for (const std::size_t n : {1u, 4u, 31u, 32u, 36u, 128u}) {
+        const vectors x(32, n, random), a(n, n, random);
+        floats triangle = a.memory;
+        for (std::size_t i = 0; i < n; ++i)
+            std::fill_n(triangle.begin() + static_cast<std::ptrdiff_t>(i * n + i + 1), n - i - 1, 0.0f);
+        std::array<float, ms::panel_width> out{};
+        floats scratch(ms::panel_width * ms::panel_width);
+        ms::squared_lengths(triangle, n, x.panel, out, scratch);
+        for (std::size_t k = 0; k < 32; ++k) {
+            double expected = 0;
+            for (std::size_t i = 0; i < n; ++i) expected += std::pow(dot(a.rows[i].first(i + 1), x.rows[k]), 2);
+            ASSERT_NEAR(out[k], expected, 1e-6 * static_cast<double>(n + 1) * (1 + expected));
+        }
+    }
+}
+
+TEST(matrix_products, squares_are_added_to_the_lower_triangle) {
+    support::random_numbers random(5);
+    for (const std::size_t n : {1u, 4u, 31u, 32u, 36u, 128u}) {
+        for (const std::size_t count : {1u, 5u, 32u}) {
+            const vectors x(count, n, random);
+            const floats before = random.floats(n * n, 1), factors = random.floats(count, 2);
+            floats a = before, scratch((2 * n + ms::panel_width) * ms::panel_width);
+            ms::add_squares(factors, x.rows, a, scratch);
+            for (std::size_t r = 0; r < n; ++r) {
+                for (std::size_t c = 0; c < n; ++c) {
+                    double expected = before[r * n + c];
+                    for (std::size_t k = 0; c <= r && k < count; ++k) {
+                        expected += static_cast<double>(factors[k]) * x.rows[k][r] * x.rows[k][c];
+                    }
+                    ASSERT_NEAR(a[r * n + c], expected, 1e-5) << n << " " << r << " " << c;
+                }
+            }
         }
     }
 }

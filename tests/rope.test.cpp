@@ -108,6 +108,18 @@ TEST(rope, the_mean_turn_is_the_mean_of_all_turns) {
     }
 }
 
+TEST(rope, lengths_of_pairs) {
+    const std::vector<float> x{3, 5, 4, 12};
+    std::vector<float> lengths(2);
+    ms::rope{.adjacent = false}.find_lengths(x, lengths);
+    EXPECT_EQ(lengths, (std::vector<float>{5, 13}));
+    const std::vector<float> y{3, 4, 5, 12};
+    ms::rope{}.find_lengths(y, lengths);
+    EXPECT_EQ(lengths, (std::vector<float>{5, 13}));
+    ms::rope{.rotated = 2}.find_lengths(y, std::span(lengths).first(1));
+    EXPECT_EQ(lengths[0], 5);
+}
+
 TEST(rope, no_base_is_no_rotation) {
     const floats x{1, 2, 3, 4};
     floats y = x, turns(4);

@@ -13,11 +13,14 @@
 //                            redundancy)
 //     the same times |v|     vatp, caote (squared), noncausal, expected_attention: what a state adds to the output
 //                            of attention, which all heads of a layer share
-//     without a unit         cur, leverage (shares), keydiff (a cosine), lagkv (ranks), random; ranks and random
+//     with two stages        defensivekv: shares of attention times shares of |v|, and above all of these the states
+//                            that each head's first stage keeps
+//     without a unit         cur, leverage, capkv (shares), keydiff (a cosine), lagkv (ranks), random; ranks and random
 //                            numbers tell no head from another, and neither does window per head
 //     others than their own  criticalkv: those of snapkv. roco: mean attention
 //     yours                  given: bring scores that are comparable
-//     refused                knorm and q_filters (keys have a scale in each head), compactor (deviations of each head)
+//     refused                knorm and q_filters (keys have a scale in each head), compactor and triattention (deviations
+//                            of each head)
 //     per layer, or never    refused: full, window, tova, tova_kvpress, h2o_layer, h2o_normalized, chunkkv, citrus,
 //                            citrus_probe
 #include <algorithm>

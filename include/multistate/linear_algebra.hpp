@@ -27,6 +27,13 @@ constexpr std::array<std::span<float>, N> cut(std::span<float> memory, const std
 /// Euclidean norm.
 inline float norm(std::span<const float> x) noexcept { return std::sqrt(simd::dot(x, x)); }
 
+/// Moves the mean of count - 1 vectors to that of count, of which x is the last. Changes x. For an endless text let the
+/// count end at 2^20: then the mean is of about its last million tokens, and floats do not come to a standstill.
+inline void add_to_mean(float count, std::span<float> x, std::span<float> mean) noexcept {
+    simd::add_scaled(-1, mean, x);
+    simd::add_scaled(1 / count, x, mean);
+}
+
 /// Makes x a unit vector; zeros stay zeros.
 inline void normalize(std::span<float> x) noexcept {
     const float length = norm(x);
@@ -96,6 +103,17 @@ inline void solve_lower(std::span<const float> l, std::span<float> x) noexcept {
     for (std::size_t i = 0; i < x.size(); ++i) {
         const auto row = lower_row(l, x.size(), i);
         x[i] = (x[i] - simd::dot(row.first(i), x)) / row[i];
+    }
+}
+
+/// L = L^-1, L lower triangular; above the diagonal come zeros. `scratch` has n elements.
+inline void invert_lower(std::span<float> l, std::size_t n, std::span<float> scratch) noexcept {
+    for (std::size_t i = 0; i < n; ++i) {
+        const auto row = l.subspan(i * n, n), before = scratch.first(i + 1);
+        std::ranges::copy(row.first(i + 1), before.begin());
+        std::ranges::fill(row, 0.0f);
+        row[i] = 1 / before[i];
+        for (std::size_t j = 0; j < i; ++j) simd::add_scaled(-before[j] * row[i], lower_row(l, n, j), row.first(j + 1));
     }
 }
 

@@ -63,4 +63,42 @@ inline void quadratic_forms(std::span<const float> a, std::size_t n, std::span<c
     }
 }
 
+/// out[k] = |A x|^2 for x = column k. A is lower triangular [n, n]; above the diagonal it holds zeros. `scratch` has
+/// panel_width^2 floats.
+inline void squared_lengths(std::span<const float> a, std::size_t n, std::span<const float> panel,
+                            std::span<float, panel_width> out, std::span<float> scratch) noexcept {
+    std::ranges::fill(out, 0.0f);
+    for (std::size_t first = 0; first < n; first += panel_width) {
+        const std::size_t end = std::min(n, first + panel_width);
+        products({a.data() + first * n, end - first, end, n}, panel, scratch, panel_width);
+        for (std::size_t r = 0; r < end - first; ++r) {
+            const float* const product = scratch.data() + r * panel_width;
+            for (std::size_t k = 0; k < panel_width; ++k) out[k] += product[k] * product[k];
+        }
+    }
+}
+
+/// A += the sum of factors[k] x_k x_k^T over the rows x_k of `x`, at most panel_width: what add_square does for one. A
+/// is symmetric [x.width, x.width]. `scratch` has (2 x.width + panel_width) panel_width floats.
+inline void add_squares(std::span<const float> factors, rows x, std::span<float> a, std::span<float> scratch) noexcept {
+    const std::size_t n = x.width, size = n * panel_width;
+    const auto weighted = scratch.first(size), product = scratch.subspan(size, size);  // [n, panel_width]
+    const auto panel = scratch.subspan(2 * size, panel_width * panel_width);           // a column for each element
+    for (std::size_t k = 0; k < x.count; ++k) {
+        for (std::size_t r = 0; r < n; ++r) weighted[r * panel_width + k] = factors[k] * x[k][r];
+    }
+    for (std::size_t first = 0; first < n; first += panel_width) {
+        const std::size_t columns = std::min(panel_width, n - first);
+        for (std::size_t k = 0; k < x.count; ++k) {
+            std::ranges::copy(x[k].subspan(first, columns),
+                              panel.begin() + static_cast<std::ptrdiff_t>(k * panel_width));
+        }
+        products({weighted.data() + first * panel_width, n - first, x.count, panel_width}, panel, product, panel_width);
+        for (std::size_t r = first; r < n; ++r) {
+            simd::add(product.subspan((r - first) * panel_width, panel_width),
+                      a.subspan(r * n + first, std::min(columns, r + 1 - first)));
+        }
+    }
+}
+
 }  // namespace multistate::inline MULTISTATE_TARGET

@@ -7,6 +7,7 @@
 #include "multistate/policies/cake_prompt.hpp"
 #include "multistate/policies/cam.hpp"
 #include "multistate/policies/caote.hpp"
+#include "multistate/policies/capkv.hpp"
 #include "multistate/policies/chunkkv.hpp"
 #include "multistate/policies/citrus.hpp"
 #include "multistate/policies/citrus_probe.hpp"
@@ -14,6 +15,7 @@
 #include "multistate/policies/criticalkv.hpp"
 #include "multistate/policies/cur.hpp"
 #include "multistate/policies/d2o.hpp"
+#include "multistate/policies/defensivekv.hpp"
 #include "multistate/policies/expected_attention.hpp"
 #include "multistate/policies/full.hpp"
 #include "multistate/policies/given.hpp"
@@ -40,6 +42,7 @@
 #include "multistate/policies/tova.hpp"
 #include "multistate/policies/tova_head.hpp"
 #include "multistate/policies/tova_kvpress.hpp"
+#include "multistate/policies/triattention.hpp"
 #include "multistate/policies/value_merge.hpp"
 #include "multistate/policies/vatp.hpp"
 #include "multistate/policies/window.hpp"
@@ -53,8 +56,9 @@ using any_policy = one_of<
     tova, tova_head, tova_kvpress, caote,
     h2o, h2o_layer, h2o_normalized, h2o_decayed, h2o_grace, h2o_local, observed_attention,
     vatp, scissorhands, roco, keyformer,
-    morphkv, snapkv, criticalkv, chunkkv, cake, cake_prompt, citrus, citrus_probe,
-    knorm, keydiff, lagkv, cur, leverage, noncausal, compactor, q_filters, expected_attention, r_kv,
+    morphkv, snapkv, criticalkv, defensivekv, chunkkv, cake, cake_prompt, citrus, citrus_probe,
+    knorm, keydiff, lagkv, cur, leverage, noncausal, compactor, q_filters, expected_attention, capkv,
+    triattention, r_kv,
     cam, d2o, value_merge>;
 // clang-format on
 

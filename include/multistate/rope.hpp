@@ -89,6 +89,14 @@ struct rope {
         expect_turns("turn_back", turns, x);
         for (std::size_t i = 0; i < pairs(x.size()); ++i) turn_pair(i, turns[2 * i], -turns[2 * i + 1], x);
     }
+    /// The length of each pair, which no rotation changes.
+    void find_lengths(std::span<const float> x, std::span<float> lengths) const noexcept {
+        const std::size_t n = pairs(x.size()), step = adjacent ? 2 : 1, partner = adjacent ? 1 : n;
+        for (std::size_t i = 0; i < n; ++i) {
+            const float a = x[i * step], b = x[i * step + partner];
+            lengths[i] = std::sqrt(a * a + b * b);
+        }
+    }
 
   private:
     void expect_turns(const char* who, std::span<const float> turns, std::span<const float> x) const noexcept {

@@ -42,6 +42,22 @@ numbers softmax(numbers x) {
     return scaled(x, 1 / total);
 }
 
+/// y with A y = x, by elimination.
+numbers solve(std::vector<numbers> a, numbers x) {
+    const std::size_t n = x.size();
+    for (std::size_t i = 0; i < n; ++i) {
+        for (std::size_t r = 0; r < n; ++r) {
+            if (r == i) continue;
+            const double factor = a[r][i] / a[i][i];
+            for (std::size_t c = 0; c < n; ++c) a[r][c] -= factor * a[i][c];
+            x[r] -= factor * x[i];
+        }
+    }
+    for (std::size_t i = 0; i < n; ++i) x[i] /= a[i][i];
+    return x;
+}
+
+std::size_t sinks_of(const evidence& e, std::size_t most) { return e.shape.sinks + std::min(most, e.shape.states / 8); }
 std::size_t end_of_kv_heads(const evidence& e) { return e.first_kv_head + e.kv_heads; }
 
 /// What a model does to a vector at a position: neighbours form pairs, pair i of n turns by position * 10000^(-i / n).
@@ -55,6 +71,14 @@ struct rotation {
             cosines.push_back(std::cos(angle));
             sines.push_back(std::sin(angle));
         }
+    }
+    numbers done(const numbers& x) const {
+        numbers result = x;
+        for (std::size_t i = 0; i < cosines.size(); ++i) {
+            result[2 * i] = cosines[i] * x[2 * i] - sines[i] * x[2 * i + 1];
+            result[2 * i + 1] = cosines[i] * x[2 * i + 1] + sines[i] * x[2 * i];
+        }
+        return result;
     }
     /// The vector as it was before.
     numbers undone(const numbers& x) const {
@@ -154,7 +178,7 @@ rotation mean_rotation(int newest, std::size_t head_dim) {
 
 numbers expected(const evidence& e) {
     const std::size_t n = e.states().size();
-    const std::size_t sinks = e.shape.sinks + std::min<std::size_t>(4, e.shape.states / 8);
+    const std::size_t sinks = sinks_of(e, 4);
     const auto queries = queries_before_rotation(e);
     const rotation future = mean_rotation(e.past.back().position, e.shape.head_dim);
     numbers scores(n);
@@ -171,6 +195,81 @@ numbers expected(const evidence& e) {
         const numbers attention = softmax(logits);
         for (std::size_t j = sinks; j < n; ++j) {
             scores[j] += attention[j - sinks] / static_cast<double>(e.shape.group()) * norm(held[j].value);
+        }
+    }
+    return scores;
+}
+
+numbers capacity(const evidence& e) {
+    const std::size_t n = e.states().size(), d = e.shape.value_dim;
+    const std::size_t sinks = sinks_of(e, 4);
+    const auto queries = queries_before_rotation(e);
+    const rotation future = mean_rotation(e.past.back().position, e.shape.head_dim);
+    numbers scores(n);
+    for (std::size_t i = e.first_head(); i < e.end_head(); ++i) {
+        const auto& held = e.held[i / e.shape.group()];
+        numbers mean(e.shape.head_dim);
+        for (const numbers& q : queries[i]) add(scaled(q, 1 / static_cast<double>(queries[i].size())), mean);
+        const numbers anchor = future.done(mean);
+        numbers cosines(n, -1);
+        for (std::size_t j = sinks; j < n; ++j) {
+            const double lengths = norm(anchor) * norm(held[j].key);
+            cosines[j] = lengths > 0 ? dot(anchor, held[j].key) / lengths : 0;
+        }
+        const double most = *std::max_element(cosines.begin() + static_cast<std::ptrdiff_t>(sinks), cosines.end());
+        std::vector<numbers> a(d, numbers(d));
+        for (std::size_t c = 0; c < d; ++c) a[c][c] = 1;
+        for (std::size_t j = sinks; j < n; ++j) {
+            const double weight = std::exp(5 * (cosines[j] - most)) + 1e-6;
+            for (std::size_t c = 0; c < d; ++c) add(scaled(held[j].value, weight * held[j].value[c]), a[c]);
+        }
+        for (std::size_t j = sinks; j < n; ++j) {
+            scores[j] += std::exp(5 * (cosines[j] - most)) * dot(held[j].value, solve(a, held[j].value)) /
+                         static_cast<double>(e.shape.group());
+        }
+    }
+    return scores;
+}
+
+/// As published: amplitudes, phases and distances of pairs, keys and queries before rotation.
+numbers trigonometric(const evidence& e) {
+    const std::size_t n = e.states().size(), pairs = e.shape.head_dim / 2;
+    const int next = e.past.back().position + 1;
+    const auto angle = [](const numbers& x, std::size_t f) { return std::atan2(x[2 * f + 1], x[2 * f]); };
+    const auto length = [](const numbers& x, std::size_t f) { return std::hypot(x[2 * f + 1], x[2 * f]); };
+    numbers scores(n, -std::numeric_limits<double>::infinity());
+    for (std::size_t i = e.first_head(); i < e.end_head(); ++i) {
+        numbers centre(e.shape.head_dim), lengths(pairs), found(n);
+        for (const token& t : e.past) {
+            const numbers query = rotation(t.position, e.shape.head_dim).undone(t.queries[i]);
+            add(scaled(query, 1 / static_cast<double>(e.past.size())), centre);
+            for (std::size_t f = 0; f < pairs; ++f) {
+                lengths[f] += length(query, f) / static_cast<double>(e.past.size());
+            }
+        }
+        for (std::size_t j = 0; j < n; ++j) {
+            const state& s = e.held[i / e.shape.group()][j];
+            const numbers key = rotation(s.position, e.shape.head_dim).undone(s.key);
+            for (std::size_t f = 0; f < pairs; ++f) {
+                const double frequency = std::pow(10000, -static_cast<double>(f) / static_cast<double>(pairs));
+                double cosines = 0;
+                for (int power = 0; power <= 16; ++power) {
+                    const double distance = next - s.position + std::pow(2, power);
+                    cosines += std::cos(frequency * distance + angle(centre, f) - angle(key, f)) / 17;
+                }
+                found[j] += length(centre, f) * length(key, f) * cosines;
+                found[j] += (lengths[f] - length(centre, f)) * length(key, f);
+            }
+            if (e.shape.head_dim % 2 == 1) found[j] += centre.back() * s.key.back();  // not rotated
+        }
+        const auto first = found.begin() + static_cast<std::ptrdiff_t>(e.shape.sinks);
+        const numbers free(first, found.end() - static_cast<std::ptrdiff_t>(e.shape.recent.value_or(0)));
+        double squares = 0;
+        for (const double x : free) squares += (x - mean(free)) * (x - mean(free));
+        const double spread = std::sqrt(squares / static_cast<double>(free.size()));
+        for (std::size_t j = 0; j < n; ++j) {
+            const double z = (found[j] - mean(free)) / std::max(1e-6, spread);
+            scores[j] = std::max(scores[j], free.size() == 2 ? std::round(z) : z);  // of two, 1 and -1
         }
     }
     return scores;
@@ -218,8 +317,6 @@ numbers by_pieces(const evidence& e, std::size_t wanted, std::size_t skipped, st
     for (const state& s : e.states()) result.push_back(found.contains(s.position) ? found[s.position] : waiting);
     return result;
 }
-
-std::size_t sinks_of(const evidence& e, std::size_t most) { return e.shape.sinks + std::min(most, e.shape.states / 8); }
 
 numbers share_of_norms(const evidence& e) {
     return by_pieces(e, 16, 0, 0, [](const piece& p) {
@@ -320,21 +417,6 @@ double gaussian(std::size_t i) {
            std::cos(2 * std::numbers::pi * static_cast<double>(bits(1) >> 40) / 16777216);
 }
 
-/// y with A y = x, by elimination.
-numbers solve(std::vector<numbers> a, numbers x) {
-    const std::size_t n = x.size();
-    for (std::size_t i = 0; i < n; ++i) {
-        for (std::size_t r = 0; r < n; ++r) {
-            if (r == i) continue;
-            const double factor = a[r][i] / a[i][i];
-            for (std::size_t c = 0; c < n; ++c) a[r][c] -= factor * a[i][c];
-            x[r] -= factor * x[i];
-        }
-    }
-    for (std::size_t i = 0; i < n; ++i) x[i] /= a[i][i];
-    return x;
-}
-
 numbers leverages_of(const piece& p) {
     const std::size_t d = p.e.shape.head_dim;
     const std::size_t columns = std::max<std::size_t>(1, std::min({std::size_t{48}, d, p.length / 2}));
@@ -394,6 +476,8 @@ const rule lagkv{.name = "lagkv", .score = rank_of_lag, .sinks = few<4>, .ties_a
 const rule cur{.name = "cur", .score = share_of_norms, .sinks = few<4>, .ties_are_exact = true};
 const rule q_filters{.name = "q_filters", .score = along_the_queries};
 const rule expected_attention{.name = "expected_attention", .score = expected, .sinks = few<4>};
+const rule capkv{.name = "capkv", .score = capacity, .sinks = few<4>};
+const rule triattention{.name = "triattention", .score = trigonometric, .ties_are_exact = true};
 const rule leverage{.name = "leverage", .score = leverage_scores, .ties_are_exact = true};
 const rule noncausal{.name = "noncausal", .score = noncausal_attention, .ties_are_exact = true};
 const rule compactor{.name = "compactor", .score = blended, .sinks = few<8>, .recent = few<4>, .ties_are_exact = true};

@@ -14,9 +14,11 @@ extern const rule h2o_normalized, h2o_decayed, h2o_grace, h2o_local, tova_kvpres
 // attention_rules.cpp
 extern const rule full, window, h2o, h2o_layer, tova, tova_head;
 // key_rules.cpp
-extern const rule knorm, keydiff, lagkv, cur, q_filters, expected_attention, leverage, noncausal, compactor;
+extern const rule knorm, keydiff, lagkv, cur, q_filters, expected_attention, capkv, triattention, leverage, noncausal,
+    compactor;
 // window_rules.cpp
-extern const rule morphkv, snapkv, chunkkv, cake, cake_prompt, citrus, citrus_probe, caote, criticalkv, r_kv;
+extern const rule morphkv, snapkv, chunkkv, cake, cake_prompt, citrus, citrus_probe, caote, criticalkv, defensivekv,
+    r_kv;
 
 /// In the order above.
 inline std::vector<rule> every_rule() {
@@ -44,6 +46,8 @@ inline std::vector<rule> every_rule() {
             cur,
             q_filters,
             expected_attention,
+            capkv,
+            triattention,
             leverage,
             noncausal,
             compactor,
@@ -56,6 +60,7 @@ inline std::vector<rule> every_rule() {
             citrus_probe,
             caote,
             criticalkv,
+            defensivekv,
             r_kv};
 }
 

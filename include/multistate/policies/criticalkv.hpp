@@ -24,20 +24,17 @@
 #include <limits>
 #include <span>
 
+#include "multistate/output_effect.hpp"
 #include "multistate/policies/snapkv.hpp"
-#include "multistate/simd/spans.hpp"
 
 namespace multistate::inline MULTISTATE_TARGET {
 
-struct criticalkv : snapkv {
+struct criticalkv : snapkv, output_effect {
     static constexpr std::string_view name = "criticalkv";
     static constexpr std::string_view paper = "arXiv 2502.03805";
 
     constexpr criticalkv() noexcept : snapkv(32, {.width = 5}) {}
 
-    /// [layers]: [model dimension, query heads of the layer * value_dim], so that row r times the heads' outputs is
-    /// element r of the layer's output.
-    std::span<const rows> output_projection;
     float first_share = 0.5f;  ///< of the budget, kept by attention alone
     float epsilon = 1e-4f;
 
@@ -50,27 +47,11 @@ struct criticalkv : snapkv {
         each_parameter(*this, f);
     }
     std::size_t floats_per_state(const table_shape& s) const noexcept { return snapkv::floats_per_state(s) + 2; }
-    void check_shape(const table_shape& s) const {
-        if (output_projection.empty()) return;
-        using detail::require;
-        require(s.layer < output_projection.size(), name.data(), "output_projection", "one matrix for each layer",
-                output_projection.size());
-        const rows& matrix = output_projection[s.layer];
-        const std::size_t columns = s.group() * s.value_dim, least = (s.kv_head + s.kv_heads) * columns;
-        require(columns > 0, name.data(), "value_dim", "at least 1 with an output projection", s.value_dim);
-        require(matrix.count >= 1 && matrix.data != nullptr, name.data(), "output_projection", "a row for each output",
-                matrix.count);
-        require(matrix.width >= least && matrix.width % columns == 0, name.data(), "output_projection",
-                "[outputs, heads * value_dim], a multiple of " + std::to_string(columns) + ", at least " +
-                    std::to_string(least),
-                matrix.width);
-    }
+    void check_shape(const table_shape& s) const { check_projection(name.data(), s); }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "values", values, states);
-        float sum = 0;
-        for (std::size_t h = 0; h < values.count; ++h) sum += effect(values[h], states.shape, h);
-        states.memory(snapkv::floats_per_state(states.shape))[row] = sum;
+        states.memory(snapkv::floats_per_state(states.shape))[row] = effect(values, states.shape);
     }
 
     void on_forget(view states) noexcept {
@@ -91,23 +72,6 @@ struct criticalkv : snapkv {
         self.snapkv::for_each_parameter(f);
         f("first_share", self.first_share, 0.0f, 1.0f);
         f("epsilon", self.epsilon, 0.0f, 1.0f);
-    }
-
-    /// How much a value can change the layer's output through the query heads that read it.
-    float effect(std::span<const float> value, const table_shape& s, std::size_t h) const noexcept {
-        float sum = 0;
-        if (output_projection.empty()) {
-            for (const float x : value) sum += std::abs(x);
-            return sum;
-        }
-        const rows matrix = output_projection[s.layer];
-        for (std::size_t r = 0; r < matrix.count; ++r) {
-            for (std::size_t i = 0; i < s.group(); ++i) {
-                const std::size_t head = (s.kv_head + h) * s.group() + i;
-                sum += std::abs(simd::dot(matrix[r].subspan(head * value.size(), value.size()), value));
-            }
-        }
-        return sum;
     }
 
     /// Both stages: the `first` best of `free`, rows from the oldest to the newest, come to lie above all others.

@@ -1,0 +1,135 @@
+#pragma once
+
+// defensivekv: keeps what any of the last tokens attended to much, not what they attended to on average, times the size
+// of what a value adds to the output.
+//
+//     std::vector<ms::rows> projections;                             // of each layer, as engines hold them
+//     ms::defensivekv policy;
+//     policy.output_projection = projections;                        // the caller's memory: it must outlive the cache
+//
+//   paper    "Taming the Fragility of KV Cache Eviction in LLM Inference" (DefensiveKV), arXiv 2510.13334
+//   rule     score[j] = max(m[j], mean of m) * e[j] / sum of e. m[j] = maximum over the last `window` tokens t and the
+//            query heads i of the group of a[i][t][j] pooled: the sum over `width` neighbors in the text, scaled so
+//            that all j still have the same sum. e[j] = sum over i of |W_o[i] v[j]|_1, or |v[j]|_1 without a projection.
+//            First, by s[j] = mean of a[i][t][j] over t and i, those with the greatest s are safe while their share of
+//            the sum of s is below first_share - (the sum of s over the last `window` states), as many as there is room
+//            for at most. Only states that are not guarded take part.
+//   reads    the attention probabilities of every token; new values
+//   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
+//   cost     `window` floats per state and query head, and a copy of the probabilities. A decision takes about 2 width
+//            operations per such float, and a sort: measured, 2.5 to 5 times what attention costs, with a slack of 31
+//            0.3 times. A new value costs what criticalkv's does.
+//   differs  The rule was read in the authors' code, and the abstract of the paper. The authors compress a prompt once,
+//            and all heads of a layer compete (adaptive_budget); here decoding goes on by the same rule. What they take
+//            off first_share is a mean over the layer's heads, here over the table's. A layer (per_layer) takes the
+//            maximum over all its query heads.
+#include <algorithm>
+#include <functional>
+#include <tuple>
+
+#include "multistate/output_effect.hpp"
+#include "multistate/policy.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct defensivekv : output_effect {
+    static constexpr std::string_view name = "defensivekv";
+    static constexpr std::string_view paper = "arXiv 2510.13334";
+    static constexpr per forgets() noexcept { return per::head; }
+
+    std::size_t window = 32;   ///< tokens
+    std::size_t width = 5;     ///< states, odd; of an even width the greater half is older
+    float first_share = 0.9f;  ///< of the attention, whose states stay whatever their values
+    static constexpr auto parameters =
+        std::tuple{parameter{"window", &defensivekv::window, std::size_t{1}, std::size_t{1024}},
+                   parameter{"width", &defensivekv::width, std::size_t{1}, std::size_t{1024}},
+                   parameter{"first_share", &defensivekv::first_share, 0.0f, 1.0f}};
+
+    constexpr guards default_guards(std::size_t states) const noexcept {
+        return {.sinks = 0, .recent = std::min(window, states / 2)};
+    }
+    /// A ring: what each query head of each of the last tokens gave to the state. Its effect; in the order of the text
+    /// one of the ring, the same pooled, the maximum and the mean of all.
+    std::size_t floats_per_state(const table_shape& s) const noexcept { return window * s.heads + 5; }
+    /// The tokens so far, up to `window`; then counted round, from window to 2 * window - 1, to find the oldest.
+    static constexpr std::size_t floats_per_table(const table_shape&) noexcept { return 1; }
+
+    void check_shape(const table_shape& s) const { check_projection(name.data(), s); }
+
+    void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
+        detail::expect_heads(name, "values", values, states);
+        states.memory(window * states.shape.heads)[row] = effect(values, states.shape);
+    }
+    void on_attention(rows probabilities, view states) const noexcept {
+        const auto count = static_cast<std::size_t>(states.own[0]);
+        for (std::size_t i = 0; i < probabilities.count; ++i) {
+            const auto given = states.memory(count % window * states.shape.heads + i);
+            std::ranges::copy(probabilities[i].first(given.size()), given.begin());
+        }
+        states.own[0] = static_cast<float>(count + 1 < 2 * window ? count + 1 : window);
+    }
+    void on_forget(view states) const noexcept {
+        const std::size_t ring = window * states.shape.heads;
+        const std::size_t tokens = std::min(window, static_cast<std::size_t>(states.own[0]));
+        const auto free = states.unguarded();
+        const auto plane = [&](std::size_t i) { return states.memory(ring + i).first(free.size()); };
+        const auto effects = states.memory(ring), given = plane(1), pooled = plane(2), most = plane(3), mean = plane(4);
+        std::ranges::fill(states.score, 0.0f);
+        std::ranges::fill(most, 0.0f);
+        std::ranges::fill(mean, 0.0f);
+        for (std::size_t i = 0; i < tokens * states.shape.heads; ++i) {
+            const auto probabilities = states.memory(i);
+            for (std::size_t j = 0; j < free.size(); ++j) given[j] = probabilities[free[j]];
+            const float sum = simd::sum(given);
+            if (sum == 0) continue;
+            simd::add(given, mean);
+            pool(given, pooled);
+            simd::scale(pooled, sum / simd::sum(pooled));
+            for (std::size_t j = 0; j < free.size(); ++j) most[j] = std::max(most[j], pooled[j]);
+        }
+        float all = 0;
+        for (const std::uint32_t row : free) all += effects[row];
+        const float least = simd::sum(most) / static_cast<float>(std::max<std::size_t>(free.size(), 1));
+        for (std::size_t j = 0; j < free.size(); ++j) {
+            states.score[free[j]] = all > 0 ? std::max(most[j], least) * effects[free[j]] / all : 0;
+        }
+        spare(states, mean, pooled, static_cast<float>(tokens * states.shape.heads));
+    }
+
+  private:
+    /// Sums of neighbors.
+    void pool(std::span<const float> x, std::span<float> sums) const noexcept {
+        std::ranges::copy(x, sums.begin());
+        for (std::size_t n = 1; n <= std::min(width / 2, x.size()); ++n) {
+            simd::add(x.first(x.size() - n), sums.subspan(n));
+            if (n <= (width - 1) / 2) simd::add(x.subspan(n), sums.first(x.size() - n));
+        }
+    }
+    /// The first stage: scores, of which none exceeds 1, become 1 + the state's share of the attention.
+    void spare(view states, std::span<float> share, std::span<float> ranked, float rows) const noexcept {
+        const auto free = states.unguarded();
+        const guards& g = states.guarded;
+        const std::size_t room = states.shape.states - std::min(states.shape.states, g.sinks + g.recent);
+        const float sum = simd::sum(share);
+        if (sum == 0) return;
+        const float wanted = first_share - simd::sum(share.last(std::min(window, share.size()))) / rows;
+        simd::scale(share, 1 / sum);
+        std::ranges::copy(share, ranked.begin());
+        std::ranges::sort(ranked, std::greater());
+        std::size_t first = 0;
+        for (float held = 0; first < std::min(room, ranked.size()); ++first) {
+            if ((held += ranked[first]) >= wanted) break;
+        }
+        if (first == 0) return;
+        auto equal = std::ranges::count(ranked.first(first), ranked[first - 1]);  // of equals, the newest stay
+        for (std::size_t j = free.size(); j-- > 0;) {
+            const float last = ranked[first - 1];
+            if (share[j] > last || (share[j] == last && equal-- > 0)) states.score[free[j]] = 1 + share[j];
+        }
+    }
+};
+static_assert(policy<defensivekv> && names_guards<defensivekv> && remembers_states<defensivekv> &&
+              remembers_more<defensivekv> && observes_insertion<defensivekv> && observes_attention<defensivekv> &&
+              decides_from_memory<defensivekv>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET

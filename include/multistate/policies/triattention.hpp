@@ -1,0 +1,141 @@
+#pragma once
+
+// triattention: keeps states to which the mean query will attend most, over the next tens of thousands of positions.
+//
+//     ms::triattention policy;
+//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
+//     // the authors' use: a decision every 128 tokens
+//     ms::cache<ms::triattention> cache({.layers = 32, …, .states = 2048, .slack = 127}, policy);
+//
+//   paper    "TriAttention: Efficient Long Reasoning with Trigonometric KV Compression", arXiv 2604.04921
+//   rule     score[j] = maximum over the query heads of the group of z(x)[j]; x[j] = a . k[j] + sum over the pairs f of
+//            dimensions of (E |q_f| - |E q_f|) |k_f[j]|; E = mean over all queries so far, before rotation; a = mean
+//            over D = 1, 2, 4, … up to `future` of E q rotated to position newest + 1 + D; z(x) = (x - mean) /
+//            deviation over the states that are not guarded
+//   reads    queries; the stored keys
+//   forgets  for each KV head; no state is guarded
+//   cost     4 head_dim operations per query. A decision takes head_dim / 2 square roots per state, and 1.5 head_dim
+//            operations per state and query head: measured, 3 to 4 times what attention costs, with a slack of 31 0.3
+//            times. 1.5 head_dim floats per query head.
+//   differs  The rule was read in the authors' code, and the abstract of the paper. The authors take E from a text that
+//            the model reads once, beforehand; here it runs along. They never forget the prompt, for which `sinks` can
+//            be set. In their published runs a KV head keeps the same states in all layers, by the mean of the layers'
+//            scores; here each layer decides alone, as with their option per_layer_perhead. Their vLLM plugin guards
+//            the newest 128. Dimensions that are not rotated count by their product alone. A layer (per_layer) takes
+//            the maximum over all its query heads.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <tuple>
+#include <utility>
+
+#include "multistate/linear_algebra.hpp"
+#include "multistate/matrix_products.hpp"
+#include "multistate/rope.hpp"
+
+namespace multistate::inline MULTISTATE_TARGET {
+
+struct triattention : rope {
+    static constexpr std::string_view name = "triattention";
+    static constexpr std::string_view paper = "arXiv 2604.04921";
+    static constexpr per forgets() noexcept { return per::head; }
+
+    std::size_t future = 65536;  ///< positions, the farthest that counts
+    bool normalized = true;      ///< whether z_j is taken, else x[j] itself
+    static constexpr auto parameters = std::tuple_cat(
+        rope::parameters, std::tuple{parameter{"future", &triattention::future, std::size_t{1}, std::size_t{1} << 30},
+                                     parameter{"normalized", &triattention::normalized, false, true}});
+
+    /// Deviations are each head's own, and so are the keys that x is of.
+    static constexpr bool scores_are_comparable() noexcept { return false; }
+    /// x, for each query head of the group.
+    static std::size_t floats_per_state(const table_shape& s) noexcept { return s.group(); }
+    std::size_t floats_per_table(const table_shape& s) const noexcept {
+        const auto sizes = memory(s);
+        return std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
+    }
+
+    void on_query(rows queries, view states) const noexcept {
+        const auto [count, known, ahead, turns, x, panel, tile, heads, means] = cut(states.own, memory(states.shape));
+        const std::size_t d = queries.width;
+        count[0] = std::min(count[0] + 1, 0x1p20f);
+        find_turns(states.newest, turns);
+        for (std::size_t i = 0; i < queries.count; ++i) {
+            std::ranges::copy(queries[i], x.begin());
+            find_lengths(queries[i], x.subspan(d));
+            turn_back(turns, x.first(d));
+            add_to_mean(count[0], x, means.subspan(i * x.size(), x.size()));
+        }
+    }
+    void on_forget(const reader& stored, view states) const noexcept {
+        std::ranges::fill(states.score, -std::numeric_limits<float>::infinity());
+        for (std::size_t h = 0; h < states.shape.kv_heads; ++h) {
+            look_ahead(states, h);
+            meet_keys(stored, states, h);
+            for (std::size_t i = 0; i < states.shape.group(); ++i) raise_scores(states.memory(i), states);
+        }
+    }
+
+  private:
+    /// How many queries came; whether `ahead` is known, the mean rotation by the distances; cosines and sines; a query
+    /// or key and the lengths of its pairs; such side by side, and their products; for each head of the group what keys
+    /// are multiplied with; for each query head the means.
+    std::array<std::size_t, 9> memory(const table_shape& s) const noexcept {
+        const std::size_t d = s.head_dim, n = d + pairs(d), group = s.group();
+        return {1, 1, d, d, n, n * panel_width, group * panel_width, group * n, s.heads * n};
+    }
+    void look_ahead(view states, std::size_t h) const noexcept {
+        const auto [count, known, ahead, turns, x, panel, tile, heads, means] = cut(states.own, memory(states.shape));
+        const std::size_t d = states.shape.head_dim;
+        if (std::exchange(known[0], 1.0f) == 0) {
+            float distances = 0;
+            for (std::size_t distance = 1; distance <= future; distance *= 2, ++distances) {
+                find_turns(static_cast<position>(1 + distance), turns);
+                simd::add(turns, ahead);
+            }
+            simd::scale(ahead, 1 / distances);
+        }
+        find_turns(states.newest, turns);
+        std::ranges::copy(means.subspan(h * heads.size(), heads.size()), heads.begin());
+        for (std::size_t first = 0; first < heads.size(); first += x.size()) {
+            const auto query = heads.subspan(first, d), lengths = heads.subspan(first + d, x.size() - d);
+            find_lengths(query, x);
+            simd::add_scaled(-1, x, lengths);
+            turn(ahead, query);
+            turn(turns, query);
+        }
+    }
+    void meet_keys(const reader& stored, view states, std::size_t h) const noexcept {
+        const auto [count, known, ahead, turns, x, panel, tile, heads, means] = cut(states.own, memory(states.shape));
+        const std::size_t d = states.shape.head_dim, group = states.shape.group();
+        for (std::size_t row = 0; row < states.size(); row += panel_width) {
+            const std::size_t keys = std::min(panel_width, states.size() - row);
+            for (std::size_t k = 0; k < keys; ++k) {
+                stored.key(h, row + k, x.first(d));
+                find_lengths(x.first(d), x.subspan(d));
+                stand(x, panel, k);
+            }
+            products({heads.data(), group, x.size(), x.size()}, panel, tile, panel_width);
+            for (std::size_t i = 0; i < group; ++i) {
+                std::ranges::copy(tile.subspan(i * panel_width, keys), states.memory(i).subspan(row).begin());
+            }
+        }
+    }
+    /// By one query head.
+    void raise_scores(std::span<const float> x, view states) const noexcept {
+        double count = 0, mean = 0, squares = 0;
+        for (const std::uint32_t row : states.unguarded()) mean += (static_cast<double>(x[row]) - mean) / ++count;
+        for (const std::uint32_t row : states.unguarded()) squares += std::pow(static_cast<double>(x[row]) - mean, 2);
+        const double scale = 1 / std::max(1e-6, std::sqrt(squares / std::max(1.0, count)));
+        for (std::size_t row = 0; row < states.size(); ++row) {
+            const auto z = static_cast<float>((static_cast<double>(x[row]) - mean) * scale);
+            states.score[row] = std::max(states.score[row], normalized ? z : x[row]);
+        }
+    }
+};
+static_assert(policy<triattention> && remembers_states<triattention> && remembers_more<triattention>);
+static_assert(observes_queries<triattention> && decides_from_storage<triattention>);
+
+}  // namespace multistate::inline MULTISTATE_TARGET
