@@ -115,7 +115,7 @@ class both {
     /// Attention made up, over all rows but the last `unseen`.
     void observe(std::size_t layer, std::size_t unseen) {
         const ms::shape& s = tables_.shape();
-        const std::size_t width = tables_.largest(layer) - unseen;
+        const std::size_t width = std::max(tables_.size(layer, 0), tables_.size(layer, 1)) - unseen;
         std::vector<float> probabilities = random_.floats(s.heads * width, 2);
         for (std::size_t head = 0; head < s.heads; ++head) {
             const std::size_t size = tables_.size(layer, head / tables_.shape().group()) - unseen;
@@ -202,6 +202,29 @@ TEST(tables, of_a_policy_that_reads_attention_alone_need_no_keys) {
     EXPECT_EQ(rows, (std::vector<std::size_t>{1, 0}));
     EXPECT_EQ(tables.forgotten(0, 0)[0].position, 1);
     EXPECT_EQ(tables.forgotten(0, 1)[0].position, 0);
+}
+
+TEST(tables, misuse_is_met_at_the_border) {
+    const auto nowhere = [](std::size_t, std::size_t, std::span<const ms::move>) {};
+    const auto load = [](std::size_t, std::size_t, std::size_t, std::span<float>, std::span<float>) {};
+    const std::vector<float> k(8), v(8);
+    ms::tables<ms::d2o> tables({.layers = 2, .heads = 2, .kv_heads = 2, .head_dim = 4, .states = 2, .block = 2});
+    ms::reading stored(tables.shape(), load);
+    ms::reading shorter(ms::shape{.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 3}, load,
+                        [](std::size_t, std::size_t, std::size_t, std::span<const float>, std::span<const float>) {});
+    const auto append = [&](std::size_t layer, const ms::arrival& a, auto&& lent) {
+        static_cast<void>(tables.append(layer, a, lent, nowhere));
+    };
+    EXPECT_DEATH(append(2, {0, 1, k, v}, stored), "append: layer must be less than layers = 2, is 2");
+    EXPECT_DEATH(append(0, {0, 3, k, v}, stored), "append: tokens must be from 1 to block = 2, is 3");
+    EXPECT_DEATH(append(0, {0, 2, k, v}, stored), "append: k must be .*head_dim.* 16, is 8");
+    EXPECT_DEATH(append(0, {0, 1, k, std::span(v).first(7)}, stored), "append: v must be .*value_dim.* 8, is 7");
+    EXPECT_DEATH(append(0, {0, 1, k, v}, stored), "stored must be lent with a function that stores");
+    EXPECT_DEATH(append(0, {0, 1, k, v}, ms::nothing_stored), "stored must be lent with a function that stores");
+    EXPECT_DEATH(append(0, {0, 1, k, v}, shorter), "stored.head_dim must be that of the table, 4, is 3");
+    ms::tables<ms::keydiff> reader(tables.shape());
+    EXPECT_DEATH(static_cast<void>(reader.append(0, {0, 1, k, v}, ms::nothing_stored, nowhere)),
+                 "stored must be given at every call");
 }
 
 /// A row that is shorter than the one before must not see what that left behind.

@@ -8,7 +8,7 @@
 //     ms::step(cache, layer, position, q, k, v, out, ms::openmp{});  // openmp.hpp
 //
 //     const auto mine = [&](std::size_t n, auto&& task) {            // an engine's own threads
-//         threads.for_each_index(n, task);                           // task(0) … task(n - 1), returns when all are done
+//         threads.for_each_index(n, task);                           // task(0) … task(n - 1); returns after the last
 //     };
 //     ms::step(cache, layer, position, q, k, v, out, mine);
 //

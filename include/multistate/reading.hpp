@@ -29,14 +29,20 @@ namespace multistate::inline MULTISTATE_TARGET {
 
 namespace detail {
 
-/// No function that stores: a policy that merges is refused at its first call.
+/// No function that stores: a policy that merges is refused.
 struct stores_nothing {};
 
 }  // namespace detail
 
-/// Products with stored rows load one row after the other: a policy's decision costs one call of `load` for each row and
-/// kind that it reads, more where it multiplies with several vectors. Allocates in the constructor. It has scratch of its
-/// own, so each thread brings one, as with a workspace; it must stay where it is while it is lent.
+/// What is lent to a policy that reads no stored rows.
+struct no_rows {
+    editor lend(const table_shape&) const noexcept { return {}; }
+};
+inline constexpr no_rows nothing_stored;
+
+/// Products with stored rows load one row after the other: each product of a policy costs one call of `load` for every
+/// row that is held. Allocates in the constructor. It has scratch of its own, so each thread brings one, as with a
+/// workspace. It must stay where it is while it is lent.
 template <class Load, class Store = detail::stores_nothing>
 class reading {
   public:

@@ -1,7 +1,6 @@
 #pragma once
 
-// The tables of a whole cache, one for each layer or each KV head as the policy forgets: for engines with storage of their
-// own.
+// All tables of a model, one per layer or per KV head as the policy forgets: for engines that store rows themselves.
 //
 //     ms::tables<ms::d2o> tables({.layers = 32, .heads = 32, .kv_heads = 8, .head_dim = 128, .states = 512});
 //
@@ -14,7 +13,7 @@
 //     tables.observe_queries(layer, q);                       // both are free for policies that do not look
 //     tables.observe(layer, probabilities);
 //
-// `stored` lends the rows of the engine (reading.hpp) to policies that read or merge them; others take nothing_stored.
+// `stored` lends the engine's rows to policies that read or merge them; others take nothing_stored (reading.hpp).
 #include <algorithm>
 #include <cstddef>
 #include <optional>
@@ -34,12 +33,6 @@ struct arrival {
     std::span<const float> k = {};  ///< [tokens, kv_heads, head_dim]; needed where the policy reads new keys
     std::span<const float> v = {};  ///< [tokens, kv_heads, value_dim]; needed where it reads new values
 };
-
-/// What is lent to a policy that reads no stored rows.
-struct no_rows {
-    editor lend(const table_shape&) const noexcept { return {}; }
-};
-inline constexpr no_rows nothing_stored;
 
 /// Calls on different layers may run concurrently. Allocates in the constructor.
 template <policy P>
@@ -86,20 +79,20 @@ class tables {
         return expect("next_position", layer).next_position();
     }
 
-    /// Places from 1 to `block` tokens. Forgets down to `states` first, where more than states + slack are held. Then calls write(kv_head, row, moves) for every KV head: whoever stores the rows applies the
-    /// moves, in order, and writes the tokens into the rows from `row` on. A single token takes the row of the state
-    /// that it replaces, and nothing moves; a block, or with slack, comes to lie in the last rows. Returns false, and
-    /// changes nothing, when the policy never forgets and the rows are used up.
+    /// Places from 1 to `block` tokens. Forgets down to `states` first, where more than states + slack are held. Then
+    /// calls write(kv_head, row, moves) for every KV head: whoever stores the rows applies the moves, in order, and
+    /// writes the tokens into the rows from `row` on. A single token takes the row of the state that it replaces, and
+    /// nothing moves; a block comes to lie in the last rows, as with slack every token does. Returns false, and changes
+    /// nothing, when the policy never forgets and the rows are used up.
     template <class Stored, class Write>
     [[nodiscard]] bool append(std::size_t layer, const arrival& a, Stored&& stored, Write&& write) noexcept {
         expect("append", layer);
         detail::check(a.tokens >= 1 && a.tokens <= shape_.block, "append", "tokens",
                       detail::bound{"from 1 to block = ", shape_.block}, a.tokens);
-        const auto expect_heads = [&](const char* argument, const char* words, std::size_t given, std::size_t width) {
-            if (given != 0) detail::expect_floats("append", argument, words, given, a.tokens * shape_.kv_heads * width);
-        };
-        expect_heads("k", "[tokens, kv_heads, head_dim] floats, ", a.k.size(), shape_.head_dim);
-        expect_heads("v", "[tokens, kv_heads, value_dim] floats, ", a.v.size(), shape_.value_dim);
+        detail::expect_floats("append", "k", "nothing or [tokens, kv_heads, head_dim] floats, ", a.k.size(),
+                              a.k.empty() ? 0 : a.tokens * shape_.kv_heads * shape_.head_dim);
+        detail::expect_floats("append", "v", "nothing or [tokens, kv_heads, value_dim] floats, ", a.v.size(),
+                              a.v.empty() ? 0 : a.tokens * shape_.kv_heads * shape_.value_dim);
         if (!has_room(layer, a.tokens)) return false;
         for (std::size_t unit = 0; unit < per_layer_; ++unit) {
             of_layer(layer)[unit].begin();
@@ -151,8 +144,8 @@ class tables {
         observe(layer, multistate::rows{probabilities.data(), shape_.heads, largest(layer), stride});
     }
 
-    /// Makes the decision now that the next append would make: forgets down to `states`. Then calls move(kv_head, moves)
-    /// for every KV head.
+    /// Makes the decision now that the next append would make: forgets down to `states`. Then calls
+    /// move(kv_head, moves) for every KV head.
     template <class Stored, class Move>
     void forget(std::size_t layer, Stored&& stored, Move&& move) noexcept {
         expect("forget", layer);
@@ -179,21 +172,16 @@ class tables {
         for (const table<P>& t : tables_) bytes += sizeof t + t.memory_bytes();
         return bytes;
     }
-    /// What memory_bytes() of such tables will be. Allocates nothing; throws for a shape that cannot be.
-    static std::size_t bytes_for(const multistate::shape& given, const P& policy = {},
-                                 std::span<const std::size_t> budget = {}) {
-        return bytes_and_rows_for(given, policy, budget, {}).first;
-    }
 
-    // One table at a time: the `unit`-th of a layer.
-
-    /// The tables of a layer: one, or one for each KV head.
+    /// The tables of a layer: one, or one for each KV head. For what is done to one at a time (table.hpp).
     std::span<table<P>> of_layer(std::size_t layer) noexcept {
         return std::span(tables_).subspan(layer * per_layer_, per_layer_);
     }
     std::span<const table<P>> of_layer(std::size_t layer) const noexcept {
         return std::span(tables_).subspan(layer * per_layer_, per_layer_);
     }
+
+  protected:  // for the cache, which takes one table at a time: the `unit`-th of a layer
     /// KV heads that a table answers for.
     std::size_t heads_per_table() const noexcept { return shape_.kv_heads / per_layer_; }
     /// Live rows of the layer's largest KV head.
@@ -230,7 +218,7 @@ class tables {
         for_heads(unit, [&](std::size_t kv_head) { move(kv_head, moves); });
     }
 
-    // What a table is shown of a token of a block: k [tokens, kv_heads, head_dim], and so on; nothing of nothing.
+    // What a table is shown of a token of a block: k [tokens, kv_heads, head_dim], and so on.
     multistate::rows key_rows(std::size_t unit, std::size_t token, std::span<const float> k) const noexcept {
         return part_of(k, token, unit, heads_per_table(), shape_.head_dim);
     }
@@ -241,7 +229,6 @@ class tables {
         return part_of(q, token, unit, shape_.heads / per_layer_, shape_.head_dim);
     }
 
-  protected:
     /// With guards in force, if any, instead of the policy's and the shape's.
     tables(const multistate::shape& given, const P& policy, std::span<const std::size_t> budget,
            const std::optional<guards>& guarded)
@@ -264,9 +251,9 @@ class tables {
         const std::size_t alike = budget.empty() ? count : 1;
         for (std::size_t i = 0; i < count; i += alike) {
             const table_shape t = detail::table_shape_of(s, per_layer, i, budget, guarded);
-            const std::size_t of_heads = detail::product(who, detail::rows_of(t), t.kv_heads);
             bytes = detail::sum(who, bytes, detail::product(who, table<P>::bytes_for(t, policy), alike));
-            rows = detail::sum(who, rows, detail::product(who, of_heads, alike));
+            rows = detail::sum(who, rows,
+                               detail::product(who, detail::rows_of(t), detail::product(who, t.kv_heads, alike)));
         }
         return {bytes, rows};
     }
@@ -294,12 +281,16 @@ class tables {
     template <class Stored>
     static editor lent([[maybe_unused]] Stored& stored, [[maybe_unused]] const table<P>& t) noexcept {
         if constexpr (decides_from_storage<P> || merges<P> || observes_prompt_end<P>) {
-            return stored.lend(t.shape());
+            const editor rows = stored.lend(t.shape());
+            constexpr bool may_choose = requires(const P& p) { p.reads_stored(); };  // one_of: at the first merge
+            detail::check(!merges<P> || may_choose || (rows.access != nullptr && rows.access->store != nullptr),
+                          "tables", "stored", "lent with a function that stores, as the policy merges", "without");
+            return rows;
         } else {
             return {};
         }
     }
-    /// The `heads` heads of a unit, of x [tokens, heads of all units, width].
+    /// The heads of a unit in x [tokens, heads of all units, width]; nothing of nothing.
     multistate::rows part_of(std::span<const float> x, std::size_t token, std::size_t unit, std::size_t heads,
                              std::size_t width) const noexcept {
         if (x.empty()) return {};

@@ -202,13 +202,13 @@ std::size_t allocations_of_tables(const every& policy, std::size_t slack) {
         done &= tables.append(1, {p, 9, tokens.k(first, 9), tokens.v(first, 9)}, stored, write);
         for (std::size_t i = 0; i < 9; ++i) {
             tables.observe_queries(1, tokens.q(first + i));
-            const std::size_t width = tables.largest(1) - (8 - i);
+            const std::size_t width = tables.size(1) - (8 - i);
             tables.observe(1, ms::rows{attention.data(), shape.heads, width, width});
         }
         tables.forget(1, stored, [](std::size_t, std::span<const ms::move>) {});
         done &= tables.append(1, {p + 9, 1, tokens.k(first + 9), tokens.v(first + 9)}, stored, write);
         tables.observe_queries(1, tokens.q(first + 9));
-        tables.observe(1, ms::rows{attention.data(), shape.heads, tables.largest(1), tables.largest(1)});
+        tables.observe(1, ms::rows{attention.data(), shape.heads, tables.size(1), tables.size(1)});
         tables.finish_prompt(1, stored);
     }
     const std::size_t result = counting::allocations() - before;

@@ -692,7 +692,7 @@ TEST(everything, rows_and_planes_are_checked_where_they_are_read_and_written) {
     EXPECT_ENDS(storage.write(0, 0, 2, some(3).data(), nullptr), "write: row must be less than .* 2, is 2");
     EXPECT_ENDS(storage.write(1, 0, 0, some(3).data(), nullptr), "write: plane must be less than 2, is 2");
     EXPECT_ENDS(storage.copy(storage, 0, 0, 0, 2), "copy: row must be less than .* 2, is 2");
-    const ms::editor stored = storage.edit(0, 0, 2);
+    const ms::editor stored = storage.lend({.states = 1, .kv_heads = 2});
     std::vector<float> out(3);
     EXPECT_ENDS(stored.key(2, 0, out), "key: kv_head must be less than kv_heads = 2, is 2");
     EXPECT_ENDS(stored.key(0, 0, std::span(out).first(2)), "key: out must be head_dim floats, 3, is 2");

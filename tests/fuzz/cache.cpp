@@ -1,5 +1,5 @@
-// Any operations on a cache of any shape and policy: it holds, forgets and computes what the naive model says. The bytes
-// are, in order, the policy, the shape, and the operations.
+// Any operations on a cache of any shape and policy: it holds, forgets and computes what the naive model says. The
+// bytes are, in order, the policy, the shape, and the operations.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

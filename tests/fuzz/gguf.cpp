@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "dequantize.hpp"
+#include "llama_config.hpp"
 #include "read_vocabulary.hpp"
 
 namespace {
@@ -46,13 +47,24 @@ void read_rows(const demo::tensor_view& tensor) {
     demo::dequantize(tensor.type, tensor.data.last(bytes), row);
 }
 
-void read(const demo::gguf& file) {
+void read_tensors(const demo::gguf& file) {
     for (const demo::tensor_view& tensor : file.tensors()) {
         read_rows(tensor);
         if (file.find_tensor(tensor.name) != &tensor) std::abort();
     }
+}
+
+void read_config(const demo::gguf& file) {
+    std::vector<std::string> notes;
+    const demo::llama_config config = demo::read_llama_config(file, notes);
+    demo::refuse_excess(file, config);
+    const std::vector<double> frequencies = demo::rope_frequencies(config, {});
+    if (frequencies.size() != config.rope_dim / 2) std::abort();
+}
+
+void read_words(const demo::gguf& file) {
     const demo::tokenizer tokens = demo::read_tokenizer(file);
-    for (const demo::token id : tokens.encode("The year 1984,\nnaïve \xFF end")) {
+    for (const demo::token id : tokens.encode("The year 1984,\nna\u00efve \xFF end")) {
         if (id < 0 || static_cast<std::size_t>(id) >= tokens.size()) std::abort();
     }
 }
@@ -60,9 +72,15 @@ void read(const demo::gguf& file) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    const memory_file file(data, size);
+    const memory_file bytes(data, size);
     try {
-        read(demo::gguf(file.path()));
+        const demo::gguf file(bytes.path());
+        for (const auto part : {read_tensors, read_config, read_words}) {
+            try {
+                part(file);
+            } catch (const demo::gguf_error&) {
+            }
+        }
     } catch (const demo::gguf_error&) {
     }
     return 0;

@@ -1,11 +1,11 @@
-// A vocabulary of any tokens, scores, types and merges, and a text: the ids are those of tokens, or std::invalid_argument
-// says what is wrong with the vocabulary. One thing a line, the text at the end:
+// A vocabulary of any tokens, scores, types and merges, and a text: the ids are those of tokens, or
+// std::invalid_argument says what is wrong with the vocabulary. One thing a line, the text at the end:
 //
 //     model gpt2
 //     pre llama-bpe
 //     token 1 -0.5 Ġthe                  type, score, spelling
 //     merge Ġ t
-//     bos 1                              and eos, unknown; add_bos and add_space_prefix are 0 or 1
+//     bos 1                              and unknown; add_bos and add_space_prefix are 0 or 1
 //     bytes                              the 256 tokens of single bytes, as the model spells them
 //     text what is to be encoded, which may have more lines
 #include <charconv>
@@ -64,9 +64,8 @@ demo::vocabulary read(std::string_view& input) {
         }
         if (what == "merge") words.merges.emplace_back(line);
         if (what == "bytes" && words.tokens.size() < 1000) add_bytes(words);
-        if (what == "bos") words.bos = number_of<demo::token>(line);
-        if (what == "eos") words.eos = number_of<demo::token>(line);
-        if (what == "unknown") words.unknown = number_of<demo::token>(line);
+        if (what == "bos") words.bos = number_of<std::int64_t>(line);
+        if (what == "unknown") words.unknown = number_of<std::int64_t>(line);
         if (what == "add_bos") words.add_bos = line == "1";
         if (what == "add_space_prefix") words.add_space_prefix = line == "1";
     }
@@ -94,7 +93,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const demo::vocabulary words = read(input);
     const std::string_view text = input.substr(std::min<std::size_t>(input.size(), 5));
     using enum demo::split_rule;
-    for (const demo::split_rule rule : {gpt2, llama3, qwen2, smollm}) check_split(rule, text);
+    for (const demo::split_rule rule : {gpt2, llama3, qwen2, smollm, last_resort}) check_split(rule, text);
     try {
         const demo::tokenizer tokens(words);
         require(!tokens.bos() || (*tokens.bos() >= 0 && static_cast<std::size_t>(*tokens.bos()) < tokens.size()));
