@@ -36,13 +36,13 @@ class one_of {
     static one_of named(std::string_view name) {
         one_of result;
         bool found = false;
-        std::string known;
+        std::string known = "one of";
         for_each_name([&](const std::string& one, auto make) {
+            known.append(known.size() == 6 ? " " : ", ").append(one);
             if (one == name) result.chosen_ = make();
             found = found || one == name;
-            known.append(known.empty() ? "" : ", ").append(one);
         });
-        if (!found) detail::refuse("one_of", "name", "one of " + known, "'" + std::string(name) + "'");
+        if (!found) detail::refuse("one_of", "name", known, std::string("'").append(name).append("'"));
         return result;
     }
     /// All that named() takes: the names of the choices, each with those of its presets behind it.
