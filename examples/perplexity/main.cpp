@@ -109,7 +109,7 @@ std::vector<demo::sequence> read_sequences(const demo::options& o, const demo::g
     } else {
         context = context_for(o, file);
         const demo::tokenizer words = demo::read_tokenizer(file);
-        for (const std::string& note : words.notes()) std::cerr << "perplexity: note: " << note << '\n';
+        for (const std::string& sentence : words.notes()) note(sentence);
         if (words.size() > vocabulary) {
             throw file.error("the tokenizer has " + std::to_string(words.size()) + " tokens, the model only " +
                              std::to_string(vocabulary));
@@ -183,7 +183,7 @@ void print_notes(const demo::gguf& file, const demo::llama& model, const std::ve
     for (const std::string& sentence : model.notes()) note(sentence);
     const std::size_t longest = std::ranges::max(sequences, {}, &demo::sequence::size).size();
     const std::uint64_t trained = file.integer("llama.context_length", 0);
-    if (trained == 0 || longest <= trained) return;
+    if (trained < 2 || longest <= trained) return;
     note("sequences of " + tokens_of(longest) + " are longer than the " + demo::grouped(trained) +
          " that the model was made for");
 }
