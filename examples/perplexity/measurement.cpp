@@ -42,6 +42,15 @@ std::size_t longest_of(std::span<const sequence> sequences) {
 /// time; beyond 256 there is nothing more to save.
 constexpr std::size_t tokens_at_once = 256;
 
+/// Perplexities up to here, and percentages of them, are finite.
+constexpr double greatest_mean = 600;
+
+/// "tova at k = 64", "full"
+std::string name_of(const setting& s) {
+    if (s.policy.policy.forgets() == ms::per::never) return s.policy.text;
+    return s.policy.text + " at k = " + std::to_string(s.states);
+}
+
 /// Tokens of a sequence that `once` takes as the prompt: all but the last quarter.
 std::size_t prompt_of(std::size_t length) { return length - length / 4; }
 
@@ -60,6 +69,20 @@ ms::one_of<Policies...> fitted(const ms::one_of<Policies...>& chosen, const llam
     (fit(Policies{}), ...);
     for (const auto& [name, value] : spec.own) set_parameter(result, name, value);
     return result;
+}
+
+/// Throws std::invalid_argument where they do not fit.
+ms::guards guards_of(const llama& model, const setting& s, const ms::shape& shape) {
+    const std::size_t tables = s.policy.policy.forgets() == ms::per::head ? shape.kv_heads : 1;
+    return ms::guards_in_force({.states = shape.states,
+                                .slack = shape.slack,
+                                .sinks = shape.sinks,
+                                .recent = shape.recent,
+                                .heads = shape.heads / tables,
+                                .kv_heads = shape.kv_heads / tables,
+                                .head_dim = shape.head_dim,
+                                .value_dim = shape.value_dim},
+                               fitted(s.policy.policy, model, s.policy));
 }
 
 /// The cache for a setting. A k beyond the longest sequence needs no more rows than that.
@@ -84,14 +107,18 @@ class runner {
     runner(const llama& model, const setting& s, Cache cache, const watch& w)
         : model_(model), setting_(s), cache_(std::move(cache)), watch_(w) {}
 
-    void run(std::size_t number, std::span<const token> tokens, std::vector<double>& nll,
+    /// Returns whether a state was forgotten before the last prediction.
+    bool run(std::size_t number, std::span<const token> tokens, std::vector<double>& nll,
              std::vector<forgetting>& forgotten) {
         cache_.clear();
         std::size_t done = 0;
+        bool forgot = false;
         const auto feed = [&](std::size_t count, ms::prefill_mode mode) {
             predict(tokens, done, count, mode, nll, [&](std::size_t layer) {
+                forgot = forgot || forgets_before(tokens.size(), layer);
                 if (watch_.forgotten) note_forgotten(number, layer, forgotten);
             });
+            check_finite(number, std::span(nll).last(std::min(count, nll.size())), nll.size());
             done += count;
         };
         if (setting_.feeding == feeding::once) {
@@ -102,6 +129,7 @@ class runner {
         const std::size_t stretch = std::max<std::size_t>(1, tokens_at_once / setting_.block) * setting_.block;
         while (done < tokens.size()) feed(std::min(stretch, tokens.size() - done), mode);
         if (watch_.forgotten) forget_last(number, forgotten);
+        return forgot;
     }
 
     [[nodiscard]] std::size_t cache_bytes() const { return cache_.memory_bytes(); }
@@ -117,6 +145,26 @@ class runner {
         nll.resize(nll.size() + targets.size());
         model_.negative_log_likelihoods(hidden_, targets, std::span(nll).last(targets.size()));
         if (watch_.progress) watch_.progress(count);
+    }
+
+    /// `last` of the nll that the sequence has so far are new.
+    void check_finite(std::size_t number, std::span<const double> last, std::size_t nll) const {
+        for (std::size_t i = 0; i < last.size(); ++i) {
+            if (std::isfinite(last[i])) continue;
+            throw not_finite(name_of(setting_) + ": the negative log likelihood of token " +
+                             std::to_string(nll - last.size() + i + 1) + " in sequence " + std::to_string(number) +
+                             " (both from 0) is " + std::to_string(last[i]));
+        }
+    }
+
+    /// Whether one of the latest decisions came early enough for a prediction: it is in force from the next token on,
+    /// and the last token predicts nothing.
+    [[nodiscard]] bool forgets_before(std::size_t length, std::size_t layer) const {
+        for (std::size_t head = 0; head < cache_.shape().kv_heads; ++head) {
+            const auto latest = cache_.forgotten(layer, head);
+            if (!latest.empty() && latest.front().decided_by + 2 < static_cast<ms::position>(length)) return true;
+        }
+        return false;
     }
 
     /// The decision after the last token, if it is due, which no append will ask for.
@@ -161,16 +209,22 @@ measurement measure_with(const llama& model, std::span<const sequence> sequences
     result.cache_bytes = runners.front().cache_bytes();
     result.nll.resize(sequences.size());
     std::vector<std::vector<forgetting>> forgotten(sequences.size());
+    std::vector<char> forgot(sequences.size());
+    std::vector<std::exception_ptr> failures(sequences.size());
     std::atomic<std::size_t> next = 0;
-    std::vector<std::exception_ptr> failures(runners.size());
 
-    const auto run = [&](runner<cache>& by, std::size_t i) { by.run(i, sequences[i], result.nll[i], forgotten[i]); };
+    const auto run = [&](runner<cache>& by, std::size_t i) {
+        forgot[i] = by.run(i, sequences[i], result.nll[i], forgotten[i]) ? 1 : 0;
+    };
     const auto start = std::chrono::steady_clock::now();
     model.pool().run(runners.size(), [&](std::size_t r) {
-        try {
-            for (std::size_t i = next++; i < own; i = next++) run(runners[r], i);
-        } catch (...) {
-            failures[r] = std::current_exception();
+        for (std::size_t i = next++; i < own; i = next++) {
+            try {
+                run(runners[r], i);
+            } catch (...) {
+                failures[i] = std::current_exception();
+                next = own;  // the sequences before this one have begun and end: the first failure is the same always
+            }
         }
     });
     for (const auto& failure : failures) {
@@ -178,6 +232,13 @@ measurement measure_with(const llama& model, std::span<const sequence> sequences
     }
     for (std::size_t i = own; i < sequences.size(); ++i) run(runners.front(), i);
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    result.seconds = std::max(result.seconds, 1e-9);  // what a clock may not see
+    result.forgot_nothing = std::ranges::count(forgot, 1) == 0;
+    if (const double mean = result.nll_sum() / static_cast<double>(std::max<std::size_t>(1, result.tokens()));
+        mean > greatest_mean) {
+        throw not_finite(name_of(s) + ": the mean negative log likelihood is " + std::to_string(mean) +
+                         " nats, its exponential too great for a number");
+    }
     for (const auto& part : forgotten) result.forgotten.insert(result.forgotten.end(), part.begin(), part.end());
     return result;
 }
@@ -218,18 +279,17 @@ difference compare(const measurement& m, const measurement& baseline) {
     return {100 * (ratio - 1), error ? std::optional(100 * ratio * *error) : std::nullopt};
 }
 
-void check(const llama& model, const setting& s) {
+void check(const llama& model, const setting& s) { (void)resolved(model, s); }
+
+std::string resolved(const llama& model, const setting& s) {
     const ms::shape shape = s.policy.applied_to(model.cache_shape(s.states, 1));
-    const std::size_t tables = s.policy.policy.forgets() == ms::per::head ? shape.kv_heads : 1;
-    (void)ms::guards_in_force({.states = shape.states,
-                               .slack = shape.slack,
-                               .sinks = shape.sinks,
-                               .recent = shape.recent,
-                               .heads = shape.heads / tables,
-                               .kv_heads = shape.kv_heads / tables,
-                               .head_dim = shape.head_dim,
-                               .value_dim = shape.value_dim},
-                              fitted(s.policy.policy, model, s.policy));
+    const ms::guards guards = guards_of(model, s, shape);
+    std::string text = std::string(s.policy.policy.name()) + " sinks=" + std::to_string(guards.sinks) +
+                       " recent=" + std::to_string(guards.recent) + " slack=" + std::to_string(shape.slack);
+    for (const parameter_text& p : parameters_of(fitted(s.policy.policy, model, s.policy))) {
+        text += ' ' + p.name + '=' + p.value;
+    }
+    return text;
 }
 
 measurement measure(const llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {

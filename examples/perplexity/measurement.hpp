@@ -11,6 +11,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +49,7 @@ struct forgetting {
 struct measurement {
     std::vector<std::vector<double>> nll;  ///< per sequence and predicted token, in nats
     std::vector<forgetting> forgotten;     ///< only when asked for
+    bool forgot_nothing = false;           ///< at no prediction was a state missing: k is not put to the test
     std::size_t cache_bytes = 0;
     double seconds = 0;
 
@@ -70,9 +72,20 @@ struct watch {
     std::function<void(std::size_t tokens)> progress{};  ///< called from any thread, with tokens done since
 };
 
+/// A result that is no finite number: names policy, k, sequence and token.
+class not_finite : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
 /// Throws std::invalid_argument if this policy cannot be had at this k (guards that leave no state to forget).
 void check(const llama& model, const setting& s);
 
+/// The policy with all its parameters, guards and slack at this k, however they were written: settings with equal texts
+/// measure the same. Throws as check does.
+[[nodiscard]] std::string resolved(const llama& model, const setting& s);
+
+/// Throws not_finite.
 [[nodiscard]] measurement measure(const llama& model, std::span<const sequence> sequences, const setting& s,
                                   const watch& w);
 

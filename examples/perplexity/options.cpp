@@ -47,6 +47,12 @@ constexpr const char* footer =
     "  perplexity --policy all --states 128 --limit 5000\n"
     "  perplexity --print-tokens > ids.txt && perplexity --tokens ids.txt --policy tova --states 64 --nll nll.txt\n"
     "\n"
+    "- as FILE is standard input for --text and --tokens, and standard output for --json, --nll and --trace, which "
+    "then\n"
+    "need --quiet. Of a text at most 256 MiB are read. Bytes that are not UTF-8, or 0, are tokenized as they are, "
+    "with\n"
+    "a note. An option that would have no effect is an error. A policy that is given twice is measured once.\n"
+    "\n"
     "Exit code: 0; 1 for an error; 2 if a policy cannot be had at some k (window+4 at k = 4) and was skipped.";
 
 /// What CLI11 fills in, before it is checked.
@@ -57,10 +63,13 @@ struct raw {
     bool list_policies = false;
 };
 
-std::size_t parse_count(const std::string& option, const std::string& text, std::size_t least) {
+constexpr std::size_t most_states = (1u << 30) - 1;  // as many as a table may have
+constexpr std::size_t most_threads = 1024;
+
+std::size_t parse_count(const std::string& option, const std::string& text, std::size_t least,
+                        std::size_t most = most_states) {
     std::size_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    constexpr std::size_t most = (1u << 30) - 1;  // as many states as a table may have
     if (error != std::errc() || end != text.data() + text.size() || value < least || value > most) {
         throw std::invalid_argument(option + " must be a whole number from " + std::to_string(least) + " to " +
                                     std::to_string(most) + ", is '" + text + "'");
@@ -89,8 +98,7 @@ void describe(CLI::App& app, options& o, raw& r) {
     app.add_flag("--list-policies", r.list_policies, "print what --policy can name, with parameters, and stop");
     app.add_option("--states", r.states, "k: how many states survive a step; several by commas")
         ->type_name("K,...")
-        ->allow_extra_args(false)
-        ->delimiter(',');
+        ->allow_extra_args(false);
     app.add_option("--context", r.context, "tokens in a sequence (default 1024, or the trained length if less)")
         ->type_name("N");
     app.add_option("--limit", r.limit, "predict no more than this many tokens of the text")->type_name("TOKENS");
@@ -104,7 +112,7 @@ void describe(CLI::App& app, options& o, raw& r) {
     app.add_option("--trace", o.trace, "write each state forgotten as CSV; one policy and one k only")
         ->type_name("FILE");
     app.add_flag("--print-tokens", o.print_tokens, "print the text's token ids as --tokens reads them, and stop");
-    app.add_flag("--quiet", o.quiet, "print no table and no progress");
+    app.add_flag("--quiet", o.quiet, "print no table and no progress; notes and errors still come");
 }
 
 void check_extras(const CLI::App& app) {
@@ -124,16 +132,52 @@ void check_empty(const CLI::App& app) {
     }
 }
 
+bool given(const CLI::App& app, const std::string& option) { return app.get_option(option)->count() > 0; }
+
+/// An option that would change nothing is a mistake of who gives it.
+void check_effects(const CLI::App& app, const options& o) {
+    constexpr std::array<std::string_view, 6> with_print_tokens{"print-tokens", "model",   "text",
+                                                                "tokens",       "context", "limit"};
+    for (const CLI::Option* option : app.get_options()) {
+        const std::string name = option->get_lnames().front();
+        if (!o.print_tokens || option->count() == 0 || std::ranges::count(with_print_tokens, name) > 0) continue;
+        throw std::invalid_argument("--" + name + " has no effect with --print-tokens, which measures nothing");
+    }
+    if (o.tokens && given(app, "--context")) {
+        throw std::invalid_argument("--context has no effect with --tokens, whose sequences are taken as they are");
+    }
+    if (o.model == "-") {
+        throw std::invalid_argument("--model must be a file, is '-': a model cannot be read from standard input");
+    }
+}
+
+/// "64,256", as often as the option is given.
+std::vector<std::size_t> parse_states(const std::vector<std::string>& texts) {
+    std::vector<std::size_t> states;
+    for (const std::string& text : texts) {
+        for (std::size_t begin = 0; begin <= text.size();) {
+            const std::size_t end = std::min(text.find(',', begin), text.size());
+            const std::size_t k = parse_count("--states", text.substr(begin, end - begin), 1);
+            if (std::ranges::count(states, k) > 0) {
+                throw std::invalid_argument("--states has " + std::to_string(k) + " twice");
+            }
+            states.push_back(k);
+            begin = end + 1;
+        }
+    }
+    return states;
+}
+
 void interpret(options& o, const raw& r) {
     for (const std::string& specs : r.policies) {
         for (auto& spec : parse_policies(specs)) o.policies.push_back(std::move(spec));
     }
-    for (const std::string& k : r.states) o.states.push_back(parse_count("--states", k, 1));
+    o.states = parse_states(r.states);
     if (!r.context.empty()) o.context = parse_count("--context", r.context, 2);
     if (!r.limit.empty()) o.limit = parse_count("--limit", r.limit, 1);
     if (!r.block.empty()) o.block = parse_count("--block", r.block, 1);
     o.threads = std::max(1u, std::thread::hardware_concurrency());
-    if (!r.threads.empty()) o.threads = std::min<std::size_t>(parse_count("--threads", r.threads, 1), 1024);
+    if (!r.threads.empty()) o.threads = parse_count("--threads", r.threads, 1, most_threads);
     require_choice("--codec", o.codec, codecs);
     require_choice("--prefill", o.prefill, prefills);
     if ((o.nll || o.trace) && (o.policies.size() != 1 || o.states.size() != 1)) {
@@ -173,6 +217,7 @@ std::optional<options> parse_options(int count, const char* const* arguments) {
         print_policies(std::cout, describe_all_policies());
         return std::nullopt;
     }
+    check_effects(app, o);
     interpret(o, r);
     return o;
 }

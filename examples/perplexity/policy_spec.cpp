@@ -62,16 +62,29 @@ class spec_parser {
         return spec_;
     }
 
-    /// The pieces between commas that are not inside parentheses, without spaces.
+    /// The pieces between commas that are not inside parentheses, without spaces. A space inside a word is an error:
+    /// "recent=1 6" is not 16.
     static std::vector<std::string> pieces_of(std::string_view text) {
+        constexpr std::string_view separators = ",()=+";
         std::vector<std::string> pieces(1);
         int depth = 0;
+        bool space = false;
         for (const char c : text) {
+            if (c == ' ') {
+                space = true;
+                continue;
+            }
+            std::string& piece = pieces.back();
+            const bool separates = separators.find(c) != std::string_view::npos;
+            if (space && !separates && !piece.empty() && separators.find(piece.back()) == std::string_view::npos) {
+                fail(text, "a space divides '" + piece + "' from what follows");
+            }
+            space = false;
             depth += c == '(' ? 1 : c == ')' ? -1 : 0;
             if (c == ',' && depth == 0) {
                 pieces.emplace_back();
-            } else if (c != ' ') {
-                pieces.back() += c;
+            } else {
+                piece += c;
             }
         }
         return pieces;

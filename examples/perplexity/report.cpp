@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <functional>
 #include <iomanip>
 #include <ostream>
 #include <sstream>
-#include <stdexcept>
 
 #include <nlohmann/json.hpp>
 
@@ -81,41 +81,26 @@ void print_grid(std::ostream& out, const std::string& title, std::span<const run
 }
 
 void print_verdict(std::ostream& out, const std::string& policy, std::span<const run> runs, const measurement& full) {
+    bool forgot = false;
+    std::string not_counted;  // any k would do for a policy that had nothing to forget
     for (const std::size_t k : distinct_states(runs)) {
         const run* r = find(runs, policy, k);
-        if (r == nullptr || !(compare(r->result, full).percent <= 1)) continue;  // NaN is not within
+        if (r == nullptr) continue;
+        if (r->result.forgot_nothing) {
+            not_counted += (not_counted.empty() ? "" : ", ") + std::to_string(k);
+            continue;
+        }
+        forgot = true;
+        if (!(compare(r->result, full).percent <= 1)) continue;  // NaN is not within
         out << policy << ": k = " << k << " is the smallest k measured within 1 % of full.\n";
         return;
     }
-    out << policy << ": no k measured is within 1 % of full.\n";
+    out << policy << ": " << (forgot ? "no k measured is within 1 % of full" : "forgot nothing at any k measured");
+    if (forgot && !not_counted.empty()) out << "; k = " << not_counted << " forgot nothing and does not count";
+    out << ".\n";
 }
 
 }  // namespace
-
-output_file::output_file(std::filesystem::path path) : path_(std::move(path)), written_(path_) {
-    std::error_code ignored;
-    if (const auto status = std::filesystem::status(path_, ignored);
-        !std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) {
-        written_ += ".partial";
-    }
-    stream_.open(written_, std::ios::binary);
-    if (!stream_) throw std::runtime_error(path_.string() + ": cannot be written");
-}
-
-output_file::~output_file() {
-    if (committed_ || written_ == path_) return;
-    stream_.close();
-    std::error_code ignored;
-    std::filesystem::remove(written_, ignored);
-}
-
-void output_file::commit() {
-    stream_.close();
-    std::error_code error;
-    if (stream_ && written_ != path_) std::filesystem::rename(written_, path_, error);
-    if (!stream_ || error) throw std::runtime_error(path_.string() + ": cannot be written");
-    committed_ = true;
-}
 
 void print_table(std::ostream& out, std::span<const run> runs, const measurement& full) {
     out << "full: perplexity " << with_error(full.perplexity(), full.standard_error(), 3) << ", cache "
@@ -151,6 +136,7 @@ void write_json(std::ostream& out, std::span<const run> runs, const options& o, 
                         {"cache_bytes", r.result.cache_bytes},
                         {"seconds", r.result.seconds},
                         {"tokens_per_second", tokens_per_second(r.result)}});
+        if (r.result.forgot_nothing) list.back()["forgot_nothing"] = true;
         if (r.what.policy.slack) list.back()["slack"] = r.what.policy.slack_at(r.what.states);
     }
     const json result = {{"model", o.model.string()},

@@ -1,14 +1,18 @@
 #include "sequences.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
-#include <fstream>
+#include <fcntl.h>
 #include <ostream>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <system_error>
+#include <unistd.h>
 
 #include "gguf.hpp"
+#include "unicode.hpp"
 
 namespace demo {
 
@@ -38,7 +42,7 @@ std::vector<sequence> read_tokens(const std::filesystem::path& path, std::size_t
             const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
             const bool whole = error == std::errc() && end == word.data() + word.size();
             if (!whole || id < 0 || static_cast<std::size_t>(id) >= vocabulary) {
-                throw std::runtime_error(path.string() + ": line " + std::to_string(number) + ": " +
+                throw std::runtime_error(name_of(path) + ": line " + std::to_string(number) + ": " +
                                          demo::quoted(word) + " is not a token id; the model has 0 to " +
                                          std::to_string(vocabulary - 1));
             }
@@ -68,14 +72,54 @@ void limit_predictions(std::vector<sequence>& sequences, std::size_t limit) {
     }
 }
 
-std::string read_file(const std::filesystem::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::ostringstream text;
-    if (!file || !(text << file.rdbuf())) {
-        if (file && std::filesystem::is_regular_file(path) && std::filesystem::file_size(path) == 0) return {};
-        throw std::runtime_error(path.string() + ": cannot be read");
+std::string read_file(const std::filesystem::path& path, std::size_t most) {
+    const auto fail = [&](const std::string& why) { return std::runtime_error(name_of(path) + ": " + why); };
+    const auto cannot = [&] { return fail("cannot be read: " + std::generic_category().message(errno)); };
+    struct descriptor {
+        int value;
+        ~descriptor() {
+            if (value > STDERR_FILENO) ::close(value);
+        }
+    };
+    const descriptor file{path == "-" ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (file.value < 0) throw cannot();
+    std::string text;
+    for (std::size_t piece = std::size_t{1} << 16;; piece = std::max(piece, text.size())) {
+        const std::size_t size = text.size();
+        text.resize(size + std::min(piece, most + 1 - size));  // a byte too many tells a longer file
+        const ssize_t count = ::read(file.value, text.data() + size, text.size() - size);
+        text.resize(size + (count > 0 ? static_cast<std::size_t>(count) : 0));
+        if (count == 0) return text;
+        if (count < 0 && errno != EINTR) throw cannot();
+        if (text.size() > most) throw fail("is longer than " + std::to_string(most) + " bytes, the most that is read");
     }
-    return std::move(text).str();
+}
+
+std::string name_of(const std::filesystem::path& path) { return path == "-" ? "standard input" : path.string(); }
+
+std::string odd_bytes(std::string_view text) {
+    struct bytes {
+        std::size_t count = 0;
+        std::size_t first = 0;
+        void add(std::size_t at) {
+            if (count++ == 0) first = at;
+        }
+        [[nodiscard]] std::string said(const std::string& what) const {
+            return std::to_string(count) + (count == 1 ? " byte is " : " bytes are ") + what + " (" +
+                   (count == 1 ? "" : "the first ") + "at offset " + std::to_string(first) + ")";
+        }
+    };
+    bytes ill_formed, zero;
+    for (std::size_t at = 0; at < text.size();) {
+        const character next = decode(text.substr(at));
+        if (next.code_point == 0xFFFD && next.length == 1) ill_formed.add(at);
+        if (next.code_point == 0) zero.add(at);
+        at += next.length;
+    }
+    if (ill_formed.count + zero.count == 0) return "";
+    return (ill_formed.count > 0 ? ill_formed.said("not UTF-8") : "") +
+           (ill_formed.count > 0 && zero.count > 0 ? " and " : "") + (zero.count > 0 ? zero.said("0") : "") +
+           ": the tokenizer takes such bytes as they are";
 }
 
 }  // namespace demo

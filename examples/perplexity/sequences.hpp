@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tokenizer.hpp"
@@ -29,7 +30,17 @@ void print_tokens(std::ostream& out, std::span<const sequence> sequences);
 /// Keeps the first sequences so that `limit` tokens are predicted: all of a sequence but its first.
 void limit_predictions(std::vector<sequence>& sequences, std::size_t limit);
 
-/// The whole file. Throws std::runtime_error that names it.
-[[nodiscard]] std::string read_file(const std::filesystem::path& path);
+/// The most bytes that read_file reads.
+constexpr std::size_t longest_text = std::size_t{256} << 20;
+
+/// The whole file; all of standard input for "-". Throws std::runtime_error that names it and says why it cannot be read
+/// or that it is longer than `most` bytes.
+[[nodiscard]] std::string read_file(const std::filesystem::path& path, std::size_t most = longest_text);
+
+/// What messages call a file that is read: "standard input" for "-".
+[[nodiscard]] std::string name_of(const std::filesystem::path& path);
+
+/// A sentence on the bytes that are no UTF-8 and those that are 0, with the place of the first; empty if there are none.
+[[nodiscard]] std::string odd_bytes(std::string_view text);
 
 }  // namespace demo

@@ -516,6 +516,70 @@ TEST(Measurement, ProgressCountsEveryToken) {
     }
 }
 
+/// The decision after n tokens is in force from token n on, and the last token predicts nothing.
+TEST(Measurement, KnowsWhetherAnythingWasForgottenInTime) {
+    twin both({});
+    demo::random_numbers random(3);
+    const std::vector<sequence> sequences{random_tokens(40, 512, random), random_tokens(20, 512, random)};
+    const auto full = demo::measure(both.model(), sequences, setting_of("full", 1), {});
+    EXPECT_TRUE(full.forgot_nothing);
+    const auto forgot_nothing = [&](const char* policy, std::size_t k, feeding f = feeding::exact, std::size_t b = 16) {
+        const auto m = demo::measure(both.model(), sequences, setting_of(policy, k, f, b), {});
+        if (m.forgot_nothing) {
+            EXPECT_LT(worst_difference(m.nll, full.nll), rounding);
+        }
+        return m.forgot_nothing;
+    };
+    for (const char* policy : {"tova", "h2o", "window"}) {
+        EXPECT_FALSE(forgot_nothing(policy, 37)) << policy;
+        for (const std::size_t k : {38U, 39U, 40U, 41U}) EXPECT_TRUE(forgot_nothing(policy, k)) << policy << k;
+    }
+    EXPECT_FALSE(forgot_nothing("tova(slack=4)", 33));
+    EXPECT_TRUE(forgot_nothing("tova(slack=4)", 34));
+    EXPECT_TRUE(forgot_nothing("tova", 8, feeding::block, 64));  // all in one block
+    EXPECT_FALSE(forgot_nothing("tova", 8, feeding::block, 16));
+    EXPECT_FALSE(forgot_nothing("tova", 8, feeding::once));
+}
+
+/// Finite weights, whose products are not.
+TEST(Measurement, AResultThatIsNoNumberIsNamed) {
+    const demo::temporary_folder folder;
+    const auto path = folder / "overflow.gguf";
+    demo::write_synthetic_llama(path, {.final_norm = 1e38});
+    const gguf file(path);
+    for (const std::size_t threads : {1U, 2U}) {
+        multistate::thread_pool pool(threads);
+        const demo::llama model(file, pool);
+        for (const auto& [policy, name] : {std::pair("tova", "tova at k = 8: "), std::pair("full", "full: ")}) {
+            try {
+                static_cast<void>(demo::measure(model, some_sequences(), setting_of(policy, 8), {}));
+                ADD_FAILURE() << "measured";
+            } catch (const demo::not_finite& problem) {
+                const std::string message = problem.what();
+                EXPECT_EQ(message.find(name), 0U) << message;
+                EXPECT_NE(message.find("token 1 in sequence 0"), std::string::npos) << message;
+            }
+        }
+    }
+}
+
+TEST(Measurement, PoliciesThatAreTheSameHoweverWritten) {
+    twin both({});
+    const auto meaning = [&](const char* policy, std::size_t k = 16) {
+        return demo::resolved(both.model(), setting_of(policy, k));
+    };
+    for (const char* same : {"tova+0", "tova(slack=0)", "tova(recent=0)", "tova(sinks=0.0)"}) {
+        EXPECT_EQ(meaning(same), meaning("tova")) << same;
+    }
+    EXPECT_EQ(meaning("window+4"), meaning("window(sinks=0.25)"));
+    EXPECT_NE(meaning("window+4", 32), meaning("window(sinks=0.25)", 32));
+    EXPECT_EQ(meaning("h2o"), meaning("h2o(recent=0.5)"));
+    for (const char* other : {"tova+1", "tova(slack=1)", "tova(recent=1)", "window", "tova_head"}) {
+        EXPECT_NE(meaning(other), meaning("tova")) << other;
+    }
+    EXPECT_NE(meaning("random"), meaning("random(seed=2)"));
+}
+
 TEST(Measurement, PairsThatCannotBe) {
     twin both({});
     const auto refused = [&](const std::string& policy, std::size_t states) {

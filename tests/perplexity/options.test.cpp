@@ -42,11 +42,10 @@ TEST(Options, NoArgumentsMeasureTheBundledModelOnTheNovella) {
 }
 
 TEST(Options, AllOfThem) {
-    const auto o = parse({"--model",   "m.gguf", "--text",         "t.txt",  "--policy", "h2o(recent=16)",
-                          "--states",  "64",     "--context",      "512",    "--limit",  "1000",
-                          "--codec",   "int8",   "--prefill",      "once",   "--block",  "32",
-                          "--threads", "3",      "--json",         "j",      "--nll",    "n",
-                          "--trace",   "trace",  "--print-tokens", "--quiet"});
+    const auto o = parse(
+        {"--model", "m.gguf", "--text",  "t.txt", "--policy",  "h2o(recent=16)", "--states", "64", "--context", "512",
+         "--limit", "1000",   "--codec", "int8",  "--prefill", "once",           "--block",  "32", "--threads", "3",
+         "--json",  "j",      "--nll",   "n",     "--trace",   "trace",          "--quiet"});
     ASSERT_TRUE(o);
     EXPECT_EQ(o->model, "m.gguf");
     EXPECT_EQ(o->text, "t.txt");
@@ -61,8 +60,10 @@ TEST(Options, AllOfThem) {
     EXPECT_EQ(o->json, "j");
     EXPECT_EQ(o->nll, "n");
     EXPECT_EQ(o->trace, "trace");
-    EXPECT_TRUE(o->print_tokens);
     EXPECT_TRUE(o->quiet);
+    EXPECT_FALSE(o->print_tokens);
+    EXPECT_TRUE(
+        parse({"--print-tokens", "--model", "m", "--text", "t", "--context", "8", "--limit", "9"})->print_tokens);
     EXPECT_EQ(parse({"--tokens", "ids.txt"})->tokens, "ids.txt");
     EXPECT_EQ(parse({"--prefill", "block"})->feeding(), demo::feeding::block);
     EXPECT_EQ(parse({"--model=m.gguf"})->model, "m.gguf");
@@ -145,6 +146,24 @@ TEST(Options, WhatIsWrongIsSaid) {
         {{"--states", "64,x"}, {"--states", "'x'"}},
         {{"--states", "99999999999999999999"}, {"--states", "99999999999999999999"}},
         {{"--states"}, {"--states"}},
+        {{"--states", "64,,128"}, {"--states", "''"}},
+        {{"--states", ",64"}, {"--states", "''"}},
+        {{"--states", "64,"}, {"--states", "''"}},
+        {{"--states", "64,128,64"}, {"--states", "64 twice"}},
+        {{"--states", "64", "--states", "064"}, {"--states", "64 twice"}},
+        {{"--threads", "1025"}, {"--threads", "'1025'", "1 to 1024"}},
+        {{"--tokens", "t", "--context", "8"}, {"--context has no effect with --tokens"}},
+        {{"--model", "-"}, {"--model", "'-'"}},
+        {{"--print-tokens", "--json", "j"}, {"--json has no effect with --print-tokens"}},
+        {{"--print-tokens", "--nll", "n"}, {"--nll has no effect"}},
+        {{"--print-tokens", "--trace", "t"}, {"--trace has no effect"}},
+        {{"--print-tokens", "--policy", "tova"}, {"--policy has no effect"}},
+        {{"--print-tokens", "--states", "8"}, {"--states has no effect"}},
+        {{"--print-tokens", "--codec", "f32"}, {"--codec has no effect"}},
+        {{"--print-tokens", "--prefill", "exact"}, {"--prefill has no effect"}},
+        {{"--print-tokens", "--block", "8"}, {"--block has no effect"}},
+        {{"--print-tokens", "--threads", "1"}, {"--threads has no effect"}},
+        {{"--print-tokens", "--quiet"}, {"--quiet has no effect"}},
         {{"--context", "1"}, {"--context", "'1'", "from 2"}},
         {{"--context", "many"}, {"--context", "'many'"}},
         {{"--limit", "0"}, {"--limit", "'0'"}},

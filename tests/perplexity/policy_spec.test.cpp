@@ -181,6 +181,9 @@ TEST(PolicySpec, SpacesMeanNothing) {
     EXPECT_EQ(parse(" h2o ( recent = 0.25 , sinks = 2 ) ").text, "h2o(recent=0.25,sinks=2)");
     EXPECT_EQ(guards(" h2o ( recent = 0.25 , sinks = 2 ) ", 64), pair(2, 16));
     EXPECT_EQ(guards("window + 4", 64), pair(4, -1));
+    for (const char* divided : {"to va", "h2o(recent=1 6)", "window+1 6", "h2o(rec ent=4)", "tova h2o"}) {
+        EXPECT_THROW(parse(divided), std::invalid_argument) << divided;
+    }
 }
 
 TEST(PolicySpec, SeveralByCommasOutsideParentheses) {

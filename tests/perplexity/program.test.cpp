@@ -1,13 +1,17 @@
 // The program as its user runs it: what it prints, what it writes, how it ends.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <fcntl.h>
 #include <map>
 #include <set>
 #include <sstream>
 #include <string>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -41,11 +45,16 @@ std::vector<std::string> lines_of(const std::string& text) {
 
 class Program : public testing::Test {
   protected:
-    [[nodiscard]] outcome run(const words& arguments) const {
+    [[nodiscard]] outcome run(const words& arguments, const std::string& input = "/dev/null") const {
+        return run_as(arguments, "> " + quoted(folder_ / "stdout") + " < " + quoted(input));
+    }
+    /// With its descriptors as the shell is told to have them; standard error is kept unless that says otherwise.
+    [[nodiscard]] outcome run_as(const words& arguments, const std::string& redirections) const {
         std::string command = quoted(MULTISTATE_DEMO_PROGRAM);
         for (const std::string& argument : arguments) command += ' ' + quoted(argument);
-        command += " > " + quoted(folder_ / "stdout") + " 2> " + quoted(folder_ / "stderr") + " < /dev/null";
-        const int status = std::system(command.c_str());
+        folder_.write("stdout", "");
+        folder_.write("stderr", "");
+        const int status = std::system((command + " 2> " + quoted(folder_ / "stderr") + ' ' + redirections).c_str());
         return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, demo::content_of(folder_ / "stdout"),
                 demo::content_of(folder_ / "stderr")};
     }
@@ -75,6 +84,14 @@ class Program : public testing::Test {
         for (const std::string& part : parts) EXPECT_NE(o.error.find(part), std::string::npos) << o.error;
     }
 
+    /// The names of what lies in the folder.
+    [[nodiscard]] std::set<std::string> files() const {
+        std::set<std::string> names;
+        for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+            names.insert(entry.path().filename().string());
+        }
+        return names;
+    }
     [[nodiscard]] std::string in_folder(const std::string& name) const { return (folder_ / name).string(); }
 
     /// A small model, its path.
@@ -148,17 +165,24 @@ TEST_F(Program, TheWholeNovella) {
 TEST_F(Program, TheNovellaHasSoManyTokens) {
     const outcome o = run({"--print-tokens"});
     EXPECT_EQ(o.code, 0);
-    EXPECT_EQ(o.error, "");
+    EXPECT_EQ(lines_of(o.error).size(), 1U);
+    EXPECT_NE(
+        o.error.find("note: " + model_folder + "/bell-at-sallow-ferry.txt: the last 100 of 23,629 tokens are left"),
+        std::string::npos)
+        << o.error;
     const auto lines = lines_of(o.out);
     EXPECT_EQ(lines.size(), 23U);  // 23 times 1023 of 23629; the rest is shorter than half a sequence
     for (const std::string& line : lines) {
         EXPECT_EQ(std::ranges::count(line, ' '), 1023);
         EXPECT_EQ(line.find("1 "), 0U);  // BOS
     }
-    const outcome whole = run({"--print-tokens", "--context", "100000", "--limit", "1000000"});
-    EXPECT_EQ(whole.out, "");  // less than half of such a context
+    // Less than half of such a context; the one that it names takes all.
+    expect_error({"--print-tokens", "--context", "100000", "--limit", "1000000"},
+                 {"23,630 tokens with BOS", "--context 100000 needs at least 50000", "--context 23630 takes them all"});
     const outcome single = run({"--print-tokens", "--context", "23630"});
     EXPECT_EQ(std::ranges::count(single.out, ' '), 23629);  // as many as tokens of text, for BOS comes first
+    EXPECT_EQ(single.error, "");
+    EXPECT_EQ(run({"--print-tokens", "--limit", "23529"}).error, "");  // nothing that was asked for is left out
 }
 
 TEST_F(Program, CodecsHardlyMatter) {
@@ -214,11 +238,14 @@ TEST_F(Program, WhatATokenizerAssumesIsSaid) {
 }
 
 TEST_F(Program, TokensAreTakenAsTheyAre) {
-    // Longer than --context and than the model's trained length, without BOS: nothing is cut, nothing put before.
+    // Longer than the model's trained length, without BOS: nothing is cut, nothing put before.
     const auto model = small_model({.context = 16});
-    const json result = measured({"--model", model, "--tokens", small_tokens(), "--policy", "full", "--states", "4",
-                                  "--context", "8", "--quiet"});
+    const json result =
+        measured({"--model", model, "--tokens", small_tokens(), "--policy", "full", "--states", "4", "--quiet"});
     EXPECT_EQ(result["runs"][0]["tokens"], 49 + 29);
+    EXPECT_EQ(result["context"], 50);  // that of the longest
+    EXPECT_NE(demo::content_of(folder_ / "stderr").find("50 tokens are longer than the 16 that the model was made for"),
+              std::string::npos);
     EXPECT_EQ(measured({"--model", model, "--tokens", small_tokens(), "--policy", "full", "--states", "4", "--limit",
                         "60", "--quiet"})["runs"][0]["tokens"],
               60);
@@ -338,35 +365,38 @@ TEST_F(Program, ParametersAndSlack) {
     EXPECT_EQ(table.code, 0) << table.error;
     EXPECT_NE(table.out.find("\nh2o(recent=0.25,sinks=2,slack=6) "), std::string::npos) << table.out;
 
-    words specs{"tova", "tova(slack=0)", "tova(slack=6)", "h2o(slack=0.25,recent=0.25)"};
+    words written{"tova(slack=0)", "tova(slack=6)", "h2o(slack=0.25,recent=0.25)"};
+    words plain{"tova"};
     std::map<std::string, std::string> same;  // the spec without its parameters
     for (const std::string_view name : multistate::any_policy::names) {
-        std::string written;
+        std::string parameters;
         for (const auto& p : demo::parameters_of(multistate::any_policy::named(name))) {
-            written += p.name + "=" + p.value + ",";
+            parameters += p.name + "=" + p.value + ",";
         }
-        if (written.empty()) continue;
-        specs.push_back(std::string(name) + "(" + written + "slack=6)");
-        same[specs.back()] = std::string(name) + "(slack=6)";
-        specs.push_back(same[specs.back()]);
+        if (parameters.empty()) continue;
+        written.push_back(std::string(name) + "(" + parameters + "slack=6)");
+        plain.push_back(std::string(name) + "(slack=6)");
+        same[written.back()] = plain.back();
     }
-    words call = with(small(), {"--states", "24", "--quiet"});
-    for (const std::string& spec : specs) call = with(call, {"--policy", spec});
-    const outcome o = run(with(call, {"--json", in_folder("result.json")}));
-    ASSERT_TRUE(o.code == 0 || o.code == 2) << o.error;  // guards of a policy may not fit
     std::map<std::string, json> runs;
-    const json result = json::parse(demo::content_of(folder_ / "result.json"));
-    for (const json& r : result["runs"]) runs[r["policy"]] = r;
+    for (const words& specs : {written, plain}) {  // apart, because in one run the same is measured once
+        words call = with(small(), {"--states", "24", "--quiet", "--json", in_folder("result.json")});
+        for (const std::string& spec : specs) call = with(call, {"--policy", spec});
+        const outcome o = run(call);
+        ASSERT_TRUE(o.code == 0 || o.code == 2) << o.error;  // guards of a policy may not fit
+        const json result = json::parse(demo::content_of(folder_ / "result.json"));
+        for (const json& r : result["runs"]) runs[r["policy"]] = r;
+    }
     EXPECT_FALSE(runs["tova"].contains("slack"));
     EXPECT_EQ(runs["tova(slack=6)"]["slack"], 6);
     EXPECT_EQ(runs["h2o(slack=0.25,recent=0.25)"]["slack"], 6);
     EXPECT_EQ(runs["tova(slack=0)"]["nll_sum"], runs["tova"]["nll_sum"]);
     EXPECT_NE(runs["tova(slack=6)"]["nll_sum"], runs["tova"]["nll_sum"]);
     EXPECT_GT(runs["tova(slack=6)"]["cache_bytes"], runs["tova"]["cache_bytes"]);
-    for (const auto& [written, plain] : same) {
-        ASSERT_EQ(runs.contains(written), runs.contains(plain)) << written;
-        if (runs.contains(written)) {
-            EXPECT_EQ(runs[written]["nll_sum"], runs[plain]["nll_sum"]) << written;
+    for (const auto& [spec, without] : same) {
+        ASSERT_EQ(runs.contains(spec), runs.contains(without)) << spec;
+        if (runs.contains(spec)) {
+            EXPECT_EQ(runs[spec]["nll_sum"], runs[without]["nll_sum"]) << spec;
         }
     }
 }
@@ -484,6 +514,11 @@ TEST_F(Program, PrintsATableForAPerson) {
     }
 }
 
+TEST_F(Program, AKThatForgetsNothingIsNotWithinOnePercent) {
+    const outcome o = run(with(small(), {"--policy", "tova", "--states", "48,50,64"}));
+    EXPECT_NE(o.out.find("\ntova: forgot nothing at any k measured.\n"), std::string::npos) << o.out;
+}
+
 TEST_F(Program, QuietPrintsNothing) {
     const outcome o = run(with(small(), {"--policy", "tova", "--states", "8", "--quiet"}));
     EXPECT_EQ(o.code, 0);
@@ -567,8 +602,137 @@ TEST_F(Program, OutputWhereNoneCanBeFailsAtOnce) {
     expect_error(with(small(), {"--json", in_folder("result.json"), "--policy", "tova", "--states", "8", "--nll",
                                 in_folder("absent/file")}),
                  {"absent/file"});
+    EXPECT_EQ(files(), (std::set<std::string>{"ids.txt", "small.gguf", "stderr", "stdout"}));
+}
+
+/// With standard output closed, no file takes its number; that the table went nowhere is an error.
+TEST_F(Program, ClosedDescriptors) {
+    const words call = with(small(), {"--policy", "tova", "--states", "8", "--json", in_folder("result.json")});
+    for (const char* closed : {"< /dev/null >&-", "< /dev/null >&- 2>&-", "<&- >&- 2>&-", "<&- >&-"}) {
+        const outcome o = run_as(call, closed);
+        EXPECT_EQ(o.code, 1) << closed;
+        const bool said = std::string(closed).find("2>&-") == std::string::npos;
+        EXPECT_EQ(o.error, said ? "perplexity: standard output: cannot be written\n" : "") << closed;
+        EXPECT_EQ(json::parse(demo::content_of(folder_ / "result.json"))["runs"].size(), 1U) << closed;
+        EXPECT_EQ(run_as(with(call, {"--quiet"}), closed).code, 0) << closed;
+        std::filesystem::remove(folder_ / "result.json");
+    }
+    // Without a file nobody would see the results: nothing is measured.
+    EXPECT_EQ(run_as(with(small(), {"--policy", "tova"}), "< /dev/null >&-").code, 1);
+    EXPECT_NE(run_as({"--text", "-"}, "<&- > /dev/null").error.find("standard input: cannot be read: "),
+              std::string::npos);
+}
+
+TEST_F(Program, AClosedPipeIsAnErrorAndTheFilesAreThere) {
+    const words call = with(small(), {"--policy", "tova", "--states", "8", "--json", in_folder("result.json")});
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::pipe(ends.data()), 0);
+    ::close(ends[0]);
+    const outcome o = run_as(call, "< /dev/null >&" + std::to_string(ends[1]));
+    ::close(ends[1]);
+    EXPECT_EQ(o.code, 1);
+    EXPECT_EQ(o.error, "perplexity: standard output: cannot be written\n");
+    EXPECT_EQ(json::parse(demo::content_of(folder_ / "result.json"))["runs"].size(), 1U);
+}
+
+TEST_F(Program, NoOutputIsAnotherOrAnInput) {
+    const words call = with(small(), {"--policy", "tova", "--states", "8"});
+    const std::string same = in_folder("same");
+    expect_error(with(call, {"--json", same, "--nll", same}), {"--json and --nll", "same file"});
+    expect_error(
+        with(call, {"--nll", same, "--trace", in_folder("../" + folder_.path().filename().string() + "/same")}),
+        {"--nll and --trace", "same file"});
+    const std::string model = demo::content_of(folder_ / "small.gguf");
+    std::filesystem::create_symlink("small.gguf", folder_ / "link");
+    std::filesystem::create_hard_link(folder_ / "ids.txt", folder_ / "hard");
+    expect_error(with(call, {"--json", in_folder("link")}), {"--json would overwrite what --model reads"});
+    expect_error(with(call, {"--trace", in_folder("hard")}), {"--trace would overwrite what --tokens reads"});
+    expect_error(with(call, {"--json", "-"}), {"the table (--quiet prints none) and --json"});
+    EXPECT_EQ(demo::content_of(folder_ / "small.gguf"), model);
+    const words quiet = with(call, {"--quiet"});
+    expect_error(with(quiet, {"--json", "-", "--nll", "/dev/stdout"}), {"--json and --nll"});
+    EXPECT_EQ(run(with(call, {"--json", "/dev/null", "--nll", "/dev/null"})).code, 0);
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "same"));
+}
+
+TEST_F(Program, ADashIsStandardInputOrOutput) {
+    const words quiet = with(small(), {"--policy", "tova", "--states", "8", "--quiet"});
+    EXPECT_EQ(json::parse(run(with(quiet, {"--json", "-"})).out)["runs"].size(), 1U);
+    EXPECT_EQ(lines_of(run(with(quiet, {"--nll", "/dev/stdout"})).out).size(), 78U);
+    EXPECT_EQ(run(with(quiet, {"--trace", "-"})).out.find("sequence,step,"), 0U);
+    EXPECT_FALSE(std::filesystem::exists("-"));
+
+    const words ids{"--model", in_folder("small.gguf"), "--print-tokens", "--tokens"};
+    const outcome from_file = run(with(ids, {in_folder("ids.txt")}));
+    EXPECT_EQ(from_file.code, 0) << from_file.error;
+    EXPECT_EQ(run(with(ids, {"-"}), in_folder("ids.txt")).out, from_file.out);
+    expect_error({"--model", "-"}, {"--model must be a file, is '-'"});
+}
+
+/// Nothing begun remains, and the status is that of the signal. The whole novella takes seconds; the signal comes as soon
+/// as the table's head is there.
+TEST_F(Program, ASignalLeavesNothingBehind) {
+    const auto old = folder_.write("result.json", "old").string();
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+        const auto out = folder_.write("stdout", "").string();
+        const std::set<std::string> before = files();
+        const pid_t child = ::fork();
+        if (child == 0) {
+            ::dup2(::open(out.c_str(), O_WRONLY), STDOUT_FILENO);
+            ::dup2(::open("/dev/null", O_WRONLY), STDERR_FILENO);
+            ::execl(MULTISTATE_DEMO_PROGRAM, "perplexity", "--policy", "random", "--states", "8", "--threads", "1",
+                    "--json", old.c_str(), static_cast<char*>(nullptr));
+            ::_exit(99);
+        }
+        int status = 0;
+        while (std::filesystem::file_size(out) == 0 && ::waitpid(child, &status, WNOHANG) == 0) ::usleep(1000);
+        ::kill(child, signal);
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == signal) << status;
+        EXPECT_EQ(files(), before);
+        EXPECT_EQ(demo::content_of(old), "old");
+    }
+}
+
+/// No table and no JSON ever holds nan. The weights are finite, their products are not.
+TEST_F(Program, AResultThatIsNoNumberIsAnError) {
+    const words call{
+        "--model", small_model({.final_norm = 1e38}), "--tokens", small_tokens(), "--policy", "tova", "--states", "8",
+        "--json",  in_folder("result.json")};
+    const outcome o = run(call);
+    EXPECT_EQ(o.code, 1);
+    EXPECT_NE(o.error.find("full: the negative log likelihood of token 1 in sequence 0 (both from 0) is "),
+              std::string::npos)
+        << o.error;
+    EXPECT_EQ(o.out.find("Perplexity"), std::string::npos) << o.out;
     EXPECT_FALSE(std::filesystem::exists(folder_ / "result.json"));
-    EXPECT_FALSE(std::filesystem::exists(folder_ / "result.json.partial"));
+    // Where only some results are none, the others are kept.
+    const outcome quiet = run(with(call, {"--quiet"}));
+    EXPECT_EQ(quiet.code, 1);
+    EXPECT_NE(quiet.error.find("tova at k = 8: the negative log likelihood of token 1"), std::string::npos);
+    EXPECT_TRUE(json::parse(demo::content_of(folder_ / "result.json"))["runs"].empty());
+}
+
+TEST_F(Program, TheSamePolicyIsMeasuredOnce) {
+    const words call =
+        with(small(), {"--states", "8", "--policy", "tova,tova,window+4,tova(slack=0),window(sinks=0.5)"});
+    const json result = measured(call);
+    EXPECT_EQ(result["runs"].size(), 2U);
+    EXPECT_EQ(demo::content_of(folder_ / "stderr"),
+              "perplexity: note: tova is given twice and measured once\n"
+              "perplexity: note: tova(slack=0) is the same as tova and measured once\n"
+              "perplexity: note: window(sinks=0.5) is the same as window+4 and measured once\n");
+}
+
+TEST_F(Program, OddTextsAreSaid) {
+    const std::string model = small_model();
+    const auto text = folder_.write("text", std::string("a ferry\0 and a bell \xff and more", 30)).string();
+    const outcome o = run({"--print-tokens", "--model", model, "--text", text, "--context", "30"});
+    EXPECT_EQ(o.code, 0);
+    EXPECT_NE(o.error.find("text: 1 byte is not UTF-8 (at offset 20) and 1 byte is 0 (at offset 7)"), std::string::npos)
+        << o.error;
+    expect_error({"--print-tokens", "--model", model, "--text", "/dev/zero"},
+                 {"/dev/zero: is longer than 268435456 bytes"});
 }
 
 TEST_F(Program, NothingToPredict) {

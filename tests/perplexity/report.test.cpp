@@ -1,4 +1,4 @@
-// The results as people and programs read them, and files that appear whole or not at all.
+// The results as people and programs read them.
 #include "report.hpp"
 
 #include <cmath>
@@ -8,12 +8,9 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "perplexity/temporary_folder.hpp"
-
 namespace report_test {
 
 using demo::measurement;
-using demo::output_file;
 using demo::run;
 
 run made_run(const std::string& policy, std::size_t states, std::vector<std::vector<double>> nll) {
@@ -156,6 +153,28 @@ TEST(Table, SmallestWhateverTheOrder) {
     EXPECT_NE(out.str().find("tova: k = 64 is the smallest"), std::string::npos) << out.str();
 }
 
+/// A k beyond the sequences is within 1 % of full because nothing was put to the test.
+TEST(Table, WhatForgotNothingDoesNotCount) {
+    const run full = made_run("full", 1, {{2, 2}});
+    std::vector<run> runs{made_run("tova", 16, {{2, 3}}),  made_run("tova", 64, {{2, 2}}),
+                          made_run("tova", 256, {{2, 2}}), made_run("h2o", 16, {{2, 2}}),
+                          made_run("h2o", 64, {{2, 2}}),   made_run("full", 64, {{2, 2}})};
+    for (const std::size_t i : {1U, 2U, 4U, 5U}) runs[i].result.forgot_nothing = true;
+    std::ostringstream out;
+    demo::print_table(out, runs, full.result);
+    for (const char* line :
+         {"\ntova: no k measured is within 1 % of full; k = 64, 256 forgot nothing and does not count.\n",
+          "\nh2o: k = 16 is the smallest k measured within 1 % of full.\n",
+          "\nfull: forgot nothing at any k measured.\n"}) {
+        EXPECT_NE(out.str().find(line), std::string::npos) << out.str();
+    }
+    std::ostringstream json;
+    demo::write_json(json, runs, some_options(), 64);
+    const auto list = nlohmann::json::parse(json.str())["runs"];
+    EXPECT_FALSE(list[0].contains("forgot_nothing"));
+    EXPECT_EQ(list[1]["forgot_nothing"], true);
+}
+
 TEST(Table, ColumnsAreAlignedWhateverTheNames) {
     const std::vector<run> runs{made_run("tova", 64, {{2, 2}}),
                                 made_run("h2o(recent=0.25,sinks=2,slack=16)", 64, {{2, 2}})};
@@ -200,67 +219,6 @@ TEST(Grouped, Thousands) {
 TEST(ProcessorName, IsOneLine) {
     EXPECT_FALSE(demo::processor_name().empty());
     EXPECT_EQ(demo::processor_name().find('\n'), std::string::npos);
-}
-
-TEST(OutputFile, AppearsWholeWhenCommitted) {
-    const demo::temporary_folder folder;
-    const auto path = folder / "result.json";
-    {
-        output_file file(path);
-        file.stream() << "first half, " << std::flush;
-        EXPECT_FALSE(std::filesystem::exists(path));
-        file.stream() << "second half";
-        file.commit();
-    }
-    EXPECT_EQ(demo::content_of(path), "first half, second half");
-    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
-}
-
-TEST(OutputFile, NotCommittedLeavesNothing) {
-    const demo::temporary_folder folder;
-    { output_file(folder / "result.json").stream() << "half"; }
-    EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
-}
-
-TEST(OutputFile, NotCommittedLeavesWhatWasThere) {
-    const demo::temporary_folder folder;
-    const auto path = folder.write("result.json", "yesterday's");
-    { output_file(path).stream() << "half"; }
-    EXPECT_EQ(demo::content_of(path), "yesterday's");
-    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
-    {
-        output_file file(path);
-        file.stream() << "today's";
-        file.commit();
-    }
-    EXPECT_EQ(demo::content_of(path), "today's");
-}
-
-TEST(OutputFile, WhereNothingCanBeWrittenIsSaidAtOnce) {
-    const demo::temporary_folder folder;
-    for (const auto& path : {folder / "absent/result.json", folder.path()}) {
-        try {
-            const output_file file(path);
-            ADD_FAILURE() << path << " was opened";
-        } catch (const std::runtime_error& problem) {
-            EXPECT_EQ(std::string(problem.what()), path.string() + ": cannot be written");
-        }
-    }
-}
-
-TEST(OutputFile, DevicesAreWrittenInPlace) {
-    output_file file("/dev/null");
-    file.stream() << "gone";
-    file.commit();
-    EXPECT_FALSE(std::filesystem::exists("/dev/null.partial"));
-    EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
-}
-
-TEST(OutputFile, AFullDeviceIsSaid) {
-    if (!std::filesystem::exists("/dev/full")) return;  // Linux has it
-    output_file file("/dev/full");
-    file.stream() << "too much";
-    EXPECT_THROW(file.commit(), std::runtime_error);
 }
 
 }  // namespace report_test

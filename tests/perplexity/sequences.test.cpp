@@ -171,4 +171,29 @@ TEST(ReadFile, WholeOrNamed) {
     }
 }
 
+TEST(ReadFile, NoMoreThanTheLimit) {
+    const demo::temporary_folder folder;
+    const auto path = folder.write("text", std::string(100'000, 'x'));
+    EXPECT_EQ(demo::read_file(path, 100'000).size(), 100'000U);
+    for (const auto& [file, most] : {std::pair(path, 99'999), std::pair(std::filesystem::path("/dev/zero"), 7)}) {
+        try {
+            static_cast<void>(demo::read_file(file, static_cast<std::size_t>(most)));
+            ADD_FAILURE() << file << " was read";
+        } catch (const std::runtime_error& problem) {
+            EXPECT_NE(std::string(problem.what()).find(file.string() + ": is longer than " + std::to_string(most)),
+                      std::string::npos)
+                << problem.what();
+        }
+    }
+}
+
+TEST(OddBytes, AreCountedAndTheFirstIsPlaced) {
+    EXPECT_EQ(demo::odd_bytes(""), "");
+    EXPECT_EQ(demo::odd_bytes("plain, \xc3\xa9, \xef\xbf\xbd\r\n"), "");  // U+FFFD itself is well-formed
+    EXPECT_EQ(demo::odd_bytes("ab\xe9").find("1 byte is not UTF-8 (at offset 2): "), 0U);
+    EXPECT_EQ(demo::odd_bytes(std::string("a\0b\0c\xff", 6))
+                  .find("1 byte is not UTF-8 (at offset 5) and 2 bytes are 0 (the first at offset 1): "),
+              0U);
+}
+
 }  // namespace sequences_test

@@ -370,6 +370,7 @@ struct synthetic_llama {
     std::string pre = "llama-bpe";      ///< tokenizer.ggml.pre of gpt2; empty: not written
     bool add_bos = true;
     bool add_space_prefix = true;  ///< of llama
+    double final_norm = 1;         ///< mean of output_norm.weight; 1e38 gives finite weights and infinite results
     bool vocabulary_only = false;  ///< no tensors
     std::uint32_t version = 3;
     std::uint64_t seed = 1;
@@ -539,8 +540,8 @@ inline void add_metadata(gguf_writer& writer, const synthetic_llama& options) {
 
 inline void add_tensors(gguf_writer& writer, const synthetic_llama& options) {
     random_numbers random(options.seed);
-    const auto vector = [&](const std::string& name) {
-        writer.add_tensor(name, tensor_type::f32, {options.width}, random.normals(options.width, 0.1, 1.0));
+    const auto vector = [&](const std::string& name, double mean = 1.0) {
+        writer.add_tensor(name, tensor_type::f32, {options.width}, random.normals(options.width, 0.1, mean));
     };
     // Scaled so that activations keep their size whatever the width; `gain` makes softmaxes far from uniform.
     const auto matrix = [&](const std::string& name, std::uint64_t columns, std::uint64_t rows, double gain = 1.0) {
@@ -575,7 +576,7 @@ inline void add_tensors(gguf_writer& writer, const synthetic_llama& options) {
         bias(prefix + "ffn_up.bias", options.feed_forward);
         bias(prefix + "ffn_down.bias", options.width);
     }
-    vector("output_norm.weight");
+    vector("output_norm.weight", options.final_norm);
     if (!options.tied) matrix("output.weight", options.width, options.vocabulary, 2.0);
     if (options.rope_freqs) {
         const std::uint64_t pairs = (options.rope_dimensions != 0 ? options.rope_dimensions : options.head_dim) / 2;
