@@ -650,7 +650,7 @@ TEST_F(Program, NoOutputIsAnotherOrAnInput) {
     expect_error(with(call, {"--json", "-"}), {"the table (--quiet prints none) and --json"});
     EXPECT_EQ(demo::content_of(folder_ / "small.gguf"), model);
     const words quiet = with(call, {"--quiet"});
-    expect_error(with(quiet, {"--json", "-", "--nll", "/dev/stdout"}), {"--json and --nll"});
+    expect_error(with(quiet, {"--json", "-", "--nll", "/dev/fd/1"}), {"--json and --nll"});
     EXPECT_EQ(run(with(call, {"--json", "/dev/null", "--nll", "/dev/null"})).code, 0);
     EXPECT_FALSE(std::filesystem::exists(folder_ / "same"));
 }
@@ -658,7 +658,7 @@ TEST_F(Program, NoOutputIsAnotherOrAnInput) {
 TEST_F(Program, ADashIsStandardInputOrOutput) {
     const words quiet = with(small(), {"--policy", "tova", "--states", "8", "--quiet"});
     EXPECT_EQ(json::parse(run(with(quiet, {"--json", "-"})).out)["runs"].size(), 1U);
-    EXPECT_EQ(lines_of(run(with(quiet, {"--nll", "/dev/stdout"})).out).size(), 78U);
+    EXPECT_EQ(lines_of(run(with(quiet, {"--nll", "/dev/fd/1"})).out).size(), 78U);
     EXPECT_EQ(run(with(quiet, {"--trace", "-"})).out.find("sequence,step,"), 0U);
     EXPECT_FALSE(std::filesystem::exists("-"));
 
