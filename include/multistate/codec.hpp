@@ -183,7 +183,7 @@ struct int4 {
             alignas(64) std::int8_t groups[2][32] = {};
             for (std::size_t g = 0; g < 2 && c + g * 32 < n; ++g) {
                 const float* const group = x + c + g * 32;
-                const std::size_t columns = std::min<std::size_t>(32, n - c - g * 32);
+                const std::size_t columns = (std::min<std::size_t>)(32, n - c - g * 32);
                 // Rounded up, so that nothing is cut off; by a hair less, so that what was read stores as it was.
                 const float scale = std::ceil(detail::peak_of(group, columns).peak * inverse / 7 - 0x1p-6f);
                 row->scales[g] = static_cast<std::int8_t>(scale < 127 ? scale : 127);  // NaN where not finite

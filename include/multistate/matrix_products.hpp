@@ -52,7 +52,7 @@ inline void quadratic_forms(std::span<const float> a, std::size_t n, std::span<c
                             std::span<float, panel_width> out, std::span<float> scratch) noexcept {
     std::ranges::fill(out, 0.0f);
     for (std::size_t first = 0; first < n; first += panel_width) {
-        const std::size_t end = std::min(n, first + panel_width);
+        const std::size_t end = (std::min)(n, first + panel_width);
         products({a.data() + first * n, end - first, end, n}, panel, scratch, panel_width);
         for (std::size_t r = first; r < end; ++r) {  // twice what is below the diagonal, and the diagonal
             const float diagonal = a[r * n + r];

@@ -69,7 +69,7 @@ class table {
           by_position_(multistate::reads_order(policy_) ? position_.size() : 0),
           newest_positions_(guards_.recent),
           forgotten_(2 * s.block + s.slack),
-          moves_(std::min(s.block + s.slack, s.states)),
+          moves_((std::min)(s.block + s.slack, s.states)),
           chosen_(s.block + s.slack),
           workspace_(s.block + s.slack > 1 ? position_.size() : 0),
           borders_(policy_, s) {}
@@ -85,7 +85,7 @@ class table {
         const std::size_t numbers = (multistate::reads_order(policy) ? rows : 0) + due + (due > 1 ? rows : 0);
         return detail::sum(who, detail::bytes<float>(who, floats),
                            (rows + g.recent) * sizeof(position) + (2 * s.block + s.slack) * sizeof(forgotten_state) +
-                               std::min(due, s.states) * sizeof(move) + numbers * sizeof(std::uint32_t));
+                               (std::min)(due, s.states) * sizeof(move) + numbers * sizeof(std::uint32_t));
     }
 
     const table_shape& shape() const noexcept { return shape_; }
@@ -266,9 +266,9 @@ class table {
         table other(wanted, policy_);
         detail::require(!never_forgets() || size_ <= other.rows(), "table", "states",
                         "enough for the " + std::to_string(size_) + " held, because the policy never forgets", states);
-        chosen_.resize(std::max(chosen_.size(), size_));  // the only decision that may forget more than a block
-        forgotten_.resize(std::max(forgotten_.size(), size_));
-        moves_.resize(std::max(moves_.size(), size_));
+        chosen_.resize((std::max)(chosen_.size(), size_));  // the only decision that may forget more than a block
+        forgotten_.resize((std::max)(forgotten_.size(), size_));
+        moves_.resize((std::max)(moves_.size(), size_));
         workspace_.resize(position_.size());
         shape_ = wanted;
         guards_ = other.guards_;
@@ -423,7 +423,7 @@ class table {
             std::copy_n(old.memory_.begin() + static_cast<std::ptrdiff_t>(i * old.rows()), size_,
                         memory_.begin() + static_cast<std::ptrdiff_t>(i * rows()));
         }
-        std::copy_n(old.own_.begin(), std::min(own_.size(), old.own_.size()), own_.begin());
+        std::copy_n(old.own_.begin(), (std::min)(own_.size(), old.own_.size()), own_.begin());
         sort_order();
         remember_newest();
     }
@@ -432,7 +432,7 @@ class table {
     void remember_newest() {
         std::vector<position> held(position_.begin(), position_.begin() + static_cast<std::ptrdiff_t>(size_));
         std::ranges::sort(held, std::greater());
-        for (std::size_t i = 0; i < std::min(held.size(), guards_.recent); ++i) {
+        for (std::size_t i = 0; i < (std::min)(held.size(), guards_.recent); ++i) {
             newest_positions_[(placed_ - 1 - i) % guards_.recent] = held[i];
         }
     }
