@@ -74,7 +74,7 @@ std::vector<std::size_t> count_by_head(const C& cache, std::size_t layer, std::s
     std::vector<std::size_t> result(cache.shape().kv_heads);
     std::vector<pooled_score> pool;
     for (std::size_t h = 0; h < result.size(); ++h) pool_scores(cache, layer, h, states, fixed, pool);
-    const std::size_t count = std::min(result.size() * (states - fixed.sinks - fixed.recent), pool.size());
+    const std::size_t count = (std::min)(result.size() * (states - fixed.sinks - fixed.recent), pool.size());
     std::ranges::nth_element(pool, pool.begin() + static_cast<std::ptrdiff_t>(count),
                              [](const auto& a, const auto& b) { return a.outlasts(b); });
     for (std::size_t i = 0; i < count; ++i) ++result[pool[i].kv_head];

@@ -89,7 +89,7 @@ void mix_values(const C& cache, std::size_t layer, const tile& t, const share& p
 template <class F>
 void cut(std::size_t n, std::size_t parts, std::size_t i, std::size_t step, F f) noexcept {
     const std::size_t size = simd::padded((n + parts - 1) / parts, step);
-    if (i * size < n) f(i * size, std::min(n, (i + 1) * size));
+    if (i * size < n) f(i * size, (std::min)(n, (i + 1) * size));
 }
 
 /// Fewer rows are not worth the three rounds of tasks.

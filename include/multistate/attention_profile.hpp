@@ -29,8 +29,8 @@ namespace multistate::inline MULTISTATE_TARGET {
 class attention_profile {
   public:
     /// Throws std::invalid_argument unless layers, kv_heads and sinks + recent are at least 1.
-    attention_profile(std::size_t layers, std::size_t kv_heads, guards near = {.sinks = 128, .recent = 256})
-        : near_(near), kv_heads_(kv_heads), far_(checked_size(layers, kv_heads, near)), seen_(far_) {}
+    attention_profile(std::size_t layers, std::size_t kv_heads, guards kept = {.sinks = 128, .recent = 256})
+        : kept_(kept), kv_heads_(kv_heads), far_(checked_size(layers, kv_heads, kept)), seen_(far_) {}
 
     /// One token of one KV head: probabilities [query heads of its group, n] and the positions [n] of the n states, its
     /// own among them. A token whose probabilities are not finite is not counted.
@@ -42,8 +42,8 @@ class attention_profile {
         detail::check(!positions.empty(), who, "positions", "at least 1", positions.size());
         detail::check(probabilities.count >= 1 && probabilities.width >= positions.size(), who, "probabilities",
                       detail::bound{"one for each position, ", positions.size()}, probabilities.width);
-        const auto first = static_cast<position>(near_.sinks);
-        const auto behind = *std::ranges::max_element(positions) - static_cast<position>(near_.recent);  // the last far
+        const auto first = static_cast<position>(kept_.sinks);
+        const auto behind = *std::ranges::max_element(positions) - static_cast<position>(kept_.recent);  // the last far
         if (behind < first) return;
         double sum = 0;
         for (std::size_t i = 0; i < probabilities.count; ++i) {
@@ -83,22 +83,22 @@ class attention_profile {
     /// For each layer the share of its attention that stays near, the mean over its heads; 0 where no token was
     /// counted.
     std::vector<float> laziness() const {
-        const std::vector<float> far = retrieval();
+        const std::vector<float> retrieved = retrieval();
         std::vector<float> result;
-        for (std::size_t first = 0; first < far.size(); first += kv_heads_) {
+        for (std::size_t first = 0; first < retrieved.size(); first += kv_heads_) {
             float sum = 0;
-            for (std::size_t h = 0; h < kv_heads_; ++h) sum += 1 - far[first + h];
+            for (std::size_t h = 0; h < kv_heads_; ++h) sum += 1 - retrieved[first + h];
             result.push_back(sum / static_cast<float>(kv_heads_));
         }
         return result;
     }
 
   private:
-    static std::size_t checked_size(std::size_t layers, std::size_t kv_heads, guards near) {
+    static std::size_t checked_size(std::size_t layers, std::size_t kv_heads, guards kept) {
         constexpr const char* who = "attention_profile";
         detail::require(layers >= 1, who, "layers", "at least 1", layers);
         detail::require(kv_heads >= 1, who, "kv_heads", "at least 1", kv_heads);
-        detail::require_size(who, "sinks + recent", detail::sum(who, near.sinks, near.recent));
+        detail::require_size(who, "sinks + recent", detail::sum(who, kept.sinks, kept.recent));
         const std::size_t heads = detail::product(who, layers, kv_heads);
         detail::require_memory(who, detail::product(who, heads, 2 * sizeof(double)));
         return heads;
@@ -108,7 +108,7 @@ class attention_profile {
                       detail::bound{"less than layers = ", far_.size() / kv_heads_}, layer);
     }
 
-    guards near_;
+    guards kept_;
     std::size_t kv_heads_;
     std::vector<double> far_;  // [layers * kv_heads], summed over tokens
     std::vector<double> seen_;

@@ -32,13 +32,13 @@ namespace detail {
 inline std::vector<std::size_t> whole_shares(std::vector<double> shares, std::size_t total, std::size_t least) {
     const std::size_t spare = total - shares.size() * least;
     double above = 0;
-    for (double& share : shares) above += share = std::max(share - static_cast<double>(least), 0.0);
+    for (double& share : shares) above += share = (std::max)(share - static_cast<double>(least), 0.0);
     std::vector<std::size_t> result;
     std::size_t left = spare;
     for (double& share : shares) {
         share = above > 0 ? share / above * static_cast<double>(spare)
                           : static_cast<double>(spare) / static_cast<double>(shares.size());
-        const auto whole = std::min(left, static_cast<std::size_t>(share));
+        const auto whole = (std::min)(left, static_cast<std::size_t>(share));
         result.push_back(least + whole);
         share -= static_cast<double>(whole);
         left -= whole;
@@ -147,7 +147,7 @@ inline float cake_preference(std::span<const rows> tokens, std::size_t prefix, f
             }
         }
     }
-    return static_cast<float>(std::pow(std::max(entropy, 0.0), 1 / tau1) * std::pow(variance, 1 / tau2));
+    return static_cast<float>(std::pow((std::max)(entropy, 0.0), 1 / tau1) * std::pow(variance, 1 / tau2));
 }
 
 /// A budget for each layer in proportion to its preference, and `window` more for each; the mean is `states`.

@@ -78,7 +78,6 @@ class cache : private tables<P> {
     /// rows are used up.
     [[nodiscard]] bool append(std::size_t layer, position first, std::span<const float> k,
                               std::span<const float> v) noexcept {
-        this->expect("append", layer);
         const std::size_t tokens =
             detail::tokens_of("append", "k", "[tokens, kv_heads, head_dim] floats, one or more times ", k.size(),
                               shape().kv_heads * shape().head_dim, shape().block);

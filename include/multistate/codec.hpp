@@ -177,7 +177,8 @@ struct int8 {
     static float store(const float* x, std::size_t n, element* row) noexcept {
         const auto [peak, poison] = detail::peak_of(x, n);
         detail::to_bytes(x, n, peak > 1e-36f ? 127 / peak : 0, row);  // else 127 / peak may overflow
-        return std::min(peak, 0x1.fffffcp127f) / 127 + poison;  // of the greatest float, 127 times that would overflow
+        return (std::min)(peak, 0x1.fffffcp127f) / 127 +
+               poison;  // of the greatest float, 127 times that would overflow
     }
 };
 
@@ -196,7 +197,7 @@ struct int4 {
             alignas(64) std::int8_t groups[2][32] = {};
             for (std::size_t g = 0; g < 2 && c + g * 32 < n; ++g) {
                 const float* const group = x + c + g * 32;
-                const std::size_t columns = std::min<std::size_t>(32, n - c - g * 32);
+                const std::size_t columns = (std::min<std::size_t>)(32, n - c - g * 32);
                 // Rounded up, so that nothing is cut off; by a hair less, so that what was read stores as it was.
                 const float scale = std::ceil(detail::peak_of(group, columns).peak * inverse / 7 - 0x1p-6f);
                 row->scales[g] = static_cast<std::int8_t>(scale < 127 ? scale : 127);  // NaN where not finite

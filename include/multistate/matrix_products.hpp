@@ -52,7 +52,7 @@ inline void quadratic_forms(std::span<const float> a, std::size_t n, std::span<c
                             std::span<float, panel_width> out, std::span<float> scratch) noexcept {
     std::ranges::fill(out, 0.0f);
     for (std::size_t first = 0; first < n; first += panel_width) {
-        const std::size_t end = std::min(n, first + panel_width);
+        const std::size_t end = (std::min)(n, first + panel_width);
         products({a.data() + first * n, end - first, end, n}, panel, scratch, panel_width);
         for (std::size_t r = first; r < end; ++r) {  // twice what is below the diagonal, and the diagonal
             const float diagonal = a[r * n + r];
@@ -69,7 +69,7 @@ inline void squared_lengths(std::span<const float> a, std::size_t n, std::span<c
                             std::span<float, panel_width> out, std::span<float> scratch) noexcept {
     std::ranges::fill(out, 0.0f);
     for (std::size_t first = 0; first < n; first += panel_width) {
-        const std::size_t end = std::min(n, first + panel_width);
+        const std::size_t end = (std::min)(n, first + panel_width);
         products({a.data() + first * n, end - first, end, n}, panel, scratch, panel_width);
         for (std::size_t r = 0; r < end - first; ++r) {
             const float* const product = scratch.data() + r * panel_width;
@@ -88,7 +88,7 @@ inline void add_squares(std::span<const float> factors, rows x, std::span<float>
         for (std::size_t r = 0; r < n; ++r) weighted[r * panel_width + k] = factors[k] * x[k][r];
     }
     for (std::size_t first = 0; first < n; first += panel_width) {
-        const std::size_t columns = std::min(panel_width, n - first);
+        const std::size_t columns = (std::min)(panel_width, n - first);
         for (std::size_t k = 0; k < x.count; ++k) {
             std::ranges::copy(x[k].subspan(first, columns),
                               panel.begin() + static_cast<std::ptrdiff_t>(k * panel_width));
@@ -96,7 +96,7 @@ inline void add_squares(std::span<const float> factors, rows x, std::span<float>
         products({weighted.data() + first * panel_width, n - first, x.count, panel_width}, panel, product, panel_width);
         for (std::size_t r = first; r < n; ++r) {
             simd::add(product.subspan((r - first) * panel_width, panel_width),
-                      a.subspan(r * n + first, std::min(columns, r + 1 - first)));
+                      a.subspan(r * n + first, (std::min)(columns, r + 1 - first)));
         }
     }
 }

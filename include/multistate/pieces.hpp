@@ -17,7 +17,7 @@ inline constexpr float waiting = 1e30f;
 /// The tokens of a piece: as many as are wanted, but no more than a quarter of the states, so that those which wait
 /// leave room. A table of fewer than 16 has pieces of one token, which say nothing: all score 0, and the oldest goes.
 constexpr std::size_t piece_length(std::size_t wanted, const table_shape& s) noexcept {
-    const std::size_t length = std::min(wanted, s.states / 4);
+    const std::size_t length = (std::min)(wanted, s.states / 4);
     return length < 4 ? 1 : length;
 }
 

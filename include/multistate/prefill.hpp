@@ -34,14 +34,14 @@ struct placement {
 
     std::size_t tokens() const noexcept { return placed.size(); }
     /// Rows that token t sees: the survivors and itself.
-    std::size_t visible(std::size_t t) const noexcept { return std::min(base + t, states) + 1; }
+    std::size_t visible(std::size_t t) const noexcept { return (std::min)(base + t, states) + 1; }
 
     void move_in(float* row, std::size_t t) const noexcept {
         for (std::size_t i = 0; i <= t; ++i) row[placed[i]] = row[base + i];  // in order: a row may be reused twice
         softmax({row, visible(t)});
     }
     void move_out(float* row, std::size_t t) const noexcept {
-        std::fill(row + visible(t), row + std::max(visible(t), base + tokens()), 0.0f);
+        std::fill(row + visible(t), row + (std::max)(visible(t), base + tokens()), 0.0f);
         for (std::size_t i = t + 1; i-- > 0;) {
             if (placed[i] != base + i) row[base + i] = std::exchange(row[placed[i]], 0.0f);
         }
@@ -82,10 +82,10 @@ struct block_of_tokens {
     /// Where a decision needs the stored rows, or has slack, tokens come in as many as fit between two decisions.
     void run_exact_by_blocks() const noexcept {
         for (std::size_t begin = 0; begin < tokens();) {
-            std::size_t count = std::min(tokens() - begin, shape().block);
+            std::size_t count = (std::min)(tokens() - begin, shape().block);
             for (auto& table : tables()) {
                 const std::size_t least = table.states() + table.shape().slack + 1;
-                count = std::min(count, table.is_due() ? table.shape().slack + 1 : least - table.size());
+                count = (std::min)(count, table.is_due() ? table.shape().slack + 1 : least - table.size());
             }
             const auto part = [&](auto span) {
                 const std::size_t width = span.size() / tokens();
@@ -146,7 +146,7 @@ struct block_of_tokens {
     void in_waves(std::size_t begin, std::size_t tokens, F f) const noexcept {
         const std::size_t wave = scratch.wave(tokens);
         for (std::size_t kv_head = 0; kv_head < shape().kv_heads; kv_head += wave) {
-            f(part(begin, tokens, kv_head), std::min(shape().kv_heads, kv_head + wave));
+            f(part(begin, tokens, kv_head), (std::min)(shape().kv_heads, kv_head + wave));
         }
     }
 
@@ -158,7 +158,7 @@ struct block_of_tokens {
 
     void block() const noexcept {
         for (std::size_t begin = 0; begin < tokens(); begin += tile_size()) {
-            const std::size_t count = std::min(tile_size(), tokens() - begin);
+            const std::size_t count = (std::min)(tile_size(), tokens() - begin);
             const auto n = [&](std::size_t kv_head) { return held(kv_head) - tokens() + begin + count; };
             in_waves(begin, count, [&](const tile& t, std::size_t end) {
                 find_logits(t, end, n);
@@ -196,7 +196,7 @@ struct block_of_tokens {
 
     void run_exact() const noexcept {
         for (std::size_t begin = 0; begin < tokens(); begin += tile_size()) {
-            exact_tile(begin, std::min(tile_size(), tokens() - begin));
+            exact_tile(begin, (std::min)(tile_size(), tokens() - begin));
         }
     }
     void exact_tile(std::size_t begin, std::size_t tokens) const noexcept {

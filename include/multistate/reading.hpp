@@ -52,7 +52,7 @@ class reading {
           store_(std::move(store)),
           head_dim_(s.head_dim),
           value_dim_(s.value_dim == 0 ? s.head_dim : s.value_dim),
-          row_(simd::padded(std::max(head_dim_, value_dim_)) + simd::padding) {}
+          row_(simd::padded((std::max)(head_dim_, value_dim_)) + simd::padding) {}
 
     /// The rows of one table, as its hooks take them.
     editor lend(const table_shape& s) noexcept {

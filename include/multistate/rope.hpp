@@ -46,7 +46,7 @@ struct rope {
 
     constexpr std::size_t pairs(std::size_t head_dim) const noexcept {
         if (base == 0) return 0;
-        return (rotated == 0 ? head_dim : std::min(rotated, head_dim)) / 2;
+        return (rotated == 0 ? head_dim : (std::min)(rotated, head_dim)) / 2;
     }
 
     void rotate(position p, std::span<float> x) const noexcept {

@@ -44,8 +44,8 @@ inline std::size_t least(std::span<const float> scores, std::span<const position
                          std::size_t count, std::span<std::int32_t> workspace,
                          std::span<std::uint32_t> chosen) noexcept {
     detail::expect_room("least", scores, positions, workspace);
-    detail::check(chosen.size() >= std::min(count, scores.size()), "least", "chosen",
-                  detail::bound{"room for the rows chosen, ", std::min(count, scores.size())}, chosen.size());
+    detail::check(chosen.size() >= (std::min)(count, scores.size()), "least", "chosen",
+                  detail::bound{"room for the rows chosen, ", (std::min)(count, scores.size())}, chosen.size());
     const simd::orders all(scores, positions, among, workspace);
     return all.write(all.of_least(count), true, chosen);
 }
@@ -55,10 +55,10 @@ inline std::size_t least(std::span<const float> scores, std::span<const position
 inline std::size_t top_k(std::span<const float> scores, std::span<const position> positions, std::size_t k,
                          std::span<std::int32_t> workspace, std::span<std::uint32_t> kept) noexcept {
     detail::expect_room("top_k", scores, positions, workspace);
-    detail::check(kept.size() >= std::min(k, scores.size()), "top_k", "kept",
-                  detail::bound{"room for the rows kept, ", std::min(k, scores.size())}, kept.size());
+    detail::check(kept.size() >= (std::min)(k, scores.size()), "top_k", "kept",
+                  detail::bound{"room for the rows kept, ", (std::min)(k, scores.size())}, kept.size());
     const simd::orders all(scores, positions, {}, workspace);
-    return all.write(all.of_least(scores.size() - std::min(k, scores.size())), false, kept);
+    return all.write(all.of_least(scores.size() - (std::min)(k, scores.size())), false, kept);
 }
 
 }  // namespace multistate::inline MULTISTATE_TARGET

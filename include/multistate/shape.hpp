@@ -42,7 +42,7 @@ namespace detail {
 
 /// a * b, or std::invalid_argument: the product is a size in memory.
 inline std::size_t product(const char* who, std::size_t a, std::size_t b) {
-    if (b != 0 && a > std::numeric_limits<std::ptrdiff_t>::max() / b) {
+    if (b != 0 && a > (std::numeric_limits<std::ptrdiff_t>::max)() / b) {
         refuse(who, "shape", "smaller than any memory can be", std::to_string(a) + " times " + std::to_string(b));
     }
     return a * b;
@@ -50,7 +50,7 @@ inline std::size_t product(const char* who, std::size_t a, std::size_t b) {
 
 /// a + b, likewise.
 inline std::size_t sum(const char* who, std::size_t a, std::size_t b) {
-    if (a > std::numeric_limits<std::ptrdiff_t>::max() - b) {
+    if (a > (std::numeric_limits<std::ptrdiff_t>::max)() - b) {
         refuse(who, "shape", "smaller than any memory can be", std::to_string(a) + " plus " + std::to_string(b));
     }
     return a + b;
@@ -68,7 +68,7 @@ inline std::size_t machine_memory() noexcept {
     static const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     if (pages > 0 && page > 0) return static_cast<std::size_t>(pages) * static_cast<std::size_t>(page);
 #endif
-    return std::numeric_limits<std::size_t>::max();
+    return (std::numeric_limits<std::size_t>::max)();
 }
 
 /// Refuses what this machine cannot hold, before anything is allocated: systems that promise more memory than they have
@@ -80,7 +80,7 @@ inline void require_memory(const char* who, std::size_t wanted) {
 
 /// A size from 1 to 2^30 - 1: row numbers are vector lanes, and the sum of two sizes still is one.
 inline void require_size(const char* who, const char* argument, std::size_t given) {
-    constexpr std::size_t most = std::numeric_limits<std::int32_t>::max() / 2;
+    constexpr std::size_t most = (std::numeric_limits<std::int32_t>::max)() / 2;
     require(given >= 1 && given <= most, who, argument, "from 1 to " + std::to_string(most), given);
 }
 
@@ -99,7 +99,7 @@ inline std::size_t tokens_of(const char* who, const char* argument, const char* 
 }
 
 inline void require_slack(const char* who, std::size_t given) {
-    constexpr std::size_t most = std::numeric_limits<std::int32_t>::max() / 2 - 1;
+    constexpr std::size_t most = (std::numeric_limits<std::int32_t>::max)() / 2 - 1;
     require(given <= most, who, "slack", "at most " + std::to_string(most), given);
 }
 
@@ -182,7 +182,7 @@ guards guards_in_force(const table_shape& s, const P& policy) {
     detail::require_slack(who, s.slack);
     require(s.kv_heads >= 1, who, "kv_heads", "at least 1", s.kv_heads);
     require(s.heads >= 1 && s.heads % s.kv_heads == 0, who, "heads", "a multiple of kv_heads", s.heads);
-    const std::size_t widest = std::max(s.head_dim, s.value_dim);
+    const std::size_t widest = (std::max)(s.head_dim, s.value_dim);
     detail::product(who, detail::product(who, s.heads, widest), widest);  // what policies ask for is no more than a few
     check_parameters(policy);
     const auto memory = [&](std::size_t head_dim) {

@@ -15,7 +15,7 @@ namespace multistate::inline MULTISTATE_TARGET {
 /// x - max dominates). exp(-inf) is exactly 0; where all inputs are -inf all results are 0; a NaN makes all results
 /// NaN. Three passes; nothing is allocated.
 inline void softmax(std::span<float> x) noexcept {
-    const float greatest = simd::max(x);
+    const float greatest = simd::maximum(x);
     constexpr float lowest = -std::numeric_limits<float>::infinity();
     if (greatest == lowest && std::ranges::all_of(x, [](float v) { return v == lowest; })) {
         std::ranges::fill(x, 0.0f);
@@ -28,7 +28,7 @@ inline void softmax(std::span<float> x) noexcept {
     double total = 0;
     for (std::size_t begin = 0; begin < x.size(); begin += piece) {
         auto sum = simd::hn::Zero(d);
-        simd::transform(x.subspan(begin, std::min(piece, x.size() - begin)), lowest, [&](simd::float_vector v) {
+        simd::transform(x.subspan(begin, (std::min)(piece, x.size() - begin)), lowest, [&](simd::float_vector v) {
             const auto e = simd::exp(simd::hn::Sub(v, shift));
             sum = simd::hn::Add(sum, e);
             return e;

@@ -71,7 +71,7 @@ class table {
           by_position_(multistate::reads_order(policy_) ? position_.size() : 0),
           newest_positions_(guards_.recent),
           forgotten_(2 * s.block + s.slack),
-          moves_(std::min(s.block + s.slack, s.states)),
+          moves_((std::min)(s.block + s.slack, s.states)),
           chosen_(s.block + s.slack),
           workspace_(s.block + s.slack > 1 ? position_.size() : 0),
           spoiled_(position_.size()),
@@ -89,7 +89,7 @@ class table {
         const std::size_t numbers = (multistate::reads_order(policy) ? rows : 0) + due + (due > 1 ? rows : 0);
         return detail::sum(who, detail::bytes<float>(who, floats),
                            (rows + g.recent) * sizeof(position) + (2 * s.block + s.slack) * sizeof(forgotten_state) +
-                               std::min(due, s.states) * sizeof(move) + numbers * sizeof(std::uint32_t) + rows);
+                               (std::min)(due, s.states) * sizeof(move) + numbers * sizeof(std::uint32_t) + rows);
     }
 
     const table_shape& shape() const noexcept { return shape_; }
@@ -225,7 +225,7 @@ class table {
             decide(stored);
             row = least(scores(), positions(), among());
             log(row);
-            first_forgotten_ = std::min(first_forgotten_, row);
+            first_forgotten_ = (std::min)(first_forgotten_, row);
             chosen_[0] = static_cast<std::uint32_t>(row);
             merge(stored, 1);
             remove_from_order(row);
@@ -260,7 +260,7 @@ class table {
         decide(stored);
         const std::size_t count = choose(size_ - states());
         for (std::size_t i = 0; i < count; ++i) log(chosen_[i]);
-        first_forgotten_ = std::min<std::size_t>(first_forgotten_, chosen_[0]);
+        first_forgotten_ = (std::min<std::size_t>)(first_forgotten_, chosen_[0]);
         const auto logged = forgotten_.begin() + static_cast<std::ptrdiff_t>(forgotten_count_);
         std::sort(logged - static_cast<std::ptrdiff_t>(count), logged,
                   [](const forgotten_state& a, const forgotten_state& b) { return a.position < b.position; });
@@ -303,10 +303,10 @@ class table {
         detail::require(!never_forgets() || size_ <= work.after.rows(), "table", "states",
                         "enough for the " + std::to_string(size_) + " held, because the policy never forgets", states);
         table& t = work.before;  // the only decision that may forget more than a block
-        const std::size_t most = never_forgets() ? 0 : size_ - std::min(size_, states);
-        t.chosen_.resize(std::max(chosen_.size(), most));
-        t.forgotten_.resize(std::max(forgotten_.size(), most));
-        t.moves_.resize(std::max(moves_.size(), most));
+        const std::size_t most = never_forgets() ? 0 : size_ - (std::min)(size_, states);
+        t.chosen_.resize((std::max)(chosen_.size(), most));
+        t.forgotten_.resize((std::max)(forgotten_.size(), most));
+        t.moves_.resize((std::max)(moves_.size(), most));
         t.workspace_.resize(position_.size());
         t.shape_ = wanted;
         t.guards_ = work.after.guards_;
@@ -346,7 +346,7 @@ class table {
 
     static std::size_t zeros_of(const table_shape& s, const P& policy) {
         const bool reads = multistate::reads_queries(policy) || multistate::reads_arrivals(policy);
-        return reads ? std::max(s.head_dim, s.value_dim) : 0;
+        return reads ? (std::max)(s.head_dim, s.value_dim) : 0;
     }
 
     void expect_rows(const char* who) const noexcept {
@@ -373,7 +373,7 @@ class table {
 
     /// Sinks are first arrivals and never leave the rows they arrived in, the first ones. After a rebudget to more of
     /// them, those count that were not forgotten meanwhile, up to the first that was.
-    std::size_t sinks() const noexcept { return std::min(guards_.sinks, first_forgotten_); }
+    std::size_t sinks() const noexcept { return (std::min)(guards_.sinks, first_forgotten_); }
 
     /// The positions of the newest `recent` are remembered.
     candidates among() const noexcept {
@@ -405,7 +405,7 @@ class table {
     }
     /// As many rows of zeros; empty ones where the shape does not say how long they are.
     multistate::rows zeros(multistate::rows x) const noexcept {
-        return {zeros_.data(), x.count, std::min(x.width, zeros_.size()), 0};
+        return {zeros_.data(), x.count, (std::min)(x.width, zeros_.size()), 0};
     }
 
     /// Softmax makes all of a row NaN or nothing, so its first number says it.
@@ -480,7 +480,7 @@ class table {
             spoiled_[hole] = spoiled_[row];
         }
         size_ = states();
-        count_spoiled();
+        if (spoiled_count_ > 0) count_spoiled();
         sort_order();
         return {moves_.data(), moved};
     }
@@ -503,7 +503,7 @@ class table {
             std::copy_n(old.memory_.begin() + static_cast<std::ptrdiff_t>(i * old.rows()), size_,
                         memory_.begin() + static_cast<std::ptrdiff_t>(i * rows()));
         }
-        std::copy_n(old.own_.begin(), std::min(own_.size(), old.own_.size()), own_.begin());
+        std::copy_n(old.own_.begin(), (std::min)(own_.size(), old.own_.size()), own_.begin());
         std::ranges::copy(old.newest_positions_, newest_positions_.begin());
         count_spoiled();
         sort_order();
@@ -519,7 +519,7 @@ class table {
     void remember_newest() {
         std::vector<position> held(position_.begin(), position_.begin() + static_cast<std::ptrdiff_t>(size_));
         std::ranges::sort(held, std::greater());
-        for (std::size_t i = 0; i < std::min(held.size(), guards_.recent); ++i) {
+        for (std::size_t i = 0; i < (std::min)(held.size(), guards_.recent); ++i) {
             newest_positions_[(placed_ - 1 - i) % guards_.recent] = held[i];
         }
     }
@@ -541,7 +541,7 @@ class table {
     std::vector<float> zeros_;           // what hooks see instead
     static constexpr std::size_t all_rows = static_cast<std::size_t>(-1);
     std::size_t spoiled_count_ = 0;
-    std::size_t first_forgotten_ = all_rows;  // the least row that ever was: those before hold first arrivals
+    std::size_t first_forgotten_ = all_rows;  // the least row that ever lost its state: before it lie first arrivals
     std::size_t size_ = 0;
     std::size_t placed_ = 0;  // arrivals since construction or clear
     std::size_t forgotten_count_ = 0;

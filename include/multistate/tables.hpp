@@ -187,7 +187,7 @@ class tables {
     /// Live rows of the layer's largest KV head.
     std::size_t largest(std::size_t layer) const noexcept {
         std::size_t most = 0;
-        for (const table<P>& t : of_layer(layer)) most = std::max(most, t.size());
+        for (const table<P>& t : of_layer(layer)) most = (std::max)(most, t.size());
         return most;
     }
     [[nodiscard]] bool has_room(std::size_t layer, std::size_t tokens) const noexcept {

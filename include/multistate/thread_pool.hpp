@@ -32,7 +32,7 @@ namespace detail {
 /// Calls f(first, count) for [0, n) in pieces of at most `most`.
 template <class F>
 void in_pieces(std::size_t n, std::size_t most, F f) noexcept {
-    for (std::size_t first = 0, count = 0; first < n; first += count) f(first, count = std::min(most, n - first));
+    for (std::size_t first = 0, count = 0; first < n; first += count) f(first, count = (std::min)(most, n - first));
 }
 
 }  // namespace detail
@@ -80,7 +80,7 @@ class thread_pool {
     }
 
   private:
-    static constexpr std::uint32_t stopping = std::numeric_limits<std::uint32_t>::max();
+    static constexpr std::uint32_t stopping = (std::numeric_limits<std::uint32_t>::max)();
 
     void help() noexcept {
         for (;;) {

@@ -30,7 +30,7 @@ namespace multistate::inline MULTISTATE_TARGET {
 /// at 20,000 tokens per second are within it; clear() starts anew.
 using position = std::int32_t;
 /// 2^31 - 2: the position that follows it can still be named.
-inline constexpr position last_position = std::numeric_limits<position>::max() - 1;
+inline constexpr position last_position = (std::numeric_limits<position>::max)() - 1;
 
 /// Read-only matrix [count, width] of floats; `stride` is the distance between rows in floats.
 struct rows {
@@ -100,8 +100,8 @@ struct view {
     std::size_t size() const noexcept { return score.size(); }
     /// Those of by_position that may be forgotten.
     std::span<const std::uint32_t> unguarded() const noexcept {
-        const std::size_t sinks = std::min(guarded.sinks, by_position.size());
-        const std::size_t recent = std::min(guarded.recent, by_position.size() - sinks);
+        const std::size_t sinks = (std::min)(guarded.sinks, by_position.size());
+        const std::size_t recent = (std::min)(guarded.recent, by_position.size() - sinks);
         return by_position.subspan(sinks, by_position.size() - sinks - recent);
     }
     /// The policy's memory of each state, i < floats_per_state(): one float per row, 0 when a state is placed.

@@ -34,11 +34,11 @@ class workspace {
     }
     /// Tokens of a block that are worked on together, where all of `kv_heads` KV heads must be.
     std::size_t tile(std::size_t kv_heads) const noexcept {
-        return std::min({rows_ / (kv_heads * shape_.group()), shape_.block, most_tokens});
+        return (std::min)({rows_ / (kv_heads * shape_.group()), shape_.block, most_tokens});
     }
     /// KV heads that are worked on together, with a tile of `tokens`.
     std::size_t wave(std::size_t tokens) const noexcept {
-        return std::min(rows_ / (tokens * shape_.group()), shape_.kv_heads);
+        return (std::min)(rows_ / (tokens * shape_.group()), shape_.kv_heads);
     }
     /// Tasks that share the work of one KV head where there are few KV heads. By shape, so that every executor computes
     /// the same.
@@ -58,7 +58,7 @@ class workspace {
 
     /// For each token of a tile the row in which a table placed it; one stretch of `tile` per KV head.
     std::span<std::uint32_t> placed(std::size_t kv_head) noexcept {
-        const std::size_t tokens = std::min(shape_.block, most_tokens);
+        const std::size_t tokens = (std::min)(shape_.block, most_tokens);
         return {placed_.data() + kv_head * tokens, tokens};
     }
 
@@ -77,9 +77,9 @@ class workspace {
     static constexpr const char* who = "workspace";
 
     static std::size_t rows_of(const shape& s) noexcept { return s.states + s.slack + s.block; }
-    static std::size_t parts_of(const shape& s) noexcept { return std::max<std::size_t>(1, 8 / s.kv_heads); }
+    static std::size_t parts_of(const shape& s) noexcept { return (std::max<std::size_t>)(1, 8 / s.kv_heads); }
     static std::size_t products_of(const shape& s) noexcept {
-        return simd::product_scratch(s.group() * std::min(s.block, most_tokens), std::max(s.head_dim, s.value_dim));
+        return simd::product_scratch(s.group() * (std::min)(s.block, most_tokens), (std::max)(s.head_dim, s.value_dim));
     }
     std::size_t products_size() const noexcept { return products_of(shape_); }
 
@@ -90,12 +90,12 @@ class workspace {
             detail::require_size(who, "states", s.states);
             detail::require_size(who, "block", s.block);
             detail::require_slack(who, s.slack);
-            const std::size_t tokens = std::min(s.block, most_tokens);
+            const std::size_t tokens = (std::min)(s.block, most_tokens);
             stride = simd::padded(rows_of(s), 32) + 16;
             rows = std::clamp(most_logits / stride, s.heads, product(who, s.heads, tokens));
             queries = product(who, rows, simd::query_stride(s.head_dim));
             logits = product(who, rows, stride);
-            mixed = product(who, std::max(rows, product(who, s.heads, parts_of(s))), simd::query_stride(s.value_dim));
+            mixed = product(who, (std::max)(rows, product(who, s.heads, parts_of(s))), simd::query_stride(s.value_dim));
             products = product(who, product(who, s.kv_heads, parts_of(s)), products_of(s));
             placed = product(who, s.kv_heads, tokens);
         }

@@ -32,6 +32,7 @@ void apply(const demo::policy_spec& spec, std::size_t states) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    if (size > 200) return 0;  // each `all` is forty policies: longer lists take time and say nothing new
     try {
         for (const demo::policy_spec& spec : demo::parse_policies(fuzz::text_of(data, size))) {
             for (const int states : {1, 16, 1000}) apply(spec, static_cast<std::size_t>(states));

@@ -139,9 +139,9 @@ TEST(triattention, a_group_and_a_layer_take_the_maximum) {
     EXPECT_EQ(two.forget()[0], 8);
 }
 
-TEST(triattention, without_queries_the_oldest_goes) {
+TEST(triattention, of_queries_of_zero_the_oldest_goes) {
     driven d(pair, ms::triattention{});
-    for (int p = 0; p < 4; ++p) d.stored.place(d.table, p, {{1, static_cast<float>(p)}}, {{0}});
+    for (int p = 0; p < 4; ++p) d.step({1, static_cast<float>(p)}, {0, 0});
     for (const float score : d.forget()) EXPECT_EQ(score, 0);
     EXPECT_EQ(support::forgotten(d.table), positions{0});
 }

@@ -193,12 +193,15 @@ numbers defensivekv_scores(const evidence& e) {
     std::sort(ranked.begin(), ranked.end(),
               [&](std::size_t a, std::size_t b) { return mean[a] != mean[b] ? mean[a] > mean[b] : a > b; });
     double held = 0;
-    for (std::size_t i = 0; i < e.shape.states - sinks - recent; ++i) {
-        if (i > 0 && mean[ranked[i - 1]] != mean[ranked[i]]) e.compare(mean[ranked[i - 1]], mean[ranked[i]]);
-        held += mean[ranked[i]] / total;
+    std::size_t first = 0;
+    for (; first < e.shape.states - sinks - recent; ++first) {
+        held += mean[ranked[first]] / total;
         e.compare(held, wanted);
         if (held >= wanted) break;
-        scores[sinks + ranked[i]] = std::numeric_limits<double>::infinity();
+        scores[sinks + ranked[first]] = std::numeric_limits<double>::infinity();
+    }
+    if (first > 0 && first < n && mean[ranked[first - 1]] != mean[ranked[first]]) {
+        e.compare(mean[ranked[first - 1]], mean[ranked[first]]);
     }
     return scores;
 }

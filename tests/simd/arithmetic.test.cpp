@@ -122,15 +122,15 @@ TEST(scale, multiplies_all) {
 }
 
 TEST(max, finds_the_greatest_wherever_it_is) {
-    EXPECT_EQ(simd::max({}), -infinity);
+    EXPECT_EQ(simd::maximum({}), -infinity);
     for (std::size_t n = 1; n <= 70; ++n) {
         for (std::size_t at = 0; at < n; ++at) {
             std::vector<float> x = support::random_numbers(n).floats(n + 1, 5);
             x[n] = 100;  // behind the end
             x[at] = 9;
-            EXPECT_EQ(simd::max(std::span(x).first(n)), 9.0f);
+            EXPECT_EQ(simd::maximum(std::span(x).first(n)), 9.0f);
             x[at] = infinity;
-            EXPECT_EQ(simd::max(std::span(x).first(n)), infinity);
+            EXPECT_EQ(simd::maximum(std::span(x).first(n)), infinity);
         }
     }
 }

@@ -22,7 +22,7 @@ class neighbors {
     /// One float for each KV head outlives a decision: the reciprocal of the key's length, 0 where it is not known.
     static constexpr std::size_t floats_per_state(const table_shape& s) noexcept { return s.kv_heads + 2 + at_once; }
     static constexpr std::size_t floats_per_table(const table_shape& s) noexcept {
-        return (1 + at_once) * std::max(s.head_dim, s.value_dim);
+        return (1 + at_once) * (std::max)(s.head_dim, s.value_dim);
     }
 
     neighbors(const editor& stored, std::size_t kv_head, std::span<const std::uint32_t> gone, view states) noexcept
@@ -35,7 +35,7 @@ class neighbors {
           weight_(states.memory(states.shape.kv_heads + 1)),
           cosines_(states.memory(states.shape.kv_heads + 2)),
           stride_(states.plane_stride),
-          sum_(states.own.first(std::max(stored.head_dim, stored.value_dim))),
+          sum_(states.own.first((std::max)(stored.head_dim, stored.value_dim))),
           others_(states.own.subspan(sum_.size(), at_once * sum_.size())) {}
 
     /// Finds for each row that goes the survivor whose key has the greatest cosine with its own, of equals the oldest,
@@ -51,7 +51,7 @@ class neighbors {
             reciprocal_[row] = none;          // for good: what goes is no one's neighbor; a NaN is not the greatest
         }
         for (std::size_t first = 0; first < gone_.size(); first += at_once) {
-            const auto some = gone_.subspan(first, std::min(at_once, gone_.size() - first));
+            const auto some = gone_.subspan(first, (std::min)(at_once, gone_.size() - first));
             const std::size_t d = stored_.head_dim;
             for (std::size_t i = 0; i < some.size(); ++i) stored_.key(kv_head_, some[i], others_.subspan(i * d, d));
             stored_.dot_keys(kv_head_, {others_.data(), some.size(), d, d}, cosines_, stride_);
@@ -96,8 +96,9 @@ class neighbors {
             return hn::IfThenElse(hn::IsNaN(similar), none, hn::Neg(similar));
         });
         const std::size_t found = least(products, positions_);
-        nearest_[row] = std::bit_cast<float>(static_cast<std::uint32_t>(found));          // kept in a float's bits
-        weight_[row] = std::min(1.0f, std::max(-1.0f, -products[found] * weight_[row]));  // -1 where that is no number
+        nearest_[row] = std::bit_cast<float>(static_cast<std::uint32_t>(found));  // kept in a float's bits
+        weight_[row] =
+            (std::min)(1.0f, (std::max)(-1.0f, -products[found] * weight_[row]));  // -1 where that is no number
     }
 
     float reciprocal_length(std::uint32_t row) const noexcept {

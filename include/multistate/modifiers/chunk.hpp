@@ -22,7 +22,7 @@ struct chunk {
     void modify(view states) const noexcept {
         const auto order = states.by_position;
         for (std::size_t first = 0; first < order.size(); first += length) {
-            const auto rows = order.subspan(first, std::min(length, order.size() - first));
+            const auto rows = order.subspan(first, (std::min)(length, order.size() - first));
             float sum = 0;
             for (const std::uint32_t row : rows) sum += states.score[row];
             for (const std::uint32_t row : rows) states.score[row] = sum / static_cast<float>(rows.size());

@@ -25,7 +25,7 @@ struct max_over_heads : P {
         std::ranges::copy(probabilities[0], most.begin());
         for (std::size_t i = 1; i < probabilities.count; ++i) {
             const auto row = probabilities[i];
-            for (std::size_t j = 0; j < most.size(); ++j) most[j] = std::max(most[j], row[j]);
+            for (std::size_t j = 0; j < most.size(); ++j) most[j] = (std::max)(most[j], row[j]);
         }
         P::on_attention({most.data(), 1, most.size(), most.size()}, states);
     }

@@ -33,13 +33,13 @@ struct pool {
         const auto before = states.memory(0);  // in the order of the text
         for (std::size_t i = 0; i < order.size(); ++i) before[i] = states.score[order[i]];
         for (std::size_t i = 0; i < order.size(); ++i) {
-            const std::size_t first = i - std::min(i, width / 2);
-            const std::size_t last = std::min(order.size(), i + (width + 1) / 2);
+            const std::size_t first = i - (std::min)(i, width / 2);
+            const std::size_t last = (std::min)(order.size(), i + (width + 1) / 2);
             float sum = 0;
             float most = before[first];
             for (std::size_t n = first; n < last; ++n) {
                 sum += before[n];
-                most = std::max(most, before[n]);
+                most = (std::max)(most, before[n]);
             }
             states.score[order[i]] = greatest ? most : sum / static_cast<float>(zero_padded ? width : last - first);
         }

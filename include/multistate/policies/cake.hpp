@@ -23,7 +23,7 @@ struct cake : modified<tova_head, pool> {
     static constexpr std::string_view name = "cake";
     static constexpr std::string_view paper = "arXiv 2503.12491";
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = 0, .recent = std::min<std::size_t>(32, states / 2)};
+        return {.sinks = 0, .recent = (std::min<std::size_t>)(32, states / 2)};
     }
 };
 static_assert(policy<cake> && names_guards<cake> && observes_attention<cake> && decides_from_memory<cake>);

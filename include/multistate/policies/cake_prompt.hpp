@@ -39,7 +39,7 @@ struct mean_and_variance : morphkv {
             const auto row = given[t];
             for (std::size_t j = 0; j < row.size(); ++j) states.score[j] += (row[j] - mean[j]) * (row[j] - mean[j]);
         }
-        const std::size_t degrees = std::max<std::size_t>(given.count, 2) - 1;  // of one token the variance is 0
+        const std::size_t degrees = (std::max<std::size_t>)(given.count, 2) - 1;  // of one token the variance is 0
         simd::scale(states.score, gamma / static_cast<float>(degrees * states.shape.heads));
         simd::add(mean, states.score);
     }

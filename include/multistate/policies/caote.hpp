@@ -58,8 +58,8 @@ struct caote {
             const auto most = static_cast<std::size_t>(std::ranges::max_element(given) - given.begin());
             const float before = states.score[most];
             for (std::size_t j = 0; j < given.size(); ++j) {
-                const float distance = std::max(0.0f, squares[j] - 2 * products[j] + square);
-                const float ratio = given[j] / (1 - std::min(given[j], 0.5f));
+                const float distance = (std::max)(0.0f, squares[j] - 2 * products[j] + square);
+                const float ratio = given[j] / (1 - (std::min)(given[j], 0.5f));
                 states.score[j] += ratio * ratio * distance;
             }
             if (given[most] > 0.5f) states.score[most] = before + without(stored, h, most, given, states.own);
@@ -91,7 +91,7 @@ struct caote {
         sum_values(stored, h, given, own);
         stored.value(h, j, value);
         given[j] = share;
-        if (rest < std::numeric_limits<float>::min()) return std::numeric_limits<float>::infinity();
+        if (rest < (std::numeric_limits<float>::min)()) return std::numeric_limits<float>::infinity();
         simd::scale(others, -1 / rest);
         simd::add(others, value);
         return share * share * simd::dot(value, value);

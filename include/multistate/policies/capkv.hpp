@@ -47,7 +47,7 @@ struct capkv : rope {
                                      parameter{"epsilon", &capkv::epsilon, 0.0f, 1.0f}});
 
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = std::min<std::size_t>(4, states / 8), .recent = 0};
+        return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
     }
     /// The norm of each KV head's key; the weights for one query head.
     static constexpr std::size_t floats_per_state(const table_shape& s) noexcept { return s.kv_heads + 1; }
@@ -63,7 +63,7 @@ struct capkv : rope {
     void on_query(rows queries, view states) const noexcept {
         if (states.newest < static_cast<position>(skipped)) return;
         const auto [count, turns, query, a, values, scratch, means] = cut(states.own, memory(states.shape));
-        count[0] = std::min(count[0] + 1, 0x1p20f);
+        count[0] = (std::min)(count[0] + 1, 0x1p20f);
         find_turns(states.newest, turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
             std::ranges::copy(queries[i], query.begin());
@@ -89,7 +89,7 @@ struct capkv : rope {
     }
     /// Those that count, from the oldest to the newest.
     static std::span<const std::uint32_t> counted(view states) noexcept {
-        return states.by_position.subspan(std::min(states.guarded.sinks, states.size()));
+        return states.by_position.subspan((std::min)(states.guarded.sinks, states.size()));
     }
     void find_weights(const reader& stored, view states, std::size_t head) const noexcept {
         const auto [count, turns, query, a, values, scratch, means] = cut(states.own, memory(states.shape));
@@ -103,7 +103,7 @@ struct capkv : rope {
         float most = -1;
         for (const std::uint32_t row : counted(states)) {
             weights[row] = norms[row] == 0 ? 0 : std::clamp(weights[row] / norms[row], -1.0f, 1.0f);
-            most = std::max(most, weights[row]);
+            most = (std::max)(most, weights[row]);
         }
         for (const std::uint32_t row : counted(states)) weights[row] = std::exp(tau * (weights[row] - most));
     }
@@ -111,7 +111,7 @@ struct capkv : rope {
     static rows load(const reader& stored, view states, std::size_t h, std::span<const std::uint32_t> some,
                      std::span<float> values) noexcept {
         const std::size_t d = states.shape.value_dim;
-        const rows loaded{values.data(), std::min(panel_width, some.size()), d, d};
+        const rows loaded{values.data(), (std::min)(panel_width, some.size()), d, d};
         for (std::size_t k = 0; k < loaded.count; ++k) stored.value(h, some[k], values.subspan(k * d, d));
         return loaded;
     }
@@ -122,7 +122,8 @@ struct capkv : rope {
         const auto weights = states.memory(states.shape.kv_heads);
         for (float ridge = 1; std::isfinite(ridge); ridge *= 10) {
             std::ranges::fill(a, 0.0f);
-            for (auto left = counted(states); !left.empty(); left = left.subspan(std::min(panel_width, left.size()))) {
+            for (auto left = counted(states); !left.empty();
+                 left = left.subspan((std::min)(panel_width, left.size()))) {
                 const rows x = load(stored, states, h, left, values);
                 std::array<float, panel_width> factors;
                 for (std::size_t k = 0; k < x.count; ++k) factors[k] = weights[left[k]] + epsilon;
@@ -139,7 +140,7 @@ struct capkv : rope {
         const auto [count, turns, query, a, values, scratch, means] = cut(states.own, memory(states.shape));
         const auto weights = states.memory(states.shape.kv_heads);
         const auto panel = scratch.first(values.size()), products = scratch.subspan(values.size());
-        for (auto left = counted(states); !left.empty(); left = left.subspan(std::min(panel_width, left.size()))) {
+        for (auto left = counted(states); !left.empty(); left = left.subspan((std::min)(panel_width, left.size()))) {
             const rows x = load(stored, states, h, left, values);
             for (std::size_t k = 0; k < x.count; ++k) stand(x[k], panel, k);
             std::array<float, panel_width> leverages;

@@ -45,7 +45,7 @@ struct compactor : rope {
                                   parameter{"seed", &compactor::seed, std::size_t{0}, static_cast<std::size_t>(-1)}});
 
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = std::min<std::size_t>(8, states / 8), .recent = std::min<std::size_t>(4, states / 8)};
+        return {.sinks = (std::min<std::size_t>)(8, states / 8), .recent = (std::min<std::size_t>)(4, states / 8)};
     }
     /// The two scores, and what each part remembers.
     static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 2 + 2 * floats_of_pieces; }
@@ -101,12 +101,12 @@ struct compactor : rope {
             for (std::size_t row = 0; row < states.size(); ++row) {
                 if (is_new(row)) squares += (x[row] - mean) * (x[row] - mean);
             }
-            const float deviation = std::max(1e-6f, std::sqrt(squares / std::max(1.0f, count - 1)));
+            const float deviation = (std::max)(1e-6f, std::sqrt(squares / (std::max)(1.0f, count - 1)));
             return [=](std::size_t row) { return (x[row] - mean) / deviation; };
         };
-        const auto far = z(leverages), near = z(attentions);
+        const auto spanned = z(leverages), attended = z(attentions);
         for (std::size_t row = 0; row < states.size(); ++row) {
-            if (is_new(row)) states.score[row] = blend * far(row) + near(row);
+            if (is_new(row)) states.score[row] = blend * spanned(row) + attended(row);
         }
     }
 };

@@ -57,7 +57,7 @@ struct criticalkv : snapkv, output_effect {
     void on_forget(view states) noexcept {
         snapkv::on_forget(states);
         const table_shape& s = states.shape;
-        const std::size_t tokens = std::max<std::size_t>(base.attention(states).count, 1);
+        const std::size_t tokens = (std::max<std::size_t>)(base.attention(states).count, 1);
         simd::scale(states.score, 1 / static_cast<float>(tokens * s.heads));
         const auto budget = static_cast<float>(s.states - states.guarded.sinks - states.guarded.recent);
         choose(states, states.unguarded(), static_cast<std::size_t>(first_share * budget));
@@ -82,14 +82,15 @@ struct criticalkv : snapkv, output_effect {
         float threshold = std::numeric_limits<float>::infinity();
         std::size_t equal = 0;  // how many of those at the threshold belong to the first stage
         if (first > 0) {
-            for (std::size_t i = 0; i < free.size(); ++i) ranked[i] = std::max(0.0f, states.score[free[i]]);  // no NaN
+            for (std::size_t i = 0; i < free.size(); ++i)
+                ranked[i] = (std::max)(0.0f, states.score[free[i]]);  // no NaN
             std::nth_element(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(first - 1), ranked.end(),
                              std::greater());
             threshold = ranked[first - 1];
             equal = static_cast<std::size_t>(std::ranges::count(ranked.first(first), threshold));
         }
         float most = 0;
-        for (const std::uint32_t row : free) most = std::max(most, (states.score[row] + epsilon) * effects[row]);
+        for (const std::uint32_t row : free) most = (std::max)(most, (states.score[row] + epsilon) * effects[row]);
         for (std::size_t i = free.size(); i-- > 0;) {  // of equals, the newest stay
             float& score = states.score[free[i]];
             if (score > threshold || (score == threshold && equal > 0)) {

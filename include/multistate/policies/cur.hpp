@@ -32,7 +32,7 @@ struct cur {
         std::tuple{parameter{"window", &cur::window, std::size_t{4}, std::size_t{1} << 20}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = std::min<std::size_t>(4, states / 8), .recent = 0};
+        return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
     }
     static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return floats_of_pieces; }
     /// Squared norms of the keys and the values of a window, for each KV head.

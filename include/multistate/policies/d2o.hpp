@@ -23,7 +23,7 @@ struct d2o : merging<h2o, into_similar> {
     static constexpr std::string_view name = "d2o";
     static constexpr std::string_view paper = "arXiv 2406.13035";
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = std::min<std::size_t>(4, (states - 1) / 2), .recent = states / 2};
+        return {.sinks = (std::min<std::size_t>)(4, (states - 1) / 2), .recent = states / 2};
     }
 };
 static_assert(policy<d2o> && names_guards<d2o> && observes_attention<d2o> && merges<d2o>);

@@ -46,7 +46,7 @@ struct defensivekv : output_effect {
                    parameter{"first_share", &defensivekv::first_share, 0.0f, 1.0f}};
 
     constexpr guards default_guards(std::size_t states) const noexcept {
-        return {.sinks = 0, .recent = std::min(window, states / 2)};
+        return {.sinks = 0, .recent = (std::min)(window, states / 2)};
     }
     /// A ring: what each query head of each of the last tokens gave to the state. Its effect; in the order of the text
     /// one of the ring, the same pooled, the maximum and the mean of all.
@@ -70,7 +70,7 @@ struct defensivekv : output_effect {
     }
     void on_forget(view states) const noexcept {
         const std::size_t ring = window * states.shape.heads;
-        const std::size_t tokens = std::min(window, static_cast<std::size_t>(states.own[0]));
+        const std::size_t tokens = (std::min)(window, static_cast<std::size_t>(states.own[0]));
         const auto free = states.unguarded();
         const auto plane = [&](std::size_t i) { return states.memory(ring + i).first(free.size()); };
         const auto effects = states.memory(ring), given = plane(1), pooled = plane(2), most = plane(3), mean = plane(4);
@@ -85,13 +85,13 @@ struct defensivekv : output_effect {
             simd::add(given, mean);
             pool(given, pooled);
             simd::scale(pooled, sum / simd::sum(pooled));
-            for (std::size_t j = 0; j < free.size(); ++j) most[j] = std::max(most[j], pooled[j]);
+            for (std::size_t j = 0; j < free.size(); ++j) most[j] = (std::max)(most[j], pooled[j]);
         }
         float all = 0;
         for (const std::uint32_t row : free) all += effects[row];
-        const float least = simd::sum(most) / static_cast<float>(std::max<std::size_t>(free.size(), 1));
+        const float least = simd::sum(most) / static_cast<float>((std::max<std::size_t>)(free.size(), 1));
         for (std::size_t j = 0; j < free.size(); ++j) {
-            states.score[free[j]] = all > 0 ? std::max(most[j], least) * effects[free[j]] / all : 0;
+            states.score[free[j]] = all > 0 ? (std::max)(most[j], least) * effects[free[j]] / all : 0;
         }
         spare(states, mean, pooled, static_cast<float>(tokens * states.shape.heads));
     }
@@ -100,7 +100,7 @@ struct defensivekv : output_effect {
     /// Sums of neighbors.
     void pool(std::span<const float> x, std::span<float> sums) const noexcept {
         std::ranges::copy(x, sums.begin());
-        for (std::size_t n = 1; n <= std::min(width / 2, x.size()); ++n) {
+        for (std::size_t n = 1; n <= (std::min)(width / 2, x.size()); ++n) {
             simd::add(x.first(x.size() - n), sums.subspan(n));
             if (n <= (width - 1) / 2) simd::add(x.subspan(n), sums.first(x.size() - n));
         }
@@ -109,15 +109,15 @@ struct defensivekv : output_effect {
     void spare(view states, std::span<float> share, std::span<float> ranked, float rows) const noexcept {
         const auto free = states.unguarded();
         const guards& g = states.guarded;
-        const std::size_t room = states.shape.states - std::min(states.shape.states, g.sinks + g.recent);
+        const std::size_t room = states.shape.states - (std::min)(states.shape.states, g.sinks + g.recent);
         const float sum = simd::sum(share);
         if (sum == 0) return;
-        const float wanted = first_share - simd::sum(share.last(std::min(window, share.size()))) / rows;
+        const float wanted = first_share - simd::sum(share.last((std::min)(window, share.size()))) / rows;
         simd::scale(share, 1 / sum);
         std::ranges::copy(share, ranked.begin());
         std::ranges::sort(ranked, std::greater());
         std::size_t first = 0;
-        for (float held = 0; first < std::min(room, ranked.size()); ++first) {
+        for (float held = 0; first < (std::min)(room, ranked.size()); ++first) {
             if ((held += ranked[first]) >= wanted) break;
         }
         if (first == 0) return;

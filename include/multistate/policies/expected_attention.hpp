@@ -49,7 +49,7 @@ struct expected_attention : rope {
                    parameter{"covariance", &expected_attention::covariance, false, true}});
 
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = std::min<std::size_t>(4, states / 8), .recent = 0};
+        return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
     }
     /// The norm of each KV head's value; the sum over the group, the logits of its query heads.
     static std::size_t floats_per_state(const table_shape& s) noexcept { return s.kv_heads + 1 + s.group(); }
@@ -115,7 +115,7 @@ struct expected_attention : rope {
         find_mean_turns(states.newest + 1, future, turns);
         std::array<float, panel_width> of_tile;
         for (std::size_t row = states.guarded.sinks; row < states.size(); row += panel_width) {
-            const std::size_t keys = std::min(panel_width, states.size() - row);
+            const std::size_t keys = (std::min)(panel_width, states.size() - row);
             for (std::size_t k = 0; k < keys; ++k) {
                 stored.key(h, row + k, key);
                 turn_back(turns, key);

@@ -21,7 +21,7 @@ struct h2o_grace : h2o_decayed {
     static constexpr std::string_view name = "h2o_grace";
     static constexpr std::string_view paper = "VeloxQuant-MLX, pull request 141";
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = 0, .recent = std::min<std::size_t>(16, states / 2)};
+        return {.sinks = 0, .recent = (std::min<std::size_t>)(16, states / 2)};
     }
 };
 static_assert(policy<h2o_grace> && names_guards<h2o_grace> && observes_attention<h2o_grace>);

@@ -25,7 +25,7 @@ struct h2o_normalized : per_layer<observed_attention> {
     static constexpr std::string_view name = "h2o_normalized";
     static constexpr std::string_view paper = "OpenVINO GenAI";
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = std::min<std::size_t>(32, states / 8), .recent = std::min<std::size_t>(128, states / 4)};
+        return {.sinks = (std::min<std::size_t>)(32, states / 8), .recent = (std::min<std::size_t>)(128, states / 4)};
     }
 };
 static_assert(policy<h2o_normalized> && names_guards<h2o_normalized>);

@@ -72,7 +72,7 @@ struct keyformer {
             }
             simd::add(noisy, states.score);
         }
-        if (after_prompt > 0) after_prompt = std::min(after_prompt + 1, last);
+        if (after_prompt > 0) after_prompt = (std::min)(after_prompt + 1, last);
     }
     void finish_prompt(const reader&, view states) const noexcept { states.own[0] = 1; }
 };

@@ -37,13 +37,13 @@ struct lagkv {
                                                   parameter{"ranks", &lagkv::ranks, false, true}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = std::min<std::size_t>(4, states / 8), .recent = 0};
+        return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
     }
     /// The piece a state waits for, 0 when it has a score; two scratch numbers for each state of a piece.
     static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 3; }
     /// The length, a counter; the least and the inverse range of each channel, a key or value.
     static constexpr std::size_t floats_per_table(const table_shape& s) noexcept {
-        return first_buffer + 3 * std::max(s.head_dim, s.value_dim);
+        return first_buffer + 3 * (std::max)(s.head_dim, s.value_dim);
     }
 
     void on_insert(rows, rows, view states, std::size_t row) const noexcept {
@@ -105,8 +105,8 @@ struct lagkv {
         for (std::size_t i = 0; i < next.size(); ++i) {
             read(next[i]);
             for (std::size_t c = 0; c < d; ++c) {
-                least[c] = i == 0 ? x[c] : std::min(least[c], x[c]);
-                scale[c] = i == 0 ? x[c] : std::max(scale[c], x[c]);
+                least[c] = i == 0 ? x[c] : (std::min)(least[c], x[c]);
+                scale[c] = i == 0 ? x[c] : (std::max)(scale[c], x[c]);
             }
         }
         for (std::size_t c = 0; c < d; ++c) scale[c] = scale[c] > least[c] ? 1 / (scale[c] - least[c]) : 0;
@@ -116,7 +116,7 @@ struct lagkv {
             for (std::size_t c = 0; c < d; ++c) mean += x[c] = (x[c] - least[c]) * scale[c];
             mean /= static_cast<float>(d);
             for (const float y : x) squares += (y - mean) * (y - mean);
-            deviations[i] = std::sqrt(squares / static_cast<float>(std::max<std::size_t>(d, 2) - 1));
+            deviations[i] = std::sqrt(squares / static_cast<float>((std::max<std::size_t>)(d, 2) - 1));
         }
     }
     /// How many of a piece score less than its i-th; of equals the oldest.

@@ -80,7 +80,7 @@ struct leverage : rope {
 
   private:
     constexpr std::size_t columns(const table_shape& s) const noexcept {
-        return std::max<std::size_t>(1, std::min({sketch, s.head_dim, piece_length(chunk, s) / 2}));
+        return (std::max<std::size_t>)(1, (std::min)({sketch, s.head_dim, piece_length(chunk, s) / 2}));
     }
     /// The length, a counter, whether columns were drawn, a key, the random matrix, two for add_leverages, scores,
     /// sketches.

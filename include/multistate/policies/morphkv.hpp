@@ -31,7 +31,7 @@ struct morphkv {
                    parameter{"maximum", &morphkv::maximum, false, true}};
 
     constexpr guards default_guards(std::size_t states) const noexcept {
-        return {.sinks = 0, .recent = std::min(window, states / 2)};
+        return {.sinks = 0, .recent = (std::min)(window, states / 2)};
     }
     /// A ring: what each of the last tokens gave to the state.
     constexpr std::size_t floats_per_state(const table_shape&) const noexcept { return window; }
@@ -51,13 +51,13 @@ struct morphkv {
         if (!maximum) return add(given, states.score);
         for (std::size_t t = 0; t < given.count; ++t) {
             const auto row = given[t];
-            for (std::size_t j = 0; j < row.size(); ++j) states.score[j] = std::max(states.score[j], row[j]);
+            for (std::size_t j = 0; j < row.size(); ++j) states.score[j] = (std::max)(states.score[j], row[j]);
         }
     }
 
     /// What the tokens of the window gave to each state, in any order: [tokens, size()].
     rows attention(view states) const noexcept {
-        const std::size_t tokens = std::min(window, static_cast<std::size_t>(states.own[0]));
+        const std::size_t tokens = (std::min)(window, static_cast<std::size_t>(states.own[0]));
         return {states.planes, tokens, states.size(), states.plane_stride};
     }
 };

@@ -77,7 +77,7 @@ struct noncausal {
             const std::size_t group = n * s.group();
             std::ranges::fill(attention, 0.0f);
             for (std::size_t t = 0; t < group; t += tile) {
-                const rows some{all_queries.data() + (h * group + t) * d, std::min(tile, group - t), d, d};
+                const rows some{all_queries.data() + (h * group + t) * d, (std::min)(tile, group - t), d, d};
                 add_attention(some, panels, scaled ? s.scale : 1, logits, attention);
             }
             simd::multiply(lengths, attention);
@@ -134,7 +134,7 @@ struct noncausal {
     }
     static void add_means_of_three(std::span<const float> x, std::span<float> means) noexcept {
         for (std::size_t j = 0; j < x.size(); ++j) {
-            const std::size_t first = j - std::min<std::size_t>(j, 1), end = std::min(x.size(), j + 2);
+            const std::size_t first = j - (std::min<std::size_t>)(j, 1), end = (std::min)(x.size(), j + 2);
             const float sum = std::accumulate(x.data() + first, x.data() + end, 0.0f);
             means[j] += sum / static_cast<float>(end - first);
         }

@@ -45,7 +45,7 @@ struct r_kv {
                                                   parameter{"threshold", &r_kv::threshold, 0.0f, 1.0f}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = 0, .recent = std::min<std::size_t>(8, states / 2)};
+        return {.sinks = 0, .recent = (std::min<std::size_t>)(8, states / 2)};
     }
     static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 3; }
     constexpr std::size_t floats_per_table(const table_shape& s) const noexcept {
@@ -87,15 +87,15 @@ struct r_kv {
         const table_shape& s = states.shape;
         const auto [counter, ring, keys, other, panel, cosines] = cut(states.own, memory(s));
         const auto logits = states.memory(0), most = states.memory(1), importance = states.memory(2);
-        const auto older = states.by_position.first(states.size() - std::min(states.guarded.recent, states.size()));
-        const std::size_t queries = std::min(window, static_cast<std::size_t>(counter[0]));
+        const auto older = states.by_position.first(states.size() - (std::min)(states.guarded.recent, states.size()));
+        const std::size_t queries = (std::min)(window, static_cast<std::size_t>(counter[0]));
         std::ranges::fill(importance, 0.0f);
         for (std::size_t t = 0; t < queries; ++t) {
             std::ranges::fill(most, -std::numeric_limits<float>::infinity());
             for (std::size_t i = h * s.group(); i < (h + 1) * s.group(); ++i) {
                 stored.dot_keys(h, query(ring, s, t, i), logits);
                 simd::scale(logits, s.scale);
-                for (const std::uint32_t row : older) most[row] = std::max(most[row], logits[row]);
+                for (const std::uint32_t row : older) most[row] = (std::max)(most[row], logits[row]);
             }
             softmax(most);
             simd::add(most, importance);
@@ -105,7 +105,7 @@ struct r_kv {
         pooled.by_position = older;
         pooled.guarded = {};
         pool{.width = 7, .greatest = true}.modify(pooled);
-        simd::scale(importance, lambda / static_cast<float>(std::max<std::size_t>(queries, 1)));
+        simd::scale(importance, lambda / static_cast<float>((std::max<std::size_t>)(queries, 1)));
         simd::add(importance, states.score);
     }
 
@@ -116,12 +116,12 @@ struct r_kv {
         const auto sums = states.memory(0);  // in the order of the text
         std::ranges::fill(sums, 0.0f);
         for (std::size_t first = 0; first < n; first += tile) {
-            const rows some{keys.data(), std::min(tile, n - first), d, d};
+            const rows some{keys.data(), (std::min)(tile, n - first), d, d};
             for (std::size_t i = 0; i < some.count; ++i)
                 load_direction(stored, h, order[first + i], keys.subspan(i * d, d));
             std::array<bool, tile> spared{};
-            for (std::size_t end = n; end > 0; end -= std::min(end, panel_width)) {  // the newest first
-                const std::size_t others = std::min(end, panel_width), begin = end - others;
+            for (std::size_t end = n; end > 0; end -= (std::min)(end, panel_width)) {  // the newest first
+                const std::size_t others = (std::min)(end, panel_width), begin = end - others;
                 for (std::size_t k = 0; k < others; ++k) {
                     load_direction(stored, h, order[begin + k], other);
                     stand(other, panel, k);

@@ -27,7 +27,7 @@ struct roco {
     static constexpr std::string_view paper = "arXiv 2402.06262";
     static constexpr per forgets() noexcept { return per::head; }
     guards default_guards(std::size_t states) const noexcept {
-        return {.sinks = 0, .recent = std::min<std::size_t>(10, share(states))};
+        return {.sinks = 0, .recent = (std::min<std::size_t>)(10, share(states))};
     }
 
     float unstable = 0.3f;  ///< share of the states that are spared
@@ -58,9 +58,9 @@ struct roco {
         const std::size_t recent = states.guarded.recent;
         const std::size_t excess = states.size() - s.states;
         const std::size_t wanted = share(s.states) + excess;
-        const std::size_t spared = std::min(wanted - std::min(wanted, recent), among.size() - excess);
+        const std::size_t spared = (std::min)(wanted - (std::min)(wanted, recent), among.size() - excess);
         const auto variance = [&](std::uint32_t row) {  // 0 for a NaN, too, which could not be sorted
-            return std::max(0.0f, states.memory(1)[row] / states.memory(2)[row]);
+            return (std::max)(0.0f, states.memory(1)[row] / states.memory(2)[row]);
         };
         const auto sorted = states.memory(3).first(among.size());
         std::ranges::transform(among, sorted.begin(), variance);

@@ -25,7 +25,7 @@ struct scissorhands {
     static constexpr std::string_view paper = "arXiv 2305.17118";
     static constexpr per forgets() noexcept { return per::head; }
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = 0, .recent = std::min<std::size_t>(10, states / 2)};
+        return {.sinks = 0, .recent = (std::min<std::size_t>)(10, states / 2)};
     }
 
     std::size_t history = 400;  ///< tokens that are remembered

@@ -19,7 +19,7 @@ namespace multistate::inline MULTISTATE_TARGET {
 struct tova_kvpress : tova {
     static constexpr std::string_view name = "tova_kvpress";
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = 0, .recent = std::min<std::size_t>(1, states - 1)};
+        return {.sinks = 0, .recent = (std::min<std::size_t>)(1, states - 1)};
     }
 };
 static_assert(policy<tova_kvpress> && names_guards<tova_kvpress> && observes_attention<tova_kvpress>);

@@ -60,7 +60,7 @@ struct triattention : rope {
     void on_query(rows queries, view states) const noexcept {
         const auto [count, known, ahead, turns, x, panel, tile, heads, means] = cut(states.own, memory(states.shape));
         const std::size_t d = queries.width;
-        count[0] = std::min(count[0] + 1, 0x1p20f);
+        count[0] = (std::min)(count[0] + 1, 0x1p20f);
         find_turns(states.newest, turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
             std::ranges::copy(queries[i], x.begin());
@@ -111,7 +111,7 @@ struct triattention : rope {
         const auto [count, known, ahead, turns, x, panel, tile, heads, means] = cut(states.own, memory(states.shape));
         const std::size_t d = states.shape.head_dim, group = states.shape.group();
         for (std::size_t row = 0; row < states.size(); row += panel_width) {
-            const std::size_t keys = std::min(panel_width, states.size() - row);
+            const std::size_t keys = (std::min)(panel_width, states.size() - row);
             for (std::size_t k = 0; k < keys; ++k) {
                 stored.key(h, row + k, x.first(d));
                 find_lengths(x.first(d), x.subspan(d));
@@ -128,10 +128,10 @@ struct triattention : rope {
         double count = 0, mean = 0, squares = 0;
         for (const std::uint32_t row : states.unguarded()) mean += (static_cast<double>(x[row]) - mean) / ++count;
         for (const std::uint32_t row : states.unguarded()) squares += std::pow(static_cast<double>(x[row]) - mean, 2);
-        const double scale = 1 / std::max(1e-6, std::sqrt(squares / std::max(1.0, count)));
+        const double scale = 1 / (std::max)(1e-6, std::sqrt(squares / (std::max)(1.0, count)));
         for (std::size_t row = 0; row < states.size(); ++row) {
             const auto z = static_cast<float>((static_cast<double>(x[row]) - mean) * scale);
-            states.score[row] = std::max(states.score[row], normalized ? z : x[row]);
+            states.score[row] = (std::max)(states.score[row], normalized ? z : x[row]);
         }
     }
 };

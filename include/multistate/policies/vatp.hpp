@@ -23,7 +23,7 @@ struct vatp : modified<h2o, value_norm> {
     static constexpr std::string_view name = "vatp";
     static constexpr std::string_view paper = "arXiv 2406.12335";
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = std::min<std::size_t>(20, states / 8), .recent = h2o::default_guards(states).recent};
+        return {.sinks = (std::min<std::size_t>)(20, states / 8), .recent = h2o::default_guards(states).recent};
     }
 };
 static_assert(policy<vatp> && names_guards<vatp> && observes_attention<vatp>);

@@ -118,11 +118,11 @@ inline void softcap(std::span<float> x, float cap) noexcept {
 }
 
 /// The greatest of x; -inf when x is empty.
-inline float max(std::span<const float> x) noexcept {
+inline float maximum(std::span<const float> x) noexcept {
     const float_tag d;
     if (x.size() < lanes) {
         float result = -std::numeric_limits<float>::infinity();
-        for (const float v : x) result = std::max(result, v);
+        for (const float v : x) result = (std::max)(result, v);
         return result;
     }
     const std::size_t last = x.size() - lanes;  // the last vector may overlap the one before

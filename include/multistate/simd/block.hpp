@@ -8,7 +8,7 @@ namespace multistate::inline MULTISTATE_TARGET::simd::detail {
 
 /// Queries and vectors of columns whose sums lie in registers.
 inline constexpr std::size_t product_queries = many_registers ? 8 : 4;
-inline constexpr std::size_t product_vectors = std::max<std::size_t>(2, 4 / lanes);
+inline constexpr std::size_t product_vectors = (std::max<std::size_t>)(2, 4 / lanes);
 /// Columns of a panel, the right factor: keys that stand side by side, or columns of values.
 inline constexpr std::size_t panel_columns = product_vectors * lanes;
 /// Value rows in a panel. With 32 columns 16 KiB: half of a first-level cache.
@@ -80,7 +80,7 @@ void block_dot_products(const float* q, std::size_t count, std::size_t q_stride,
                         matrix<Element> keys, std::size_t n, float* out, std::size_t stride, float* panel) noexcept {
     for (std::size_t j = 0; j < n; j += panel_columns) {
         stand_up(matrix<Element>{keys.row(j), scaled<Element> ? keys.scales + j : nullptr, keys.stride},
-                 std::min(panel_columns, n - j), dimension, panel);
+                 (std::min)(panel_columns, n - j), dimension, panel);
         product_of_all<product_queries, product_vectors, false>(count, q, q_stride, panel, panel_columns, dimension,
                                                                 out + j, stride);
     }
@@ -91,7 +91,7 @@ void block_weighted_sums(const float* p, std::size_t p_stride, std::size_t count
                          std::size_t width, float* out, std::size_t stride, float* panel) noexcept {
     std::fill_n(out, count * stride, 0.0f);
     for (std::size_t j = 0; j < n; j += panel_values) {
-        const std::size_t rows = std::min(panel_values, n - j);
+        const std::size_t rows = (std::min)(panel_values, n - j);
         std::size_t c = 0;
         const auto add_columns = [&](auto vectors) {
             for (std::size_t r = 0; r < rows; ++r) {

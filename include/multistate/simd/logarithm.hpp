@@ -26,12 +26,12 @@ HWY_INLINE float_vector log(float_vector x) noexcept {
     p = hn::MulAdd(p, f, hn::Set(d, -2.500081062e-1f));
     p = hn::MulAdd(p, f, hn::Set(d, 3.333331645e-1f));
     const auto square = hn::Mul(f, f);
-    auto small = hn::Mul(hn::Mul(p, square), f);
-    small = hn::MulAdd(k, hn::Set(d, -2.12194440e-4f), small);
-    small = hn::NegMulAdd(square, hn::Set(d, 0.5f), small);
-    const auto result = hn::MulAdd(k, hn::Set(d, 0.693359375f), hn::Add(f, small));
+    auto correction = hn::Mul(hn::Mul(p, square), f);
+    correction = hn::MulAdd(k, hn::Set(d, -2.12194440e-4f), correction);
+    correction = hn::NegMulAdd(square, hn::Set(d, 0.5f), correction);
+    const auto result = hn::MulAdd(k, hn::Set(d, 0.693359375f), hn::Add(f, correction));
     const auto none = hn::Set(d, -std::numeric_limits<float>::infinity());
-    const auto bounded = hn::IfThenElse(hn::Lt(x, hn::Set(d, std::numeric_limits<float>::min())), none, result);
+    const auto bounded = hn::IfThenElse(hn::Lt(x, hn::Set(d, (std::numeric_limits<float>::min)())), none, result);
     return hn::IfThenElse(hn::IsNaN(x), x, bounded);
 }
 

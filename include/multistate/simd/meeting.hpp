@@ -78,7 +78,7 @@ struct as_integers : as_pairs<integer_vector> {
     /// 16 bits, or as many as keep the sum of `terms` products below 2^31.
     static float narrow(const float* x, std::size_t n, std::size_t terms, number* to, float limit = 32767) noexcept {
         const float most = std::floor(2147483000.0f / static_cast<float>(largest) / static_cast<float>(terms));
-        return to_shorts(x, n, std::min(limit, most), to);
+        return to_shorts(x, n, (std::min)(limit, most), to);
     }
 };
 #endif

@@ -15,7 +15,7 @@ namespace multistate::inline MULTISTATE_TARGET {
 /// Rows that may be chosen: [first, size) whose position is below `before`.
 struct candidates {
     std::size_t first = 0;
-    std::int32_t before = std::numeric_limits<std::int32_t>::max();
+    std::int32_t before = (std::numeric_limits<std::int32_t>::max)();
 };
 
 namespace simd {
@@ -36,7 +36,7 @@ HWY_INLINE void for_rows(std::span<const float> scores, std::span<const std::int
     if (j >= scores.size()) return;
     const std::size_t left = scores.size() - j;
     f(j, load_first(d, scores.data() + j, left, std::numeric_limits<float>::infinity()),
-      [&] { return load_first(integers, positions.data() + j, left, std::numeric_limits<std::int32_t>::max()); });
+      [&] { return load_first(integers, positions.data() + j, left, (std::numeric_limits<std::int32_t>::max)()); });
 }
 
 inline std::size_t oldest_nan(std::span<const float> scores, std::span<const std::int32_t> positions,
@@ -53,9 +53,9 @@ inline std::size_t oldest_nan(std::span<const float> scores, std::span<const std
 HWY_INLINE order_vector order_of(float_vector score) noexcept {
     const integer_tag d;
     const auto bits = hn::BitCast(d, hn::Add(score, hn::Zero(float_tag{})));  // -0 becomes +0
-    const auto order = hn::Xor(bits, hn::And(hn::ShiftRight<31>(bits), hn::Set(d, std::numeric_limits<int>::max())));
+    const auto order = hn::Xor(bits, hn::And(hn::ShiftRight<31>(bits), hn::Set(d, (std::numeric_limits<int>::max)())));
     const auto nan = hn::RebindMask(d, hn::IsNaN(score));
-    return hn::IfThenElse(nan, hn::Set(d, std::numeric_limits<std::int32_t>::min()), order);
+    return hn::IfThenElse(nan, hn::Set(d, (std::numeric_limits<std::int32_t>::min)()), order);
 }
 
 /// Parts the least scores from the rest: those below `order`, and of those equal to it the positions up to `last`.
@@ -71,7 +71,9 @@ class orders {
   public:
     orders(std::span<const float> scores, std::span<const std::int32_t> positions, candidates among,
            std::span<std::int32_t> workspace) noexcept
-        : orders_(workspace.first(scores.size())), positions_(positions), first_(std::min(among.first, scores.size())) {
+        : orders_(workspace.first(scores.size())),
+          positions_(positions),
+          first_((std::min)(among.first, scores.size())) {
         const auto before = hn::Set(d, among.before);
         auto low = hn::Set(d, excluded);
         auto high = hn::Set(d, least_of_all);
@@ -81,7 +83,7 @@ class orders {
             low = hn::Min(low, order);
             high = hn::IfThenElse(may, hn::Max(high, order), high);
             size_ += hn::CountTrue(d, may);
-            store_first(d, order, orders_.data() + j, std::min(lanes, orders_.size() - j));
+            store_first(d, order, orders_.data() + j, (std::min)(lanes, orders_.size() - j));
         });
         low_ = hn::GetLane(hn::MinOfLanes(d, low));
         high_ = hn::GetLane(hn::MaxOfLanes(d, high));
@@ -133,9 +135,9 @@ class orders {
 
   private:
     static constexpr integer_tag d{};
-    static constexpr std::int32_t excluded = std::numeric_limits<std::int32_t>::max();
-    static constexpr std::int32_t least_of_all = std::numeric_limits<std::int32_t>::min();
-    static constexpr std::int32_t any = std::numeric_limits<std::int32_t>::max();
+    static constexpr std::int32_t excluded = (std::numeric_limits<std::int32_t>::max)();
+    static constexpr std::int32_t least_of_all = (std::numeric_limits<std::int32_t>::min)();
+    static constexpr std::int32_t any = (std::numeric_limits<std::int32_t>::max)();
 
     static HWY_INLINE order_vector load(std::span<const std::int32_t> x, std::size_t j, std::int32_t fill) noexcept {
         if (j + lanes <= x.size()) return hn::LoadU(d, x.data() + j);
@@ -190,7 +192,7 @@ inline std::size_t least_row(std::span<const float> scores, std::span<const std:
                              candidates among) noexcept {
     const float_tag d;
     const integer_tag integers;
-    constexpr auto none = std::numeric_limits<std::int32_t>::max();
+    constexpr auto none = (std::numeric_limits<std::int32_t>::max)();
     const auto infinite = hn::Set(d, std::numeric_limits<float>::infinity());
     const auto before = hn::Set(integers, among.before);
     const bool all = among.before == none;

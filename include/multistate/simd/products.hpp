@@ -15,7 +15,7 @@ constexpr std::size_t query_stride(std::size_t dimension) noexcept { return padd
 constexpr std::size_t product_scratch(std::size_t count, std::size_t dimension) noexcept {
     const std::size_t rows = query_stride(dimension);
     if (count <= most_streamed) return count * rows;
-    return std::max(most_streamed * rows, detail::panel_columns * std::max(rows, detail::panel_values));
+    return (std::max)(most_streamed * rows, detail::panel_columns * (std::max)(rows, detail::panel_values));
 }
 
 /// out[i * stride + j] = q_i . key_j for i < count and j < n; q [count, query_stride(dimension)] ends in zeros, rows of

@@ -66,7 +66,7 @@ HWY_INLINE void add_few(const float* weights, matrix<Element> rows, std::size_t 
         }
     }
     for (std::size_t v = 0; v < Vectors; ++v, c += lanes) {
-        const std::size_t left = std::min(lanes, dimension - c);
+        const std::size_t left = (std::min)(lanes, dimension - c);
         store_first(d, hn::Add(load_first(d, out + c, left, 0.0f), sums[v]), out + c, left);
     }
 }
@@ -77,7 +77,7 @@ HWY_INLINE void add_few(const float* weights, matrix<Element> rows, std::size_t 
 template <class Element>
 void read_row(matrix<Element> rows, std::size_t j, std::size_t dimension, float* out) noexcept {
     for (std::size_t c = 0; c < dimension; c += lanes) {
-        store_first(float_tag{}, detail::load_scaled(rows, j, c), out + c, std::min(lanes, dimension - c));
+        store_first(float_tag{}, detail::load_scaled(rows, j, c), out + c, (std::min)(lanes, dimension - c));
     }
 }
 
@@ -107,7 +107,7 @@ template <class Element>
 void sum_rows(const float* weights, matrix<Element> rows, std::size_t n, std::size_t dimension, float* out) noexcept {
     std::fill_n(out, dimension, 0.0f);
     for (std::size_t j = 0; j < n; j += detail::rows_at_once) {
-        const std::size_t count = std::min(detail::rows_at_once, n - j);
+        const std::size_t count = (std::min)(detail::rows_at_once, n - j);
         const matrix<Element> part{rows.row(j), scaled<Element> ? rows.scales + j : nullptr, rows.stride};
         detail::in_groups<4>((dimension + lanes - 1) / lanes, [&](std::size_t first, auto vectors) {
             detail::add_few<vectors>(weights + j, part, count, first * lanes, dimension, out);

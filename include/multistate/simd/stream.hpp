@@ -208,7 +208,7 @@ void mix(const float* p, std::size_t p_stride, matrix<Element> values, std::size
 /// Sums of pairs lie [columns 0 … 3, 8 … 11, …][columns 4 … 7, 12 … 15, …] in every two vectors.
 inline void unshuffle(float* x, std::size_t width) noexcept {
     alignas(64) float buffer[2 * lanes];
-    for (; width > 0; x += 2 * lanes, width -= std::min(width, 2 * lanes)) {
+    for (; width > 0; x += 2 * lanes, width -= (std::min)(width, 2 * lanes)) {
         std::copy_n(x, 2 * lanes, buffer);
         for (std::size_t c = 0; c < 2 * lanes; c += 4) {
             std::copy_n(buffer + c / 4 % 2 * lanes + c / 8 * 4, 4, x + c);
@@ -234,7 +234,7 @@ void stream_dot_products(const float* q, std::size_t count, std::size_t q_stride
         factors[i] = how::narrow(q + i * q_stride, q_stride, q_stride, numbers + i * q_stride);
     }
     for (std::size_t j = 0; j < n; j += rows_at_once) {
-        const std::size_t rows = std::min(rows_at_once, n - j);
+        const std::size_t rows = (std::min)(rows_at_once, n - j);
         in_groups<dot_queries / registers<how>>(count, [&](std::size_t i, auto queries) {
             dot_rows<queries>(numbers + i * q_stride, q_stride, dimension,
                               matrix<Element>{keys.row(j), nullptr, keys.stride}, rows, out + i * stride + j, stride,
@@ -255,7 +255,7 @@ void stream_weighted_sums(const float* p, std::size_t p_stride, std::size_t coun
     using how = meeting<Element>;
     std::fill_n(out, count * stride, 0.0f);
     for (std::size_t j = 0; j < n; j += rows_at_once) {
-        const std::size_t rows = std::min(rows_at_once, n - j);
+        const std::size_t rows = (std::min)(rows_at_once, n - j);
         const matrix<Element> part{values.row(j), scaled<Element> ? values.scales + j : nullptr, values.stride};
         in_groups<mix_queries / registers<how>>(count, [&](std::size_t i, auto queries) {
             mix<queries>(p + i * p_stride + j, p_stride, part, rows, width, out + i * stride, stride, i == 0);
