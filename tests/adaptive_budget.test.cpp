@@ -11,6 +11,7 @@
 
 #include "support/any_policy.hpp"
 #include "support/micro.hpp"
+#include "support/stored.hpp"
 #include "support/stream.hpp"
 
 namespace adaptive_budget_test {
@@ -76,6 +77,7 @@ TEST(adaptive_budget, knows_the_guards_that_a_policy_names) {
     ms::cache<ms::h2o> cache(s);
     const std::vector<float> rows(2 * 8);
     EXPECT_TRUE(cache.append(0, 0, rows, rows));
+    cache.observe(0, std::vector<float>(2 * 8, 0.125f));
     std::ranges::copy(scores{4, 3, 2, 9, 9, 9, 9, 9}, cache.scores(0, 0).begin());
     std::ranges::copy(scores{1, 1, 1, 1, 1, 1, 1, 5}, cache.scores(0, 1).begin());
     // recent 3 of 6, free 3: the 6 greatest of the first five of each are 9 9 4 3 2 1
@@ -199,12 +201,13 @@ TEST(adaptive_budget, compares_heads_under_criticalkv_by_snapkv_s_score) {
 template <class P>
 scores compared_by(const P& policy) {
     ms::table<P> table({.states = 3, .recent = 0, .head_dim = 1, .value_dim = 1}, policy);
+    support::stored_floats stored(table.shape());
     for (int p = 0; p < 4; ++p) {
         const float value = static_cast<float>(p + 1);
-        static_cast<void>(table.place(p, {&value, 1, 1, 1}, {&value, 1, 1, 1}));
+        stored.place(table, p, {{value}}, {{value}});
         support::observe(table, {scores(table.size(), 1 / static_cast<float>(table.size()))});
     }
-    return table.scores_at(2);
+    return table.scores_at(2, stored.edit());
 }
 
 TEST(adaptive_budget, wrappers_hand_on_how_heads_are_compared) {
