@@ -2,7 +2,7 @@
 
 // Attention of one token over the states that a cache holds, with the library's own vectorized kernel.
 //
-//     bool done = ms::step(cache, layer, position, q, k, v, out);  // append, attend, observe: one decoding step of a layer
+//     bool done = ms::step(cache, layer, position, q, k, v, out);  // one decoding step: append, attend, observe
 //
 //     bool done = cache.append(layer, position, k, v);             // the same, taken apart
 //     cache.observe_queries(layer, q);

@@ -123,7 +123,8 @@ numbers caote_scores(const evidence& e) {
     return scores;
 }
 
-/// SnapKV's score as a mean over tokens, heads and five neighbours; half of what the guards leave by that alone, the rest times |v|_1.
+/// SnapKV's score as a mean over tokens, heads and five neighbours; half of what the guards leave by that alone, the
+/// rest times |v|_1.
 numbers criticalkv_scores(const evidence& e) {
     const auto window = static_cast<double>(e.newest(32).size());
     numbers mean = mean_of_five(e, sum_over(e, e.newest(32)));
