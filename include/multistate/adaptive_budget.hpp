@@ -50,8 +50,7 @@ struct pooled_score {
     }
 };
 
-/// The scores by which one KV head would forget down to `states`, but for those of guarded states, behind those that
-/// `pool` has.
+/// Adds to `pool` the scores by which one KV head would forget down to `states`. Guarded states are left out.
 template <class C>
 void pool_scores(const C& cache, std::size_t layer, std::size_t kv_head, std::size_t states, guards fixed,
                  std::vector<pooled_score>& pool) {

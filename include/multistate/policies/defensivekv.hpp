@@ -121,7 +121,7 @@ struct defensivekv : output_effect {
             if ((held += ranked[first]) >= wanted) break;
         }
         if (first == 0) return;
-        auto equal = std::ranges::count(ranked.first(first), ranked[first - 1]);  // of equals, the newest stay
+        auto equal = std::ranges::count(ranked.first(first), ranked[first - 1]);  // where equal, the newest stay
         for (std::size_t j = free.size(); j-- > 0;) {
             const float last = ranked[first - 1];
             if (share[j] > last || (share[j] == last && equal-- > 0)) states.score[free[j]] = 1 + share[j];
