@@ -12,7 +12,7 @@
 #endif
 
 #include <Eigen/Core>
-#include <multistate/target.hpp>
+#include <multistate/core/target.hpp>
 #include <multistate/version.hpp>
 
 #include "probe.hpp"

@@ -1,7 +1,7 @@
 #pragma once
 
 // What a good programmer writes first: attention in a few lines of Eigen, on elements as they are stored. The baseline
-// of the benchmarks; multistate/reference_attention.hpp is a second one, on floats and with matrix products.
+// of the benchmarks; multistate/attention/reference.hpp is a second one, on floats and with matrix products.
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -9,8 +9,8 @@
 #include <type_traits>
 
 #include <Eigen/Core>
-#include <multistate/codec.hpp>
-#include <multistate/shape.hpp>
+#include <multistate/codecs/codec.hpp>
+#include <multistate/core/shape.hpp>
 
 namespace bench {
 

@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include <multistate/aligned_array.hpp>
+#include <multistate/core/aligned_array.hpp>
 
 namespace bench {
 

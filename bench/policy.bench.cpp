@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include <multistate/pieces.hpp>
+#include <multistate/policy/chunks.hpp>
 
 #include "step.hpp"
 

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include <hwy/cache_control.h>
-#include <multistate/target.hpp>
+#include <multistate/core/target.hpp>
 
 #include "interleaved.hpp"
 #include "memory.hpp"

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include <multistate/reference_attention.hpp>
+#include <multistate/attention/reference.hpp>
 
 namespace bench {
 

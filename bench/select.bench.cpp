@@ -11,7 +11,7 @@
 #include <string>
 
 #include <Eigen/Core>
-#include <multistate/select.hpp>
+#include <multistate/math/select.hpp>
 
 #include "names.hpp"
 #include "rows_in_cache.hpp"

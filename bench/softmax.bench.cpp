@@ -4,7 +4,7 @@
 #include <string>
 
 #include <Eigen/Core>
-#include <multistate/softmax.hpp>
+#include <multistate/math/softmax.hpp>
 
 #include "names.hpp"
 #include "rows_in_cache.hpp"

@@ -5,7 +5,7 @@
 //     threads/<exact or block>/f16/<heads>x<KV heads>/<states>   512 tokens; the probe works in cache
 #include <thread>
 
-#include <multistate/thread_pool.hpp>
+#include <multistate/execution/thread_pool.hpp>
 
 #include "prefill.hpp"
 #include "probe.hpp"

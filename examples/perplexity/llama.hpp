@@ -22,8 +22,8 @@
 #include <vector>
 
 #include <Eigen/Core>
+#include <multistate/execution/thread_pool.hpp>
 #include <multistate/multistate.hpp>
-#include <multistate/thread_pool.hpp>
 
 #include "gguf.hpp"
 #include "llama_config.hpp"

@@ -11,11 +11,11 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/adaptive_budget.hpp>
-#include <multistate/attention_profile.hpp>
+#include <multistate/budgets/adaptive.hpp>
+#include <multistate/budgets/attention_profile.hpp>
+#include <multistate/execution/thread_pool.hpp>
+#include <multistate/math/rope.hpp>
 #include <multistate/multistate.hpp>
-#include <multistate/rope.hpp>
-#include <multistate/thread_pool.hpp>
 
 #include "support/stored.hpp"
 

@@ -6,9 +6,9 @@
 #include <cstddef>
 #include <vector>
 
+#include <multistate/attention/reference.hpp>
+#include <multistate/execution/thread_pool.hpp>
 #include <multistate/multistate.hpp>
-#include <multistate/reference_attention.hpp>
-#include <multistate/thread_pool.hpp>
 
 namespace ms = multistate;
 #ifndef POLICY

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
-#include <multistate/shape.hpp>
+#include <multistate/core/shape.hpp>
 
 #include "fuzz/bytes.hpp"
 #include "policy_spec.hpp"

@@ -10,7 +10,7 @@
 #include <multistate/policies/h2o_decayed.hpp>
 #include <multistate/policies/keyformer.hpp>
 #include <multistate/policies/window.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 

@@ -7,7 +7,7 @@
 #include <multistate/policies/h2o_decayed.hpp>
 #include <multistate/policies/observed_attention.hpp>
 #include <multistate/policies/tova_head.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 

@@ -7,7 +7,7 @@
 #include <multistate/modifiers/pool.hpp>
 #include <multistate/policies/h2o_local.hpp>
 #include <multistate/policies/tova_head.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 

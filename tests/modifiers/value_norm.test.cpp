@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <multistate/modifiers/value_norm.hpp>
 #include <multistate/policies/tova_head.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 

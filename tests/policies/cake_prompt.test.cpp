@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/policies/cake_prompt.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 

@@ -4,9 +4,9 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <multistate/attention/prefill.hpp>
 #include <multistate/policies/citrus_probe.hpp>
 #include <multistate/policies/tova.hpp>
-#include <multistate/prefill.hpp>
 
 #include "support/micro.hpp"
 #include "support/random.hpp"

@@ -3,10 +3,10 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/adaptive_budget.hpp>
-#include <multistate/modifiers/unit.hpp>
+#include <multistate/budgets/adaptive.hpp>
+#include <multistate/modifiers/scope.hpp>
 #include <multistate/policies/defensivekv.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/compressed_prompt.hpp"
 #include "support/micro.hpp"

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/policies.hpp>
+#include <multistate/policies/list.hpp>
 
 #include "reference/scenario.hpp"
 

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/modifiers/unit.hpp>
+#include <multistate/modifiers/scope.hpp>
 #include <multistate/policies/expected_attention.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 #include "support/queries.hpp"

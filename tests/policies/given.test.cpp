@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/policies/given.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <multistate/policies/h2o.hpp>
 #include <multistate/policies/h2o_decayed.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 #include <multistate/policies/h2o_decayed.hpp>
 #include <multistate/policies/tova_head.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 #include "support/random.hpp"

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/policies/h2o_normalized.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 

@@ -3,9 +3,9 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/modifiers/unit.hpp>
+#include <multistate/modifiers/scope.hpp>
 #include <multistate/policies/keydiff.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 #include "support/random.hpp"

@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/policies/morphkv.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/policies.hpp>
+#include <multistate/policies/list.hpp>
 
 #include "support/alternatives.hpp"
 #include "support/engine.hpp"

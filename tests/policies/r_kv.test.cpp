@@ -4,9 +4,9 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/modifiers/unit.hpp>
+#include <multistate/modifiers/scope.hpp>
 #include <multistate/policies/r_kv.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 #include "support/stored.hpp"

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/cache.hpp>
-#include <multistate/policies.hpp>
-#include <multistate/prefill.hpp>
+#include <multistate/attention/prefill.hpp>
+#include <multistate/cache/cache.hpp>
+#include <multistate/policies/list.hpp>
 
 #include "support/micro.hpp"
 #include "support/stream.hpp"

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/policies/vatp.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 

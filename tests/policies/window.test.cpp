@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/policies/window.hpp>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 

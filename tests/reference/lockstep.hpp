@@ -8,7 +8,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/prefill.hpp>
+#include <multistate/attention/prefill.hpp>
 
 #include "reference/scenario.hpp"
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/shape.hpp>
+#include <multistate/core/shape.hpp>
 
 #include "reference/naive_model.hpp"
 #include "reference/rules.hpp"

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/simd/arithmetic.hpp>
+#include <multistate/simd/elementwise.hpp>
 #include <multistate/simd/logarithm.hpp>
 
 namespace logarithm_test {

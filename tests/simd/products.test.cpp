@@ -8,8 +8,8 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <multistate/cache/storage.hpp>
 #include <multistate/simd/products.hpp>
-#include <multistate/storage.hpp>
 
 #include "support/random.hpp"
 

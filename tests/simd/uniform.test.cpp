@@ -6,7 +6,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/random.hpp>
+#include <multistate/math/random.hpp>
 #include <multistate/simd/uniform.hpp>
 
 namespace uniform_test {

@@ -2,7 +2,7 @@
 
 // The policies of THE list and one more; the names of policies for typed suites.
 #include <gtest/gtest.h>
-#include <multistate/policies.hpp>
+#include <multistate/policies/list.hpp>
 
 namespace support {
 

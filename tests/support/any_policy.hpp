@@ -1,7 +1,7 @@
 #pragma once
 
 // The hooks of any_policy are those of forty policies: all test programs share one copy, compiled in any_policy.cpp.
-#include <multistate/policies.hpp>
+#include <multistate/policies/list.hpp>
 
 #ifndef SUPPORT_ANY_POLICY
 #define SUPPORT_ANY_POLICY extern
@@ -12,7 +12,7 @@
 #pragma clang diagnostic ignored "-Wpedantic"  // the list has a name here, where the standard wants it written out
 #endif
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 SUPPORT_ANY_POLICY template void any_policy::on_insert(rows, rows, view, std::size_t) noexcept;
 SUPPORT_ANY_POLICY template void any_policy::on_query(rows, view) noexcept;
@@ -22,7 +22,7 @@ SUPPORT_ANY_POLICY template void any_policy::on_compare(view) noexcept;
 SUPPORT_ANY_POLICY template void any_policy::merge(const editor&, std::span<const std::uint32_t>, view) noexcept;
 SUPPORT_ANY_POLICY template void any_policy::finish_prompt(const reader&, view) noexcept;
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET
 
 #ifdef __clang__
 #pragma clang diagnostic pop

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include <multistate/policy.hpp>
+#include <multistate/policy/policy.hpp>
 
 namespace support {
 

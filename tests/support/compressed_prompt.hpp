@@ -7,7 +7,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/prefill.hpp>
+#include <multistate/attention/prefill.hpp>
 
 namespace support {
 

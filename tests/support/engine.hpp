@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/stored.hpp"
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 namespace support {
 

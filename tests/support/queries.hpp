@@ -9,8 +9,8 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/pieces.hpp>
-#include <multistate/table.hpp>
+#include <multistate/policy/chunks.hpp>
+#include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 #include "support/random.hpp"

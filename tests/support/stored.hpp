@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include <multistate/table.hpp>
+#include <multistate/table/table.hpp>
 
 namespace support {
 

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include <multistate/shape.hpp>
+#include <multistate/core/shape.hpp>
 
 #include "support/random.hpp"
 

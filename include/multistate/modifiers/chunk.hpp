@@ -10,9 +10,9 @@
 #include <algorithm>
 #include <tuple>
 
-#include "multistate/modified.hpp"
+#include "multistate/policy/modified.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct chunk {
     std::size_t length = 20;
@@ -31,4 +31,4 @@ struct chunk {
 };
 static_assert(modifier<chunk>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -13,9 +13,9 @@
 //   cost     one multiplication per state and token
 //   differs  see h2o_decayed, which is decayed<h2o> with a name. A sum is at most 1 / (1 - decay) per query head, so
 //            unless decay is 1 it keeps its resolution however long the text
-#include "multistate/policy.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 template <policy P>
 requires(observes_attention<P> && !observes_decision<P>) struct decayed : P {
@@ -38,4 +38,4 @@ requires(observes_attention<P> && !observes_decision<P>) struct decayed : P {
     }
 };
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -9,9 +9,9 @@
 //   cost     one comparison per probability, one float per state
 #include <algorithm>
 
-#include "multistate/policy.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 template <policy P>
 requires observes_attention<P>
@@ -31,4 +31,4 @@ struct max_over_heads : P {
     }
 };
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

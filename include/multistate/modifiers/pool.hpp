@@ -14,9 +14,9 @@
 #include <algorithm>
 #include <tuple>
 
-#include "multistate/modified.hpp"
+#include "multistate/policy/modified.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct pool {
     std::size_t width = 5;     ///< odd; of an even width the greater half is older
@@ -47,4 +47,4 @@ struct pool {
 };
 static_assert(modifier<pool>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

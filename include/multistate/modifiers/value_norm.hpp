@@ -9,9 +9,9 @@
 //   differs  the norm is taken of the value as it came, before a codec rounds it
 #include <cmath>
 
-#include "multistate/modified.hpp"
+#include "multistate/policy/modified.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct value_norm {
     static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
@@ -28,4 +28,4 @@ struct value_norm {
 };
 static_assert(modifier<value_norm> && observes_insertion<value_norm>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -17,7 +17,7 @@
 #include "multistate/modifiers/pool.hpp"
 #include "multistate/policies/tova_head.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct cake : modified<tova_head, pool> {
     static constexpr std::string_view name = "cake";
@@ -28,4 +28,4 @@ struct cake : modified<tova_head, pool> {
 };
 static_assert(policy<cake> && names_guards<cake> && observes_attention<cake> && decides_from_memory<cake>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

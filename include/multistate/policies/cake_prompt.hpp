@@ -16,7 +16,7 @@
 #include "multistate/modifiers/pool.hpp"
 #include "multistate/policies/morphkv.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 /// The rule before pooling; morphkv with another use of its window.
 struct mean_and_variance : morphkv {
@@ -54,4 +54,4 @@ struct cake_prompt : modified<mean_and_variance, pool> {
 static_assert(policy<cake_prompt> && names_guards<cake_prompt> && observes_attention<cake_prompt> &&
               decides_from_memory<cake_prompt>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

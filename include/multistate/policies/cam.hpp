@@ -8,13 +8,13 @@
 //   reads    the attention probabilities of every token, stored values
 //   forgets  for each KV head; the newest floor(states / 2) are guarded unless the user names another `recent`
 //   cost     h2o's, and for each state that goes `survivors` values read and stored; one float per state
-//   differs  see merging/into_following.hpp. The authors merge under H2O and under StreamingLLM; under others, say
+//   differs  see mergers/into_following.hpp. The authors merge under H2O and under StreamingLLM; under others, say
 //            under h2o_decayed, it is merging<h2o_decayed, into_following>, which is also for endless texts (see h2o)
-#include "multistate/merging.hpp"
-#include "multistate/merging/into_following.hpp"
+#include "multistate/mergers/into_following.hpp"
 #include "multistate/policies/h2o.hpp"
+#include "multistate/policy/merging.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct cam : merging<h2o, into_following> {
     static constexpr std::string_view name = "cam";
@@ -22,4 +22,4 @@ struct cam : merging<h2o, into_following> {
 };
 static_assert(policy<cam> && names_guards<cam> && observes_attention<cam> && merges<cam>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -18,10 +18,10 @@
 #include <limits>
 #include <utility>
 
-#include "multistate/policy.hpp"
-#include "multistate/simd/spans.hpp"
+#include "multistate/policy/policy.hpp"
+#include "multistate/simd/elementwise.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct caote {
     static constexpr std::string_view name = "caote";
@@ -100,4 +100,4 @@ struct caote {
 static_assert(policy<caote> && remembers_states<caote> && remembers_more<caote> && observes_insertion<caote> &&
               observes_attention<caote> && decides_from_storage<caote>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

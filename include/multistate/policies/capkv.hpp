@@ -25,11 +25,11 @@
 #include <numeric>
 #include <tuple>
 
-#include "multistate/linear_algebra.hpp"
-#include "multistate/matrix_products.hpp"
-#include "multistate/rope.hpp"
+#include "multistate/math/linear_algebra.hpp"
+#include "multistate/math/packed_products.hpp"
+#include "multistate/math/rope.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct capkv : rope {
     static constexpr std::string_view name = "capkv";
@@ -154,4 +154,4 @@ struct capkv : rope {
 static_assert(policy<capkv> && names_guards<capkv> && remembers_states<capkv> && remembers_more<capkv>);
 static_assert(observes_insertion<capkv> && observes_queries<capkv> && decides_from_storage<capkv>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

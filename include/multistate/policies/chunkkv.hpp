@@ -15,10 +15,10 @@
 //            pooling: modified<per_layer<snapkv>, chunk>) and keeps a chunk whole that the window enters; here the
 //            window's states alone are safe, and count in the mean of their chunk with what they are given.
 #include "multistate/modifiers/chunk.hpp"
-#include "multistate/modifiers/unit.hpp"
+#include "multistate/modifiers/scope.hpp"
 #include "multistate/policies/morphkv.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct chunkkv : modified<per_layer<morphkv>, chunk> {
     static constexpr std::string_view name = "chunkkv";
@@ -28,4 +28,4 @@ struct chunkkv : modified<per_layer<morphkv>, chunk> {
 };
 static_assert(policy<chunkkv> && names_guards<chunkkv> && observes_attention<chunkkv> && decides_from_memory<chunkkv>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

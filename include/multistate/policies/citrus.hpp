@@ -14,9 +14,9 @@
 //            are indices in the cache; here they stay. Their instruction-aware eviction is citrus_probe.
 #include <algorithm>
 
-#include "multistate/policy.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct citrus {
     static constexpr std::string_view name = "citrus";
@@ -30,4 +30,4 @@ struct citrus {
 };
 static_assert(policy<citrus> && observes_attention<citrus>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

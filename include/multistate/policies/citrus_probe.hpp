@@ -17,10 +17,10 @@
 //            the instruction's own. No soft capping. For chunks, and for states and recent, see citrus.
 #include <span>
 
+#include "multistate/math/softmax.hpp"
 #include "multistate/policies/citrus.hpp"
-#include "multistate/softmax.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct citrus_probe {
     static constexpr std::string_view name = "citrus_probe";
@@ -67,4 +67,4 @@ struct citrus_probe {
 static_assert(policy<citrus_probe> && remembers_states<citrus_probe> && observes_attention<citrus_probe> &&
               decides_from_storage<citrus_probe>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

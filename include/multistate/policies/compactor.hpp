@@ -22,7 +22,7 @@
 #include "multistate/policies/leverage.hpp"
 #include "multistate/policies/noncausal.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct compactor : rope {
     static constexpr std::string_view name = "compactor";
@@ -114,4 +114,4 @@ static_assert(policy<compactor> && names_guards<compactor> && remembers_states<c
 static_assert(knows_comparable<compactor> && remembers_more<compactor> && observes_insertion<compactor> &&
               observes_queries<compactor>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -24,10 +24,10 @@
 #include <limits>
 #include <span>
 
-#include "multistate/output_effect.hpp"
 #include "multistate/policies/snapkv.hpp"
+#include "multistate/policy/output_effect.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct criticalkv : snapkv, output_effect {
     static constexpr std::string_view name = "criticalkv";
@@ -105,4 +105,4 @@ struct criticalkv : snapkv, output_effect {
 static_assert(policy<criticalkv> && names_guards<criticalkv> && observes_insertion<criticalkv> &&
               observes_attention<criticalkv> && decides_from_memory<criticalkv> && observes_comparison<criticalkv>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

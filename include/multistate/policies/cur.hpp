@@ -17,10 +17,10 @@
 #include <numeric>
 #include <tuple>
 
-#include "multistate/linear_algebra.hpp"
-#include "multistate/pieces.hpp"
+#include "multistate/math/linear_algebra.hpp"
+#include "multistate/policy/chunks.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct cur {
     static constexpr std::string_view name = "cur";
@@ -72,4 +72,4 @@ struct cur {
 static_assert(policy<cur> && names_guards<cur> && remembers_states<cur> && remembers_more<cur>);
 static_assert(observes_insertion<cur>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

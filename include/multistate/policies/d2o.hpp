@@ -10,14 +10,14 @@
 //   forgets  for each KV head; the first 4 and the newest floor(states / 2) are guarded, fewer sinks where states are
 //            few
 //   cost     h2o's, and one reading of the stored keys for four states that go together; 7 floats per state
-//   differs  see merging/into_similar.hpp; values only unless `keys` is set
+//   differs  see mergers/into_similar.hpp; values only unless `keys` is set
 #include <algorithm>
 
-#include "multistate/merging.hpp"
-#include "multistate/merging/into_similar.hpp"
+#include "multistate/mergers/into_similar.hpp"
 #include "multistate/policies/h2o.hpp"
+#include "multistate/policy/merging.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct d2o : merging<h2o, into_similar> {
     static constexpr std::string_view name = "d2o";
@@ -28,4 +28,4 @@ struct d2o : merging<h2o, into_similar> {
 };
 static_assert(policy<d2o> && names_guards<d2o> && observes_attention<d2o> && merges<d2o>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -27,10 +27,10 @@
 #include <functional>
 #include <tuple>
 
-#include "multistate/output_effect.hpp"
-#include "multistate/policy.hpp"
+#include "multistate/policy/output_effect.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct defensivekv : output_effect {
     static constexpr std::string_view name = "defensivekv";
@@ -132,4 +132,4 @@ static_assert(policy<defensivekv> && names_guards<defensivekv> && remembers_stat
               remembers_more<defensivekv> && observes_insertion<defensivekv> && observes_attention<defensivekv> &&
               decides_from_memory<defensivekv>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -24,13 +24,13 @@
 #include <numeric>
 #include <tuple>
 
-#include "multistate/linear_algebra.hpp"
-#include "multistate/matrix_products.hpp"
-#include "multistate/policy.hpp"
-#include "multistate/rope.hpp"
-#include "multistate/softmax.hpp"
+#include "multistate/math/linear_algebra.hpp"
+#include "multistate/math/packed_products.hpp"
+#include "multistate/math/rope.hpp"
+#include "multistate/math/softmax.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct expected_attention : rope {
     static constexpr std::string_view name = "expected_attention";
@@ -138,4 +138,4 @@ static_assert(remembers_states<expected_attention> && remembers_more<expected_at
 static_assert(observes_insertion<expected_attention> && observes_queries<expected_attention>);
 static_assert(decides_from_storage<expected_attention>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -5,9 +5,9 @@
 //   reads    nothing
 //   forgets  never: when the rows are used up, append returns false and changes nothing
 //   cost     none; memory grows with the text
-#include "multistate/policy.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct full {
     static constexpr std::string_view name = "full";
@@ -15,4 +15,4 @@ struct full {
 };
 static_assert(policy<full>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -18,9 +18,9 @@
 //   differs  a score stays until its state goes, and a state never scored has 0: where your scores are positive it is
 //            the next to go, unless you score it before the next append or guard it with `recent`. Rows are reused, so
 //            look at positions(), not at the order of the rows.
-#include "multistate/policy.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct given {
     static constexpr std::string_view name = "given";
@@ -28,4 +28,4 @@ struct given {
 };
 static_assert(policy<given>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -11,9 +11,9 @@
 //            over the batch, sizes as shares of the prompt, one row lost between the two halves. Here: per KV head,
 //            the group's heads summed, the sum never divided by age. It comes to a standstill after some 2^24 / heads
 //            tokens (see policy.hpp): for longer texts take h2o_decayed.
-#include "multistate/policy.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct h2o {
     static constexpr std::string_view name = "h2o";
@@ -25,4 +25,4 @@ struct h2o {
 };
 static_assert(policy<h2o> && names_guards<h2o> && observes_attention<h2o>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

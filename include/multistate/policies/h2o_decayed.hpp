@@ -16,7 +16,7 @@
 
 #include "multistate/policies/h2o.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct h2o_decayed {
     static constexpr std::string_view name = "h2o_decayed";
@@ -35,4 +35,4 @@ struct h2o_decayed {
 static_assert(policy<h2o_decayed> && names_guards<h2o_decayed> && observes_attention<h2o_decayed>);
 static_assert(has_parameters<h2o_decayed>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

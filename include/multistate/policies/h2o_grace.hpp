@@ -15,7 +15,7 @@
 
 #include "multistate/policies/h2o_decayed.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct h2o_grace : h2o_decayed {
     static constexpr std::string_view name = "h2o_grace";
@@ -27,4 +27,4 @@ struct h2o_grace : h2o_decayed {
 static_assert(policy<h2o_grace> && names_guards<h2o_grace> && observes_attention<h2o_grace>);
 static_assert(has_parameters<h2o_grace>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

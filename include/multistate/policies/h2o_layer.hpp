@@ -9,10 +9,10 @@
 //   cost     one addition per probability, one pass to decide
 //   differs  that row of the paper equals its Window+1 row in every column, probably a slip: not a target for parity.
 //            Sums come to a standstill as h2o's do: after half a million tokens with 32 heads.
-#include "multistate/modifiers/unit.hpp"
+#include "multistate/modifiers/scope.hpp"
 #include "multistate/policies/h2o.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct h2o_layer : per_layer<h2o> {
     static constexpr std::string_view name = "h2o_layer";
@@ -20,4 +20,4 @@ struct h2o_layer : per_layer<h2o> {
 };
 static_assert(policy<h2o_layer> && names_guards<h2o_layer> && observes_attention<h2o_layer>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

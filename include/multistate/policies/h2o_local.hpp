@@ -15,7 +15,7 @@
 //            h2o's do.
 #include "multistate/policies/h2o.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct h2o_local : h2o {
     static constexpr std::string_view name = "h2o_local";
@@ -23,4 +23,4 @@ struct h2o_local : h2o {
 };
 static_assert(policy<h2o_local> && names_guards<h2o_local> && observes_attention<h2o_local>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

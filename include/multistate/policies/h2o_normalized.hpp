@@ -16,10 +16,10 @@
 //            see observed_attention.
 #include <algorithm>
 
-#include "multistate/modifiers/unit.hpp"
+#include "multistate/modifiers/scope.hpp"
 #include "multistate/policies/observed_attention.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct h2o_normalized : per_layer<observed_attention> {
     static constexpr std::string_view name = "h2o_normalized";
@@ -31,4 +31,4 @@ struct h2o_normalized : per_layer<observed_attention> {
 static_assert(policy<h2o_normalized> && names_guards<h2o_normalized>);
 static_assert(observes_attention<h2o_normalized> && decides_from_memory<h2o_normalized>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -14,10 +14,10 @@
 //            of length 0 is like none. Of two states the oldest goes. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 
-#include "multistate/linear_algebra.hpp"
-#include "multistate/policy.hpp"
+#include "multistate/math/linear_algebra.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct keydiff {
     static constexpr std::string_view name = "keydiff";
@@ -58,4 +58,4 @@ struct keydiff {
 static_assert(policy<keydiff> && remembers_states<keydiff> && remembers_more<keydiff> && observes_insertion<keydiff>);
 static_assert(decides_from_storage<keydiff>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -19,13 +19,13 @@
 #include <cmath>
 #include <tuple>
 
-#include "multistate/policy.hpp"
-#include "multistate/random.hpp"
+#include "multistate/math/random.hpp"
+#include "multistate/math/softmax.hpp"
+#include "multistate/policy/policy.hpp"
 #include "multistate/simd/logarithm.hpp"
 #include "multistate/simd/uniform.hpp"
-#include "multistate/softmax.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct keyformer {
     static constexpr std::string_view name = "keyformer";
@@ -79,4 +79,4 @@ struct keyformer {
 static_assert(policy<keyformer> && names_guards<keyformer> && observes_attention<keyformer>);
 static_assert(observes_prompt_end<keyformer> && remembers_states<keyformer> && remembers_more<keyformer>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

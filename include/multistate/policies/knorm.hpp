@@ -10,10 +10,10 @@
 //   differs  the authors spare the first two layers and begin to prune at 2048 tokens: both are a matter of budget
 //            here, more states for those layers. Their code leaves the cache sorted by norm. A layer (per_layer) sums
 //            over its KV heads. Where a model normalizes its keys (QK-norm), norms say little.
-#include "multistate/linear_algebra.hpp"
-#include "multistate/policy.hpp"
+#include "multistate/math/linear_algebra.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct knorm {
     static constexpr std::string_view name = "knorm";
@@ -29,4 +29,4 @@ struct knorm {
 };
 static_assert(policy<knorm> && observes_insertion<knorm> && knows_comparable<knorm>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

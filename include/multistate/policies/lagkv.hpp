@@ -20,11 +20,11 @@
 #include <cmath>
 #include <tuple>
 
-#include "multistate/linear_algebra.hpp"
-#include "multistate/pieces.hpp"
-#include "multistate/softmax.hpp"
+#include "multistate/math/linear_algebra.hpp"
+#include "multistate/math/softmax.hpp"
+#include "multistate/policy/chunks.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct lagkv {
     static constexpr std::string_view name = "lagkv";
@@ -129,4 +129,4 @@ struct lagkv {
 static_assert(policy<lagkv> && names_guards<lagkv> && remembers_states<lagkv> && remembers_more<lagkv>);
 static_assert(observes_insertion<lagkv> && decides_from_storage<lagkv>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

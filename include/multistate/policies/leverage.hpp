@@ -26,12 +26,12 @@
 #include <tuple>
 #include <utility>
 
-#include "multistate/linear_algebra.hpp"
-#include "multistate/pieces.hpp"
-#include "multistate/random.hpp"
-#include "multistate/rope.hpp"
+#include "multistate/math/linear_algebra.hpp"
+#include "multistate/math/random.hpp"
+#include "multistate/math/rope.hpp"
+#include "multistate/policy/chunks.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct leverage : rope {
     static constexpr std::string_view name = "leverage";
@@ -100,4 +100,4 @@ struct leverage : rope {
 static_assert(policy<leverage> && remembers_states<leverage> && remembers_more<leverage>);
 static_assert(observes_insertion<leverage>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

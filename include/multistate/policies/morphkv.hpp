@@ -15,9 +15,9 @@
 #include <algorithm>
 #include <tuple>
 
-#include "multistate/policy.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct morphkv {
     static constexpr std::string_view name = "morphkv";
@@ -64,4 +64,4 @@ struct morphkv {
 static_assert(policy<morphkv> && names_guards<morphkv> && remembers_states<morphkv> && remembers_more<morphkv> &&
               observes_attention<morphkv> && decides_from_memory<morphkv>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -22,12 +22,12 @@
 #include <numeric>
 #include <tuple>
 
-#include "multistate/linear_algebra.hpp"
-#include "multistate/matrix_products.hpp"
-#include "multistate/pieces.hpp"
-#include "multistate/softmax.hpp"
+#include "multistate/math/linear_algebra.hpp"
+#include "multistate/math/packed_products.hpp"
+#include "multistate/math/softmax.hpp"
+#include "multistate/policy/chunks.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct noncausal {
     static constexpr std::string_view name = "noncausal";
@@ -143,4 +143,4 @@ struct noncausal {
 static_assert(policy<noncausal> && remembers_states<noncausal> && remembers_more<noncausal>);
 static_assert(observes_insertion<noncausal> && observes_queries<noncausal>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

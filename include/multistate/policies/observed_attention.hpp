@@ -12,9 +12,9 @@
 //            newest - position + 1, so a gap in the positions counts as tokens. The sum over the group is not divided
 //            by its size, which orders the states alike. It comes to a standstill as h2o's does, and then the mean of
 //            a state that stays falls with its age.
-#include "multistate/policy.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct observed_attention {
     static constexpr std::string_view name = "observed_attention";
@@ -33,4 +33,4 @@ struct observed_attention {
 static_assert(policy<observed_attention> && remembers_states<observed_attention>);
 static_assert(observes_attention<observed_attention> && decides_from_memory<observed_attention>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -21,10 +21,10 @@
 #include <tuple>
 #include <vector>
 
-#include "multistate/linear_algebra.hpp"
-#include "multistate/policy.hpp"
+#include "multistate/math/linear_algebra.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct q_filters {
     static constexpr std::string_view name = "q_filters";
@@ -122,4 +122,4 @@ inline std::vector<float> q_filter(rows queries, std::size_t steps = 100) {
     return filter;
 }
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -25,12 +25,12 @@
 #include <numeric>
 #include <tuple>
 
-#include "multistate/linear_algebra.hpp"
-#include "multistate/matrix_products.hpp"
+#include "multistate/math/linear_algebra.hpp"
+#include "multistate/math/packed_products.hpp"
+#include "multistate/math/softmax.hpp"
 #include "multistate/modifiers/pool.hpp"
-#include "multistate/softmax.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct r_kv {
     static constexpr std::string_view name = "r_kv";
@@ -156,4 +156,4 @@ struct r_kv {
 static_assert(policy<r_kv> && names_guards<r_kv> && remembers_states<r_kv> && remembers_more<r_kv> &&
               observes_queries<r_kv> && decides_from_storage<r_kv>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -12,10 +12,10 @@
 //            sample of the text, the greatest `states` numbers (reservoir sampling).
 #include <tuple>
 
-#include "multistate/policy.hpp"
-#include "multistate/random.hpp"
+#include "multistate/math/random.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct random {
     static constexpr std::string_view name = "random";
@@ -33,4 +33,4 @@ struct random {
 };
 static_assert(policy<random> && observes_insertion<random> && has_parameters<random>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

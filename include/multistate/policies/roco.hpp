@@ -18,9 +18,9 @@
 #include <functional>
 #include <tuple>
 
-#include "multistate/policy.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct roco {
     static constexpr std::string_view name = "roco";
@@ -82,4 +82,4 @@ struct roco {
 static_assert(policy<roco> && names_guards<roco> && remembers_states<roco> && has_parameters<roco>);
 static_assert(observes_attention<roco> && decides_from_memory<roco> && observes_comparison<roco>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

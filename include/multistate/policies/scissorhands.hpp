@@ -16,9 +16,9 @@
 #include <algorithm>
 #include <tuple>
 
-#include "multistate/policy.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct scissorhands {
     static constexpr std::string_view name = "scissorhands";
@@ -58,4 +58,4 @@ struct scissorhands {
 static_assert(policy<scissorhands> && names_guards<scissorhands> && observes_attention<scissorhands>);
 static_assert(remembers_states<scissorhands> && remembers_more<scissorhands> && has_parameters<scissorhands>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -23,7 +23,7 @@
 #include "multistate/modifiers/pool.hpp"
 #include "multistate/policies/morphkv.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct snapkv : modified<morphkv, pool> {
     static constexpr std::string_view name = "snapkv";
@@ -44,4 +44,4 @@ struct snapkv : modified<morphkv, pool> {
 static_assert(policy<snapkv> && names_guards<snapkv> && observes_attention<snapkv> && decides_from_memory<snapkv>);
 static_assert(has_presets<snapkv>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

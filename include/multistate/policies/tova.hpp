@@ -12,9 +12,9 @@
 //            are left to torch.topk; here the oldest goes.
 #include <algorithm>
 
-#include "multistate/policy.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct tova {
     static constexpr std::string_view name = "tova";
@@ -28,4 +28,4 @@ struct tova {
 };
 static_assert(policy<tova> && observes_attention<tova>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -8,14 +8,14 @@
 //   forgets  for each KV head; the newest state is a candidate like any other
 //   cost     one addition per probability, one pass per KV head to decide
 //   differs  no code by the authors is known for this row
-#include "multistate/modifiers/unit.hpp"
+#include "multistate/modifiers/scope.hpp"
 #include "multistate/policies/tova.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct tova_head : per_head<tova> {
     static constexpr std::string_view name = "tova_head";
 };
 static_assert(policy<tova_head> && observes_attention<tova_head>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -14,7 +14,7 @@
 
 #include "multistate/policies/tova.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct tova_kvpress : tova {
     static constexpr std::string_view name = "tova_kvpress";
@@ -24,4 +24,4 @@ struct tova_kvpress : tova {
 };
 static_assert(policy<tova_kvpress> && names_guards<tova_kvpress> && observes_attention<tova_kvpress>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

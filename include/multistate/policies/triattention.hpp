@@ -31,11 +31,11 @@
 #include <tuple>
 #include <utility>
 
-#include "multistate/linear_algebra.hpp"
-#include "multistate/matrix_products.hpp"
-#include "multistate/rope.hpp"
+#include "multistate/math/linear_algebra.hpp"
+#include "multistate/math/packed_products.hpp"
+#include "multistate/math/rope.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct triattention : rope {
     static constexpr std::string_view name = "triattention";
@@ -138,4 +138,4 @@ struct triattention : rope {
 static_assert(policy<triattention> && remembers_states<triattention> && remembers_more<triattention>);
 static_assert(observes_queries<triattention> && decides_from_storage<triattention>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -13,11 +13,11 @@
 //            variant is modified<scissorhands, value_norm>.
 #include <algorithm>
 
-#include "multistate/modified.hpp"
 #include "multistate/modifiers/value_norm.hpp"
 #include "multistate/policies/h2o.hpp"
+#include "multistate/policy/modified.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct vatp : modified<h2o, value_norm> {
     static constexpr std::string_view name = "vatp";
@@ -29,4 +29,4 @@ struct vatp : modified<h2o, value_norm> {
 static_assert(policy<vatp> && names_guards<vatp> && observes_attention<vatp>);
 static_assert(observes_insertion<vatp> && decides_from_memory<vatp>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -9,9 +9,9 @@
 //   cost     one pass over the positions
 //   differs  StreamingLLM's code stores keys before RoPE and rotates them at their place in the cache; here, as in the
 //            paper's Window+i, keys keep their absolute positions
-#include "multistate/policy.hpp"
+#include "multistate/policy/policy.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct window {
     static constexpr std::string_view name = "window";
@@ -20,4 +20,4 @@ struct window {
 };
 static_assert(policy<window>);
 
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

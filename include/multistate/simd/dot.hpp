@@ -3,7 +3,7 @@
 // Products of 16-bit numbers, summed in pairs, and of bytes, summed in fours: what narrow codecs are multiplied with.
 // The one file with intrinsics, because Highway 1.0.3 has none of these instructions: VNNI and bf16 on x86, bf16 and
 // products of bytes on ARM. Elsewhere the same integers come out of multiplications of pairs; without bf16 instructions
-// bf16 is widened to float32 instead (meeting.hpp).
+// bf16 is widened to float32 instead (formats.hpp).
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -29,7 +29,7 @@
 #endif
 
 #if MULTISTATE_DOTS_INTEGERS
-namespace multistate::inline MULTISTATE_TARGET::simd {
+namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
 
 using short_tag = hn::Repartition<std::int16_t, float_tag>;
 using short_vector = hn::Vec<short_tag>;
@@ -206,5 +206,5 @@ HWY_INLINE void make_fours(byte_vector (&rows)[4]) noexcept {
 }
 #endif
 
-}  // namespace multistate::inline MULTISTATE_TARGET::simd
+}}}  // namespace multistate::MULTISTATE_TARGET::simd
 #endif

@@ -5,7 +5,7 @@
 
 #include "multistate/simd/vector.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET::simd {
+namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
 
 /// ln x for finite x, relative error below 3e-7; -inf below 1.18e-38, the least normal number; NaN stays NaN.
 HWY_INLINE float_vector log(float_vector x) noexcept {
@@ -35,4 +35,4 @@ HWY_INLINE float_vector log(float_vector x) noexcept {
     return hn::IfThenElse(hn::IsNaN(x), x, bounded);
 }
 
-}  // namespace multistate::inline MULTISTATE_TARGET::simd
+}}}  // namespace multistate::MULTISTATE_TARGET::simd

@@ -2,11 +2,11 @@
 
 // The two products of attention over rows as they are stored: logits = Q K^T and output = P V.
 //
-// Few queries stream (stream.hpp): each stored row is read once and meets them in the narrowest form that the target
-// multiplies well. Many queries are a matrix product (block.hpp): rows are widened to floats first.
-#include "multistate/simd/block.hpp"
+// Few queries stream (gemv.hpp): each stored row is read once and meets them in the narrowest form that the target
+// multiplies well. Many queries are a matrix product (gemm.hpp): rows are widened to floats first.
+#include "multistate/simd/gemm.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET::simd {
+namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
 
 /// Floats from one query, or one output, to the next in the arguments below.
 constexpr std::size_t query_stride(std::size_t dimension) noexcept { return padded(dimension, 32); }
@@ -43,4 +43,4 @@ void weighted_sums(const float* p, std::size_t p_stride, std::size_t count, matr
     }
 }
 
-}  // namespace multistate::inline MULTISTATE_TARGET::simd
+}}}  // namespace multistate::MULTISTATE_TARGET::simd

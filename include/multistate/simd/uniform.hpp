@@ -7,7 +7,7 @@
 
 #include "multistate/simd/vector.hpp"
 
-namespace multistate::inline MULTISTATE_TARGET::simd {
+namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
 
 /// 32 bits for each index under a key of 64: Wellons' lowbias32 of a multiple of the index plus the lower half of the
 /// key, with the upper half entering before the second multiplication.
@@ -36,4 +36,4 @@ inline void open_uniforms(std::uint64_t key, std::span<const std::int32_t> index
     if (left > 0) store_first(d, draw(load_first(integers, index.data() + j, left, 0)), out.data() + j, left);
 }
 
-}  // namespace multistate::inline MULTISTATE_TARGET::simd
+}}}  // namespace multistate::MULTISTATE_TARGET::simd

@@ -10,7 +10,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "multistate/target.hpp"
+#include "multistate/core/target.hpp"
 
 // Full unrolling where an array of vectors must live in registers.
 #if defined(__clang__)
@@ -27,7 +27,7 @@
 #define MULTISTATE_CONVERTS_F16 0
 #endif
 
-namespace multistate::inline MULTISTATE_TARGET {
+namespace multistate { inline namespace MULTISTATE_TARGET {
 
 /// IEEE binary16 and bfloat16, as bits: the library stores and widens them, it never computes in them.
 struct half {
@@ -219,4 +219,4 @@ HWY_INLINE void store_columns(const float_vector (&v)[4], float* to, std::size_t
 #endif
 
 }  // namespace simd
-}  // namespace multistate::inline MULTISTATE_TARGET
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -1,0 +1,151 @@
+#pragma once
+
+// The scratch memory of one attention call: packed queries, logits that become probabilities, packed outputs. A cache
+// has one; calls on different layers of one cache may run concurrently if each brings a workspace of its own.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "multistate/core/aligned_array.hpp"
+#include "multistate/core/shape.hpp"
+#include "multistate/simd/products.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+/// Scratch for attention over caches of one shape: rows of states + slack + block floats, one for each query head and
+/// token that are worked on together. Blocks are cut into tiles of tokens, and heads into waves, so that the rows stay
+/// within 16 MiB, or at one token's worth where that is more.
+class workspace {
+  public:
+    /// Throws std::invalid_argument for a shape that cannot be, or that the machine's memory cannot hold.
+    explicit workspace(const shape& given) : workspace(layout(given)) {}
+
+    /// What memory_bytes() of such a workspace will be. Allocates nothing; throws for a shape that cannot be.
+    static std::size_t bytes_for(const shape& given) { return layout(given).bytes(); }
+
+    /// Whether caches of this shape can use it; a workspace that was moved from fits none.
+    bool fits(const shape& s) const noexcept {
+        return bases_.size() == s.kv_heads && s.heads == shape_.heads && s.kv_heads == shape_.kv_heads &&
+               s.head_dim == shape_.head_dim && s.value_dim == shape_.value_dim && s.block <= shape_.block &&
+               rows_of(s) <= rows_of(shape_);
+    }
+    /// Tokens of a block that are worked on together, where all of `kv_heads` KV heads must be.
+    std::size_t tile(std::size_t kv_heads) const noexcept {
+        return (std::min)({rows_ / (kv_heads * shape_.group()), shape_.block, most_tokens});
+    }
+    /// KV heads that are worked on together, with a tile of `tokens`.
+    std::size_t wave(std::size_t tokens) const noexcept {
+        return (std::min)(rows_ / (tokens * shape_.group()), shape_.kv_heads);
+    }
+    /// Tasks that share the work of one KV head where there are few KV heads. By shape, so that every executor computes
+    /// the same.
+    std::size_t parts() const noexcept { return parts_of(shape_); }
+    /// Floats from one row of logits to the next: an odd number of cache lines, or the rows of a tile would share few
+    /// sets of the cache.
+    std::size_t stride() const noexcept { return stride_; }
+
+    // Rows of the three arrays: query head h, counted from the first of the wave, and token t of a tile of `tokens`
+    // share row h * tokens + t.
+    float* queries(std::size_t row) noexcept { return queries_.data() + row * simd::query_stride(shape_.head_dim); }
+    float* logits(std::size_t row) noexcept { return logits_.data() + row * stride_; }
+    float* mixed(std::size_t row) noexcept { return mixed_.data() + row * simd::query_stride(shape_.value_dim); }
+
+    /// What simd's products need, for each of kv_heads * parts() tasks.
+    float* products(std::size_t task) noexcept { return products_.data() + task * products_size(); }
+
+    /// For each token of a tile the row in which a table placed it; one stretch of `tile` per KV head.
+    std::span<std::uint32_t> placed(std::size_t kv_head) noexcept {
+        const std::size_t tokens = (std::min)(shape_.block, most_tokens);
+        return {placed_.data() + kv_head * tokens, tokens};
+    }
+
+    /// Rows that the tables of a KV head held before a tile.
+    std::size_t& base(std::size_t kv_head) noexcept { return bases_[kv_head]; }
+
+    std::size_t memory_bytes() const noexcept {
+        return queries_.bytes() + logits_.bytes() + mixed_.bytes() + products_.bytes() + placed_.bytes() +
+               bases_.size() * sizeof(std::size_t);
+    }
+
+  private:
+    static constexpr std::size_t most_tokens = 64;
+    static constexpr std::size_t most_logits = (std::size_t{16} << 20) / sizeof(float);
+
+    static constexpr const char* who = "workspace";
+
+    static std::size_t rows_of(const shape& s) noexcept { return s.states + s.slack + s.block; }
+    static std::size_t parts_of(const shape& s) noexcept { return (std::max<std::size_t>)(1, 8 / s.kv_heads); }
+    static std::size_t products_of(const shape& s) noexcept {
+        return simd::product_scratch(s.group() * (std::min)(s.block, most_tokens), (std::max)(s.head_dim, s.value_dim));
+    }
+    std::size_t products_size() const noexcept { return products_of(shape_); }
+
+    /// The sizes of the arrays, found before they are allocated.
+    struct layout {
+        explicit layout(const shape& given) : s(detail::checked(given)) {
+            using detail::product;
+            detail::require_size(who, "states", s.states);
+            detail::require_size(who, "block", s.block);
+            detail::require_slack(who, s.slack);
+            const std::size_t tokens = (std::min)(s.block, most_tokens);
+            stride = simd::padded(rows_of(s), 32) + 16;
+            rows = std::clamp(most_logits / stride, s.heads, product(who, s.heads, tokens));
+            queries = product(who, rows, simd::query_stride(s.head_dim));
+            logits = product(who, rows, stride);
+            mixed = product(who, (std::max)(rows, product(who, s.heads, parts_of(s))), simd::query_stride(s.value_dim));
+            products = product(who, product(who, s.kv_heads, parts_of(s)), products_of(s));
+            placed = product(who, s.kv_heads, tokens);
+        }
+        std::size_t bytes() const {
+            std::size_t total = detail::bytes<std::size_t>(who, s.kv_heads);
+            for (const std::size_t floats : {queries, logits, mixed, products, placed}) {
+                total = detail::sum(who, total, detail::bytes<float>(who, floats));
+            }
+            return total;
+        }
+
+        shape s;
+        std::size_t stride, rows;
+        std::size_t queries, logits, mixed, products, placed;
+    };
+
+    explicit workspace(const layout& sizes)
+        : shape_(sizes.s),
+          stride_(sizes.stride),
+          rows_(sizes.rows),
+          queries_((detail::require_memory(who, sizes.bytes()), sizes.queries)),
+          logits_(sizes.logits),
+          mixed_(sizes.mixed),
+          products_(sizes.products),
+          placed_(sizes.placed),
+          bases_(shape_.kv_heads) {}
+
+    shape shape_;
+    std::size_t stride_;
+    std::size_t rows_;
+    aligned_array<float> queries_;
+    aligned_array<float> logits_;
+    aligned_array<float> mixed_;
+    aligned_array<float> products_;
+    aligned_array<std::uint32_t> placed_;
+    std::vector<std::size_t> bases_;
+};
+
+namespace detail {
+
+inline void expect_workspace(const char* who, const shape& s, const workspace& scratch) noexcept {
+    check(scratch.fits(s), who, "the workspace", "made for caches of this shape", "of another, or moved from");
+}
+/// What is read must not lie where the outputs are written: heads and tokens are finished one by one.
+inline void expect_apart(const char* who, const char* argument, std::span<const float> read,
+                         std::span<const float> written) noexcept {
+    const std::less_equal<const float*> before;
+    check(before(read.data() + read.size(), written.data()) || before(written.data() + written.size(), read.data()),
+          who, argument, "memory apart from out", "overlapping");
+}
+
+}  // namespace detail
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -1,0 +1,117 @@
+#pragma once
+
+// Where each KV head looks: how much of its attention leaves both ends of the text. Training-free scores for duo_budget
+// and lazy_layers_budget in budget.hpp.
+//
+//     ms::attention_profile profile(32, 8);                   // 32 layers of 8 KV heads; sinks 128, recent 256
+//     const auto probabilities = ms::attend(cache, layer, q, out);
+//     profile.observe(cache, layer, probabilities);           // the tokens to judge by, any number
+//     ms::cache<ms::per_head<ms::window>> duo(shape, {}, ms::duo_budget(profile.retrieval(), 0.1f, 32768));
+//
+//   rule     far = the sum of a[i][t][j] over states j with position >= sinks and, counted back from t with t as the
+//            first, beyond `recent`; the mean of it over the tokens observed and the query heads i of the group
+//   papers   1 - far of a layer is what SimLayerKV (arXiv 2410.13846) calls lazy: sinks 4, recent 1024. Of a head it
+//            says what DuoAttention (arXiv 2410.10819) trains a gate to say, and with sinks = 0 how recency-aware it is
+//            in the sense of RecurFormer (arXiv 2410.12850): inspired by them, and not their numbers
+//   differs  kvpress's SimLayerKV leaves out what a token gives to itself, so that a layer is less lazy there, and
+//            counts `recent` from the state before; here the token itself is the first of the recent. Tokens before
+//            position sinks + recent have nothing that is far and are left out
+//
+// It must see what a cache holds that forgets nothing: what is gone cannot be looked at.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "multistate/cache/cache.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+class attention_profile {
+  public:
+    /// Throws std::invalid_argument unless layers, kv_heads and sinks + recent are at least 1.
+    attention_profile(std::size_t layers, std::size_t kv_heads, guards kept = {.sinks = 128, .recent = 256})
+        : kept_(kept), kv_heads_(kv_heads), far_(checked_size(layers, kv_heads, kept)), seen_(far_) {}
+
+    /// One token of one KV head: probabilities [query heads of its group, n] and the positions [n] of the n states, its
+    /// own among them. A token whose probabilities are not finite is not counted.
+    void observe(std::size_t layer, std::size_t kv_head, rows probabilities,
+                 std::span<const position> positions) noexcept {
+        constexpr const char* who = "attention_profile::observe";
+        expect(who, layer);
+        detail::check(kv_head < kv_heads_, who, "kv_head", detail::bound{"less than kv_heads = ", kv_heads_}, kv_head);
+        detail::check(!positions.empty(), who, "positions", "at least 1", positions.size());
+        detail::check(probabilities.count >= 1 && probabilities.width >= positions.size(), who, "probabilities",
+                      detail::bound{"one for each position, ", positions.size()}, probabilities.width);
+        const auto first = static_cast<position>(kept_.sinks);
+        const auto behind = *std::ranges::max_element(positions) - static_cast<position>(kept_.recent);  // the last far
+        if (behind < first) return;
+        double sum = 0;
+        for (std::size_t i = 0; i < probabilities.count; ++i) {
+            for (std::size_t j = 0; j < positions.size(); ++j) {
+                if (positions[j] >= first && positions[j] <= behind) sum += static_cast<double>(probabilities[i][j]);
+            }
+        }
+        if (!std::isfinite(sum)) return;
+        far_[layer * kv_heads_ + kv_head] += sum / static_cast<double>(probabilities.count);
+        seen_[layer * kv_heads_ + kv_head] += 1;
+    }
+    /// The token that attended last, all heads of a layer: probabilities as ms::attend returns them.
+    template <policy P, codec K, codec V>
+    void observe(const cache<P, K, V>& cache, std::size_t layer, rows probabilities) noexcept {
+        constexpr const char* who = "attention_profile::observe";
+        expect(who, layer);
+        detail::check(cache.shape().kv_heads == kv_heads_, who, "kv_heads of the cache",
+                      detail::bound{"as here, ", kv_heads_}, cache.shape().kv_heads);
+        detail::check(probabilities.count == cache.shape().heads, who, "probabilities",
+                      detail::bound{"one row for each query head: ", cache.shape().heads}, probabilities.count);
+        const std::size_t group = cache.shape().group();
+        for (std::size_t h = 0; h < kv_heads_; ++h) {
+            const rows own{probabilities[h * group].data(), group, cache.size(layer, h), probabilities.stride};
+            observe(layer, h, own, cache.positions(layer, h));
+        }
+    }
+
+    /// For each KV head [layers * kv_heads] the share of its attention that goes far, from 0 to 1; 1 where no token was
+    /// counted, because nothing speaks against it.
+    std::vector<float> retrieval() const {
+        std::vector<float> result;
+        for (std::size_t i = 0; i < far_.size(); ++i) {
+            result.push_back(seen_[i] > 0 ? static_cast<float>(far_[i] / seen_[i]) : 1.0f);
+        }
+        return result;
+    }
+    /// For each layer the share of its attention that stays near, the mean over its heads; 0 where no token was
+    /// counted.
+    std::vector<float> laziness() const {
+        const std::vector<float> retrieved = retrieval();
+        std::vector<float> result;
+        for (std::size_t first = 0; first < retrieved.size(); first += kv_heads_) {
+            float sum = 0;
+            for (std::size_t h = 0; h < kv_heads_; ++h) sum += 1 - retrieved[first + h];
+            result.push_back(sum / static_cast<float>(kv_heads_));
+        }
+        return result;
+    }
+
+  private:
+    static std::size_t checked_size(std::size_t layers, std::size_t kv_heads, guards kept) {
+        constexpr const char* who = "attention_profile";
+        detail::require(layers >= 1, who, "layers", "at least 1", layers);
+        detail::require(kv_heads >= 1, who, "kv_heads", "at least 1", kv_heads);
+        detail::require_size(who, "sinks + recent", detail::sum(who, kept.sinks, kept.recent));
+        const std::size_t heads = detail::product(who, layers, kv_heads);
+        detail::require_memory(who, detail::product(who, heads, 2 * sizeof(double)));
+        return heads;
+    }
+    void expect(const char* who, std::size_t layer) const noexcept {
+        detail::check(layer < far_.size() / kv_heads_, who, "layer",
+                      detail::bound{"less than layers = ", far_.size() / kv_heads_}, layer);
+    }
+
+    guards kept_;
+    std::size_t kv_heads_;
+    std::vector<double> far_;  // [layers * kv_heads], summed over tokens
+    std::vector<double> seen_;
+};
+
+}}  // namespace multistate::MULTISTATE_TARGET

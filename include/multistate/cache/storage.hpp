@@ -1,0 +1,195 @@
+#pragma once
+
+// Where keys and values lie: [plane][row][dimension], one plane per layer and KV head, encoded by a codec.
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "multistate/codecs/codec.hpp"
+#include "multistate/core/aligned_array.hpp"
+#include "multistate/core/shape.hpp"
+#include "multistate/policy/view.hpp"
+#include "multistate/simd/products.hpp"
+#include "multistate/simd/row_products.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+/// Rows of one KV head as they lie in memory; row j begins at data + j * stride and counts scales[j] times.
+template <class C>
+struct stored_rows {
+    const typename C::element* data;
+    const float* scales;    ///< one per row; null unless C::scaled
+    std::size_t stride;     ///< elements from row to row, C::stride(dimension)
+    std::size_t dimension;  ///< columns
+
+    float scale(std::size_t row) const noexcept {
+        if constexpr (C::scaled) {
+            return scales[row];
+        } else {
+            return 1;
+        }
+    }
+    /// The rows from `first` on, for the kernels.
+    simd::matrix<typename C::element> matrix(std::size_t first = 0) const noexcept {
+        return {data + first * stride, C::scaled ? scales + first : nullptr, stride};
+    }
+
+    /// Decodes a row into out [dimension].
+    void read(std::size_t row, float* out) const noexcept { simd::read_row(matrix(), row, dimension, out); }
+};
+
+/// Owns the rows of one kind (keys, or values) in all planes. Allocates in the constructor only.
+template <codec C>
+class storage {
+  public:
+    /// One plane for each entry of `rows`, with that many rows.
+    storage(std::span<const std::size_t> rows, std::size_t dimension)
+        : first_(first_rows(rows)),
+          dimension_(dimension),
+          stride_(C::stride(dimension)),
+          elements_(detail::product("cache", first_.back(), stride_) + read_behind),
+          scales_(C::scaled ? first_.back() : 0) {}
+
+    /// What memory_bytes() will be of `rows` rows in so many planes. Allocates nothing.
+    static std::size_t bytes_for(std::size_t planes, std::size_t rows, std::size_t dimension) {
+        using detail::bytes, detail::product, detail::sum;
+        constexpr const char* who = "cache";
+        const std::size_t scales = C::scaled ? bytes<float>(who, rows) : 0;
+        const std::size_t elements = sum(who, product(who, rows, C::stride(dimension)), read_behind);
+        return sum(who, sum(who, bytes<typename C::element>(who, elements), scales),
+                   bytes<std::size_t>(who, planes + 1));
+    }
+
+    storage(std::size_t planes, std::size_t rows, std::size_t dimension)
+        : storage(std::vector<std::size_t>(planes, rows), dimension) {}
+
+    stored_rows<C> plane(std::size_t i) const noexcept {
+        return {elements_.data() + first_[i] * stride_, C::scaled ? scales_.data() + first_[i] : nullptr, stride_,
+                dimension_};
+    }
+
+    /// Encodes x [dimension] into a row.
+    void write(std::size_t plane, std::size_t row, const float* x) noexcept {
+        expect_row("write", plane, row);
+        const std::size_t i = first_[plane] + row;
+        const float scale = C::store(x, dimension_, elements_.data() + i * stride_);
+        if constexpr (C::scaled) scales_.data()[i] = scale;
+    }
+
+    /// Copies a row of the same plane of `other`, a storage of the same dimension.
+    void copy(const storage& other, std::size_t plane, std::size_t from, std::size_t to) noexcept {
+        other.expect_row("copy", plane, from);
+        expect_row("copy", plane, to);
+        const std::size_t source = other.first_[plane] + from;
+        const std::size_t target = first_[plane] + to;
+        std::copy_n(other.elements_.data() + source * stride_, stride_, elements_.data() + target * stride_);
+        if constexpr (C::scaled) scales_.data()[target] = other.scales_.data()[source];
+    }
+
+    std::size_t dimension() const noexcept { return dimension_; }
+    std::size_t memory_bytes() const noexcept {
+        return elements_.bytes() + scales_.bytes() + first_.size() * sizeof(std::size_t);
+    }
+
+  private:
+    /// Elements that kernels may read, and not use, behind the last row.
+    static constexpr std::size_t read_behind = 16;
+
+    static std::vector<std::size_t> first_rows(std::span<const std::size_t> rows) {
+        std::vector<std::size_t> first(rows.size() + 1);
+        for (std::size_t i = 0; i < rows.size(); ++i) first[i + 1] = detail::sum("cache", first[i], rows[i]);
+        return first;
+    }
+
+    void expect_row(const char* who, std::size_t plane, std::size_t row) const noexcept {
+        if constexpr (MULTISTATE_CHECKS < 2) return;
+        detail::check<2>(plane + 1 < first_.size(), who, "plane", detail::bound{"less than ", first_.size() - 1},
+                         plane);
+        const std::size_t rows = first_[plane + 1] - first_[plane];
+        detail::check<2>(row < rows, who, "row", detail::bound{"less than the rows of its plane, ", rows}, row);
+    }
+
+    std::vector<std::size_t> first_;  // of each plane, and the end
+    std::size_t dimension_;
+    std::size_t stride_;
+    aligned_array<typename C::element> elements_;
+    aligned_array<float> scales_;
+};
+
+/// The keys and values of all layers and KV heads, and how policies reach them.
+template <codec K, codec V>
+class key_value_storage {
+  public:
+    /// `rows` [layers * kv_heads]: how many a KV head has.
+    key_value_storage(std::span<const std::size_t> rows, std::size_t kv_heads, std::size_t head_dim,
+                      std::size_t value_dim)
+        : kv_heads_(kv_heads), keys_(rows, head_dim), values_(rows, value_dim) {}
+
+    stored_rows<K> keys(std::size_t layer, std::size_t kv_head) const noexcept {
+        return keys_.plane(layer * kv_heads_ + kv_head);
+    }
+    stored_rows<V> values(std::size_t layer, std::size_t kv_head) const noexcept {
+        return values_.plane(layer * kv_heads_ + kv_head);
+    }
+
+    /// Encodes a key and a value, of which one may be null, into a row.
+    void write(std::size_t layer, std::size_t kv_head, std::size_t row, const float* key, const float* value) noexcept {
+        if (key != nullptr) keys_.write(layer * kv_heads_ + kv_head, row, key);
+        if (value != nullptr) values_.write(layer * kv_heads_ + kv_head, row, value);
+    }
+    /// Copies a row of the same KV head of `other`, which may be this storage.
+    void copy(const key_value_storage& other, std::size_t layer, std::size_t kv_head, std::size_t from,
+              std::size_t to) noexcept {
+        keys_.copy(other.keys_, layer * kv_heads_ + kv_head, from, to);
+        values_.copy(other.values_, layer * kv_heads_ + kv_head, from, to);
+    }
+
+    /// The rows of one table; valid while this storage stays where it is.
+    editor lend(const table_shape& s) noexcept {
+        editor result;
+        result.owner = this;
+        result.access = &access;
+        result.layer = s.layer;
+        result.first_kv_head = s.kv_head;
+        result.kv_heads = s.kv_heads;
+        result.head_dim = keys_.dimension();
+        result.value_dim = values_.dimension();
+        return result;
+    }
+
+    std::size_t memory_bytes() const noexcept { return keys_.memory_bytes() + values_.memory_bytes(); }
+
+  private:
+    static const key_value_storage& of(const void* owner) noexcept {
+        return *static_cast<const key_value_storage*>(owner);
+    }
+    static void load(const void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, float* key,
+                     float* value) noexcept {
+        if (key != nullptr) of(owner).keys(layer, kv_head).read(row, key);
+        if (value != nullptr) of(owner).values(layer, kv_head).read(row, value);
+    }
+    static void dot(const void* owner, std::size_t layer, std::size_t kv_head, bool values, rows x, std::size_t n,
+                    float* out, std::size_t stride) noexcept {
+        const auto dot_all = [&](auto stored) {
+            simd::dot_rows(x.data, x.count, x.stride, stored.dimension, stored.matrix(), n, out, stride);
+        };
+        values ? dot_all(of(owner).values(layer, kv_head)) : dot_all(of(owner).keys(layer, kv_head));
+    }
+    static void sum(const void* owner, std::size_t layer, std::size_t kv_head, std::span<const float> weights,
+                    std::span<float> out) noexcept {
+        const auto stored = of(owner).values(layer, kv_head);
+        simd::sum_rows(weights.data(), stored.matrix(), weights.size(), stored.dimension, out.data());
+    }
+    static void store(void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, const float* key,
+                      const float* value) noexcept {
+        static_cast<key_value_storage*>(owner)->write(layer, kv_head, row, key, value);
+    }
+    static constexpr storage_access access{.load = load, .dot = dot, .sum = sum, .store = store};
+
+    std::size_t kv_heads_;
+    storage<K> keys_;
+    storage<V> values_;
+};
+
+}}  // namespace multistate::MULTISTATE_TARGET

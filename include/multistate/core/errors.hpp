@@ -1,0 +1,122 @@
+#pragma once
+
+// The one path that every error of the library takes.
+//
+//     constructors, budgets        throw std::invalid_argument: "cache: layers must be at least 1, is 0"
+//     steps, which are noexcept    a failed check goes to the failure handler, then the program aborts
+//     with -fno-exceptions         the errors of constructors go that way too
+//
+//     ms::set_failure_handler([](const ms::failure& f) { my_log(f.who, f.argument, f.bound, f.value); });
+//
+// MULTISTATE_CHECKS says what steps check; define it before the first multistate header, or for the whole build:
+//
+//     0    nothing: misuse is undefined behavior
+//     1    the borders (the default, with and without NDEBUG): sizes of spans, layers, heads, positions, what a policy
+//          was promised to see. A few comparisons per layer and token
+//     2    also what the library and policies hand to each other: every row and plane that is read or written
+//
+// Checks guard against misuse by the calling engine, never against data. Files with different levels may share a
+// program: the level is part of the inline namespace.
+#include <atomic>
+#include <concepts>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+#include "multistate/core/target.hpp"
+
+namespace multistate {
+
+// Outside the inline namespace, so that all levels and targets of a program share one handler. Data only: a function
+// here would be compiled for several instruction sets under one name.
+
+/// "append: k must be [tokens, kv_heads, head_dim], a multiple of 1024 floats, is 1000". Lives as long as the call.
+struct failure {
+    const char* who;       ///< the function or class that refuses
+    const char* argument;  ///< what is wrong
+    const char* bound;     ///< what it must be
+    const char* value;     ///< what it is
+};
+
+/// Called once, on the thread whose call failed. When it returns, the program aborts. It must not throw.
+using failure_handler = void (*)(const failure&);
+
+inline std::atomic<failure_handler> current_failure_handler{nullptr};  ///< null: the default
+
+}  // namespace multistate
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+/// Replaces the handler of the whole program and returns the one before. Null stands for the default, which prints one
+/// line to stderr.
+inline failure_handler set_failure_handler(failure_handler handler) noexcept {
+    return current_failure_handler.exchange(handler);
+}
+
+namespace detail {
+
+/// Tells the handler, then aborts.
+[[noreturn]] HWY_NOINLINE inline void fail(const char* who, const char* argument, const std::string& bound,
+                                           const std::string& value) noexcept {
+    if (const failure_handler handler = current_failure_handler) {
+        handler({who, argument, bound.c_str(), value.c_str()});
+    } else {
+        std::fprintf(stderr, "multistate: %s: %s must be %s, is %s\n", who, argument, bound.c_str(), value.c_str());
+    }
+    std::abort();
+}
+
+/// Refuses an argument of a constructor.
+[[noreturn]] HWY_NOINLINE inline void refuse(const char* who, const char* argument, const std::string& bound,
+                                             const std::string& value) {
+#if defined(__cpp_exceptions)
+    throw std::invalid_argument(std::string(who) + ": " + argument + " must be " + bound + ", is " + value);
+#else
+    fail(who, argument, bound, value);
+#endif
+}
+
+/// Refuses it unless the condition holds.
+template <class Value>
+void require(bool holds, const char* who, const char* argument, const std::string& bound, Value given) {
+    if (!holds) refuse(who, argument, bound, std::to_string(given));
+}
+
+/// A bound in words, with a number behind them.
+template <std::integral Number>
+struct bound {
+    const char* words;
+    Number number;
+};
+template <std::integral Number>
+bound(const char*, Number) -> bound<Number>;  // Clang 14 does not find it
+
+[[noreturn]] HWY_NOINLINE inline void fail_check(const char* who, const char* argument, const char* words,
+                                                 const char* value) noexcept {
+    fail(who, argument, words, value);
+}
+template <std::integral Given>
+[[noreturn]] HWY_NOINLINE void fail_check(const char* who, const char* argument, const char* words,
+                                          Given given) noexcept {
+    fail(who, argument, words, std::to_string(given));
+}
+template <std::integral Number, std::integral Given>
+[[noreturn]] HWY_NOINLINE void fail_check(const char* who, const char* argument, bound<Number> limit,
+                                          Given given) noexcept {
+    fail(who, argument, limit.words + std::to_string(limit.number), std::to_string(given));
+}
+
+/// The check of a step, where nothing may throw: ends the program unless the condition holds. What it says is put
+/// together only then. Nothing below its level.
+template <int Level = 1, class Bound, class Given>
+HWY_INLINE void check(bool holds, const char* who, const char* argument, Bound limit, Given given) noexcept {
+    if constexpr (MULTISTATE_CHECKS >= Level) {
+        if (!holds) [[unlikely]]
+            fail_check(who, argument, limit, given);
+    }
+}
+
+}  // namespace detail
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -1,0 +1,61 @@
+#pragma once
+
+// The words that every room uses: positions, rows of floats, guards, the size of a table.
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <span>
+
+#include "multistate/core/target.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+/// Index of a token in its sequence, 0-based; never changes while its state lives. Selection compares positions in
+/// vector lanes of 32 bits, so a sequence ends at last_position: what would go beyond is refused (errors.hpp). 24 hours
+/// at 20,000 tokens per second are within it; clear() starts anew.
+using position = std::int32_t;
+/// 2^31 - 2: the position that follows it can still be named.
+inline constexpr position last_position = (std::numeric_limits<position>::max)() - 1;
+
+/// Read-only matrix [count, width] of floats; `stride` is the distance between rows in floats.
+struct rows {
+    const float* data = nullptr;
+    std::size_t count = 0;
+    std::size_t width = 0;
+    std::size_t stride = 0;
+
+    std::span<const float> operator[](std::size_t r) const noexcept { return {data + r * stride, width}; }
+};
+
+/// States that the policy may not forget: the first `sinks` arrivals and the `recent` newest held at the decision.
+struct guards {
+    std::size_t sinks = 0;
+    std::size_t recent = 0;
+};
+
+/// The size of one table: rows that are kept and forgotten together. What follows `recent` a cache fills in; who has
+/// tables alone does so for policies that draw numbers (layer, kv_head: or all tables draw the same), that answer for
+/// several heads, or that read queries, keys or values.
+struct table_shape {
+    std::size_t states;                      ///< how many states survive a decision: k
+    std::size_t block = 1;                   ///< most tokens that arrive at once
+    std::size_t slack = 0;                   ///< states beyond k that may wait for a decision, so that it falls every
+                                             ///< slack + 1 steps; the table has states + slack + block rows. Results
+                                             ///< differ from those without: states that wait are attended to
+    std::size_t sinks = 0;                   ///< first arrivals never forgotten, added to the policy's own
+    std::optional<std::size_t> recent = {};  ///< newest states never forgotten; replaces the policy's own
+    std::size_t layer = 0;                   ///< for policies that differ by layer or head, and for logs
+    std::size_t kv_head = 0;                 ///< the table's first KV head
+    std::size_t heads = 1;                   ///< query heads that the table answers for
+    std::size_t kv_heads = 1;                ///< KV heads that the table answers for
+    std::size_t head_dim = 0;                ///< floats in a key
+    std::size_t value_dim = 0;               ///< floats in a value
+    float scale = 0;                         ///< of the logits; 0, for policies that compute some, makes all alike
+    std::optional<guards> guarded = {};      ///< the guards in force, whatever the policy, sinks and recent say: for
+                                             ///< KV heads that share those of their mean
+
+    std::size_t group() const noexcept { return heads / kv_heads; }
+};
+
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -1,0 +1,28 @@
+#pragma once
+
+// An executor for engines that use OpenMP: their team of threads runs the library's tasks too.
+//
+//     #include <multistate/execution/openmp.hpp>                        // not part of multistate.hpp: it needs -fopenmp
+//
+//     ms::step(cache, layer, position, q, k, v, out, ms::openmp{});
+#ifndef _OPENMP
+#error "multistate/execution/openmp.hpp: compile with OpenMP (-fopenmp; in CMake link OpenMP::OpenMP_CXX)"
+#endif
+
+#include <cstddef>
+
+#include "multistate/execution/executor.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+/// As many threads as OpenMP is set to (OMP_NUM_THREADS, omp_set_num_threads). Inside a parallel region the tasks stay
+/// on the calling thread, which is OpenMP's default for nested regions.
+struct openmp {
+    void run(std::size_t n, auto&& task) const noexcept {
+#pragma omp parallel for schedule(dynamic) if (n > 1)
+        for (std::size_t i = 0; i < n; ++i) task(i);
+    }
+};
+static_assert(executor<const openmp>);
+
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -1,0 +1,136 @@
+#pragma once
+
+// An executor for engines that have no threads of their own.
+//
+//     #include <multistate/execution/thread_pool.hpp>                   // not part of multistate.hpp: only you start threads
+//
+//     ms::thread_pool pool(4);                                // this thread and three helpers
+//     ms::step(cache, layer, position, q, k, v, out, pool);
+//     pool.run(n, [&](std::size_t i) { ... });                // for work of your own
+//
+// Made for decoding, where a run is a few tens of tasks of some ten microseconds: helpers look for work for a while
+// before they sleep, and no run waits for a helper that came too late to get a task.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+#include <hwy/cache_control.h>
+
+#include "multistate/execution/executor.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+namespace detail {
+
+/// Calls f(first, count) for [0, n) in pieces of at most `most`.
+template <class F>
+void in_pieces(std::size_t n, std::size_t most, F f) noexcept {
+    for (std::size_t first = 0, count = 0; first < n; first += count) f(first, count = (std::min)(most, n - first));
+}
+
+}  // namespace detail
+
+/// A fixed number of threads that share the tasks of one run.
+///
+/// Any thread may call `run`. While a run is under way, others are not shared but stay on their callers' threads: those
+/// of its own tasks, and those of other threads. Between runs a helper looks for work for 50 µs, then sleeps; to wake
+/// it costs the next run some 10 µs. More threads than cores slow every run down.
+class thread_pool {
+  public:
+    /// The thread that calls `run` is one of `threads`; 0 counts as 1. Throws std::system_error where the system has no
+    /// more threads.
+    explicit thread_pool(std::size_t threads) {
+        for (std::size_t i = 1; i < threads; ++i) helpers_.emplace_back([this] { help(); });
+    }
+    /// No run may be under way.
+    ~thread_pool() = default;
+    thread_pool(const thread_pool&) = delete;
+    thread_pool& operator=(const thread_pool&) = delete;
+
+    std::size_t threads() const noexcept { return helpers_.size() + 1; }
+
+    /// Calls task(0) … task(n - 1) once each and returns when all are done. A task that throws ends the program.
+    /// Allocates nothing.
+    template <class Task>
+    void run(std::size_t n, Task&& task) noexcept {
+        if (helpers_.empty() || n <= 1 || taken_.test_and_set(std::memory_order_acquire)) {
+            for (std::size_t i = 0; i < n; ++i) task(i);
+            return;
+        }
+        using plain = std::remove_reference_t<Task>;
+        task_ = const_cast<std::remove_const_t<plain>*>(std::addressof(task));  // call_ gives its const back
+        call_ = [](void* t, std::size_t i) { (*static_cast<plain*>(t))(i); };
+        detail::in_pieces(n, stopping - 1, [&](std::size_t first, std::size_t count) {
+            first_ = first;
+            size_ = static_cast<std::uint32_t>(count);
+            unfinished_.store(size_, std::memory_order_relaxed);
+            unclaimed_.store(size_);
+            unclaimed_.notify_all();
+            work();
+            for (std::uint32_t left = unfinished_; left != 0; left = unfinished_) wait_while(unfinished_, left);
+        });
+        taken_.clear(std::memory_order_release);
+    }
+
+  private:
+    static constexpr std::uint32_t stopping = (std::numeric_limits<std::uint32_t>::max)();
+
+    void help() noexcept {
+        for (;;) {
+            wait_while(unclaimed_, 0);
+            if (unclaimed_ == stopping) return;
+            work();
+        }
+    }
+
+    /// Claims tasks while there are any. What describes the run may be read by the holder of a claimed task only: until
+    /// that task is done the run cannot end, so the next one cannot overwrite it.
+    void work() noexcept {
+        std::uint32_t left = unclaimed_.load(std::memory_order_relaxed);
+        while (left != 0 && left != stopping) {
+            if (!unclaimed_.compare_exchange_weak(left, left - 1)) continue;
+            call_(task_, first_ + (size_ - left));
+            if (unfinished_.fetch_sub(1) == 1) unfinished_.notify_one();
+            left = unclaimed_.load(std::memory_order_relaxed);
+        }
+    }
+
+    void stop() noexcept {
+        unclaimed_ = stopping;
+        unclaimed_.notify_all();
+    }
+
+    /// Runs follow each other within microseconds: looking for a while is quicker than sleeping at once.
+    static void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) noexcept {
+        const auto enough = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+        while (value.load(std::memory_order_acquire) == old) {
+            hwy::Pause();
+            if (std::chrono::steady_clock::now() > enough) return value.wait(old);
+        }
+    }
+
+    // 32 bits, because those are what operating systems wait on; on cache lines of their own, because all threads
+    // write.
+    alignas(64) std::atomic<std::uint32_t> unclaimed_{0};
+    alignas(64) std::atomic<std::uint32_t> unfinished_{0};
+    alignas(64) std::atomic_flag taken_;
+    std::size_t first_ = 0;  // tasks [first_, first_ + size_) are handed out
+    std::uint32_t size_ = 0;
+    void* task_ = nullptr;
+    void (*call_)(void*, std::size_t) = nullptr;
+    std::vector<std::jthread> helpers_;  // joined before the rest goes
+    struct stopper {
+        thread_pool& pool;
+        ~stopper() { pool.stop(); }
+    } stop_first_{*this};  // last: helpers stop before they are joined, also where the constructor ran out of threads
+};
+static_assert(executor<thread_pool>);
+
+}}  // namespace multistate::MULTISTATE_TARGET

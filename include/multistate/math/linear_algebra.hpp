@@ -1,0 +1,144 @@
+#pragma once
+
+// The few pieces of linear algebra that policies need, on memory of their own: nothing is allocated.
+//
+// A symmetric matrix [n, n] is n * n floats of which only the lower triangle is used; so is a triangular one.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <span>
+
+#include "multistate/simd/elementwise.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+/// The first floats of a policy's memory, cut into vectors and matrices of these sizes.
+template <std::size_t N>
+constexpr std::array<std::span<float>, N> cut(std::span<float> memory, const std::array<std::size_t, N>& sizes) {
+    std::array<std::span<float>, N> parts;
+    for (std::size_t i = 0; i < N; ++i) {
+        parts[i] = memory.first(sizes[i]);
+        memory = memory.subspan(sizes[i]);
+    }
+    return parts;
+}
+
+/// Euclidean norm.
+inline float norm(std::span<const float> x) noexcept { return std::sqrt(simd::dot(x, x)); }
+
+/// Moves the mean of count - 1 vectors to that of count, of which x is the last. Changes x. For an endless text let the
+/// count end at 2^20: then the mean is of about its last million tokens, and floats do not come to a standstill.
+inline void add_to_mean(float count, std::span<float> x, std::span<float> mean) noexcept {
+    simd::add_scaled(-1, mean, x);
+    simd::add_scaled(1 / count, x, mean);
+}
+
+/// Makes x a unit vector; zeros stay zeros.
+inline void normalize(std::span<float> x) noexcept {
+    const float length = norm(x);
+    simd::scale(x, length > 0 ? 1 / length : 0);
+}
+
+/// Counts a token in a float of a policy's memory. Returns true at the 2^20th, and then again every 2^19: the count was
+/// halved, and the sums that it belongs to must be, so that floats do not come to a standstill: of an endless text they
+/// are about its last million tokens.
+inline bool count_token(float& count) noexcept {
+    if (++count < 0x1p20f) return false;
+    count = 0x1p19f;
+    return true;
+}
+
+/// Row i of a lower triangle, its diagonal included.
+inline std::span<float> lower_row(std::span<float> a, std::size_t n, std::size_t i) noexcept {
+    return a.subspan(i * n, i + 1);
+}
+inline std::span<const float> lower_row(std::span<const float> a, std::size_t n, std::size_t i) noexcept {
+    return a.subspan(i * n, i + 1);
+}
+
+/// A += factor * x x^T
+inline void add_square(float factor, std::span<const float> x, std::span<float> a) noexcept {
+    for (std::size_t i = 0; i < x.size(); ++i) simd::add_scaled(factor * x[i], x, lower_row(a, x.size(), i));
+}
+
+/// y = A x, A symmetric
+inline void multiply(std::span<const float> a, std::span<const float> x, std::span<float> y) noexcept {
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        const auto row = lower_row(a, x.size(), i);
+        y[i] = simd::dot(row, x);
+        simd::add_scaled(x[i], row, y.first(i));  // the part of column i above the diagonal
+    }
+}
+
+/// Turns x towards the principal eigenvector of A, symmetric and positive semidefinite: x = A^steps x, made a unit
+/// vector. Its product with the x that came is not negative. `scratch` has x.size() elements.
+inline void power_iteration(std::span<const float> a, std::size_t steps, std::span<float> x,
+                            std::span<float> scratch) noexcept {
+    normalize(x);
+    for (std::size_t i = 0; i < steps; ++i) {
+        multiply(a, x, scratch);
+        std::ranges::copy(scratch, x.begin());
+        normalize(x);
+    }
+}
+
+/// A = L L^T: replaces A by L. Returns false where A is not positive definite, and then leaves nothing of use.
+inline bool cholesky(std::span<float> a, std::size_t n) noexcept {
+    for (std::size_t i = 0; i < n; ++i) {
+        const auto row = lower_row(a, n, i);
+        for (std::size_t j = 0; j < i; ++j) {
+            const auto above = lower_row(a, n, j);
+            row[j] = (row[j] - simd::dot(above.first(j), row)) / above[j];
+        }
+        const float square = row[i] - simd::dot(row.first(i), row);
+        if (!(square > 0)) return false;
+        row[i] = std::sqrt(square);
+    }
+    return true;
+}
+
+/// x = L^-1 x, L lower triangular
+inline void solve_lower(std::span<const float> l, std::span<float> x) noexcept {
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        const auto row = lower_row(l, x.size(), i);
+        x[i] = (x[i] - simd::dot(row.first(i), x)) / row[i];
+    }
+}
+
+/// L = L^-1, L lower triangular; above the diagonal come zeros. `scratch` has n elements.
+inline void invert_lower(std::span<float> l, std::size_t n, std::span<float> scratch) noexcept {
+    for (std::size_t i = 0; i < n; ++i) {
+        const auto row = l.subspan(i * n, n), before = scratch.first(i + 1);
+        std::ranges::copy(row.first(i + 1), before.begin());
+        std::ranges::fill(row, 0.0f);
+        row[i] = 1 / before[i];
+        for (std::size_t j = 0; j < i; ++j) simd::add_scaled(-before[j] * row[i], lower_row(l, n, j), row.first(j + 1));
+    }
+}
+
+/// scores[j] += x_j^T (X^T X + ridge I)^-1 x_j: the leverage of row j of X [scores.size(), m], after the mean of the
+/// rows is subtracted. Where float32 cannot take the inverse, the ridge grows tenfold. Spoils X; `mean` [m], `squares`
+/// [m, m].
+inline void add_leverages(float ridge, std::span<float> x, std::span<float> mean, std::span<float> squares,
+                          std::span<float> scores) noexcept {
+    const std::size_t m = mean.size();
+    const auto row = [&](std::size_t j) { return x.subspan(j * m, m); };
+    std::ranges::fill(mean, 0.0f);
+    for (std::size_t j = 0; j < scores.size(); ++j) simd::add(row(j), mean);
+    for (std::size_t j = 0; j < scores.size(); ++j) {
+        simd::add_scaled(-1 / static_cast<float>(scores.size()), mean, row(j));
+    }
+    for (; std::isfinite(ridge); ridge *= 10) {
+        std::ranges::fill(squares, 0.0f);
+        for (std::size_t j = 0; j < scores.size(); ++j) add_square(1, row(j), squares);
+        for (std::size_t c = 0; c < m; ++c) squares[c * m + c] += ridge;
+        if (cholesky(squares, m)) break;
+    }
+    for (std::size_t j = 0; j < scores.size(); ++j) {
+        solve_lower(squares, row(j));  // x^T (L L^T)^-1 x = |L^-1 x|^2
+        scores[j] += simd::dot(row(j), row(j));
+    }
+}
+
+}}  // namespace multistate::MULTISTATE_TARGET

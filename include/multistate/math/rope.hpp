@@ -1,0 +1,128 @@
+#pragma once
+
+// Rotary positions: turns the pairs of a query or key by angles that grow with its position, and back.
+//
+// The library never rotates what it stores. This is for policies that look at queries or keys as they were before the
+// model rotated them: their `rope` must be the model's, else what they look at means nothing.
+//
+//     ms::rope model{.base = 500000, .adjacent = false};      // Llama 3 as Hugging Face stores it
+//     model.unrotate(position, key);                          // the key as the projection made it
+//
+//   paper    "RoFormer: Enhanced Transformer with Rotary Position Embedding", arXiv 2104.09864
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <tuple>
+
+#include "multistate/core/errors.hpp"
+#include "multistate/core/parameter.hpp"
+#include "multistate/core/types.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+/// Policies inherit it: its members are theirs. Angles are computed in double; up to position 10,000,000 the error is
+/// below 2e-7 of the length of a pair.
+struct rope {
+    float base = 10000;    ///< pair i of n turns by position * base^(-i / n); 0: keys and queries carry no rotation
+    bool adjacent = true;  ///< pairs (0, 1), (2, 3), … as in GGUF's llama; else (0, n), (1, n + 1), … as elsewhere
+    std::size_t rotated = 0;             ///< dimensions that are rotated, the first; 0: all (of an odd number the last
+                                         ///< is not)
+    float stretch = 1;                   ///< linear scaling: positions are divided by it
+    std::span<const float> slower = {};  ///< frequency i is divided by slower[i] (Llama 3); none: empty
+    static constexpr auto parameters =
+        std::tuple{parameter{"base", &rope::base, 0.0f, 1e12f}, parameter{"adjacent", &rope::adjacent, false, true},
+                   parameter{"rotated", &rope::rotated, std::size_t{0}, std::size_t{1} << 29},
+                   parameter{"stretch", &rope::stretch, 1e-3f, 1e6f}};
+
+    /// What is rotated are pairs; `slower` has a number for each.
+    void check_shape(const table_shape& s) const {
+        using detail::require;
+        if (base == 0) return;
+        require(rotated % 2 == 0, "rope", "rotated", "even", rotated);
+        require(slower.empty() || slower.size() == pairs(s.head_dim), "rope", "slower",
+                "one number for each of " + std::to_string(pairs(s.head_dim)) + " pairs", slower.size());
+        for (const float x : slower) require(std::isfinite(x) && x > 0, "rope", "slower", "finite and positive", x);
+    }
+
+    constexpr std::size_t pairs(std::size_t head_dim) const noexcept {
+        if (base == 0) return 0;
+        return (rotated == 0 ? head_dim : (std::min)(rotated, head_dim)) / 2;
+    }
+
+    void rotate(position p, std::span<float> x) const noexcept {
+        for_each_frequency(x.size(),
+                           [&](std::size_t i, double f) { turn_pair(i, std::cos(p * f), std::sin(p * f), x); });
+    }
+    void unrotate(position p, std::span<float> x) const noexcept {
+        for_each_frequency(x.size(),
+                           [&](std::size_t i, double f) { turn_pair(i, std::cos(p * f), -std::sin(p * f), x); });
+    }
+
+    // The same where many vectors turn alike: cosines and sines once, in `turns` [head_dim].
+
+    void find_turns(position p, std::span<float> turns) const noexcept {
+        for_each_frequency(turns.size(), [&](std::size_t i, double f) {
+            turns[2 * i] = static_cast<float>(std::cos(p * f));
+            turns[2 * i + 1] = static_cast<float>(std::sin(p * f));
+        });
+    }
+    /// Of the mean of the rotations by `count` positions from `first` on: each pair turns by the angle of their middle,
+    /// and shrinks by how far they spread around it.
+    void find_mean_turns(position first, std::size_t count, std::span<float> turns) const noexcept {
+        detail::check(count >= 1, "find_mean_turns", "count", "at least 1", count);
+        const auto n = static_cast<double>(count);
+        for_each_frequency(turns.size(), [&](std::size_t i, double f) {
+            // the sum of e^(i f m) over m < n has the length sin(n f / 2) / sin(f / 2)
+            const double half = std::sin(f / 2);
+            const double length = half == 0 ? 1 : std::sin(n * f / 2) / (n * half);
+            const double middle = (first + (n - 1) / 2) * f;
+            turns[2 * i] = static_cast<float>(length * std::cos(middle));
+            turns[2 * i + 1] = static_cast<float>(length * std::sin(middle));
+        });
+    }
+    void turn(std::span<const float> turns, std::span<float> x) const noexcept {
+        expect_turns("turn", turns, x);
+        for (std::size_t i = 0; i < pairs(x.size()); ++i) turn_pair(i, turns[2 * i], turns[2 * i + 1], x);
+    }
+    /// The transposed turn.
+    void turn_back(std::span<const float> turns, std::span<float> x) const noexcept {
+        expect_turns("turn_back", turns, x);
+        for (std::size_t i = 0; i < pairs(x.size()); ++i) turn_pair(i, turns[2 * i], -turns[2 * i + 1], x);
+    }
+    /// The length of each pair, which no rotation changes.
+    void find_lengths(std::span<const float> x, std::span<float> lengths) const noexcept {
+        const std::size_t n = pairs(x.size()), step = adjacent ? 2 : 1, partner = adjacent ? 1 : n;
+        for (std::size_t i = 0; i < n; ++i) {
+            const float a = x[i * step], b = x[i * step + partner];
+            lengths[i] = std::sqrt(a * a + b * b);
+        }
+    }
+
+  private:
+    void expect_turns(const char* who, std::span<const float> turns, std::span<const float> x) const noexcept {
+        detail::check(turns.size() >= 2 * pairs(x.size()), who, "turns",
+                      detail::bound{"as many floats as are turned, ", 2 * pairs(x.size())}, turns.size());
+    }
+    template <class F>
+    void for_each_frequency(std::size_t head_dim, F f) const noexcept {
+        const std::size_t n = pairs(head_dim);
+        const double ratio = n == 0 ? 1 : std::pow(static_cast<double>(base), -1 / static_cast<double>(n));
+        double frequency = 1 / static_cast<double>(stretch);
+        for (std::size_t i = 0; i < n; ++i, frequency *= ratio) {
+            f(i, i < slower.size() ? frequency / static_cast<double>(slower[i]) : frequency);
+        }
+    }
+    template <class T>
+    void turn_pair(std::size_t i, T cosine, T sine, std::span<float> x) const noexcept {
+        float& a = x[adjacent ? 2 * i : i];
+        float& b = x[adjacent ? 2 * i + 1 : i + pairs(x.size())];
+        const auto c = static_cast<float>(cosine), s = static_cast<float>(sine);
+        const float turned = a * c - b * s;
+        b = a * s + b * c;
+        a = turned;
+    }
+};
+
+}}  // namespace multistate::MULTISTATE_TARGET

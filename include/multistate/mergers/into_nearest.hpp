@@ -1,0 +1,45 @@
+#pragma once
+
+// into_nearest: the value of a state that goes is merged into that of the survivor with the most similar key.
+//
+//   paper    none; MergingPress of NVIDIA's kvpress, after Token Merging (arXiv 2210.09461) and D2O (2406.13035)
+//   rule     j = the survivor whose key has the greatest cosine c_i with k_i; v_j = (v_j + sum of w_i v_i) / (1 + sum
+//            of w_i) over all i with that j, w_i = c_i |v_i| / (|v_i| + |v_j|), 0 unless c_i > 0 and c_i >= threshold
+//   reads    stored keys and values; keys stay as they are
+//   cost     as into_similar
+//   differs  kvpress can leave out a share of the states that go, those with the least cosines: pointless where states
+//            go one at a time
+#include <tuple>
+
+#include "multistate/mergers/neighbors.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+struct into_nearest {
+    float threshold = 0;  ///< least cosine at which values are merged
+    static constexpr auto parameters = std::tuple{parameter{"threshold", &into_nearest::threshold, 0.0f, 1.0f}};
+
+    static constexpr std::size_t floats_per_state(const table_shape& s) noexcept {
+        return detail::neighbors::floats_per_state(s);
+    }
+    static constexpr std::size_t floats_per_table(const table_shape& s) noexcept {
+        return detail::neighbors::floats_per_table(s);
+    }
+
+    void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) const noexcept {
+        for (std::size_t h = 0; h < stored.kv_heads; ++h) {
+            detail::neighbors found(stored, h, gone, states);
+            found.find();
+            for (const std::uint32_t row : gone) {
+                float& weight = found.weight(row);
+                const float mine = found.value_length(row);
+                const bool merged = weight > 0 && weight >= threshold && mine > 0;
+                weight = merged ? weight * mine / (mine + found.value_length(found.nearest(row))) : 0;
+            }
+            found.blend(false);
+        }
+    }
+};
+static_assert(merges<into_nearest> && remembers_states<into_nearest> && remembers_more<into_nearest>);
+
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -1,0 +1,150 @@
+#pragma once
+
+// What the mergers share that look for the survivors most like the states that go: into_similar, into_nearest.
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "multistate/math/linear_algebra.hpp"
+#include "multistate/math/select.hpp"
+#include "multistate/policy/policy.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
+
+/// For one KV head of a table: a survivor for each row that goes, and a weight with which it is merged into that.
+class neighbors {
+    /// Rows that look for their neighbors together.
+    static constexpr std::size_t at_once = 4;
+
+  public:
+    /// One float for each KV head outlives a decision: the reciprocal of the key's length, 0 where it is not known.
+    static constexpr std::size_t floats_per_state(const table_shape& s) noexcept { return s.kv_heads + 2 + at_once; }
+    static constexpr std::size_t floats_per_table(const table_shape& s) noexcept {
+        return (1 + at_once) * (std::max)(s.head_dim, s.value_dim);
+    }
+
+    neighbors(const editor& stored, std::size_t kv_head, std::span<const std::uint32_t> gone, view states) noexcept
+        : stored_(stored),
+          kv_head_(kv_head),
+          gone_(gone),
+          positions_(states.position),
+          reciprocal_(states.memory(kv_head)),
+          nearest_(states.memory(states.shape.kv_heads)),
+          weight_(states.memory(states.shape.kv_heads + 1)),
+          cosines_(states.memory(states.shape.kv_heads + 2)),
+          stride_(states.plane_stride),
+          sum_(states.own.first((std::max)(stored.head_dim, stored.value_dim))),
+          others_(states.own.subspan(sum_.size(), at_once * sum_.size())) {}
+
+    /// Finds for each row that goes the survivor whose key has the greatest cosine with its own, of equals the oldest,
+    /// and makes that cosine its weight. A key of zeros has the cosine 0 with all. Four rows that go share one
+    /// reading of the keys (two on AVX2 and SSE4).
+    void find() noexcept {
+        for (std::uint32_t row = 0; row < reciprocal_.size(); ++row) {
+            if (reciprocal_[row] == 0) reciprocal_[row] = reciprocal_length(row);
+        }
+        const float none = std::numeric_limits<float>::quiet_NaN();
+        for (const std::uint32_t row : gone_) {
+            weight_[row] = reciprocal_[row];  // for now
+            reciprocal_[row] = none;          // for good: what goes is no one's neighbor; a NaN is not the greatest
+        }
+        for (std::size_t first = 0; first < gone_.size(); first += at_once) {
+            const auto some = gone_.subspan(first, (std::min)(at_once, gone_.size() - first));
+            const std::size_t d = stored_.head_dim;
+            for (std::size_t i = 0; i < some.size(); ++i) stored_.key(kv_head_, some[i], others_.subspan(i * d, d));
+            stored_.dot_keys(kv_head_, {others_.data(), some.size(), d, d}, cosines_, stride_);
+            for (std::size_t i = 0; i < some.size(); ++i) {
+                find_greatest(some[i], {cosines_.data() + i * stride_, cosines_.size()});
+            }
+        }
+    }
+
+    std::uint32_t nearest(std::uint32_t row) const noexcept { return std::bit_cast<std::uint32_t>(nearest_[row]); }
+    /// How much a row that goes counts in its neighbor, which itself counts 1; nothing unless greater than 0.
+    float& weight(std::uint32_t row) noexcept { return weight_[row]; }
+    float value_length(std::uint32_t row) noexcept {
+        stored_.value(kv_head_, row, value());
+        return norm(value());
+    }
+
+    /// Survivors become the weighted means of themselves and what is merged into them: x_j = (x_j + sum of w_i x_i) /
+    /// (1 + sum of w_i), of values and, if asked, of keys.
+    void blend(bool keys) noexcept {
+        for (std::size_t i = 0; i < gone_.size(); ++i) {
+            if (!(weight(gone_[i]) > 0)) continue;
+            const std::uint32_t survivor = nearest(gone_[i]);
+            blend_values(survivor, gone_.subspan(i));
+            if (keys) blend_keys(survivor, gone_.subspan(i));
+            for (const std::uint32_t row : gone_.subspan(i)) {
+                if (nearest(row) == survivor) weight(row) = 0;  // done
+            }
+        }
+    }
+
+  private:
+    std::span<float> key() const noexcept { return others_.first(stored_.head_dim); }
+    std::span<float> value() const noexcept { return others_.first(stored_.value_dim); }
+
+    /// Among the products of its key with all keys.
+    void find_greatest(std::uint32_t row, std::span<float> products) noexcept {
+        namespace hn = simd::hn;
+        const auto none = hn::Set(simd::float_tag{}, std::numeric_limits<float>::infinity());
+        simd::combine(reciprocal_, products, [=](simd::float_vector product, simd::float_vector reciprocal) {
+            const auto similar = hn::Mul(product, reciprocal);
+            return hn::IfThenElse(hn::IsNaN(similar), none, hn::Neg(similar));
+        });
+        const std::size_t found = least(products, positions_);
+        nearest_[row] = std::bit_cast<float>(static_cast<std::uint32_t>(found));  // kept in a float's bits
+        weight_[row] =
+            (std::min)(1.0f, (std::max)(-1.0f, -products[found] * weight_[row]));  // -1 where that is no number
+    }
+
+    float reciprocal_length(std::uint32_t row) const noexcept {
+        stored_.key(kv_head_, row, key());
+        const float length = norm(key());
+        return length > 0 ? 1 / length : 0;
+    }
+
+    void blend_values(std::uint32_t survivor, std::span<const std::uint32_t> rows) noexcept {
+        const auto sum = sum_.first(stored_.value_dim);
+        stored_.value(kv_head_, survivor, sum);
+        mean(survivor, rows, sum, [&](std::uint32_t row) {
+            stored_.value(kv_head_, row, value());
+            return value();
+        });
+        stored_.set_value(kv_head_, survivor, sum);
+    }
+    void blend_keys(std::uint32_t survivor, std::span<const std::uint32_t> rows) noexcept {
+        const auto sum = sum_.first(stored_.head_dim);
+        stored_.key(kv_head_, survivor, sum);
+        mean(survivor, rows, sum, [&](std::uint32_t row) {
+            stored_.key(kv_head_, row, key());
+            return key();
+        });
+        stored_.set_key(kv_head_, survivor, sum);
+        reciprocal_[survivor] = 0;
+    }
+    void mean(std::uint32_t survivor, std::span<const std::uint32_t> rows, std::span<float> sum, auto load) noexcept {
+        float total = 1;
+        for (const std::uint32_t row : rows) {
+            if (nearest(row) != survivor || !(weight(row) > 0)) continue;
+            simd::add_scaled(weight(row), load(row), sum);
+            total += weight(row);
+        }
+        simd::scale(sum, 1 / total);
+    }
+
+    const editor& stored_;
+    std::size_t kv_head_;
+    std::span<const std::uint32_t> gone_;
+    std::span<const position> positions_;
+    std::span<float> reciprocal_;  // by row, as the others
+    std::span<float> nearest_;
+    std::span<float> weight_;
+    std::span<float> cosines_;  // of the first row of those at once; the others' follow in the planes behind
+    std::size_t stride_;
+    std::span<float> sum_;
+    std::span<float> others_;
+};
+
+}}}  // namespace multistate::MULTISTATE_TARGET::detail

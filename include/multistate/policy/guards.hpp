@@ -1,0 +1,62 @@
+#pragma once
+
+// What a table asks of a policy before anything is allocated: its parameters, its data, its guards.
+#include <string>
+#include <string_view>
+
+#include "multistate/core/errors.hpp"
+#include "multistate/core/shape.hpp"
+#include "multistate/policy/policy.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+/// Throws std::invalid_argument unless every parameter of the policy is within its bounds.
+template <policy P>
+void check_parameters(const P& policy) {
+    for_each_parameter(policy, [](std::string_view name, const auto& value, const auto& least, const auto& most) {
+        detail::require(value >= least && value <= most, "policy", std::string(name).c_str(),  // a NaN is not
+                        "from " + std::to_string(least) + " to " + std::to_string(most), value);
+    });
+}
+
+/// The guards in force for a policy: the user's sinks add to the policy's, a `recent` given by the user replaces the
+/// policy's; `guarded` replaces all. Throws std::invalid_argument unless states and block are from 1 to 2^30 - 1, slack
+/// is below that, sinks + recent <= states - 1, the policy's parameters are within their bounds, a policy that reads
+/// queries or stored rows, or remembers keys, is told their dimensions, and the policy's own data fit (check_shape).
+template <policy P>
+guards guards_in_force(const table_shape& s, const P& policy) {
+    using detail::require;
+    constexpr const char* who = "table";
+    detail::require_size(who, "states", s.states);
+    detail::require_size(who, "block", s.block);
+    detail::require_slack(who, s.slack);
+    require(s.kv_heads >= 1, who, "kv_heads", "at least 1", s.kv_heads);
+    require(s.heads >= 1 && s.heads % s.kv_heads == 0, who, "heads", "a multiple of kv_heads", s.heads);
+    const std::size_t widest = (std::max)(s.head_dim, s.value_dim);
+    detail::product(who, detail::product(who, s.heads, widest), widest);  // what policies ask for is no more than a few
+    check_parameters(policy);
+    const auto memory = [&](std::size_t head_dim) {
+        table_shape other = s;
+        other.head_dim = head_dim;
+        return floats_per_table(policy, other);
+    };
+    const bool reads = reads_queries(policy) || reads_stored(policy);
+    if (reads || memory(0) != memory(1)) {
+        require(s.head_dim >= 1, who, "head_dim", "at least 1 for a policy that reads queries or keys", s.head_dim);
+    }
+    if (reads) {
+        require(s.value_dim >= 1, who, "value_dim", "at least 1 for a policy that reads queries or keys", s.value_dim);
+    }
+    multistate::check_shape(policy, s);
+    if (policy.forgets() == per::never) return {};
+    const guards wanted = default_guards(policy, s.states);
+    const guards result =
+        s.guarded.value_or(guards{.sinks = s.sinks + wanted.sinks, .recent = s.recent.value_or(wanted.recent)});
+    const std::string bound = "at most states - 1 = " + std::to_string(s.states - 1);
+    require(s.sinks < s.states, who, "sinks", bound, s.sinks);
+    require(result.recent < s.states, who, "recent", bound, result.recent);
+    require(result.sinks + result.recent < s.states, who, "sinks + recent", bound, result.sinks + result.recent);
+    return result;
+}
+
+}}  // namespace multistate::MULTISTATE_TARGET

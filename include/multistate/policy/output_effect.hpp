@@ -1,0 +1,64 @@
+#pragma once
+
+// How much a value can change what a layer adds to the model's state, for policies that weigh attention by it.
+#include <cmath>
+#include <span>
+#include <string>
+
+#include "multistate/core/errors.hpp"
+#include "multistate/policy/view.hpp"
+#include "multistate/simd/elementwise.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+/// Policies inherit it: its members are theirs.
+struct output_effect {
+    /// [layers]: [model dimension, query heads of the layer * value_dim], so that row r times the heads' outputs is
+    /// element r of the layer's output. The caller's memory: it must outlive the cache.
+    std::span<const rows> output_projection;
+
+    /// Throws std::invalid_argument unless there is none, or one for the table's layer that its heads fit. `who` is the
+    /// policy.
+    void check_projection(const char* who, const table_shape& s) const {
+        if (output_projection.empty()) return;
+        using detail::require;
+        require(s.layer < output_projection.size(), who, "output_projection", "one matrix for each layer",
+                output_projection.size());
+        const rows& matrix = output_projection[s.layer];
+        const std::size_t columns = s.group() * s.value_dim, least = (s.kv_head + s.kv_heads) * columns;
+        require(columns > 0, who, "value_dim", "at least 1 with an output projection", s.value_dim);
+        require(matrix.count >= 1 && matrix.data != nullptr, who, "output_projection", "a row for each output",
+                matrix.count);
+        require(matrix.width >= least && matrix.width % columns == 0, who, "output_projection",
+                "[outputs, heads * value_dim], a multiple of " + std::to_string(columns) + ", at least " +
+                    std::to_string(least),
+                matrix.width);
+    }
+
+    /// The sum over the query heads i of |W_o[i] v|_1, v the value that i reads; without a projection, that over the KV
+    /// heads of |v|_1.
+    float effect(rows values, const table_shape& s) const noexcept {
+        float sum = 0;
+        for (std::size_t h = 0; h < values.count; ++h) sum += effect(values[h], s, h);
+        return sum;
+    }
+
+  private:
+    float effect(std::span<const float> value, const table_shape& s, std::size_t h) const noexcept {
+        float sum = 0;
+        if (output_projection.empty()) {
+            for (const float x : value) sum += std::abs(x);
+            return sum;
+        }
+        const rows matrix = output_projection[s.layer];
+        for (std::size_t r = 0; r < matrix.count; ++r) {
+            for (std::size_t i = 0; i < s.group(); ++i) {
+                const std::size_t head = (s.kv_head + h) * s.group() + i;
+                sum += std::abs(simd::dot(matrix[r].subspan(head * value.size(), value.size()), value));
+            }
+        }
+        return sum;
+    }
+};
+
+}}  // namespace multistate::MULTISTATE_TARGET

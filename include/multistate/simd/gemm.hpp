@@ -1,0 +1,113 @@
+#pragma once
+
+// The products of attention for many queries, the tokens of a block: stored rows are widened to floats once, then one
+// register-blocked matrix product serves logits and outputs alike.
+#include "multistate/simd/gemv.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd { namespace detail {
+
+/// Queries and vectors of columns whose sums lie in registers.
+inline constexpr std::size_t product_queries = many_registers ? 8 : 4;
+inline constexpr std::size_t product_vectors = (std::max<std::size_t>)(2, 4 / lanes);
+/// Columns of a panel, the right factor: keys that stand side by side, or columns of values.
+inline constexpr std::size_t panel_columns = product_vectors * lanes;
+/// Value rows in a panel. With 32 columns 16 KiB: half of a first-level cache.
+inline constexpr std::size_t panel_values = 128;
+
+/// out[i, 0 … Vectors * lanes) (+)= sum over t < terms of a[i, t] * b[t, …], for `Queries` rows of a.
+template <std::size_t Queries, std::size_t Vectors, bool accumulate>
+void product(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride, std::size_t terms, float* out,
+             std::size_t stride) noexcept {
+    const float_tag d;
+    float_vector sums[Queries][Vectors];
+    MULTISTATE_UNROLL
+    for (std::size_t i = 0; i < Queries; ++i) {
+        MULTISTATE_UNROLL
+        for (std::size_t v = 0; v < Vectors; ++v) {
+            sums[i][v] = accumulate ? hn::LoadU(d, out + i * stride + v * lanes) : hn::Zero(d);
+        }
+    }
+    for (std::size_t t = 0; t < terms; ++t) {
+        float_vector x[Vectors];
+        MULTISTATE_UNROLL
+        for (std::size_t v = 0; v < Vectors; ++v) x[v] = hn::LoadU(d, b + t * b_stride + v * lanes);
+        MULTISTATE_UNROLL
+        for (std::size_t i = 0; i < Queries; ++i) {
+            const auto weight = hn::Set(d, a[i * a_stride + t]);
+            MULTISTATE_UNROLL
+            for (std::size_t v = 0; v < Vectors; ++v) sums[i][v] = hn::MulAdd(weight, x[v], sums[i][v]);
+        }
+    }
+    MULTISTATE_UNROLL
+    for (std::size_t i = 0; i < Queries; ++i) {
+        MULTISTATE_UNROLL
+        for (std::size_t v = 0; v < Vectors; ++v) hn::StoreU(sums[i][v], d, out + i * stride + v * lanes);
+    }
+}
+
+/// product for any count of queries.
+template <std::size_t Queries, std::size_t Vectors, bool accumulate>
+void product_of_all(std::size_t count, const float* a, std::size_t a_stride, const float* b, std::size_t b_stride,
+                    std::size_t terms, float* out, std::size_t stride) noexcept {
+    for (; count >= Queries; count -= Queries, a += Queries * a_stride, out += Queries * stride) {
+        product<Queries, Vectors, accumulate>(a, a_stride, b, b_stride, terms, out, stride);
+    }
+    if constexpr (Queries > 1) {
+        product_of_all<Queries / 2, Vectors, accumulate>(count, a, a_stride, b, b_stride, terms, out, stride);
+    }
+}
+
+/// panel[c, k] = keys[k, c] for k < panel_columns; 0 for k >= n.
+template <class Element>
+void stand_up(matrix<Element> keys, std::size_t n, std::size_t dimension, float* panel) noexcept {
+    const auto row = [=](std::size_t k, std::size_t c) {
+        return k < n ? load_scaled(keys, k, c) : hn::Zero(float_tag{});
+    };
+    for (std::size_t k = 0; k < padded(n, 4); k += 4) {
+        prefetch_behind(keys.row(k), 4 * keys.stride);
+        for (std::size_t c = 0; c < dimension; c += lanes) {
+            const float_vector four[4] = {row(k, c), row(k + 1, c), row(k + 2, c), row(k + 3, c)};
+            store_columns(four, panel + c * panel_columns + k, panel_columns);
+        }
+    }
+    for (std::size_t c = 0; c < dimension; ++c) {
+        std::fill(panel + c * panel_columns + padded(n, 4), panel + (c + 1) * panel_columns, 0.0f);
+    }
+}
+
+template <class Element>
+void block_dot_products(const float* q, std::size_t count, std::size_t q_stride, std::size_t dimension,
+                        matrix<Element> keys, std::size_t n, float* out, std::size_t stride, float* panel) noexcept {
+    for (std::size_t j = 0; j < n; j += panel_columns) {
+        stand_up(matrix<Element>{keys.row(j), scaled<Element> ? keys.scales + j : nullptr, keys.stride},
+                 (std::min)(panel_columns, n - j), dimension, panel);
+        product_of_all<product_queries, product_vectors, false>(count, q, q_stride, panel, panel_columns, dimension,
+                                                                out + j, stride);
+    }
+}
+
+template <class Element>
+void block_weighted_sums(const float* p, std::size_t p_stride, std::size_t count, matrix<Element> values, std::size_t n,
+                         std::size_t width, float* out, std::size_t stride, float* panel) noexcept {
+    std::fill_n(out, count * stride, 0.0f);
+    for (std::size_t j = 0; j < n; j += panel_values) {
+        const std::size_t rows = (std::min)(panel_values, n - j);
+        std::size_t c = 0;
+        const auto add_columns = [&](auto vectors) {
+            for (std::size_t r = 0; r < rows; ++r) {
+                if (c == 0) prefetch_behind(values.row(j + r), values.stride);
+                for (std::size_t v = 0; v < vectors; ++v) {
+                    hn::StoreU(load_scaled(values, j + r, c + v * lanes), float_tag{},
+                               panel + (r * vectors + v) * lanes);
+                }
+            }
+            product_of_all<product_queries, vectors, true>(count, p + j, p_stride, panel, vectors * lanes, rows,
+                                                           out + c, stride);
+            c += vectors * lanes;
+        };
+        while (c + panel_columns <= width) add_columns(std::integral_constant<std::size_t, product_vectors>{});
+        while (c < width) add_columns(std::integral_constant<std::size_t, 1>{});
+    }
+}
+
+}}}}  // namespace multistate::MULTISTATE_TARGET::simd::detail

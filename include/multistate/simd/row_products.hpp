@@ -1,0 +1,118 @@
+#pragma once
+
+// What policies do with stored rows when they decide: decode one, multiply all with vectors, add them up with weights.
+// In floats, whatever the codec; attention has kernels of its own, for queries that are packed (products.hpp).
+#include <algorithm>
+#include <cstddef>
+
+#include "multistate/simd/gemv.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
+
+namespace detail {
+
+/// out[i * stride + r] = x_i . row_r, without scales.
+template <std::size_t Vectors, std::size_t Rows, class Element>
+HWY_INLINE void dot_few(const float* x, std::size_t x_stride, std::size_t dimension, matrix<Element> rows, float* out,
+                        std::size_t stride) noexcept {
+    float_vector sums[Vectors][Rows];
+    MULTISTATE_UNROLL
+    for (auto& some : sums) {
+        MULTISTATE_UNROLL
+        for (auto& one : some) one = hn::Zero(float_tag{});
+    }
+    const auto add_columns = [&](std::size_t c, auto load_vector) {
+        float_vector row[Rows];
+        MULTISTATE_UNROLL
+        for (std::size_t r = 0; r < Rows; ++r) row[r] = load(rows.row(r), c);
+        MULTISTATE_UNROLL
+        for (std::size_t i = 0; i < Vectors; ++i) {
+            const auto vector = load_vector(x + i * x_stride + c);
+            MULTISTATE_UNROLL
+            for (std::size_t r = 0; r < Rows; ++r) sums[i][r] = hn::MulAdd(vector, row[r], sums[i][r]);
+        }
+    };
+    std::size_t c = 0;
+    for (; c + lanes <= dimension; c += lanes) {
+        add_columns(c, [](const float* at) { return hn::LoadU(float_tag{}, at); });
+    }
+    if (c < dimension) {
+        add_columns(c, [=](const float* at) { return load_first(float_tag{}, at, dimension - c, 0.0f); });
+    }
+    MULTISTATE_UNROLL
+    for (std::size_t i = 0; i < Vectors; ++i) {
+        if constexpr (Rows == 4) {
+            store_sums(sums[i], out + i * stride);
+        } else {
+            for (std::size_t r = 0; r < Rows; ++r) out[i * stride + r] = sum(sums[i][r]);
+        }
+    }
+}
+
+/// Adds the sum of weights[j] * row_j to `Vectors` vectors of out [dimension] from column c.
+template <std::size_t Vectors, class Element>
+HWY_INLINE void add_few(const float* weights, matrix<Element> rows, std::size_t n, std::size_t c, std::size_t dimension,
+                        float* out) noexcept {
+    const float_tag d;
+    float_vector sums[Vectors];
+    MULTISTATE_UNROLL
+    for (auto& one : sums) one = hn::Zero(d);
+    for (std::size_t j = 0; j < n; ++j) {
+        if (c == 0) prefetch_behind(rows.row(j), rows.stride);
+        const auto weight = hn::Set(d, scaled<Element> ? weights[j] * rows.scales[j] : weights[j]);
+        MULTISTATE_UNROLL
+        for (std::size_t v = 0; v < Vectors; ++v) {
+            sums[v] = hn::MulAdd(load(rows.row(j), c + v * lanes), weight, sums[v]);
+        }
+    }
+    for (std::size_t v = 0; v < Vectors; ++v, c += lanes) {
+        const std::size_t left = (std::min)(lanes, dimension - c);
+        store_first(d, hn::Add(load_first(d, out + c, left, 0.0f), sums[v]), out + c, left);
+    }
+}
+
+}  // namespace detail
+
+/// Decodes row j into out [dimension].
+template <class Element>
+void read_row(matrix<Element> rows, std::size_t j, std::size_t dimension, float* out) noexcept {
+    for (std::size_t c = 0; c < dimension; c += lanes) {
+        store_first(float_tag{}, detail::load_scaled(rows, j, c), out + c, (std::min)(lanes, dimension - c));
+    }
+}
+
+/// out[i * stride + j] = x_i . row_j for j < n and `count` vectors x_i = x + i * x_stride [dimension]. What is read
+/// of the rows serves four of them, where vector registers are few two; what is left over goes one by one.
+template <class Element>
+void dot_rows(const float* x, std::size_t count, std::size_t x_stride, std::size_t dimension, matrix<Element> rows,
+              std::size_t n, float* out, std::size_t stride) noexcept {
+    detail::in_groups<detail::dot_queries>(count, [&](std::size_t i, auto vectors) {
+        const auto from = [&](std::size_t j) { return matrix<Element>{rows.row(j), nullptr, rows.stride}; };
+        std::size_t j = 0;
+        for (; j + 4 <= n; j += 4) {
+            detail::prefetch_behind(rows.row(j), 4 * rows.stride);
+            detail::dot_few<vectors, 4>(x + i * x_stride, x_stride, dimension, from(j), out + i * stride + j, stride);
+        }
+        for (; j < n; ++j) {
+            detail::dot_few<vectors, 1>(x + i * x_stride, x_stride, dimension, from(j), out + i * stride + j, stride);
+        }
+    });
+    if constexpr (scaled<Element>) {
+        for (std::size_t i = 0; i < count; ++i) multiply({rows.scales, n}, {out + i * stride, n});
+    }
+}
+
+/// out [dimension] = the sum of weights[j] * row_j over j < n.
+template <class Element>
+void sum_rows(const float* weights, matrix<Element> rows, std::size_t n, std::size_t dimension, float* out) noexcept {
+    std::fill_n(out, dimension, 0.0f);
+    for (std::size_t j = 0; j < n; j += detail::rows_at_once) {
+        const std::size_t count = (std::min)(detail::rows_at_once, n - j);
+        const matrix<Element> part{rows.row(j), scaled<Element> ? rows.scales + j : nullptr, rows.stride};
+        detail::in_groups<4>((dimension + lanes - 1) / lanes, [&](std::size_t first, auto vectors) {
+            detail::add_few<vectors>(weights + j, part, count, first * lanes, dimension, out);
+        });
+    }
+}
+
+}}}  // namespace multistate::MULTISTATE_TARGET::simd

@@ -1,0 +1,122 @@
+#pragma once
+
+// Lends the keys and values that an engine stores to policies that read them, or merge states into others.
+//
+//     ms::reading stored(shape, [&](std::size_t layer, std::size_t kv_head, std::size_t row,
+//                                   std::span<float> key, std::span<float> value) {
+//         engine.decode_key(layer, kv_head, row, key);         // key [head_dim], value [value_dim]; what is not
+//         engine.decode_value(layer, kv_head, row, value);     // wanted is empty, so copy key.size() floats
+//     });
+//
+// Policies that merge take a second function, with spans of const float, which stores what is not empty:
+//
+//     ms::reading stored(shape, load, store);
+//
+// For all tables of a model (tables.hpp) it is an argument as it is; for one table, `stored.lend(table.shape())`.
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <span>
+#include <utility>
+
+#include "multistate/core/aligned_array.hpp"
+#include "multistate/core/shape.hpp"
+#include "multistate/policy/view.hpp"
+#include "multistate/simd/elementwise.hpp"
+#include "multistate/simd/row_products.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+namespace detail {
+
+/// No function that stores: a policy that merges is refused.
+struct stores_nothing {};
+
+}  // namespace detail
+
+/// What is lent to a policy that reads no stored rows.
+struct no_rows {
+    editor lend(const table_shape&) const noexcept { return {}; }
+};
+inline constexpr no_rows nothing_stored;
+
+/// Products with stored rows load one row after the other: each product of a policy costs one call of `load` for every
+/// row that is held. Allocates in the constructor. It has scratch of its own, so each thread brings one, as with a
+/// workspace. It must stay where it is while it is lent.
+template <class Load, class Store = detail::stores_nothing>
+class reading {
+  public:
+    /// Of the shape, head_dim and value_dim count.
+    reading(const shape& s, Load load, Store store = {})
+        : load_(std::move(load)),
+          store_(std::move(store)),
+          head_dim_(s.head_dim),
+          value_dim_(s.value_dim == 0 ? s.head_dim : s.value_dim),
+          row_(simd::padded((std::max)(head_dim_, value_dim_)) + simd::padding) {}
+
+    /// The rows of one table, as its hooks take them.
+    editor lend(const table_shape& s) noexcept {
+        editor result;
+        result.owner = this;
+        result.access = &access;
+        result.layer = s.layer;
+        result.first_kv_head = s.kv_head;
+        result.kv_heads = s.kv_heads;
+        result.head_dim = head_dim_;
+        result.value_dim = value_dim_;
+        return result;
+    }
+
+  private:
+    static reading& self(const void* owner) noexcept { return *static_cast<reading*>(const_cast<void*>(owner)); }
+
+    std::span<float> key_of(float* out) const noexcept { return {out, out == nullptr ? 0 : head_dim_}; }
+    std::span<float> value_of(float* out) const noexcept { return {out, out == nullptr ? 0 : value_dim_}; }
+
+    static void load(const void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, float* key,
+                     float* value) noexcept {
+        reading& from = self(owner);
+        from.load_(layer, kv_head, row, from.key_of(key), from.value_of(value));
+    }
+    /// One row, padded with zeros, until the next is loaded.
+    const float* loaded(std::size_t layer, std::size_t kv_head, std::size_t row, bool value) noexcept {
+        const std::size_t dimension = value ? value_dim_ : head_dim_;
+        load(this, layer, kv_head, row, value ? nullptr : row_.data(), value ? row_.data() : nullptr);
+        std::fill(row_.data() + dimension, row_.data() + simd::padded(dimension), 0.0f);
+        return row_.data();
+    }
+    static void dot(const void* owner, std::size_t layer, std::size_t kv_head, bool values, rows x, std::size_t n,
+                    float* out, std::size_t stride) noexcept {
+        for (std::size_t j = 0; j < n; ++j) {
+            const simd::matrix<float> row{self(owner).loaded(layer, kv_head, j, values), nullptr, 0};
+            simd::dot_rows(x.data, x.count, x.stride, x.width, row, 1, out + j, stride);
+        }
+    }
+    static void sum(const void* owner, std::size_t layer, std::size_t kv_head, std::span<const float> weights,
+                    std::span<float> out) noexcept {
+        std::ranges::fill(out, 0.0f);
+        for (std::size_t j = 0; j < weights.size(); ++j) {
+            simd::add_scaled(weights[j], {self(owner).loaded(layer, kv_head, j, true), out.size()}, out);
+        }
+    }
+    static void store(void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, const float* key,
+                      const float* value) noexcept {
+        reading& to = self(owner);
+        to.store_(layer, kv_head, row, std::span<const float>(key, key == nullptr ? 0 : to.head_dim_),
+                  std::span<const float>(value, value == nullptr ? 0 : to.value_dim_));
+    }
+    static constexpr storage_access with_access() noexcept {
+        storage_access result{.load = load, .dot = dot, .sum = sum, .store = nullptr};
+        if constexpr (!std::same_as<Store, detail::stores_nothing>) result.store = store;
+        return result;
+    }
+    static constexpr storage_access access = with_access();
+
+    Load load_;
+    Store store_;
+    std::size_t head_dim_;
+    std::size_t value_dim_;
+    aligned_array<float> row_;
+};
+
+}}  // namespace multistate::MULTISTATE_TARGET

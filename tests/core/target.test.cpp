@@ -1,0 +1,46 @@
+// The target's name and the version.
+#include <string>
+
+#include <gtest/gtest.h>
+#include <multistate/core/target.hpp>
+#include <multistate/version.hpp>
+
+namespace target_test {
+
+namespace ms = multistate;
+
+TEST(target, names_what_this_file_was_compiled_for) {
+    const std::string_view name = ms::target_name();
+    EXPECT_FALSE(name.empty());
+    EXPECT_NE(name.substr(0, 2), "N_");
+#if HWY_TARGET == HWY_SCALAR
+    EXPECT_EQ(name.substr(0, 6), "SCALAR");
+#else
+    EXPECT_EQ(name.find("SCALAR"), std::string_view::npos);
+#endif
+#if defined(__AVX512F__)
+    EXPECT_NE(name.find("_avx512"), std::string_view::npos);
+#else
+    EXPECT_EQ(name.find("_avx512"), std::string_view::npos);
+#endif
+}
+
+/// A preset that names a target gets it: its flags are right, and its tests test what they seem to.
+TEST(target, is_the_one_that_the_build_asked_for) {
+    const std::string_view expected = MULTISTATE_EXPECTED_TARGET;
+    if (expected.empty()) GTEST_SKIP() << "the build asked for none";
+    EXPECT_EQ(ms::target_name(), expected);
+}
+
+/// Everything is found both with and without the name of the inline namespace.
+TEST(target, is_the_inline_namespace) {
+    EXPECT_EQ(ms::target_name().data(), ms::MULTISTATE_TARGET::target_name().data());
+}
+
+TEST(version, is_one_number_in_two_forms) {
+    EXPECT_EQ(std::string(MULTISTATE_VERSION), std::to_string(MULTISTATE_VERSION_MAJOR) + "." +
+                                                   std::to_string(MULTISTATE_VERSION_MINOR) + "." +
+                                                   std::to_string(MULTISTATE_VERSION_PATCH));
+}
+
+}  // namespace target_test

@@ -1,0 +1,67 @@
+// per_layer and per_head: the same policy, another unit.
+#include <stdexcept>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/cache/cache.hpp>
+#include <multistate/modifiers/scope.hpp>
+#include <multistate/modifiers/value_norm.hpp>
+#include <multistate/policies/h2o_decayed.hpp>
+#include <multistate/policies/random.hpp>
+#include <multistate/policies/tova.hpp>
+
+#include "support/micro.hpp"
+
+namespace unit_test {
+
+namespace ms = multistate;
+
+static_assert(ms::per_layer<ms::h2o>::forgets() == ms::per::layer && ms::h2o::forgets() == ms::per::head);
+static_assert(ms::per_head<ms::tova>::forgets() == ms::per::head && ms::tova::forgets() == ms::per::layer);
+static_assert(ms::per_head<ms::per_layer<ms::h2o>>::forgets() == ms::per::head);
+static_assert(ms::per_layer<ms::h2o>::name == "h2o" && ms::names_guards<ms::per_layer<ms::h2o>>);
+static_assert(ms::observes_insertion<ms::per_layer<ms::random>> && !ms::observes_attention<ms::per_layer<ms::random>>);
+
+TEST(unit, says_how_many_tables_a_cache_has) {
+    const ms::shape shape{.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 4, .states = 2};
+    const std::vector<float> keys(8, 0.0f);
+    const auto alike = [&](auto cache) {
+        for (int p = 0; p < 60; ++p) EXPECT_TRUE(cache.append(0, p, keys, keys));
+        return std::ranges::equal(cache.positions(0, 0), cache.positions(0, 1));
+    };
+    EXPECT_FALSE(alike(ms::cache<ms::random>(shape)));
+    EXPECT_TRUE(alike(ms::cache<ms::per_layer<ms::random>>(shape)));
+}
+
+TEST(unit, a_layer_sums_over_all_heads) {
+    ms::table<ms::per_layer<ms::h2o>> table({.states = 4, .heads = 4, .kv_heads = 2});
+    support::fill(table, 2, 4);
+    EXPECT_EQ(table.scores()[0], 6.0f);
+    EXPECT_EQ(table.scores()[1], 2.0f);
+}
+
+TEST(unit, keeps_the_numbers_of_the_policy) {
+    using layered = ms::per_layer<ms::h2o_decayed>;
+    layered policy;
+    policy.decay = 0.5f;
+    ms::table<layered> table({.states = 4}, policy);
+    support::fill(table, 2, 1);
+    EXPECT_EQ(table.scores()[0], 1.0f);
+    policy.decay = 2;
+    EXPECT_THROW(ms::table<layered>({.states = 4}, policy), std::invalid_argument);
+}
+
+TEST(unit, may_wrap_a_modified_policy) {
+    using layered = ms::per_layer<ms::modified<ms::h2o, ms::value_norm>>;
+    ms::table<layered> table({.states = 1, .heads = 2, .kv_heads = 2});
+    const float values[] = {1, 2, 4, 8};
+    EXPECT_NE(table.place(0, {}, {values, 2, 1, 1}), ms::no_row);
+    support::observe(table, {{1.0f}, {1.0f}});
+    EXPECT_NE(table.place(1, {}, {values + 2, 2, 1, 1}), ms::no_row);
+    support::observe(table, {{0.5f, 0.5f}, {0.5f, 0.5f}});
+    static_cast<void>(table.forget());  // 3 * 3 and 1 * 12
+    EXPECT_EQ(support::forgotten(table), std::vector<int>{0});
+    EXPECT_EQ(layered{}.forgets(), ms::per::layer);
+}
+
+}  // namespace unit_test

@@ -1,0 +1,256 @@
+// modified: the order of modifiers, their memory, their parameters, and what reaches the policy below.
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string_view>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/modifiers/chunk.hpp>
+#include <multistate/modifiers/decayed.hpp>
+#include <multistate/modifiers/max_over_heads.hpp>
+#include <multistate/modifiers/pool.hpp>
+#include <multistate/modifiers/value_norm.hpp>
+#include <multistate/policies/h2o_decayed.hpp>
+#include <multistate/policies/observed_attention.hpp>
+#include <multistate/policies/random.hpp>
+#include <multistate/policies/scissorhands.hpp>
+#include <multistate/policies/tova_head.hpp>
+#include <multistate/policy/modified.hpp>
+#include <multistate/table/table.hpp>
+
+#include "support/micro.hpp"
+#include "support/stored.hpp"
+
+namespace modified_test {
+
+namespace ms = multistate;
+using positions = std::vector<int>;
+
+/// Positions 0, 1, … with values of one float each, in one block.
+template <class P>
+ms::table<P> holding(std::vector<float> values, P policy) {
+    ms::table<P> table({.states = values.size() - 1, .block = values.size(), .recent = 0}, policy);
+    static_cast<void>(table.append(0, values.size()));
+    for (std::size_t row = 0; row < values.size(); ++row) table.insert(row, {}, {&values[row], 1, 1, 1});
+    return table;
+}
+
+/// Attention .5 .25 .125 .125 to values of size 1 1 1 8.
+TEST(modified, applies_its_modifiers_from_left_to_right) {
+    const ms::pool three{.width = 3};
+    auto first_norm =
+        holding({1, 1, 1, 8}, ms::modified<ms::tova_head, ms::value_norm, ms::pool>{{}, {ms::value_norm{}, three}});
+    support::observe(first_norm, {{0.5f, 0.25f, 0.125f, 0.125f}});
+    static_cast<void>(first_norm.forget());  // .5 .25 .125 1: pooled .375 .292 .458 .563
+    EXPECT_EQ(support::forgotten(first_norm), positions{1});
+    EXPECT_EQ(first_norm.scores()[0], 0.375f);
+
+    auto first_pool =
+        holding({1, 1, 1, 8}, ms::modified<ms::tova_head, ms::pool, ms::value_norm>{{}, {three, ms::value_norm{}}});
+    support::observe(first_pool, {{0.5f, 0.25f, 0.125f, 0.125f}});
+    static_cast<void>(first_pool.forget());  // pooled .375 .292 .167 .125: the last times 8
+    EXPECT_EQ(support::forgotten(first_pool), positions{2});
+    EXPECT_EQ(first_pool.scores()[2], 1.0f) << "the last state, moved down into the hole";
+}
+
+TEST(modified, leaves_the_scores_of_the_policy_as_they_are) {
+    using both = ms::modified<ms::h2o_decayed, ms::chunk, ms::pool>;
+    ms::table<both> table({.states = 2, .recent = 0},
+                          {{.decay = 0.5f}, {ms::chunk{.length = 2}, ms::pool{.width = 3}}});
+    EXPECT_NE(table.place(0), ms::no_row);
+    support::observe(table, {{1.0f}});
+    EXPECT_NE(table.place(1), ms::no_row);
+    support::observe(table, {{0.5f, 0.5f}});
+    EXPECT_NE(table.place(2), ms::no_row);
+    support::observe(table, {{0.25f, 0.25f, 0.5f}});
+    EXPECT_EQ(table.place(3), 2u);  // .75 .5 .5: in chunks .625 .625 .5, pooled .625 .583 .5625
+    EXPECT_EQ(table.scores()[0], 0.625f);
+    support::observe(table, {{0.0f, 0.5f, 0.5f}});
+    static_cast<void>(table.forget());  // .375 .75 .5: in chunks .5625 .5625 .5, pooled .5625 .542 .531
+    EXPECT_EQ(support::forgotten(table), positions{3});
+    EXPECT_EQ(table.scores()[0], 0.5625f);
+}
+
+TEST(modified, by_nothing_is_the_policy) {
+    ms::table<ms::modified<ms::observed_attention, ms::pool>> table({.states = 3}, {{}, {ms::pool{.width = 1}}});
+    ms::table<ms::observed_attention> plain({.states = 3});
+    support::fill(table, 6, 1);
+    support::fill(plain, 6, 1);
+    EXPECT_TRUE(std::ranges::equal(table.positions(), plain.positions()));
+    static_cast<void>(table.forget());
+    static_cast<void>(plain.forget());
+    EXPECT_TRUE(std::ranges::equal(table.scores(), plain.scores()));
+}
+
+TEST(modified, passes_on_what_the_policy_says) {
+    using smooth = ms::modified<ms::h2o_decayed, ms::pool>;
+    static_assert(ms::observes_attention<smooth> && !ms::observes_queries<smooth> && !ms::observes_insertion<smooth>);
+    static_assert(ms::decides_from_memory<smooth> && !ms::decides_from_storage<smooth>);
+    static_assert(ms::observes_insertion<ms::modified<ms::h2o_decayed, ms::pool, ms::value_norm>>);
+    EXPECT_EQ(smooth{}.forgets(), ms::per::head);
+    EXPECT_EQ(smooth{}.default_guards(9).recent, 4u);
+    using layered = ms::modified<ms::scissorhands, ms::pool>;
+    EXPECT_EQ(layered{}.floats_per_table({.states = 1}), 1u);
+    EXPECT_EQ(layered{}.floats_per_state({.states = 1}), 18u + 1 + 1);
+}
+
+/// A policy that scores at insertion writes its own scores, too.
+TEST(modified, a_policy_may_score_when_a_state_comes) {
+    using chunked = ms::modified<ms::random, ms::chunk>;
+    ms::table<chunked> table({.states = 3}, {{.seed = 3}, {ms::chunk{.length = 2}}});
+    for (int p = 0; p < 4; ++p) EXPECT_NE(table.place(p), ms::no_row);
+    static_cast<void>(table.forget());
+    float draws[4];
+    for (int p = 0; p < 4; ++p) draws[p] = ms::uniform(ms::random_bits(3, 0, 0, p));
+    const bool older = draws[0] + draws[1] <= draws[2] + draws[3];
+    EXPECT_EQ(support::forgotten(table), positions{older ? 0 : 2});
+    EXPECT_FLOAT_EQ(table.scores()[older ? 1 : 0], ((draws[0] + draws[1]) / 2));
+}
+
+TEST(modified, shows_the_parameters_of_all_in_order) {
+    ms::modified<ms::h2o_decayed, ms::pool, ms::value_norm, ms::chunk> policy;
+    std::vector<std::string_view> names;
+    ms::for_each_parameter(policy, [&](std::string_view name, auto& value, const auto& least, const auto&) {
+        names.push_back(name);
+        value = least;
+    });
+    EXPECT_EQ(names, (std::vector<std::string_view>{"decay", "width", "greatest", "zero_padded", "length"}));
+    EXPECT_EQ(policy.base.decay, 0.0f);
+    EXPECT_EQ(policy.modifiers.width, 1u);
+    EXPECT_EQ(policy.modifiers.length, 1u);
+    const auto& same = policy;
+    std::size_t count = 0;
+    ms::for_each_parameter(same, [&](std::string_view, const auto&, const auto&, const auto&) { ++count; });
+    EXPECT_EQ(count, 5u);
+    policy.base.decay = 1.5f;
+    EXPECT_THROW(ms::table<decltype(policy)>({.states = 2}, policy), std::invalid_argument);
+    policy.base.decay = 1;
+    policy.modifiers.length = 5000;
+    EXPECT_THROW(ms::table<decltype(policy)>({.states = 2}, policy), std::invalid_argument);
+}
+
+/// Writes a mark of its own for each plane and position when a state comes, and looks for it at each decision.
+template <int mark, std::size_t planes>
+struct marker {
+    mutable bool intact = true;
+
+    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return planes; }
+    static float expected(std::size_t plane, int position) noexcept {
+        return static_cast<float>(1000 * position + 10 * mark + static_cast<int>(plane));
+    }
+    void on_insert(ms::rows, ms::rows, ms::view states, std::size_t row) const noexcept {
+        for (std::size_t i = 0; i < planes; ++i) states.memory(i)[row] = expected(i, states.position[row]);
+    }
+    void modify(ms::view states) const noexcept {
+        for (std::size_t i = 0; i < planes; ++i) {
+            for (std::size_t j = 0; j < states.size(); ++j) {
+                intact = intact && states.memory(i)[j] == expected(i, states.position[j]);
+            }
+        }
+        for (float& s : states.score) s += 1;  // a score is not memory
+    }
+};
+struct marked_policy : marker<1, 3> {
+    static constexpr ms::per forgets() noexcept { return ms::per::head; }
+    static constexpr std::size_t floats_per_table(const ms::table_shape&) noexcept { return 2; }
+    void on_attention(ms::rows probabilities, ms::view states) const noexcept {
+        ms::add(probabilities, states.score);
+        states.own[1] += 1;
+    }
+    void on_forget(ms::view states) const noexcept {
+        const std::vector<float> before(states.score.begin(), states.score.end());
+        modify(states);
+        std::ranges::copy(before, states.score.begin());
+    }
+};
+
+TEST(modified, planes_of_memory_do_not_overlap_and_move_with_their_states) {
+    using all = ms::modified<marked_policy, marker<2, 1>, ms::pool, marker<3, 2>, ms::value_norm, marker<4, 1>>;
+    ms::table<all> table({.states = 6, .block = 5, .slack = 2});
+    EXPECT_EQ(table.policy().floats_per_state(table.shape()), 3u + 1 + 1 + 1 + 2 + 1 + 1);
+    const float value = 1;
+    int next = 0;
+    for (const std::size_t count : {5u, 4u, 1u, 1u, 5u, 3u, 1u, 1u, 1u, 5u, 5u}) {
+        static_cast<void>(table.append(next, count));
+        for (std::size_t row = table.size() - count; row < table.size(); ++row) {
+            table.insert(row, {}, {&value, 1, 1, 1});
+        }
+        next += static_cast<int>(count);
+        std::vector<float> seen(table.size());
+        for (std::size_t j = 0; j < seen.size(); ++j) {
+            seen[j] = static_cast<float>(table.positions()[j] * 7 % 5);  // so that states of all ages go
+        }
+        support::observe(table, {seen});
+    }
+    static_cast<void>(table.forget());
+    const all& policy = table.policy();
+    EXPECT_TRUE(policy.base.intact);
+    EXPECT_TRUE((static_cast<const marker<2, 1>&>(policy.modifiers).intact));
+    EXPECT_TRUE((static_cast<const marker<3, 2>&>(policy.modifiers).intact));
+    EXPECT_TRUE((static_cast<const marker<4, 1>&>(policy.modifiers).intact));
+    EXPECT_NE(support::held(table), (positions{next - 6, next - 5, next - 4, next - 3, next - 2, next - 1}));
+}
+
+/// Has every hook, and notes which were called.
+struct every_hook {
+    static constexpr ms::per forgets() noexcept { return ms::per::layer; }
+    int queries = 0, merges = 0, prompts = 0, decisions = 0;
+
+    void on_query(ms::rows, ms::view) noexcept { ++queries; }
+    void on_forget(const ms::reader& stored, ms::view states) noexcept {
+        ++decisions;
+        for (std::size_t j = 0; j < states.size(); ++j) {
+            states.score[j] = static_cast<float>(stored.layer) - static_cast<float>(states.position[j]);
+        }
+    }
+    void merge(const ms::editor&, std::span<const std::uint32_t> gone, ms::view) noexcept {
+        merges += static_cast<int>(gone.size());
+    }
+    void finish_prompt(const ms::reader&, ms::view) noexcept { ++prompts; }
+};
+
+/// A score of its own is what each hook sees; the modifiers change what decides.
+TEST(modified, passes_on_every_hook) {
+    using lifted = ms::modified<every_hook, ms::pool>;
+    static_assert(ms::decides_from_storage<lifted> && ms::merges<lifted> && ms::observes_prompt_end<lifted>);
+    ms::table<lifted> table({.states = 2, .head_dim = 1, .value_dim = 1}, {{}, {ms::pool{.width = 2}}});
+    support::stored_floats rows(table.shape());
+    const float query = 0;
+    for (int p = 0; p < 3; ++p) {
+        EXPECT_NE(table.place(p, {}, {}, rows.edit()), ms::no_row);
+        table.observe_queries({&query, 1, 1, 1}, table.size());
+    }
+    table.finish_prompt();
+    ms::editor stored = rows.edit();
+    stored.layer = 4;
+    static_cast<void>(table.forget(stored));  // 4 3 2: pooled 4 3.5 2.5
+    EXPECT_EQ(support::forgotten(table), positions{2});
+    EXPECT_EQ(table.scores()[1], 3.5f);
+    const every_hook& base = table.policy().base;
+    EXPECT_EQ(base.queries, 3);
+    EXPECT_EQ(base.merges, 1);
+    EXPECT_EQ(base.prompts, 1);
+    EXPECT_EQ(base.decisions, 1);
+}
+
+/// What is not finite does not reach sums through modifiers either.
+TEST(modified, bad_probabilities_are_not_summed) {
+    ms::table<ms::decayed<ms::max_over_heads<ms::h2o>>> table({.states = 2, .recent = 0, .heads = 2});
+    ms::table<ms::modified<ms::h2o, ms::pool, ms::chunk, ms::value_norm>> pooled(
+        {.states = 2, .recent = 0, .heads = 2}, {{}, {{ms::pool{.width = 3}}, {ms::chunk{.length = 1}}, {}}});
+    const std::vector<float> value{1, -1}, bad{1, std::nanf("")};
+    for (int p = 0; p < 3; ++p) {
+        static_cast<void>(table.place(p));
+        static_cast<void>(pooled.place(p, {}, {p == 1 ? bad.data() : value.data(), 1, 2, 2}));
+        const std::vector<float> even(table.size(), 0.5f), nan(table.size(), std::nanf(""));
+        support::observe(table, {even, p == 1 ? nan : even});
+        support::observe(pooled, {even, p == 1 ? nan : even});
+    }
+    for (const float score : table.scores()) EXPECT_TRUE(std::isfinite(score));
+    static_cast<void>(pooled.forget());
+    EXPECT_EQ(support::held(pooled), (std::vector<int>{0, 2})) << "the spoiled state went first";
+    for (const float score : pooled.scores()) EXPECT_TRUE(std::isfinite(score));
+}
+
+}  // namespace modified_test
