@@ -187,7 +187,8 @@ def goals(results):
         if about:
             value, name = min(about) if direction == "at least" else max(about)
             reached = value >= bound if direction == "at least" else value <= bound
-            lines.append(f"{'reached' if reached else 'MISSED '}  {what}: {direction} {bound}, worst {value:.3f} ({name})")
+            verdict = "reached" if reached else "MISSED "
+            lines.append(f"{verdict}  {what}: {direction} {bound}, worst {value:.3f} ({name})")
     return lines
 
 
@@ -197,13 +198,12 @@ def context(document):
 
 
 def write_between_markers(path, text):
-    """Raises ValueError unless the file has both markers, each once and in this order. The file changes whole or not."""
+    """Raises ValueError unless the file has both markers, each once and in this order. It changes whole or not."""
     with open(path, encoding="utf-8") as file:
         old = file.read()
     before, first, rest = old.partition(FIRST_MARKER)
-    _, last, after = rest.partition(LAST_MARKER)
-    if not first or not last or any(marker in part for marker in (FIRST_MARKER, LAST_MARKER)
-                                    for part in (before, _, after)):
+    tables, last, after = rest.partition(LAST_MARKER)
+    if not last or any(marker in part for marker in (FIRST_MARKER, LAST_MARKER) for part in (before, tables, after)):
         raise ValueError(f"{path} must have the lines\n{FIRST_MARKER}\n{LAST_MARKER}\nonce and in this order")
     with open(path + ".new", "w", encoding="utf-8") as file:
         file.write(f"{before}{first}\n\n{text}\n{last}{after}")

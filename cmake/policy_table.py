@@ -24,6 +24,7 @@ import re
 import sys
 
 LABELS = ("paper", "rule", "reads", "forgets", "cost", "differs")
+SCOPES = {"for each KV head": "head", "for the layer": "layer"}
 REQUIRED = {"policies": LABELS[:-1], "modifiers": ("rule", "cost"), "mergers": ("rule", "cost")}
 NOT_METHODS = {"list.hpp", "spec.hpp", "neighbors.hpp"}
 ROOT = pathlib.Path(__file__).resolve().parents[1] / "include" / "multistate"
@@ -32,9 +33,9 @@ HEAD = """# Policies
 
 <!-- Written by cmake/policy_table.py from the comments of the headers. Change the headers, then run the script. -->
 
-Each policy is one file in this folder or a preset in [list.hpp](list.hpp). All policies take guards: `.sinks` (the first
-arrivals) and `.recent` (the newest states) are never forgotten. Of equal scores the oldest state goes. `a[i][t][j]` is
-the attention probability of query head i at token t for state j. What each policy costs in time:
+Each policy is one file in this folder or a preset in [list.hpp](list.hpp). All policies take guards: `.sinks` (the
+first arrivals) and `.recent` (the newest states) are never forgotten. Of equal scores the oldest state goes.
+`a[i][t][j]` is the attention probability of query head i at token t for state j. What each policy costs in time:
 [bench](../../../bench/README.md#what-each-policy-costs); in perplexity on one small model:
 [perplexity](../../../examples/perplexity/README.md#every-policy).
 
@@ -131,7 +132,7 @@ def page():
     policies = in_order_of_the_list(described("policies"))
     text = HEAD + "| policy | in one sentence | per | reads | paper |\n| - | - | - | - | - |\n"
     for file, names, summary, fields in policies:
-        per = {"for each KV head": "head", "for the layer": "layer"}.get(first_clause(fields["forgets"]).split(",")[0], "–")
+        per = SCOPES.get(first_clause(fields["forgets"]).split(",")[0], "–")
         what = escaped(summary.rstrip("."))
         reads = escaped(re.split(r"\. ", fields["reads"])[0].rstrip(".").replace("; ", ", "))
         text += f"| [`{names[0]}`]({file}) | {what} | {per} | {reads} | " \
@@ -158,8 +159,8 @@ def main(arguments):
         old = path.read_text(encoding="utf-8") if path.exists() else ""
         if old == wanted:
             return 0
-        difference = list(difflib.unified_diff(old.splitlines(), wanted.splitlines(), "README.md", "headers", n=0, lineterm=""))
-        print("\n".join(difference[:40]))
+        difference = difflib.unified_diff(old.splitlines(), wanted.splitlines(), "README.md", "headers", n=0, lineterm="")
+        print("\n".join(list(difference)[:40]))
         print(f"{path} is not what the headers say: run python3 cmake/policy_table.py")
         return 1
     if arguments:
