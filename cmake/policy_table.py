@@ -97,7 +97,8 @@ def first_clause(text):
 
 
 def sentence(text):
-    text = text[0].upper() + text[1:]
+    if not (ROOT / "policies" / (re.split(r"\W", text)[0] + ".hpp")).exists():  # names stay as they are
+        text = text[0].upper() + text[1:]
     return text if text.endswith(".") else text + "."
 
 
