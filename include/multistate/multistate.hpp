@@ -9,6 +9,7 @@
 #include "multistate/budgets/attention_profile.hpp"
 #include "multistate/budgets/budget.hpp"
 #include "multistate/cache/cache.hpp"
+#include "multistate/cache/layer.hpp"
 #include "multistate/codecs/codec.hpp"
 #include "multistate/core/parameter.hpp"
 #include "multistate/core/shape.hpp"
@@ -36,6 +37,7 @@
 #include "multistate/policy/view.hpp"
 #include "multistate/table/reading.hpp"
 #include "multistate/table/table.hpp"
+#include "multistate/table/table_layer.hpp"
 #include "multistate/table/tables.hpp"
 #include "multistate/version.hpp"
 // IWYU pragma: end_exports

@@ -12,6 +12,7 @@
 #include "multistate/policy/view.hpp"
 #include "multistate/simd/products.hpp"
 #include "multistate/simd/row_products.hpp"
+#include "multistate/table/table.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
@@ -117,7 +118,8 @@ class storage {
     aligned_array<float> scales_;
 };
 
-/// The keys and values of all layers and KV heads, and how policies reach them.
+/// The keys and values of all layers and KV heads, and how policies reach them. A plane is one KV head of one layer:
+/// layer * kv_heads + kv_head.
 template <codec K, codec V>
 class key_value_storage {
   public:
@@ -126,37 +128,27 @@ class key_value_storage {
                       std::size_t value_dim)
         : kv_heads_(kv_heads), keys_(rows, head_dim), values_(rows, value_dim) {}
 
-    stored_rows<K> keys(std::size_t layer, std::size_t kv_head) const noexcept {
-        return keys_.plane(layer * kv_heads_ + kv_head);
-    }
-    stored_rows<V> values(std::size_t layer, std::size_t kv_head) const noexcept {
-        return values_.plane(layer * kv_heads_ + kv_head);
-    }
+    std::size_t plane(std::size_t layer, std::size_t kv_head) const noexcept { return layer * kv_heads_ + kv_head; }
+    stored_rows<K> keys(std::size_t plane) const noexcept { return keys_.plane(plane); }
+    stored_rows<V> values(std::size_t plane) const noexcept { return values_.plane(plane); }
 
     /// Encodes a key and a value, of which one may be null, into a row.
-    void write(std::size_t layer, std::size_t kv_head, std::size_t row, const float* key, const float* value) noexcept {
-        if (key != nullptr) keys_.write(layer * kv_heads_ + kv_head, row, key);
-        if (value != nullptr) values_.write(layer * kv_heads_ + kv_head, row, value);
+    void write(std::size_t plane, std::size_t row, const float* key, const float* value) noexcept {
+        if (key != nullptr) keys_.write(plane, row, key);
+        if (value != nullptr) values_.write(plane, row, value);
     }
-    /// Copies a row of the same KV head of `other`, which may be this storage.
-    void copy(const key_value_storage& other, std::size_t layer, std::size_t kv_head, std::size_t from,
-              std::size_t to) noexcept {
-        keys_.copy(other.keys_, layer * kv_heads_ + kv_head, from, to);
-        values_.copy(other.values_, layer * kv_heads_ + kv_head, from, to);
+    /// Copies a row of the same plane of `other`, which may be this storage.
+    void copy(const key_value_storage& other, std::size_t plane, relocation r) noexcept {
+        keys_.copy(other.keys_, plane, r.from, r.to);
+        values_.copy(other.values_, plane, r.from, r.to);
     }
 
     /// The rows of one table; valid while this storage stays where it is.
     editor lend(const table_shape& s) noexcept {
-        editor result;
-        result.owner = this;
-        result.access = &access;
-        result.layer = s.layer;
-        result.first_kv_head = s.kv_head;
-        result.kv_heads = s.kv_heads;
-        result.head_dim = keys_.dimension();
-        result.value_dim = values_.dimension();
-        return result;
+        return detail::lend_rows(this, access, s, keys_.dimension(), values_.dimension());
     }
+    /// The same, for reading only: a reader never calls what stores.
+    reader lend(const table_shape& s) const noexcept { return const_cast<key_value_storage*>(this)->lend(s); }
 
     std::size_t memory_bytes() const noexcept { return keys_.memory_bytes() + values_.memory_bytes(); }
 
@@ -166,24 +158,27 @@ class key_value_storage {
     }
     static void load(const void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, float* key,
                      float* value) noexcept {
-        if (key != nullptr) of(owner).keys(layer, kv_head).read(row, key);
-        if (value != nullptr) of(owner).values(layer, kv_head).read(row, value);
+        const std::size_t plane = of(owner).plane(layer, kv_head);
+        if (key != nullptr) of(owner).keys(plane).read(row, key);
+        if (value != nullptr) of(owner).values(plane).read(row, value);
     }
     static void dot(const void* owner, std::size_t layer, std::size_t kv_head, bool values, rows x, std::size_t n,
                     float* out, std::size_t stride) noexcept {
+        const std::size_t plane = of(owner).plane(layer, kv_head);
         const auto dot_all = [&](auto stored) {
             simd::dot_rows(x.data, x.count, x.stride, stored.dimension, stored.matrix(), n, out, stride);
         };
-        values ? dot_all(of(owner).values(layer, kv_head)) : dot_all(of(owner).keys(layer, kv_head));
+        values ? dot_all(of(owner).values(plane)) : dot_all(of(owner).keys(plane));
     }
     static void sum(const void* owner, std::size_t layer, std::size_t kv_head, std::span<const float> weights,
                     std::span<float> out) noexcept {
-        const auto stored = of(owner).values(layer, kv_head);
+        const auto stored = of(owner).values(of(owner).plane(layer, kv_head));
         simd::sum_rows(weights.data(), stored.matrix(), weights.size(), stored.dimension, out.data());
     }
     static void store(void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, const float* key,
                       const float* value) noexcept {
-        static_cast<key_value_storage*>(owner)->write(layer, kv_head, row, key, value);
+        key_value_storage& to = *static_cast<key_value_storage*>(owner);
+        to.write(to.plane(layer, kv_head), row, key, value);
     }
     static constexpr storage_access access{.load = load, .dot = dot, .sum = sum, .store = store};
 

@@ -39,7 +39,7 @@ class table_borders {
         check(owed_ == 0, who, "the newest token",
               (owed_ & attention) != 0 ? "observed first (observe: the policy reads attention)"
               : (owed_ & queries) != 0 ? "observed first (observe_queries: the policy reads queries)"
-                                       : "shown to the policy first (insert: it reads new keys and values)",
+                                       : "shown to the policy first (observe_arrival: it reads new keys and values)",
               "not");
     }
     /// Positions rise and end; what came before was shown.

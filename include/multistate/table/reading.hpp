@@ -55,17 +55,7 @@ class reading {
           row_(simd::padded((std::max)(head_dim_, value_dim_)) + simd::padding) {}
 
     /// The rows of one table, as its hooks take them.
-    editor lend(const table_shape& s) noexcept {
-        editor result;
-        result.owner = this;
-        result.access = &access;
-        result.layer = s.layer;
-        result.first_kv_head = s.kv_head;
-        result.kv_heads = s.kv_heads;
-        result.head_dim = head_dim_;
-        result.value_dim = value_dim_;
-        return result;
-    }
+    editor lend(const table_shape& s) noexcept { return detail::lend_rows(this, access, s, head_dim_, value_dim_); }
 
   private:
     static reading& self(const void* owner) noexcept { return *static_cast<reading*>(const_cast<void*>(owner)); }

@@ -32,7 +32,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 inline constexpr std::size_t no_row = static_cast<std::size_t>(-1);
 
 /// The state in row `from` moves to row `to`: the owner of the keys and values must do the same.
-struct move {
+struct relocation {
     std::uint32_t from;
     std::uint32_t to;
 };
@@ -42,6 +42,9 @@ struct forgotten_state {
     multistate::position position;
     multistate::position decided_by;
 };
+
+/// Whether a call clears forgotten() first. Callers that feed one block in several calls clear it in the first only.
+enum class forgotten_log { restart, extend };
 
 namespace detail {
 
@@ -90,13 +93,14 @@ class table {
         const std::size_t numbers = (multistate::reads_order(policy) ? rows : 0) + due + (due > 1 ? rows : 0);
         return detail::sum(who, detail::bytes<float>(who, floats),
                            (rows + g.recent) * sizeof(position) + (2 * s.block + s.slack) * sizeof(forgotten_state) +
-                               (std::min)(due, s.states) * sizeof(move) + numbers * sizeof(std::uint32_t) + rows);
+                               (std::min)(due, s.states) * sizeof(relocation) + numbers * sizeof(std::uint32_t) + rows);
     }
 
     const table_shape& shape() const noexcept { return shape_; }
     std::size_t states() const noexcept { return shape_.states; }
     std::size_t rows() const noexcept { return position_.size(); }
     P& policy() noexcept { return policy_; }
+    const P& policy() const noexcept { return policy_; }
     bool never_forgets() const noexcept { return policy_.forgets() == per::never; }
     /// Whether `count` tokens can be appended; always, up to `block`, for policies that forget.
     [[nodiscard]] bool has_room(std::size_t count) const noexcept {
@@ -127,7 +131,8 @@ class table {
     }
     /// The position that follows the newest: the next RoPE index, which is not size().
     position next_position() const noexcept { return newest_ + 1; }
-    /// What the last place, append or forget forgot, in the order of the decisions.
+    /// The states that the last place, append or forget has forgotten, in the order of the decisions. Calls with
+    /// forgotten_log::extend add to those of the calls before.
     std::span<const forgotten_state> forgotten() const noexcept {
         expect_rows("forgotten");
         return {forgotten_.data(), forgotten_count_};
@@ -139,24 +144,59 @@ class table {
     /// found and goes first (see policy.hpp). Returns no_row, and changes nothing, when the policy never forgets and the
     /// rows are used up. With slack, call append instead.
     [[nodiscard]] std::size_t place(position p, multistate::rows keys = {}, multistate::rows values = {},
-                                    const editor& stored = {}) noexcept {
-        begin();
-        return place_next(p, keys, values, stored);
+                                    const editor& stored = {}, forgotten_log log = forgotten_log::restart) noexcept {
+        constexpr const char* who = "place";
+        expect_rows(who);
+        borders_.expect_next(who, newest_, p, 1);
+        borders_.expect_stored(who, shape_, stored);
+        borders_.expect_arrival(who, shape_, keys, values);
+        if (log == forgotten_log::restart) forgotten_count_ = 0;
+        if (never_forgets() && size_ == rows()) return no_row;
+        std::size_t row = size_;
+        if (!is_due()) {
+            ++size_;
+        } else {
+            detail::check(size_ == states() + 1, who, "size()",
+                          detail::bound{"at most states + 1 (else append or forget first) = ", states() + 1}, size_);
+            decide(stored);
+            row = least(scores(), positions(), among());
+            record_forgotten(row);
+            first_forgotten_ = (std::min)(first_forgotten_, row);
+            chosen_[0] = static_cast<std::uint32_t>(row);
+            merge(stored, 1);
+            remove_from_order(row);
+        }
+        put(row, p);
+        block_begin_ = p;
+        show(keys, values, size_, row);
+        return row;
     }
 
     /// Places `count` tokens of consecutive positions in the last rows, after forgetting down to `states` where more
     /// than states + slack are held: the owner applies the moves, then writes the tokens in rows [size() - count,
     /// size()). For blocks that attend to themselves. Ask has_room first where the policy may never forget.
-    [[nodiscard]] std::span<const move> append(position first, std::size_t count, const editor& stored = {}) noexcept {
-        begin();
-        return append_next(first, count, stored);
+    [[nodiscard]] std::span<const relocation> append(position first, std::size_t count, const editor& stored = {},
+                                                     forgotten_log log = forgotten_log::restart) noexcept {
+        constexpr const char* who = "append";
+        detail::check(count >= 1, who, "count", "at least 1", count);
+        expect_rows(who);
+        borders_.expect_next(who, newest_, first, count);
+        borders_.expect_stored(who, shape_, stored);
+        if (log == forgotten_log::restart) forgotten_count_ = 0;
+        const auto moves = is_due() ? forget(stored, forgotten_log::extend) : std::span<const relocation>();
+        detail::check(count <= rows() - size_, who, "count",
+                      detail::bound{"at most the rows that are left, ", rows() - size_}, count);
+        for (std::size_t i = 0; i < count; ++i) put(size_++, first + static_cast<position>(i));
+        block_begin_ = first;
+        borders_.appended();
+        return moves;
     }
 
     /// Shows the policy a token of the block appended last, in order: keys [KV heads, head_dim], values alike.
-    void insert(std::size_t row, multistate::rows keys, multistate::rows values) noexcept {
-        expect_rows("insert");
-        detail::check(row < size_, "insert", "row", detail::bound{"less than size() = ", size_}, row);
-        borders_.expect_arrival("insert", shape_, keys, values);
+    void observe_arrival(std::size_t row, multistate::rows keys, multistate::rows values) noexcept {
+        expect_rows("observe_arrival");
+        detail::check(row < size_, "observe_arrival", "row", detail::bound{"less than size() = ", size_}, row);
+        borders_.expect_arrival("observe_arrival", shape_, keys, values);
         if (row + 1 == size_) borders_.shown(borders_.arrivals);
         show(keys, values, row + 1, row);
     }
@@ -182,9 +222,22 @@ class table {
     }
 
     /// Makes the decision now that the next place or append would make: forgets down to `states`.
-    [[nodiscard]] std::span<const move> forget(const editor& stored = {}) noexcept {
-        begin();
-        return forget_next(stored);
+    [[nodiscard]] std::span<const relocation> forget(const editor& stored = {},
+                                                     forgotten_log log = forgotten_log::restart) noexcept {
+        expect_rows("forget");
+        if (log == forgotten_log::restart) forgotten_count_ = 0;
+        if (never_forgets() || size_ <= states()) return {};
+        borders_.expect_stored("forget", shape_, stored);
+        borders_.expect_shown("forget");
+        decide(stored);
+        const std::size_t count = choose(size_ - states());
+        for (std::size_t i = 0; i < count; ++i) record_forgotten(chosen_[i]);
+        first_forgotten_ = (std::min<std::size_t>)(first_forgotten_, chosen_[0]);
+        const auto logged = forgotten_.begin() + static_cast<std::ptrdiff_t>(forgotten_count_);
+        std::sort(logged - static_cast<std::ptrdiff_t>(count), logged,
+                  [](const forgotten_state& a, const forgotten_state& b) { return a.position < b.position; });
+        merge(stored, count);
+        return close_holes(count);
     }
 
     /// Tells the policy that the prompt has ended.
@@ -203,80 +256,17 @@ class table {
         std::ranges::fill(own_, 0.0f);
     }
 
-    /// The parts of place and append, for callers that feed a block one decision at a time: begin() empties
-    /// forgotten(), the others add to it.
-    void begin() noexcept { forgotten_count_ = 0; }
-    /// The token at position p, which attends next, counts as arrived alone although a block was appended.
-    void begin_alone(position p) noexcept { block_begin_ = p; }
-
-    [[nodiscard]] std::size_t place_next(position p, multistate::rows keys = {}, multistate::rows values = {},
-                                         const editor& stored = {}) noexcept {
-        constexpr const char* who = "place";
-        expect_rows(who);
-        borders_.expect_next(who, newest_, p, 1);
-        borders_.expect_stored(who, shape_, stored);
-        borders_.expect_arrival(who, shape_, keys, values);
-        if (never_forgets() && size_ == rows()) return no_row;
-        std::size_t row = size_;
-        if (!is_due()) {
-            ++size_;
-        } else {
-            detail::check(size_ == states() + 1, who, "size()",
-                          detail::bound{"at most states + 1 (else append or forget first) = ", states() + 1}, size_);
-            decide(stored);
-            row = least(scores(), positions(), among());
-            log(row);
-            first_forgotten_ = (std::min)(first_forgotten_, row);
-            chosen_[0] = static_cast<std::uint32_t>(row);
-            merge(stored, 1);
-            remove_from_order(row);
-        }
-        put(row, p);
-        block_begin_ = p;
-        show(keys, values, size_, row);
-        return row;
-    }
-
-    [[nodiscard]] std::span<const move> append_next(position first, std::size_t count,
-                                                    const editor& stored = {}) noexcept {
-        constexpr const char* who = "append";
-        detail::check(count >= 1, who, "count", "at least 1", count);
-        expect_rows(who);
-        borders_.expect_next(who, newest_, first, count);
-        borders_.expect_stored(who, shape_, stored);
-        const auto moves = is_due() ? forget_next(stored) : std::span<const move>();
-        detail::check(count <= rows() - size_, who, "count",
-                      detail::bound{"at most the rows that are left, ", rows() - size_}, count);
-        for (std::size_t i = 0; i < count; ++i) put(size_++, first + static_cast<position>(i));
-        block_begin_ = first;
-        borders_.appended();
-        return moves;
-    }
-
-    [[nodiscard]] std::span<const move> forget_next(const editor& stored = {}) noexcept {
-        expect_rows("forget");
-        if (never_forgets() || size_ <= states()) return {};
-        borders_.expect_stored("forget", shape_, stored);
-        borders_.expect_shown("forget");
-        decide(stored);
-        const std::size_t count = choose(size_ - states());
-        for (std::size_t i = 0; i < count; ++i) log(chosen_[i]);
-        first_forgotten_ = (std::min<std::size_t>)(first_forgotten_, chosen_[0]);
-        const auto logged = forgotten_.begin() + static_cast<std::ptrdiff_t>(forgotten_count_);
-        std::sort(logged - static_cast<std::ptrdiff_t>(count), logged,
-                  [](const forgotten_state& a, const forgotten_state& b) { return a.position < b.position; });
-        merge(stored, count);
-        return close_holes(count);
-    }
+    /// The token at position p attends next and counts as arrived alone, although it was appended with a block.
+    void count_as_alone(position p) noexcept { block_begin_ = p; }
 
     /// Another number of states, from now on: forgets down to it if more are held, and allocates afresh. The owner
     /// applies the moves, in order. Throws std::invalid_argument as the constructor does, and std::bad_alloc; whatever
     /// it throws, nothing has changed. Sinks that are more than before are the first arrivals as far as they still lie
     /// in the first rows. `guarded` as in table_shape.
-    [[nodiscard]] std::vector<move> rebudget(std::size_t states, const editor& stored = {},
-                                             const std::optional<guards>& guarded = {}) {
+    [[nodiscard]] std::vector<relocation> rebudget(std::size_t states, const editor& stored = {},
+                                                   const std::optional<guards>& guarded = {}) {
         rebudgeting work = prepare_rebudget(states, guarded);
-        std::vector<move> moves(work.before.moves_.size());
+        std::vector<relocation> moves(work.before.moves_.size());
         const auto done = work.finish(*this, stored);
         std::ranges::copy(done, moves.begin());
         moves.resize(done.size());
@@ -287,9 +277,8 @@ class table {
     struct rebudgeting {
         table before, after;
         /// Decides, and makes `target` the table of the new size. The moves are valid while this object lives.
-        std::span<const move> finish(table& target, const editor& stored) noexcept {
-            before.begin();
-            const auto moves = before.forget_next(stored);
+        std::span<const relocation> finish(table& target, const editor& stored) noexcept {
+            const auto moves = before.forget(stored);
             after.continue_from(before);
             target = std::move(after);
             return moves;
@@ -319,7 +308,7 @@ class table {
 
     /// The scores of all rows by which rebudget(states) would decide, or those for comparison with other KV heads where
     /// the policy has such. Forgets nothing. Costs a copy of the table.
-    [[nodiscard]] std::vector<float> scores_at(std::size_t states, const editor& stored = {}) const {
+    [[nodiscard]] std::vector<float> scores_at(std::size_t states, const reader& stored = {}) const {
         borders_.expect_shown("scores_at");
         table judged = *this;
         judged.shape_.states = states;
@@ -334,7 +323,7 @@ class table {
     std::size_t memory_bytes() const noexcept {
         return position_.size() * sizeof(position) + (score_.size() + memory_.size()) * sizeof(float) +
                newest_positions_.size() * sizeof(position) + forgotten_.size() * sizeof(forgotten_state) +
-               moves_.size() * sizeof(move) + (chosen_.size() + by_position_.size()) * sizeof(std::uint32_t) +
+               moves_.size() * sizeof(relocation) + (chosen_.size() + by_position_.size()) * sizeof(std::uint32_t) +
                (own_.size() + zeros_.size()) * sizeof(float) + workspace_.size() * sizeof(std::int32_t) +
                spoiled_.size();
     }
@@ -417,12 +406,14 @@ class table {
         return true;
     }
 
-    editor hiding(editor stored) const noexcept {
+    /// `stored`, a reader or an editor, with the spoiled states hidden.
+    template <class Stored>
+    Stored hiding(Stored stored) const noexcept {
         stored.spoiled = spoiled_count_ > 0 ? spoiled_.data() : nullptr;
         return stored;
     }
 
-    void decide([[maybe_unused]] const editor& stored) noexcept {
+    void decide([[maybe_unused]] const reader& stored) noexcept {
         if constexpr (decides_from_storage<P>) {
             policy_.on_forget(hiding(stored), see(size_));
         } else if constexpr (decides_from_memory<P>) {
@@ -458,14 +449,14 @@ class table {
         return 1;
     }
 
-    void log(std::size_t row) noexcept {
-        detail::check(forgotten_count_ < forgotten_.size(), "forget", "states forgotten since begin()",
+    void record_forgotten(std::size_t row) noexcept {
+        detail::check(forgotten_count_ < forgotten_.size(), "forget", "states forgotten since the log began",
                       detail::bound{"fewer than ", forgotten_.size()}, forgotten_count_);
         forgotten_[forgotten_count_++] = {position_[row], newest_};
     }
 
     /// Survivors in rows >= states move down into the rows chosen below, which ascend.
-    std::span<const move> close_holes(std::size_t count) noexcept {
+    std::span<const relocation> close_holes(std::size_t count) noexcept {
         std::size_t moved = 0;
         auto gone = std::lower_bound(chosen_.begin(), chosen_.begin() + static_cast<std::ptrdiff_t>(count), states());
         for (std::size_t row = states(); row < size_; ++row) {
@@ -535,7 +526,7 @@ class table {
     std::vector<std::uint32_t> by_position_;  // [rows], where the policy reads it
     std::vector<position> newest_positions_;  // ring of the `recent` newest, by arrival
     std::vector<forgotten_state> forgotten_;
-    std::vector<move> moves_;
+    std::vector<relocation> moves_;
     std::vector<std::uint32_t> chosen_;
     std::vector<std::int32_t> workspace_;
     std::vector<std::uint8_t> spoiled_;  // [rows], 1 where the key or value is not bounded
