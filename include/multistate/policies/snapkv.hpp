@@ -3,7 +3,7 @@
 // snapkv: morphkv's window with neighbours pooled; with the prompt in one block, SnapKV.
 //
 //     ms::prefill(layer, 0, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);  // the whole prompt
-//     cache.forget(layer);                                                   // the paper's one decision
+//     layer.forget();                                                        // the paper's one decision
 //
 //     ms::cache<ms::snapkv> cache(shape, ms::snapkv::authors_class());       // by name: "snapkv:class"
 //
