@@ -141,6 +141,7 @@ class llama {
 template <class Cache, class Attended>
 bool llama::prefill(Cache& cache, std::span<const token> tokens, ms::position first, ms::prefill_mode mode,
                     matrix& hidden, Attended&& attended) {
+    ms::workspace scratch(cache.shape());
     const auto rows = [](auto& m, std::size_t begin, std::size_t count) {
         const auto width = static_cast<std::size_t>(m.cols());
         return std::span(m.data(), static_cast<std::size_t>(m.size())).subspan(begin * width, count * width);
@@ -152,9 +153,10 @@ bool llama::prefill(Cache& cache, std::span<const token> tokens, ms::position fi
         project(weights_->layers[i], hidden);
         for (std::size_t begin = 0; begin < tokens.size(); begin += cache.shape().block) {
             const std::size_t count = std::min(cache.shape().block, tokens.size() - begin);
-            if (!ms::prefill(cache, i, first + static_cast<ms::position>(begin),
-                             rows(std::as_const(query_), begin, count), rows(std::as_const(key_), begin, count),
-                             rows(std::as_const(value_), begin, count), rows(attended_, begin, count), mode, pool_)) {
+            if (!ms::prefill(cache.layer(i), first + static_cast<ms::position>(begin),
+                             {rows(std::as_const(query_), begin, count), rows(std::as_const(key_), begin, count),
+                              rows(std::as_const(value_), begin, count)},
+                             rows(attended_, begin, count), scratch, mode, pool_)) {
                 return false;
             }
             attended(i);
