@@ -207,6 +207,7 @@ measurement measure_with(const llama& model, std::span<const sequence> sequences
     }
     measurement result;
     result.cache_bytes = runners.front().cache_bytes();
+    result.scratch_bytes = ms::workspace::bytes_for(shape);
     result.nll.resize(sequences.size());
     std::vector<std::vector<forgetting>> forgotten(sequences.size());
     std::vector<char> forgot(sequences.size());

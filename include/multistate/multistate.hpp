@@ -4,6 +4,7 @@
 // attention/reference.hpp (needs Eigen).
 // IWYU pragma: begin_exports
 #include "multistate/attention/prefill.hpp"
+#include "multistate/attention/qkv.hpp"
 #include "multistate/attention/step.hpp"
 #include "multistate/attention/workspace.hpp"
 #include "multistate/cache/cache.hpp"

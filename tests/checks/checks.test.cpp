@@ -265,9 +265,9 @@ TEST_F(with_filters, queries_of_the_wrong_size_are_caught) {
 TEST_F(with_h2o, probabilities_reach_the_smallest_head) {
     const std::size_t budget[] = {2, 4, 2, 4};
     ms::cache<ms::h2o> uneven(shape, {}, budget);
-    ms::workspace scratch(uneven.shape());
+    ms::workspace larger(uneven.shape());
     for (ms::position p = 0; p < 6; ++p) {
-        EXPECT_TRUE(ms::step(uneven.layer(0), p, {some(12), some(6), some(4)}, std::span(outputs).first(8), scratch));
+        EXPECT_TRUE(ms::step(uneven.layer(0), p, {some(12), some(6), some(4)}, std::span(outputs).first(8), larger));
     }
     EXPECT_ENDS(uneven.layer(0).observe(ms::rows{some(8).data(), 4, 2, 2}),
                 "observe: width must be more than .*, 2, is 2");
@@ -348,8 +348,8 @@ TEST_F(with_h2o, workspaces_fit) {
     ms::shape small = shape;
     small.block = 1;
     ms::workspace too_small(small), right(shape);
-    const auto take = [&](ms::workspace& scratch) {
-        return ms::step(cache.layer(0), 1, {some(12), some(6), some(4)}, std::span(outputs).first(8), scratch);
+    const auto take = [&](ms::workspace& given) {
+        return ms::step(cache.layer(0), 1, {some(12), some(6), some(4)}, std::span(outputs).first(8), given);
     };
     EXPECT_ENDS((void)take(too_small), "step: the workspace must be made for caches of this shape, is of another");
     EXPECT_ENDS((void)ms::prefill(cache.layer(0), 1, {some(24), some(12), some(8)}, std::span(outputs).first(16),

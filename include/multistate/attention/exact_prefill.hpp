@@ -13,6 +13,8 @@
 #include <utility>
 
 #include "multistate/attention/token_block.hpp"
+#include "multistate/math/softmax.hpp"
+#include "multistate/table/table.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 

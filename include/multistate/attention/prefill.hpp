@@ -20,6 +20,7 @@
 #include <type_traits>
 
 #include "multistate/attention/exact_prefill.hpp"
+#include "multistate/attention/step.hpp"
 #include "multistate/attention/token_block.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {

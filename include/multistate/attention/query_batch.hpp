@@ -7,7 +7,6 @@
 #include <span>
 
 #include "multistate/attention/workspace.hpp"
-#include "multistate/cache/layer.hpp"
 #include "multistate/simd/products.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {

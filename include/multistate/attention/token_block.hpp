@@ -6,8 +6,10 @@
 #include <cstddef>
 #include <span>
 
+#include "multistate/attention/qkv.hpp"
 #include "multistate/attention/query_batch.hpp"
-#include "multistate/attention/step.hpp"
+#include "multistate/core/types.hpp"
+#include "multistate/execution/executor.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 

@@ -17,9 +17,12 @@
 
 #include "multistate/cache/storage.hpp"
 #include "multistate/core/shape.hpp"
-#include "multistate/table/tables.hpp"
+#include "multistate/table/table_layer.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
+
+template <policy P>
+class tables;
 
 namespace detail {
 

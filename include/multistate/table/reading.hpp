@@ -34,12 +34,6 @@ struct stores_nothing {};
 
 }  // namespace detail
 
-/// What is lent to a policy that reads no stored rows.
-struct no_rows {
-    editor lend(const table_shape&) const noexcept { return {}; }
-};
-inline constexpr no_rows nothing_stored;
-
 /// Products with stored rows load one row after the other: each product of a policy costs one call of `load` for every
 /// row that is held. Allocates in the constructor. It has scratch of its own, so each thread brings one, as with a
 /// workspace. It must stay where it is while it is lent.

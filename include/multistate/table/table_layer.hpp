@@ -17,7 +17,6 @@
 #include <type_traits>
 
 #include "multistate/core/shape.hpp"
-#include "multistate/table/reading.hpp"
 #include "multistate/table/table.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
@@ -29,6 +28,12 @@ struct arrival {
     std::span<const float> k = {};  ///< [tokens, kv_heads, head_dim]; needed where the policy reads new keys
     std::span<const float> v = {};  ///< [tokens, kv_heads, value_dim]; needed where it reads new values
 };
+
+/// What is lent to a policy that reads no stored rows.
+struct no_rows {
+    editor lend(const table_shape&) const noexcept { return {}; }
+};
+inline constexpr no_rows nothing_stored;
 
 /// `Tables` is tables<P>, or const tables<P> for a handle that only reads. A handle may be restricted to one table:
 /// it then reads and decides for the KV heads of that table alone. KV heads keep the numbers that they have in the

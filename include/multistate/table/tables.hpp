@@ -14,7 +14,7 @@
 //     layer.observe_queries(q);                               // both are free for policies that do not look
 //     layer.observe(probabilities);
 //
-// `stored` lends the engine's rows to policies that read or merge them; others take nothing_stored (reading.hpp).
+// `stored` lends the engine's rows to policies that read or merge them (reading.hpp); others take nothing_stored.
 #include <cstddef>
 #include <optional>
 #include <span>
