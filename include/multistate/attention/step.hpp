@@ -15,7 +15,7 @@
 #include "multistate/cache/cache_access.hpp"
 #include "multistate/execution/executor.hpp"
 #include "multistate/math/softmax.hpp"
-#include "multistate/simd/products.hpp"
+#include "multistate/simd/attention_products.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 

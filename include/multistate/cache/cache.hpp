@@ -20,6 +20,7 @@
 
 #include "multistate/attention/workspace.hpp"
 #include "multistate/cache/storage.hpp"
+#include "multistate/codecs/f32.hpp"
 #include "multistate/table/tables.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
