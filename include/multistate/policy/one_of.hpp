@@ -100,11 +100,9 @@ class one_of {
     guards default_guards(std::size_t states) const noexcept {
         return visit([=](const auto& p) { return multistate::default_guards(p, states); });
     }
-    std::size_t floats_per_state(const table_shape& s) const noexcept {
-        return visit([&](const auto& p) { return multistate::floats_per_state(p, s); });
-    }
-    std::size_t floats_per_table(const table_shape& s) const noexcept {
-        return visit([&](const auto& p) { return multistate::floats_per_table(p, s); });
+    struct memory {};  // that of the choice
+    void lay_out(memory&, layout& l) const noexcept {
+        visit([&](const auto& p) { l.part(p); });
     }
 
     // Defined outside, and not inlined: the hooks of all policies wherever a table calls one would take compilers
