@@ -40,7 +40,7 @@ const ms::shape shapes[] = {
 /// and two exponentials, on values within ±1. Integers meet queries and weights of 16 bits: half a step of 2^-15.
 template <class Codec>
 constexpr float bound = Codec::scaled                                                    ? 1e-4f
-                        : MULTISTATE_DOTS_BRAINS && sizeof(typename Codec::element) == 2 ? 1e-2f
+                        : MULTISTATE_DOTS_BFLOAT16 && sizeof(typename Codec::element) == 2 ? 1e-2f
                                                                                          : 1e-5f;
 
 /// The last column of the table in codec.hpp.
@@ -48,7 +48,7 @@ template <class Codec>
 constexpr double bound_of_squares() {
     if (std::is_same_v<Codec, ms::int4>) return 1e-7;
     if (std::is_same_v<Codec, ms::int8>) return 1e-8;
-    if (std::is_same_v<Codec, ms::bf16> && MULTISTATE_DOTS_BRAINS) return 1e-4;
+    if (std::is_same_v<Codec, ms::bf16> && MULTISTATE_DOTS_BFLOAT16) return 1e-4;
     return ms::simd::lanes == 1 ? 1e-10 : 1e-11;  // a sum in one piece rounds more
 }
 

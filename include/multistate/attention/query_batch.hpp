@@ -7,7 +7,7 @@
 #include <span>
 
 #include "multistate/attention/workspace.hpp"
-#include "multistate/simd/products.hpp"
+#include "multistate/simd/attention_products.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 

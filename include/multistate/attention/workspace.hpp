@@ -16,7 +16,7 @@
 
 #include "multistate/core/aligned_array.hpp"
 #include "multistate/core/shape.hpp"
-#include "multistate/simd/products.hpp"
+#include "multistate/simd/attention_products.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 

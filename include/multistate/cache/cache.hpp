@@ -21,6 +21,7 @@
 
 #include "multistate/cache/layer.hpp"
 #include "multistate/cache/storage.hpp"
+#include "multistate/codecs/f32.hpp"
 #include "multistate/table/tables.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {

@@ -10,7 +10,6 @@
 #include "multistate/core/aligned_array.hpp"
 #include "multistate/core/shape.hpp"
 #include "multistate/policy/view.hpp"
-#include "multistate/simd/products.hpp"
 #include "multistate/simd/row_products.hpp"
 #include "multistate/table/table.hpp"
 
@@ -32,7 +31,7 @@ struct stored_rows {
         }
     }
     /// The rows from `first` on, for the kernels.
-    simd::matrix<typename C::element> matrix(std::size_t first = 0) const noexcept {
+    simd::matrix<C> matrix(std::size_t first = 0) const noexcept {
         return {data + first * stride, C::scaled ? scales + first : nullptr, stride};
     }
 

@@ -107,17 +107,17 @@ class one_of {
 
     // Defined outside, and not inlined: the hooks of all policies wherever a table calls one would take compilers
     // minutes.
-    HWY_NOINLINE void on_insert(rows keys, rows values, view states, std::size_t row) noexcept
+    MULTISTATE_NOINLINE void on_insert(rows keys, rows values, view states, std::size_t row) noexcept
         requires(observes_insertion<Policies> || ...);
-    HWY_NOINLINE void on_query(rows queries, view states) noexcept requires(observes_queries<Policies> || ...);
-    HWY_NOINLINE void on_attention(rows probabilities, view states) noexcept
+    MULTISTATE_NOINLINE void on_query(rows queries, view states) noexcept requires(observes_queries<Policies> || ...);
+    MULTISTATE_NOINLINE void on_attention(rows probabilities, view states) noexcept
         requires(observes_attention<Policies> || ...);
-    HWY_NOINLINE void on_forget(const reader& stored, view states) noexcept
+    MULTISTATE_NOINLINE void on_forget(const reader& stored, view states) noexcept
         requires(observes_decision<Policies> || ...);
-    HWY_NOINLINE void on_compare(view states) noexcept requires(observes_comparison<Policies> || ...);
-    HWY_NOINLINE void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) noexcept
+    MULTISTATE_NOINLINE void on_compare(view states) noexcept requires(observes_comparison<Policies> || ...);
+    MULTISTATE_NOINLINE void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) noexcept
         requires(merges<Policies> || ...);
-    HWY_NOINLINE void finish_prompt(const reader& stored, view states) noexcept
+    MULTISTATE_NOINLINE void finish_prompt(const reader& stored, view states) noexcept
         requires(observes_prompt_end<Policies> || ...);
 
   private:

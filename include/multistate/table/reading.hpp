@@ -23,7 +23,6 @@
 #include "multistate/core/shape.hpp"
 #include "multistate/policy/view.hpp"
 #include "multistate/simd/elementwise.hpp"
-#include "multistate/simd/row_products.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
@@ -72,8 +71,8 @@ class reading {
     static void dot(const void* owner, std::size_t layer, std::size_t kv_head, bool values, rows x, std::size_t n,
                     float* out, std::size_t stride) noexcept {
         for (std::size_t j = 0; j < n; ++j) {
-            const simd::matrix<float> row{self(owner).loaded(layer, kv_head, j, values), nullptr, 0};
-            simd::dot_rows(x.data, x.count, x.stride, x.width, row, 1, out + j, stride);
+            const float* const row = self(owner).loaded(layer, kv_head, j, values);
+            for (std::size_t i = 0; i < x.count; ++i) out[i * stride + j] = simd::dot_in_one_sum(x[i], {row, x.width});
         }
     }
     static void sum(const void* owner, std::size_t layer, std::size_t kv_head, std::span<const float> weights,
