@@ -1,4 +1,4 @@
-// max_over_heads: hand-checked (shared/methods.md 2.7, restated here).
+// max_over_heads: hand-checked.
 #include <vector>
 
 #include <gtest/gtest.h>

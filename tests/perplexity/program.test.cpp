@@ -20,9 +20,9 @@
 #include <nlohmann/json.hpp>
 
 #include "parameters.hpp"
-#include "perplexity/naive_llama.hpp"
-#include "perplexity/synthetic_gguf.hpp"
-#include "perplexity/temporary_folder.hpp"
+#include "engine/naive_llama.hpp"
+#include "engine/synthetic_gguf.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace program_test {
 

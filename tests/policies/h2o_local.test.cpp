@@ -1,4 +1,4 @@
-// h2o_local: h2o's sums and no guard (shared/methods.md 2.7, restated here).
+// h2o_local: h2o's sums and no guard.
 #include <vector>
 
 #include <gtest/gtest.h>

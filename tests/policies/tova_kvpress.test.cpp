@@ -1,4 +1,4 @@
-// tova_kvpress: as tova, but the newest stays (shared/methods.md 2.7, restated here).
+// tova_kvpress: as tova, but the newest stays.
 #include <vector>
 
 #include <gtest/gtest.h>

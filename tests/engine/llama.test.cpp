@@ -10,9 +10,9 @@
 #include <gtest/gtest.h>
 
 #include "gguf.hpp"
-#include "perplexity/naive_llama.hpp"
-#include "perplexity/synthetic_gguf.hpp"
-#include "perplexity/temporary_folder.hpp"
+#include "engine/naive_llama.hpp"
+#include "engine/synthetic_gguf.hpp"
+#include "support/temporary_folder.hpp"
 #include "read_vocabulary.hpp"
 
 namespace llama_test {
