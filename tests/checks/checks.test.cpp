@@ -448,10 +448,12 @@ TEST(of_table, new_keys_and_values_are_given_to_a_policy_that_reads_them) {
                 "place: keys must be as wide as the table was told, 3, is 2");
     EXPECT_ENDS((void)table.place(0, {nullptr, 1, 3, 3}, row_of(2)), "place: keys must be floats, is null");
     EXPECT_TRUE(table.append(0, 2).empty());
-    EXPECT_ENDS(table.observe_arrival(2, row_of(3), row_of(2)), "observe_arrival: row must be less than size.. = 2, is 2");
+    EXPECT_ENDS(table.observe_arrival(2, row_of(3), row_of(2)),
+                "observe_arrival: row must be less than size.. = 2, is 2");
     EXPECT_ENDS(table.observe_arrival(0, {}, row_of(2)), "knorm: keys must be given for every token");
     table.observe_arrival(0, row_of(3), row_of(2));
-    EXPECT_ENDS((void)table.place(2, row_of(3), row_of(2)), "newest token must be shown to the policy first .observe_arrival");
+    EXPECT_ENDS((void)table.place(2, row_of(3), row_of(2)),
+                "newest token must be shown to the policy first .observe_arrival");
     table.observe_arrival(1, row_of(3), row_of(2));
     EXPECT_EQ(table.place(2, row_of(3)), 2u);  // it looks at no value
 
@@ -644,7 +646,8 @@ TEST_F(with_tova, attention_profiles_know_their_shape) {
     append();
     ms::attention_profile profile(2, 2, {.sinks = 0, .recent = 1});
     const ms::position zero = 0;
-    EXPECT_ENDS(profile.observe({2, 0}, {some(1).data(), 1, 1, 1}, {&zero, 1}), "observe: layer must be less .* 2, is 2");
+    EXPECT_ENDS(profile.observe({2, 0}, {some(1).data(), 1, 1, 1}, {&zero, 1}),
+                "observe: layer must be less .* 2, is 2");
     EXPECT_ENDS(profile.observe({0, 2}, {some(1).data(), 1, 1, 1}, {&zero, 1}), "observe: kv_head must be less");
     EXPECT_ENDS(profile.observe({0, 0}, {some(1).data(), 1, 1, 1}, {}), "observe: positions must be at least 1, is 0");
     EXPECT_ENDS(profile.observe({0, 0}, {some(1).data(), 1, 0, 1}, {&zero, 1}), "probabilities must be one for each");
@@ -716,7 +719,8 @@ TEST(of_constructors, refuse_what_cannot_be) {
 
 TEST(everything, rows_and_planes_are_checked_where_they_are_read_and_written) {
     const std::size_t rows[] = {2, 2};
-    ms::key_value_storage<ms::f32, ms::f32> storage(rows, 2, 3, 2);
+    ms::key_value_storage<ms::f32, ms::f32> storage(
+        rows, {.layers = 1, .heads = 2, .kv_heads = 2, .head_dim = 3, .value_dim = 2});
     EXPECT_ENDS(storage.write(0, 2, some(3).data(), nullptr), "write: row must be less than .* 2, is 2");
     EXPECT_ENDS(storage.write(2, 0, some(3).data(), nullptr), "write: plane must be less than 2, is 2");
     EXPECT_ENDS(storage.copy(storage, 0, {0, 2}), "copy: row must be less than .* 2, is 2");

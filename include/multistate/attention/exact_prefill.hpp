@@ -77,7 +77,7 @@ struct exact_prefill : token_block<Layer, E> {
             }
             base::weighted_sums(batch, end, n);
         });
-        for (std::size_t t = 0; t < base::table_count(); ++t) move_to_placed(t, count);
+        for (std::size_t t = 0; t < base::table_count(); ++t) move_to_placed(t, placement(t, count));
     }
 
     batch_placement placement(std::size_t t, std::size_t count) const noexcept {
@@ -117,11 +117,10 @@ struct exact_prefill : token_block<Layer, E> {
         }
     }
     /// Brings staged keys and values to the rows where the table placed them.
-    void move_to_placed(std::size_t t, std::size_t count) const noexcept {
+    void move_to_placed(std::size_t t, const batch_placement& p) const noexcept {
         const auto restricted = layer.restricted_to(t);
-        for (std::size_t i = 0; i < count; ++i) {  // in order: the last to be placed in a row stays there
-            const auto from = static_cast<std::uint32_t>(scratch.held_before(t) + i);
-            const relocation r{from, scratch.placed(t)[i]};
+        for (std::size_t i = 0; i < p.row_of_token.size(); ++i) {  // in order: the last that a row was given to stays
+            const relocation r{static_cast<std::uint32_t>(p.staged(i)), p.row_of_token[i]};
             if (r.from != r.to) restricted.relocate({&r, 1});
         }
     }

@@ -92,11 +92,18 @@ void weighted_sum_to_output(const Layer& layer, const query_batch& batch, const 
     }
 }
 
-/// Calls f(begin, end) for part i of [0, n), which is cut into at most `parts` at multiples of `step`.
-template <class F>
-void for_part(std::size_t n, std::size_t parts, std::size_t i, std::size_t step, F f) noexcept {
-    const std::size_t size = simd::padded((n + parts - 1) / parts, step);
-    if (i * size < n) f(i * size, (std::min)(n, (i + 1) * size));
-}
+/// [0, n), cut into at most `parts` parts at multiples of `step`.
+struct equal_parts {
+    std::size_t n;
+    std::size_t parts;
+    std::size_t step;
+
+    /// Calls f(begin, end) for part i, unless it is empty.
+    template <class F>
+    void with_part(std::size_t i, F f) const noexcept {
+        const std::size_t size = simd::padded((n + parts - 1) / parts, step);
+        if (i * size < n) f(i * size, (std::min)(n, (i + 1) * size));
+    }
+};
 
 }}}  // namespace multistate::MULTISTATE_TARGET::detail

@@ -66,10 +66,10 @@ void attend_by_states(const Layer& layer, const query_batch& batch, auto& run) n
     const auto for_parts = [&](auto&& task) {
         run_tasks(run, batch.s.kv_heads * parts, [&](std::size_t i) {
             const row_range range{i / parts, batch.first_row(i / parts), group, batch.scratch.products(i)};
-            for_part(layer.size(range.kv_head), parts, i % parts, simd::padding,
-                     [&](std::size_t begin, std::size_t end) {
-                         task(range, i, state_range{begin, end});
-                     });
+            equal_parts{layer.size(range.kv_head), parts, simd::padding}.with_part(
+                i % parts, [&](std::size_t begin, std::size_t end) {
+                    task(range, i, state_range{begin, end});
+                });
         });
     };
     pack_queries(batch, 0, batch.s.heads);
@@ -86,7 +86,7 @@ void attend_by_states(const Layer& layer, const query_batch& batch, auto& run) n
         const std::span<float> out{batch.output(row), batch.s.value_dim};
         std::copy_n(batch.scratch.sums(first), batch.s.value_dim, out.begin());
         for (std::size_t i = 1; i < parts; ++i) {
-            for_part(layer.size(row / group), parts, i, simd::padding, [&](std::size_t, std::size_t) {
+            equal_parts{layer.size(row / group), parts, simd::padding}.with_part(i, [&](std::size_t, std::size_t) {
                 simd::add({batch.scratch.sums(first + i * group), batch.s.value_dim}, out);
             });
         }

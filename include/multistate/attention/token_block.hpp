@@ -75,7 +75,7 @@ struct token_block {
         const std::size_t parts = scratch.tasks_per_kv_head();
         run_tasks(run, (end - batch.first_kv_head) * parts, [&](std::size_t i) {
             const std::size_t kv_head = batch.first_kv_head + i / parts;
-            for_part(batch.rows_per_kv_head(), parts, i % parts, 4, [&](std::size_t from, std::size_t to) {
+            equal_parts{batch.rows_per_kv_head(), parts, 4}.with_part(i % parts, [&](std::size_t from, std::size_t to) {
                 task(row_range{kv_head, batch.first_row(kv_head) + from, to - from,
                                scratch.products(kv_head * parts + i % parts)});
             });

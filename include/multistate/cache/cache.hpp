@@ -82,8 +82,8 @@ class cache {
         const auto needed = tables<P>::size_for(given, policy, budget, guarded);
         const std::size_t planes = detail::product(who, s.layers, s.kv_heads);
         const std::size_t bytes =
-            detail::sum(who, needed.bytes, storage<KeyCodec>::bytes_for(planes, needed.rows, s.head_dim));
-        return detail::sum(who, bytes, storage<ValueCodec>::bytes_for(planes, needed.rows, s.value_dim));
+            detail::sum(who, needed.bytes, storage<KeyCodec>::bytes_for({planes, needed.rows, s.head_dim}));
+        return detail::sum(who, bytes, storage<ValueCodec>::bytes_for({planes, needed.rows, s.value_dim}));
     }
 
   private:
@@ -91,7 +91,7 @@ class cache {
     cache(const multistate::shape& given, const P& policy, std::span<const std::size_t> budget,
           const std::optional<guards>& guarded)
         : tables_(affordable(given, policy, budget, guarded), policy, budget, guarded),
-          stored_(rows_of_planes(), shape().kv_heads, shape().head_dim, shape().value_dim) {}
+          stored_(rows_of_planes(), shape()) {}
 
     void rebudget(std::span<const std::size_t> budget, const std::optional<guards>& guarded) {
         const std::span<table<P>> before = tables_.all();
@@ -108,7 +108,7 @@ class cache {
             const auto relocations = work[i].finish(after, stored_.lend(before[i].shape()));
             const table_shape& s = after.shape();
             for (std::size_t h = 0; h < s.kv_heads; ++h) {
-                other.copy_rows(*this, stored_.plane(s.layer, s.kv_head + h), after.size(), relocations);
+                other.copy_rows(stored_.plane(s.layer, s.kv_head + h), *this, after.size(), relocations);
             }
         }
         *this = std::move(other);
@@ -127,7 +127,7 @@ class cache {
     }
 
     /// Rows [0, count) of a plane of `old`, after relocations.
-    void copy_rows(const cache& old, std::size_t plane, std::size_t count,
+    void copy_rows(std::size_t plane, const cache& old, std::size_t count,
                    std::span<const relocation> relocations) noexcept {
         for (std::uint32_t row = 0; row < count; ++row) stored_.copy(old.stored_, plane, {row, row});
         for (const relocation r : relocations) stored_.copy(old.stored_, plane, r);

@@ -60,12 +60,12 @@ class cache_layer : public table_layer<detail::as_constant_as<Cache, tables<type
     /// rows are used up. Allocates nothing.
     [[nodiscard]] bool append(position first, std::span<const float> k, std::span<const float> v,
                               forgotten_log log = forgotten_log::restart) const noexcept {
-        const std::size_t tokens = tokens_in("append", k, v, shape().block);
+        const arrival a = arrival_of("append", first, k, v);
         const auto write = [&](std::size_t kv_head, std::size_t row, std::span<const relocation> relocations) {
             relocate(kv_head, relocations);
-            for (std::size_t i = 0; i < tokens; ++i) write_token(kv_head, row + i, i, k, v);
+            write_tokens(kv_head, a, row);
         };
-        return base::append({first, tokens, k, v}, *stored_, write, log);
+        return base::append(a, *stored_, write, log);
     }
 
     /// Makes the decision now that the next append would make: forgets down to `states`.
@@ -84,13 +84,11 @@ class cache_layer : public table_layer<detail::as_constant_as<Cache, tables<type
 
     /// Encodes tokens in the rows behind those that are held, k and v as append takes them. Decides nothing.
     void stage(std::span<const float> k, std::span<const float> v) const noexcept {
-        const std::size_t tokens = tokens_in("stage", k, v, shape().block);
+        const arrival a = arrival_of("stage", base::next_position(), k, v);
         for (const auto& t : base::tables()) {
-            detail::check(tokens <= t.rows() - t.size(), "stage", "tokens",
-                          detail::bound{"at most the rows that are left, ", t.rows() - t.size()}, tokens);
-            base::for_kv_heads(t, [&](std::size_t kv_head) {
-                for (std::size_t i = 0; i < tokens; ++i) write_token(kv_head, t.size() + i, i, k, v);
-            });
+            detail::check(a.tokens <= t.rows() - t.size(), "stage", "tokens",
+                          detail::bound{"at most the rows that are left, ", t.rows() - t.size()}, a.tokens);
+            base::for_kv_heads(t, [&](std::size_t kv_head) { write_tokens(kv_head, a, t.size()); });
         }
     }
     /// Copies rows, in order. Decides nothing.
@@ -109,21 +107,24 @@ class cache_layer : public table_layer<detail::as_constant_as<Cache, tables<type
         static_cast<void>(base::table_of(who, kv_head));
         return stored_->plane(base::index(), kv_head);
     }
-    std::size_t tokens_in(const char* who, std::span<const float> k, std::span<const float> v,
-                          std::size_t most) const noexcept {
+    arrival arrival_of(const char* who, position first, std::span<const float> k,
+                       std::span<const float> v) const noexcept {
         const multistate::shape& s = base::expect_owner(who);
         const std::size_t tokens =
             detail::tokens_of(who, "k", "[tokens, kv_heads, head_dim] floats, one or more times ", k.size(),
-                              s.kv_heads * s.head_dim, most);
+                              s.kv_heads * s.head_dim, s.block);
         detail::expect_floats(who, "v", "[tokens, kv_heads, value_dim] floats, ", v.size(),
                               tokens * s.kv_heads * s.value_dim);
-        return tokens;
+        return {first, tokens, k, v};
     }
-    void write_token(std::size_t kv_head, std::size_t row, std::size_t token, std::span<const float> k,
-                     std::span<const float> v) const noexcept {
-        const std::size_t head = token * shape().kv_heads + kv_head;
-        stored_->write(stored_->plane(base::index(), kv_head), row, k.data() + head * shape().head_dim,
-                       v.data() + head * shape().value_dim);
+    /// Encodes the tokens into the rows from `row` on.
+    void write_tokens(std::size_t kv_head, const arrival& a, std::size_t row) const noexcept {
+        const multistate::shape& s = shape();
+        for (std::size_t i = 0; i < a.tokens; ++i) {
+            const std::size_t head = i * s.kv_heads + kv_head;
+            stored_->write(stored_->plane(base::index(), kv_head), row + i, a.k.data() + head * s.head_dim,
+                           a.v.data() + head * s.value_dim);
+        }
     }
     void relocate(std::size_t kv_head, std::span<const relocation> relocations) const noexcept {
         for (const relocation r : relocations) {

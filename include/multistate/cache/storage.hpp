@@ -51,14 +51,19 @@ class storage {
           elements_(detail::product("cache", first_.back(), stride_) + read_behind),
           scales_(C::scaled ? first_.back() : 0) {}
 
-    /// What memory_bytes() will be of `rows` rows in so many planes. Allocates nothing.
-    static std::size_t bytes_for(std::size_t planes, std::size_t rows, std::size_t dimension) {
+    struct needs {
+        std::size_t planes;
+        std::size_t rows;  ///< of all planes together
+        std::size_t dimension;
+    };
+    /// What memory_bytes() will be. Allocates nothing.
+    static std::size_t bytes_for(needs n) {
         using detail::bytes, detail::product, detail::sum;
         constexpr const char* who = "cache";
-        const std::size_t scales = C::scaled ? bytes<float>(who, rows) : 0;
-        const std::size_t elements = sum(who, product(who, rows, C::stride(dimension)), read_behind);
+        const std::size_t scales = C::scaled ? bytes<float>(who, n.rows) : 0;
+        const std::size_t elements = sum(who, product(who, n.rows, C::stride(n.dimension)), read_behind);
         return sum(who, sum(who, bytes<typename C::element>(who, elements), scales),
-                   bytes<std::size_t>(who, planes + 1));
+                   bytes<std::size_t>(who, n.planes + 1));
     }
 
     storage(std::size_t planes, std::size_t rows, std::size_t dimension)
@@ -78,11 +83,11 @@ class storage {
     }
 
     /// Copies a row of the same plane of `other`, a storage of the same dimension.
-    void copy(const storage& other, std::size_t plane, std::size_t from, std::size_t to) noexcept {
-        other.expect_row("copy", plane, from);
-        expect_row("copy", plane, to);
-        const std::size_t source = other.first_[plane] + from;
-        const std::size_t target = first_[plane] + to;
+    void copy(const storage& other, std::size_t plane, relocation r) noexcept {
+        other.expect_row("copy", plane, r.from);
+        expect_row("copy", plane, r.to);
+        const std::size_t source = other.first_[plane] + r.from;
+        const std::size_t target = first_[plane] + r.to;
         std::copy_n(other.elements_.data() + source * stride_, stride_, elements_.data() + target * stride_);
         if constexpr (C::scaled) scales_.data()[target] = other.scales_.data()[source];
     }
@@ -123,9 +128,8 @@ template <codec K, codec V>
 class key_value_storage {
   public:
     /// `rows` [layers * kv_heads]: how many a KV head has.
-    key_value_storage(std::span<const std::size_t> rows, std::size_t kv_heads, std::size_t head_dim,
-                      std::size_t value_dim)
-        : kv_heads_(kv_heads), keys_(rows, head_dim), values_(rows, value_dim) {}
+    key_value_storage(std::span<const std::size_t> rows, const shape& s)
+        : kv_heads_(s.kv_heads), keys_(rows, s.head_dim), values_(rows, s.value_dim) {}
 
     std::size_t plane(std::size_t layer, std::size_t kv_head) const noexcept { return layer * kv_heads_ + kv_head; }
     stored_rows<K> keys(std::size_t plane) const noexcept { return keys_.plane(plane); }
@@ -138,13 +142,15 @@ class key_value_storage {
     }
     /// Copies a row of the same plane of `other`, which may be this storage.
     void copy(const key_value_storage& other, std::size_t plane, relocation r) noexcept {
-        keys_.copy(other.keys_, plane, r.from, r.to);
-        values_.copy(other.values_, plane, r.from, r.to);
+        keys_.copy(other.keys_, plane, r);
+        values_.copy(other.values_, plane, r);
     }
 
     /// The rows of one table; valid while this storage stays where it is.
-    editor lend(const table_shape& s) noexcept {
-        return detail::lend_rows(this, access, s, keys_.dimension(), values_.dimension());
+    editor lend(table_shape s) noexcept {
+        s.head_dim = keys_.dimension();
+        s.value_dim = values_.dimension();
+        return detail::lend_rows(this, access, s);
     }
     /// The same, for reading only: a reader never calls what stores.
     reader lend(const table_shape& s) const noexcept { return const_cast<key_value_storage*>(this)->lend(s); }
@@ -155,6 +161,7 @@ class key_value_storage {
     static const key_value_storage& of(const void* owner) noexcept {
         return *static_cast<const key_value_storage*>(owner);
     }
+    // NOLINTNEXTLINE(bugprone-easily-swappable-parameters): the signature is that of storage_access
     static void load(const void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, float* key,
                      float* value) noexcept {
         const std::size_t plane = of(owner).plane(layer, kv_head);

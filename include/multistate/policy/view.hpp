@@ -199,16 +199,15 @@ struct editor : reader {
 namespace detail {
 
 /// The rows of one table: `owner` is what the functions of `access` are called with.
-inline editor lend_rows(void* owner, const storage_access& access, const table_shape& s, std::size_t head_dim,
-                        std::size_t value_dim) noexcept {
+inline editor lend_rows(void* owner, const storage_access& access, const table_shape& s) noexcept {
     editor result;
     result.owner = owner;
     result.access = &access;
     result.layer = s.layer;
     result.first_kv_head = s.kv_head;
     result.kv_heads = s.kv_heads;
-    result.head_dim = head_dim;
-    result.value_dim = value_dim;
+    result.head_dim = s.head_dim;
+    result.value_dim = s.value_dim;
     return result;
 }
 

@@ -49,10 +49,10 @@ class arrival_order {
     }
     /// The state in `row` is forgotten.
     void forget(std::size_t row) noexcept { first_forgotten_ = (std::min)(first_forgotten_, row); }
-    /// Leaves a gap at the end, of `size` rows, for the newest.
-    void remove(std::size_t row, std::size_t size) noexcept {
+    /// Leaves a gap at the end of the rows that are held, for the newest.
+    void remove(std::size_t row, std::span<const position> held) noexcept {
         if (by_position_.empty()) return;
-        const auto end = by_position_.begin() + static_cast<std::ptrdiff_t>(size);
+        const auto end = by_position_.begin() + static_cast<std::ptrdiff_t>(held.size());
         const auto gone = std::find(by_position_.begin(), end, static_cast<std::uint32_t>(row));
         std::copy(gone + 1, end, gone);
     }

@@ -85,6 +85,7 @@ class table_borders {
 
   private:
     /// [count, width]; a width of 0 was not told.
+    // NOLINTNEXTLINE(bugprone-easily-swappable-parameters)
     static void expect_rows(const char* who, const char* argument, rows given, const char* words, std::size_t count,
                             std::size_t width) noexcept {
         check(given.count == count, who, argument, bound{words, count}, given.count);

@@ -48,7 +48,11 @@ class reading {
           row_(simd::padded((std::max)(head_dim_, value_dim_)) + simd::padding) {}
 
     /// The rows of one table, as its hooks take them.
-    editor lend(const table_shape& s) noexcept { return detail::lend_rows(this, access, s, head_dim_, value_dim_); }
+    editor lend(table_shape s) noexcept {
+        s.head_dim = head_dim_;
+        s.value_dim = value_dim_;
+        return detail::lend_rows(this, access, s);
+    }
 
   private:
     static reading& self(const void* owner) noexcept { return *static_cast<reading*>(const_cast<void*>(owner)); }

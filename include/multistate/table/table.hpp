@@ -132,7 +132,7 @@ class table {
             const auto gone = rows_.choose(1);
             row = gone.front();
             merge(stored, gone);
-            rows_.order.remove(row, size());
+            rows_.order.remove(row, rows_.positions());
             rows_.place_in(row, p);
         }
         borders_.placed();
