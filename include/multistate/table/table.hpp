@@ -12,10 +12,7 @@
 // order means nothing. The decision falls at the next place, from the scores that the last attention left, so attention
 // sees `states` survivors and the new token: a table has states + slack + block rows.
 #include <algorithm>
-#include <cmath>
-#include <functional>
 #include <limits>
-#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -413,7 +410,7 @@ class table {
     /// Softmax makes all of a row NaN or nothing, so its first number says it.
     static bool begin_finite(multistate::rows probabilities) noexcept {
         for (std::size_t i = 0; i < probabilities.count; ++i) {
-            if (!std::isfinite(probabilities[i][0])) return false;
+            if (!__builtin_isfinite(probabilities[i][0])) return false;
         }
         return true;
     }
@@ -448,7 +445,7 @@ class table {
     void sort_order() noexcept {
         if (by_position_.empty()) return;
         const auto end = by_position_.begin() + static_cast<std::ptrdiff_t>(size_);
-        std::iota(by_position_.begin(), end, 0u);
+        for (std::size_t row = 0; row < size_; ++row) by_position_[row] = static_cast<std::uint32_t>(row);
         std::sort(by_position_.begin(), end,
                   [this](std::uint32_t a, std::uint32_t b) { return position_[a] < position_[b]; });
     }
@@ -516,7 +513,7 @@ class table {
     /// The ring of the newest, from what is held: enough, because nothing is forgotten before it is full again.
     void remember_newest() {
         std::vector<position> held(position_.begin(), position_.begin() + static_cast<std::ptrdiff_t>(size_));
-        std::ranges::sort(held, std::greater());
+        std::ranges::sort(held, [](position a, position b) { return a > b; });
         for (std::size_t i = 0; i < (std::min)(held.size(), guards_.recent); ++i) {
             newest_positions_[(placed_ - 1 - i) % guards_.recent] = held[i];
         }
