@@ -52,7 +52,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 namespace detail {
 
 template <class C>
-concept describes_its_rows = requires(std::size_t n) {
+concept has_name_scaled_element_and_stride = requires(std::size_t n) {
     { C::name } -> std::convertible_to<std::string_view>;
     { C::scaled } -> std::convertible_to<bool>;
     { C::stride(n) } -> std::same_as<std::size_t>;
@@ -60,13 +60,14 @@ concept describes_its_rows = requires(std::size_t n) {
 };
 
 template <class C>
-concept stores_its_rows = requires(const float* x, std::size_t n, typename C::element* row) {
+concept has_noexcept_store = requires(const float* x, std::size_t n, typename C::element* row) {
     { C::store(x, n, row) }
     noexcept->std::same_as<float>;
 };
 
 template <class C>
-concept decodes_its_rows = requires(const typename C::element* row, std::size_t first, std::span<float> out) {
+concept has_noexcept_decode_or_load = requires(const typename C::element* row, std::size_t first,
+                                               std::span<float> out) {
     { C::decode(row, first, out) }
     noexcept;
 }
@@ -79,6 +80,7 @@ concept decodes_its_rows = requires(const typename C::element* row, std::size_t 
 
 /// A codec that a cache can use, see above. Where one is refused, the compiler names the part that is missing.
 template <class C>
-concept codec = detail::describes_its_rows<C> && detail::stores_its_rows<C> && detail::decodes_its_rows<C>;
+concept codec = detail::has_name_scaled_element_and_stride<C> && detail::has_noexcept_store<C> &&
+    detail::has_noexcept_decode_or_load<C>;
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -17,7 +17,6 @@
 //
 // Checks guard against misuse by the calling engine, never against data. Files with different levels may share a
 // program: the level is part of the inline namespace.
-#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <cstdio>
@@ -43,7 +42,8 @@ struct failure {
 /// Called once, on the thread whose call failed. When it returns, the program aborts. It must not throw.
 using failure_handler = void (*)(const failure&);
 
-inline std::atomic<failure_handler> current_failure_handler{nullptr};  ///< null: the default
+/// Null: the default. Read and written by atomic builtins: <atomic> would be a third of this header's compile time.
+inline failure_handler current_failure_handler = nullptr;
 
 }  // namespace multistate
 
@@ -52,7 +52,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 /// Replaces the handler of the whole program and returns the one before. Null stands for the default, which prints one
 /// line to stderr.
 inline failure_handler set_failure_handler(failure_handler handler) noexcept {
-    return current_failure_handler.exchange(handler);
+    return __atomic_exchange_n(&current_failure_handler, handler, __ATOMIC_SEQ_CST);
 }
 
 namespace detail {
@@ -60,7 +60,7 @@ namespace detail {
 /// Tells the handler, then aborts.
 [[noreturn]] MULTISTATE_NOINLINE inline void fail(const char* who, const char* argument, const std::string& bound,
                                                   const std::string& value) noexcept {
-    if (const failure_handler handler = current_failure_handler) {
+    if (const failure_handler handler = __atomic_load_n(&current_failure_handler, __ATOMIC_SEQ_CST)) {
         handler({who, argument, bound.c_str(), value.c_str()});
     } else {
         std::fprintf(stderr, "multistate: %s: %s must be %s, is %s\n", who, argument, bound.c_str(), value.c_str());
