@@ -248,15 +248,6 @@ void layout::part(const P& p) noexcept {
     if constexpr (has_memory<P>) {
         typename P::memory bound;
         p.lay_out(bound, *this);
-    } else {  // until all policies are converted
-        if constexpr (requires { p.floats_per_state(shape_); }) {
-            per_state_array<float> planes;
-            (*this)(planes, p.floats_per_state(shape_));
-        }
-        if constexpr (requires { p.floats_per_table(shape_); }) {
-            per_table<float> own;
-            (*this)(own, p.floats_per_table(shape_));
-        }
     }
 }
 

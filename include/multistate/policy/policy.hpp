@@ -19,8 +19,7 @@
 //
 //     guards      default_guards(states)                     guards the policy wants unless the user says otherwise
 //     void        check_shape(shape)                         refuses a table that the policy's own data do not fit
-//     std::size_t floats_per_state(shape)                    memory of each state: view::memory(i), zeroed at placing
-//     std::size_t floats_per_table(shape)                    memory of the table: view::own, zeroed by clear
+//     void        lay_out(memory, layout)                    how large its struct `memory` is: see memory.hpp
 //     void        on_insert(keys, values, states, row)       a state was placed in `row`
 //     void        on_query(queries, states)                  the queries of one token, before its probabilities
 //     void        on_attention(probabilities, states)        one token attended
@@ -47,9 +46,9 @@
 //   - probabilities: a token is not shown to on_attention where those of one of the table's heads are not finite
 // A table finds a spoiled state by the keys and values that place or insert is given.
 //
-// Memory is float32. A count or a sum of whole numbers must end before 2^24; a sum of attention comes to a standstill
-// where a query head adds less than 2^-25 of it, which for steady attention is after some 2^24 / heads tokens of the
-// state's life. For endless texts let old tokens fade: count_token in linear_algebra.hpp, modifiers/decayed.hpp.
+// Count in integers, which memory.hpp offers. A float32 sum of attention stops growing where a query head adds less than
+// 2^-25 of it, which for steady attention is after some 2^24 / heads tokens of the state's life. For endless texts let
+// old tokens fade: count_token in linear_algebra.hpp, modifiers/decayed.hpp.
 //
 // Numbers that users may set are listed once, with their bounds, and every constructor checks them:
 //
@@ -91,18 +90,6 @@ template <class P>
 concept names_guards = requires(const P& p, std::size_t states) {
     { p.default_guards(states) }
     noexcept->std::same_as<guards>;
-};
-
-template <class P>
-concept remembers_states = requires(const P& p, const table_shape& s) {
-    { p.floats_per_state(s) }
-    noexcept->std::convertible_to<std::size_t>;
-};
-
-template <class P>
-concept remembers_more = requires(const P& p, const table_shape& s) {
-    { p.floats_per_table(s) }
-    noexcept->std::convertible_to<std::size_t>;
 };
 
 /// Has data of its own that must fit the table, and refuses a shape with detail::require or an exception.
@@ -185,8 +172,6 @@ template <class P>
 consteval bool hooks_fit() {
     bool fit = true;
     if constexpr (requires { &P::default_guards; }) fit = fit && names_guards<P>;
-    if constexpr (requires { &P::floats_per_state; }) fit = fit && remembers_states<P>;
-    if constexpr (requires { &P::floats_per_table; }) fit = fit && remembers_more<P>;
     if constexpr (requires { &P::check_shape; }) fit = fit && checks_shape<P>;
     if constexpr (requires { &P::on_insert; }) fit = fit && observes_insertion<P>;
     if constexpr (requires { &P::on_query; }) fit = fit && observes_queries<P>;
@@ -274,24 +259,6 @@ constexpr guards default_guards(const P& p, std::size_t states) noexcept {
         return p.default_guards(states);
     } else {
         return {};
-    }
-}
-
-template <policy P>
-constexpr std::size_t floats_per_state(const P& p, const table_shape& s) noexcept {
-    if constexpr (remembers_states<P>) {
-        return p.floats_per_state(s);
-    } else {
-        return 0;
-    }
-}
-
-template <policy P>
-constexpr std::size_t floats_per_table(const P& p, const table_shape& s) noexcept {
-    if constexpr (remembers_more<P>) {
-        return p.floats_per_table(s);
-    } else {
-        return 0;
     }
 }
 

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <numeric>
 #include <span>
 #include <vector>
 
@@ -60,7 +58,7 @@ class arrival_order {
     void sort(std::span<const position> positions) noexcept {
         if (by_position_.empty()) return;
         const auto end = by_position_.begin() + static_cast<std::ptrdiff_t>(positions.size());
-        std::iota(by_position_.begin(), end, 0u);
+        for (std::size_t row = 0; row < positions.size(); ++row) by_position_[row] = static_cast<std::uint32_t>(row);
         std::sort(by_position_.begin(), end,
                   [&](std::uint32_t a, std::uint32_t b) { return positions[a] < positions[b]; });
     }
@@ -75,7 +73,7 @@ class arrival_order {
         wanted_ = wanted;
         newest_positions_.assign(wanted.recent, 0);
         std::vector<position> held(positions.begin(), positions.end());
-        std::ranges::sort(held, std::greater());
+        std::ranges::sort(held, [](position a, position b) { return a > b; });
         for (std::size_t i = 0; i < (std::min)(held.size(), wanted.recent); ++i) {
             newest_positions_[(placed_ - 1 - i) % wanted.recent] = held[i];
         }

@@ -301,16 +301,14 @@ class table {
 
     view see(std::size_t visible) noexcept {
         const bool all = visible == size();
-        view result{.shape = shape_,
-                    .position = rows_.positions().first(visible),
-                    .score = rows_.scores().first(visible),
-                    .origin = rows_.memory.origin(),
-                    .by_position = rows_.order.by_position(all ? visible : 0),
-                    .newest = all ? rows_.newest() : rows_.positions()[visible - 1],
-                    .block_begin = block_begin_,
-                    .guarded = rows_.order.guarded()};
-        result.bind_floats();
-        return result;
+        return {.shape = shape_,
+                .position = rows_.positions().first(visible),
+                .score = rows_.scores().first(visible),
+                .origin = rows_.memory.origin(),
+                .by_position = rows_.order.by_position(all ? visible : 0),
+                .newest = all ? rows_.newest() : rows_.positions()[visible - 1],
+                .block_begin = block_begin_,
+                .guarded = rows_.order.guarded()};
     }
 
     /// Shows the policy a state that was placed in `row`.
