@@ -1,13 +1,11 @@
 #pragma once
 
-// The whole library but attention/reference.hpp, which needs Eigen.
+// The library, without what is opt-in: budgets/budgets.hpp, execution/thread_pool.hpp, execution/openmp.hpp and
+// attention/reference.hpp (needs Eigen).
 // IWYU pragma: begin_exports
 #include "multistate/attention/prefill.hpp"
 #include "multistate/attention/step.hpp"
 #include "multistate/attention/workspace.hpp"
-#include "multistate/budgets/adaptive.hpp"
-#include "multistate/budgets/attention_profile.hpp"
-#include "multistate/budgets/budget.hpp"
 #include "multistate/cache/cache.hpp"
 #include "multistate/codecs/codec.hpp"
 #include "multistate/core/parameter.hpp"

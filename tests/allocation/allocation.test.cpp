@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <multistate/budgets/budgets.hpp>
 #include <multistate/multistate.hpp>
 
 #include "allocation/counting.hpp"

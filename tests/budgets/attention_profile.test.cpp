@@ -6,7 +6,8 @@
 #include <gtest/gtest.h>
 #include <multistate/attention/step.hpp>
 #include <multistate/budgets/attention_profile.hpp>
-#include <multistate/budgets/budget.hpp>
+#include <multistate/budgets/duo.hpp>
+#include <multistate/budgets/lazy_layers.hpp>
 #include <multistate/policies/full.hpp>
 
 #include "support/stream.hpp"

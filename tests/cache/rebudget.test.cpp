@@ -18,6 +18,7 @@
 
 #include "support/erasing_head.hpp"
 #include "support/stream.hpp"
+#include "support/thrown.hpp"
 
 namespace rebudget_test {
 
@@ -294,15 +295,7 @@ TEST(budget_of_layers, is_for_every_policy) {
     check(ms::full{});
 }
 
-template <class F>
-std::string what_is_thrown(F f) {
-    try {
-        f();
-    } catch (const std::invalid_argument& e) {
-        return e.what();
-    }
-    return "nothing";
-}
+using support::what_is_thrown;
 
 TEST(budget_of_layers, a_policy_of_layers_has_none_of_heads) {
     EXPECT_EQ(what_is_thrown([] { ms::cache<some_policy>(small, ms::tova{}, ragged); }),

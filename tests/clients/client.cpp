@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <multistate/attention/reference.hpp>
+#include <multistate/budgets/budgets.hpp>
 #include <multistate/execution/thread_pool.hpp>
 #include <multistate/multistate.hpp>
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <multistate/budgets/budgets.hpp>
 #include <multistate/multistate.hpp>
 
 #include "support/any_policy.hpp"

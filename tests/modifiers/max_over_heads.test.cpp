@@ -37,7 +37,7 @@ TEST(max_over_heads, of_one_head_changes_nothing) {
 /// The base's own memory, the sum, is not where the greatest are put.
 TEST(max_over_heads, has_memory_of_its_own) {
     ms::table<ms::max_over_heads<ms::observed_attention>> table({.states = 1, .heads = 3});
-    EXPECT_EQ(table.policy().floats_per_state(table.shape()), 2u);
+    EXPECT_EQ(ms::detail::size_of_memory(table.policy(), table.shape(), 1).per_state, 2 * sizeof(float));
     EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}, {1.0f}, {1.0f}});
     EXPECT_NE(table.place(1), ms::no_row);

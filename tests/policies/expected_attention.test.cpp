@@ -240,6 +240,7 @@ TEST(expected_attention, endless_texts_keep_their_moments) {
     const ms::view states{.shape = s,
                           .position = position,
                           .score = score,
+                          .origin = {},
                           .planes = nullptr,
                           .plane_stride = 1,
                           .own = own,

@@ -85,14 +85,15 @@ trace run_table(P policy, const ms::table_shape& s, const support::stream& token
 /// What a policy says of itself.
 std::vector<std::size_t> answers(const ms::policy auto& p) {
     const ms::table_shape s = shape_of(p.forgets());
+    const auto memory = ms::detail::size_of_memory(p, s, 1);
     std::vector<std::size_t> result{static_cast<std::size_t>(p.forgets()),
                                     ms::reads_attention(p),
                                     ms::reads_queries(p),
                                     ms::reads_arrivals(p),
                                     ms::reads_stored(p),
                                     ms::reads_order(p),
-                                    ms::floats_per_state(p, s),
-                                    ms::floats_per_table(p, s)};
+                                    memory.per_state,
+                                    memory.per_table};
     for (const std::size_t states : {1u, 2u, 9u, 512u}) {
         result.push_back(ms::default_guards(p, states).sinks);
         result.push_back(ms::default_guards(p, states).recent);

@@ -171,6 +171,7 @@ TEST(q_filters, endless_texts_keep_their_direction) {
         const ms::view states{.shape = shape,
                               .position = position,
                               .score = score,
+                              .origin = {},
                               .planes = nullptr,
                               .plane_stride = 1,
                               .own = own,

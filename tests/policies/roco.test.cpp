@@ -146,6 +146,7 @@ TEST(roco, endless_texts_keep_their_moments) {
     const ms::view states{.shape = s,
                           .position = position,
                           .score = score,
+                          .origin = {},
                           .planes = memory.data(),
                           .plane_stride = 2,
                           .own = {},

@@ -119,7 +119,7 @@ TEST(scissorhands, guards_ten_or_half_and_needs_a_history) {
     EXPECT_EQ(ms::scissorhands{}.default_guards(1).recent, 0u);
     EXPECT_EQ(ms::scissorhands{}.default_guards(8).recent, 4u);
     EXPECT_EQ(ms::scissorhands{}.default_guards(512).recent, 10u);
-    EXPECT_EQ(ms::scissorhands{}.floats_per_state({.states = 1}), 18u);
+    EXPECT_EQ(ms::detail::size_of_memory(ms::scissorhands{}, {.states = 1}, 1).per_state, 60u);
     EXPECT_THROW(ms::table<ms::scissorhands>({.states = 2}, {.history = 0}), std::invalid_argument);
 }
 

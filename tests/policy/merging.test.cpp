@@ -263,40 +263,53 @@ struct counts : support::by_hand {
     std::size_t planes = 2;
     static constexpr auto parameters =
         std::tuple{ms::parameter{"planes", &counts::planes, std::size_t{1}, std::size_t{3}}};
-    std::size_t floats_per_state(const ms::table_shape&) const noexcept { return planes; }
-    static constexpr std::size_t floats_per_table(const ms::table_shape&) noexcept { return 3; }
+    struct memory {
+        ms::per_state_array<float> marks;
+        ms::per_table<float> count;
+    };
+    void lay_out(memory& m, ms::layout& l) const noexcept {
+        l(m.marks, planes);
+        l(m.count, 3);
+    }
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
         support::by_hand::on_attention(probabilities, states);
+        const auto [marks, count] = states.memory(*this);
         for (std::size_t i = 0; i < planes; ++i) {
-            for (const float x : states.memory(i)) EXPECT_TRUE(x == states.own[2] || x == 0) << x;
+            for (const float x : marks[i]) EXPECT_TRUE(x == count[2] || x == 0) << x;
         }
-        states.own[2] += 1;
-        for (std::size_t i = 0; i < planes; ++i) std::ranges::fill(states.memory(i), states.own[2]);
+        count[2] += 1;
+        for (std::size_t i = 0; i < planes; ++i) std::ranges::fill(marks[i], count[2]);
     }
 };
 struct writes {
     bool loud = true;
     static constexpr auto parameters = std::tuple{ms::parameter{"loud", &writes::loud, false, true}};
-    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return 1; }
-    static constexpr std::size_t floats_per_table(const ms::table_shape& s) noexcept { return s.value_dim; }
+    struct memory {
+        ms::per_state<float> mark;
+        ms::per_table<float> value;
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept {
+        l(m.mark);
+        l(m.value, l.shape().value_dim);
+    }
     void merge(const ms::editor& stored, std::span<const std::uint32_t> gone, ms::view states) const noexcept {
-        EXPECT_EQ(states.own.size(), stored.value_dim);
+        const auto [mark, value] = states.memory(*this);
+        EXPECT_EQ(value.size(), stored.value_dim);
         EXPECT_EQ(gone.size(), 1u);
-        states.own[0] += 100;
-        std::ranges::fill(states.memory(0), states.own[0]);
-        stored.set_value(0, states.by_position.back(), states.own);
+        value[0] += 100;
+        std::ranges::fill(mark, value[0]);
+        stored.set_value(0, states.by_position.back(), value);
     }
 };
 using both = ms::merging<counts, writes>;
-static_assert(ms::policy<both> && ms::merges<both> && ms::observes_attention<both> && ms::remembers_states<both> &&
-              ms::remembers_more<both> && !ms::names_guards<both> && ms::reads_stored(both{}) &&
-              ms::reads_order(both{}));
+static_assert(ms::policy<both> && ms::merges<both> && ms::observes_attention<both> && ms::has_memory<both> &&
+              !ms::names_guards<both> && ms::reads_stored(both{}) && ms::reads_order(both{}));
 static_assert(ms::names_guards<ms::cam> && !ms::decides_from_memory<ms::cam>);
 
 TEST(merging, keeps_the_memory_of_policy_and_merger_apart) {
     const ms::table_shape s{.states = 2, .head_dim = 1, .value_dim = 2};
-    EXPECT_EQ(both{}.floats_per_state(s), 3u);
-    EXPECT_EQ(both{}.floats_per_table(s), 5u);
+    EXPECT_EQ(ms::detail::size_of_memory(both{}, s, 1).per_state, 3 * sizeof(float));
+    EXPECT_EQ(ms::detail::size_of_memory(both{}, s, 1).per_table, 5 * sizeof(float));
     ms::table<both> table(s);
     support::stored_floats stored(s);
     for (int p = 0; p < 5; ++p) {
@@ -324,7 +337,7 @@ TEST(merging, has_the_parameters_of_both) {
     EXPECT_EQ(names, "planes loud ");
     EXPECT_EQ(p.planes, 1u);
     EXPECT_FALSE(p.merger.loud);
-    EXPECT_EQ(p.floats_per_state({.states = 1}), 2u);
+    EXPECT_EQ(ms::detail::size_of_memory(p, {.states = 1}, 1).per_state, 2 * sizeof(float));
     p.planes = 4;
     EXPECT_THROW(ms::check_parameters(p), std::invalid_argument);
     ms::cam cam;

@@ -91,8 +91,8 @@ TEST(modified, passes_on_what_the_policy_says) {
     EXPECT_EQ(smooth{}.forgets(), ms::per::head);
     EXPECT_EQ(smooth{}.default_guards(9).recent, 4u);
     using layered = ms::modified<ms::scissorhands, ms::pool>;
-    EXPECT_EQ(layered{}.floats_per_table({.states = 1}), 1u);
-    EXPECT_EQ(layered{}.floats_per_state({.states = 1}), 18u + 1 + 1);
+    EXPECT_EQ(ms::detail::size_of_memory(layered{}, {.states = 1}, 1).per_table, sizeof(std::uint64_t));
+    EXPECT_EQ(ms::detail::size_of_memory(layered{}, {.states = 1}, 1).per_state, 60 + 2 * sizeof(float));
 }
 
 /// A policy that scores at insertion writes its own scores, too.
@@ -135,17 +135,22 @@ template <int mark, std::size_t planes>
 struct marker {
     mutable bool intact = true;
 
-    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return planes; }
+    struct memory {
+        ms::per_state_array<float> marks;
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept { l(m.marks, planes); }
     static float expected(std::size_t plane, int position) noexcept {
         return static_cast<float>(1000 * position + 10 * mark + static_cast<int>(plane));
     }
     void on_insert(ms::rows, ms::rows, ms::view states, std::size_t row) const noexcept {
-        for (std::size_t i = 0; i < planes; ++i) states.memory(i)[row] = expected(i, states.position[row]);
+        const auto marks = states.memory(*this).marks;
+        for (std::size_t i = 0; i < planes; ++i) marks[i][row] = expected(i, states.position[row]);
     }
     void modify(ms::view states) const noexcept {
+        const auto marks = states.memory(*this).marks;
         for (std::size_t i = 0; i < planes; ++i) {
             for (std::size_t j = 0; j < states.size(); ++j) {
-                intact = intact && states.memory(i)[j] == expected(i, states.position[j]);
+                intact = intact && marks[i][j] == expected(i, states.position[j]);
             }
         }
         for (float& s : states.score) s += 1;  // a score is not memory
@@ -153,10 +158,17 @@ struct marker {
 };
 struct marked_policy : marker<1, 3> {
     static constexpr ms::per forgets() noexcept { return ms::per::head; }
-    static constexpr std::size_t floats_per_table(const ms::table_shape&) noexcept { return 2; }
+    struct memory {
+        ms::per_state_array<float> marks;
+        ms::per_table<std::uint64_t> tokens;
+    };
+    void lay_out(memory& m, ms::layout& l) const noexcept {
+        l.part(static_cast<const marker<1, 3>&>(*this));
+        l(m.tokens);
+    }
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
         ms::add(probabilities, states.score);
-        states.own[1] += 1;
+        ++states.memory(*this).tokens[0];
     }
     void on_forget(ms::view states) const noexcept {
         const std::vector<float> before(states.score.begin(), states.score.end());
@@ -168,7 +180,7 @@ struct marked_policy : marker<1, 3> {
 TEST(modified, planes_of_memory_do_not_overlap_and_move_with_their_states) {
     using all = ms::modified<marked_policy, marker<2, 1>, ms::pool, marker<3, 2>, ms::value_norm, marker<4, 1>>;
     ms::table<all> table({.states = 6, .block = 5, .slack = 2});
-    EXPECT_EQ(table.policy().floats_per_state(table.shape()), 3u + 1 + 1 + 1 + 2 + 1 + 1);
+    EXPECT_EQ(ms::detail::size_of_memory(table.policy(), table.shape(), 1).per_state, 10 * sizeof(float));
     const float value = 1;
     int next = 0;
     for (const std::size_t count : {5u, 4u, 1u, 1u, 5u, 3u, 1u, 1u, 1u, 5u, 5u}) {

@@ -19,8 +19,14 @@ struct parameterized {
     float factor = 2;
     std::size_t extra = 3;
     ms::guards default_guards(std::size_t states) const noexcept { return {.sinks = states / 4, .recent = 1}; }
-    std::size_t floats_per_state(const ms::table_shape& s) const noexcept { return extra * s.kv_heads; }
-    std::size_t floats_per_table(const ms::table_shape& s) const noexcept { return s.head_dim; }
+    struct memory {
+        ms::per_state_array<float> of_state;
+        ms::per_table<float> of_table;
+    };
+    void lay_out(memory& m, ms::layout& l) const noexcept {
+        l(m.of_state, extra * l.shape().kv_heads);
+        l(m.of_table, l.shape().head_dim);
+    }
     static constexpr std::string_view paper = "arXiv 1234.56789";
     static constexpr auto parameters =
         std::tuple{ms::parameter{"factor", &parameterized::factor, -4.0f, 4.0f},
@@ -51,7 +57,7 @@ using wide_choice = ms::one_of<ms::window, reads_rows, reads_queries, merges_row
 constexpr ms::table_shape shape{.states = 8, .heads = 2, .kv_heads = 2, .head_dim = 6, .value_dim = 6};
 
 static_assert(ms::policy<choice> && ms::policy<ms::any_policy>);
-static_assert(ms::names_guards<choice> && ms::remembers_states<choice> && ms::remembers_more<choice>);
+static_assert(ms::names_guards<choice> && ms::has_memory<choice>);
 static_assert(ms::observes_attention<choice> && ms::observes_decision<choice>);
 static_assert(!ms::observes_insertion<choice> && !ms::observes_prompt_end<choice>);
 static_assert(!ms::observes_queries<choice> && !ms::merges<choice>);
@@ -60,12 +66,14 @@ static_assert(!ms::observes_attention<ms::one_of<ms::window, ms::full>>, "no cho
 static_assert(std::is_constructible_v<choice, parameterized> && !std::is_constructible_v<choice, ms::tova>);
 static_assert(std::is_convertible_v<ms::window, choice> && !std::is_convertible_v<int, choice>);
 
+ms::detail::memory_size remembered(const choice& chosen) { return ms::detail::size_of_memory(chosen, shape, 1); }
+
 TEST(one_of, answers_for_its_choice) {
     const choice chosen(parameterized{.factor = 1, .extra = 5});
     EXPECT_EQ(chosen.name(), "parameterized");
     EXPECT_EQ(chosen.forgets(), ms::per::head);
-    EXPECT_EQ(chosen.floats_per_state(shape), 10u);
-    EXPECT_EQ(chosen.floats_per_table(shape), 6u);
+    EXPECT_EQ(remembered(chosen).per_state, 10u * sizeof(float));
+    EXPECT_EQ(remembered(chosen).per_table, 6u * sizeof(float));
     EXPECT_EQ(chosen.paper(), "arXiv 1234.56789");
     EXPECT_EQ(chosen.default_guards(8).sinks, 2u);
     EXPECT_TRUE(chosen.reads_attention());
@@ -73,8 +81,7 @@ TEST(one_of, answers_for_its_choice) {
     const choice other(reads_rows{});
     EXPECT_FALSE(ms::reads_attention(other));
     EXPECT_TRUE(ms::reads_stored(other));
-    EXPECT_EQ(other.floats_per_state(shape), 0u);
-    EXPECT_EQ(other.floats_per_table(shape), 0u);
+    EXPECT_EQ(remembered(other).states + remembered(other).table, 0u);
     EXPECT_EQ(other.paper(), "");
     EXPECT_EQ(other.default_guards(8).recent, 0u);
     EXPECT_EQ(choice(ms::full{}).forgets(), ms::per::never);
@@ -131,7 +138,8 @@ TEST(one_of, finds_policies_by_name) {
     EXPECT_EQ(choice::names, (std::array<std::string_view, 4>{"window", "parameterized", "reads_rows", "full"}));
     for (const std::string_view name : choice::names) EXPECT_EQ(choice::named(name).name(), name);
     for (const std::string_view name : ms::any_policy::names) EXPECT_EQ(ms::any_policy::named(name).name(), name);
-    EXPECT_EQ(choice::named("parameterized").floats_per_state(shape), 6u) << "with its default parameters";
+    EXPECT_EQ(remembered(choice::named("parameterized")).per_state, 6u * sizeof(float))
+        << "with its default parameters";
 }
 
 struct with_presets {

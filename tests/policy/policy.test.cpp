@@ -40,15 +40,6 @@ struct decision_by_row : plain {
 struct guards_of_another_type : plain {
     std::size_t default_guards(std::size_t) const noexcept { return 1; }
 };
-struct memory_that_may_throw : plain {
-    std::size_t floats_per_state(const ms::table_shape&) const { return 1; }
-};
-struct memory_of_no_shape : plain {
-    std::size_t floats_per_state() const noexcept { return 1; }
-};
-struct table_memory_of_no_shape : plain {
-    std::size_t floats_per_table() const noexcept { return 1; }
-};
 struct queries_without_states : plain {
     void on_query(ms::rows) const noexcept {}
 };
@@ -78,8 +69,10 @@ struct all_hooks : plain {
     static constexpr auto parameters = std::tuple{ms::parameter{"strength", &all_hooks::strength, 0.0f, 2.0f}};
 
     ms::guards default_guards(std::size_t) const noexcept { return {}; }
-    std::size_t floats_per_state(const ms::table_shape& s) const noexcept { return s.kv_heads; }
-    std::size_t floats_per_table(const ms::table_shape& s) const noexcept { return s.heads * s.head_dim; }
+    struct memory {
+        ms::per_state<float> number;
+    };
+    void lay_out(memory& m, ms::layout& l) const noexcept { l(m.number); }
     void on_insert(ms::rows, ms::rows, ms::view, std::size_t) noexcept {}
     void on_query(ms::rows, ms::view) noexcept {}
     void on_attention(ms::rows, ms::view) noexcept {}
@@ -107,8 +100,7 @@ static_assert(!ms::observes_attention<plain> && !ms::observes_attention<misspelt
 static_assert(!ms::observes_attention<too_few_arguments> && !ms::observes_attention<wrong_argument>);
 static_assert(!ms::observes_attention<may_throw> && !ms::observes_insertion<insertion_without_row>);
 static_assert(!ms::observes_decision<decision_by_row> && !ms::observes_decision<decision_that_may_throw>);
-static_assert(!ms::names_guards<guards_of_another_type> && !ms::remembers_states<memory_that_may_throw>);
-static_assert(!ms::remembers_states<memory_of_no_shape> && !ms::remembers_more<table_memory_of_no_shape>);
+static_assert(!ms::names_guards<guards_of_another_type>);
 static_assert(!ms::observes_queries<queries_without_states> && !ms::observes_prompt_end<prompt_end_without_rows>);
 static_assert(!ms::merges<merge_of_one_row> && ms::merges<merge_by_reading>);
 static_assert(ms::observes_attention<all_hooks> && ms::observes_insertion<all_hooks>);
@@ -117,7 +109,7 @@ static_assert(ms::observes_queries<all_hooks> && ms::merges<all_hooks> && ms::ob
 static_assert(ms::observes_decision<all_hooks> && ms::decides_from_storage<all_hooks>);
 static_assert(!ms::decides_from_memory<all_hooks> && ms::decides_from_memory<decides_alone>);
 static_assert(ms::observes_decision<decides_alone> && !ms::decides_from_storage<decides_alone>);
-static_assert(ms::names_guards<all_hooks> && ms::remembers_states<all_hooks> && ms::remembers_more<all_hooks>);
+static_assert(ms::names_guards<all_hooks> && ms::has_memory<all_hooks>);
 static_assert(ms::has_parameters<all_hooks> && !ms::has_parameters<plain>);
 
 // A hook by the right name in the wrong form does not compile in a table.
@@ -127,8 +119,7 @@ static_assert(ms::detail::hooks_fit<decides_alone>() && ms::detail::hooks_fit<me
 static_assert(!ms::detail::hooks_fit<too_few_arguments>() && !ms::detail::hooks_fit<wrong_argument>());
 static_assert(!ms::detail::hooks_fit<may_throw>() && !ms::detail::hooks_fit<insertion_without_row>());
 static_assert(!ms::detail::hooks_fit<decision_by_row>() && !ms::detail::hooks_fit<decision_that_may_throw>());
-static_assert(!ms::detail::hooks_fit<guards_of_another_type>() && !ms::detail::hooks_fit<memory_that_may_throw>());
-static_assert(!ms::detail::hooks_fit<memory_of_no_shape>() && !ms::detail::hooks_fit<table_memory_of_no_shape>());
+static_assert(!ms::detail::hooks_fit<guards_of_another_type>());
 static_assert(!ms::detail::hooks_fit<comparison_that_may_throw>() && !ms::detail::hooks_fit<comparable_as_a_number>());
 static_assert(!ms::detail::hooks_fit<queries_without_states>() && !ms::detail::hooks_fit<merge_of_one_row>());
 static_assert(!ms::detail::hooks_fit<prompt_end_without_rows>());
@@ -193,10 +184,6 @@ constexpr ms::table_shape shape{.states = 8, .heads = 6, .kv_heads = 2, .head_di
 TEST(policy, defaults_stand_in_for_absent_hooks) {
     EXPECT_EQ(ms::default_guards(plain{}, 100).sinks, 0u);
     EXPECT_EQ(ms::default_guards(plain{}, 100).recent, 0u);
-    EXPECT_EQ(ms::floats_per_state(plain{}, shape), 0u);
-    EXPECT_EQ(ms::floats_per_table(plain{}, shape), 0u);
-    EXPECT_EQ(ms::floats_per_state(all_hooks{}, shape), 2u);
-    EXPECT_EQ(ms::floats_per_table(all_hooks{}, shape), 30u);
     EXPECT_EQ(shape.group(), 3u);
     for (const bool reads : {ms::reads_attention(plain{}), ms::reads_queries(plain{}), ms::reads_arrivals(plain{}),
                              ms::reads_stored(plain{}), ms::reads_order(plain{})}) {

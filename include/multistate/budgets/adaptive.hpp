@@ -29,7 +29,7 @@
 #include <numeric>
 #include <vector>
 
-#include "multistate/budgets/budget.hpp"
+#include "multistate/budgets/whole_shares.hpp"
 #include "multistate/cache/cache_access.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {

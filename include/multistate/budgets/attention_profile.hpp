@@ -1,7 +1,7 @@
 #pragma once
 
 // Where each KV head looks: how much of its attention leaves both ends of the text. Training-free scores for duo_budget
-// and lazy_layers_budget in budget.hpp.
+// and lazy_layers_budget in duo.hpp and lazy_layers.hpp.
 //
 //     ms::attention_profile profile(32, 8);                   // 32 layers of 8 KV heads; sinks 128, recent 256
 //     const auto probabilities = ms::attend(cache, layer, q, out);

@@ -93,7 +93,7 @@ class cache : private tables<P> {
     void finish_prompt(std::size_t layer) noexcept { base::finish_prompt(layer, stored_); }
 
     /// Other numbers of states from now on, as the constructor takes them: forgets down to them, then moves into memory
-    /// of that size. For budgets that depend on the prompt (budget.hpp). Costs a copy of the cache. Throws
+    /// of that size. For budgets that depend on the prompt (budgets/). Costs a copy of the cache. Throws
     /// std::invalid_argument for numbers that cannot be, and std::bad_alloc; whatever it throws, nothing has changed.
     void rebudget(std::span<const std::size_t> budget) { rebudget(budget, std::nullopt); }
     /// The same, with guards that hold in each table until the next rebudget.

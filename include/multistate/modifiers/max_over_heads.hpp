@@ -16,12 +16,16 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 template <policy P>
 requires observes_attention<P>
 struct max_over_heads : P {
-    std::size_t floats_per_state(const table_shape& s) const noexcept {
-        return multistate::floats_per_state(static_cast<const P&>(*this), s) + 1;
+    struct memory {
+        per_state<float> most;
+    };
+    void lay_out(memory& m, layout& l) const noexcept {
+        l.part(static_cast<const P&>(*this));
+        l(m.most);
     }
 
     void on_attention(rows probabilities, view states) noexcept {
-        const auto most = states.memory(multistate::floats_per_state(static_cast<const P&>(*this), states.shape));
+        const auto most = states.memory(*this).most;
         std::ranges::copy(probabilities[0], most.begin());
         for (std::size_t i = 1; i < probabilities.count; ++i) {
             const auto row = probabilities[i];

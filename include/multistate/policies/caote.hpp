@@ -27,77 +27,81 @@ struct caote {
     static constexpr std::string_view name = "caote";
     static constexpr std::string_view paper = "arXiv 2504.14051";
     static constexpr per forgets() noexcept { return per::head; }
-    /// Probabilities by query head, |v|^2 by KV head, and v . o.
-    static constexpr std::size_t floats_per_state(const table_shape& s) noexcept { return s.heads + s.kv_heads + 1; }
-    /// o and a value.
-    static constexpr std::size_t floats_per_table(const table_shape& s) noexcept { return 2 * s.value_dim; }
+    struct memory {
+        per_state_array<float> attention;  // [query heads]: the newest token's
+        per_state_array<float> squares;    // [KV heads]: |v|^2
+        per_state<float> products;         // scratch: v . o
+        per_table<float> output;           // scratch: o
+        per_table<float> value;            // scratch
+    };
+    static void lay_out(memory& m, layout& l) noexcept {
+        l(m.attention, l.shape().heads);
+        l(m.squares, l.shape().kv_heads);
+        l(m.products);
+        l(m.output, l.shape().value_dim);
+        l(m.value, l.shape().value_dim);
+    }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "values", values, states);
-        for (std::size_t h = 0; h < values.count; ++h) {
-            states.memory(states.shape.heads + h)[row] = simd::dot(values[h], values[h]);
-        }
+        const auto squares = states.memory(*this).squares;
+        for (std::size_t h = 0; h < values.count; ++h) squares[h][row] = simd::dot(values[h], values[h]);
     }
     void on_attention(rows probabilities, view states) const noexcept {
+        const auto attention = states.memory(*this).attention;
         for (std::size_t i = 0; i < probabilities.count; ++i) {
-            std::ranges::copy(probabilities[i], states.memory(i).begin());
+            std::ranges::copy(probabilities[i], attention[i].begin());
         }
     }
     void on_forget(const reader& stored, view states) const noexcept {
-        const table_shape& s = states.shape;
-        const auto output = states.own.first(s.value_dim);
-        const auto products = states.memory(s.heads + s.kv_heads);
+        const memory mine = states.memory(*this);
         std::ranges::fill(states.score, 0.0f);
-        for (std::size_t i = 0; i < s.heads; ++i) {
-            const std::size_t h = i / s.group();
-            const auto given = states.memory(i);
-            const auto squares = states.memory(s.heads + h);
-            sum_values(stored, h, given, states.own);
-            stored.dot_values(h, output, products);
-            const float square = simd::dot(output, output);
+        for (std::size_t i = 0; i < mine.attention.size(); ++i) {
+            const std::size_t h = i / states.shape.group();
+            const auto given = mine.attention[i];
+            sum_values(stored, h, given, mine);
+            stored.dot_values(h, mine.output, mine.products);
+            const float square = simd::dot(mine.output, mine.output);
             const auto most = static_cast<std::size_t>(std::ranges::max_element(given) - given.begin());
             const float before = states.score[most];
             for (std::size_t j = 0; j < given.size(); ++j) {
-                const float distance = (std::max)(0.0f, squares[j] - 2 * products[j] + square);
+                const float distance = (std::max)(0.0f, mine.squares[h][j] - 2 * mine.products[j] + square);
                 const float ratio = given[j] / (1 - (std::min)(given[j], 0.5f));
                 states.score[j] += ratio * ratio * distance;
             }
-            if (given[most] > 0.5f) states.score[most] = before + without(stored, h, most, given, states.own);
+            if (given[most] > 0.5f) states.score[most] = before + without(stored, h, most, given, mine);
         }
     }
 
   private:
-    /// The first half of `own` = the sum of given[j] times value j. A value that is not finite spoils that sum, even with
-    /// no attention: then one by one, which leaves out the spoiled. The second half is scratch.
+    /// output = the sum of given[j] times value j. A value that is not finite spoils that sum even without attention.
+    /// The values are then added one by one, because `stored` reads spoiled ones as zeros.
     static void sum_values(const reader& stored, std::size_t h, std::span<const float> given,
-                           std::span<float> own) noexcept {
-        const auto sum = own.first(own.size() / 2), value = own.subspan(own.size() / 2);
-        stored.sum_values(h, given, sum);
-        if (bounded(sum)) return;
-        std::ranges::fill(sum, 0.0f);
+                           const memory& mine) noexcept {
+        stored.sum_values(h, given, mine.output);
+        if (bounded(mine.output)) return;
+        std::ranges::fill(mine.output, 0.0f);
         for (std::size_t j = 0; j < given.size(); ++j) {
-            stored.value(h, j, value);
-            simd::add_scaled(given[j], value, sum);
+            stored.value(h, j, mine.value);
+            simd::add_scaled(given[j], mine.value, mine.output);
         }
     }
-    /// e^2 of a state with more than half of the attention: o is then so near to v_j that their difference, and 1 - a,
-    /// would be rounding errors. It equals a^2 |v_j - o'|^2, o' being what the others alone would give.
+    /// e^2 of a state with more than half of the attention. o is then so close to v_j that their difference, and 1 - a,
+    /// would be rounding errors. e^2 equals a^2 |v_j - o'|^2, where o' is what the others alone would give.
     static float without(const reader& stored, std::size_t h, std::size_t j, std::span<float> given,
-                         std::span<float> own) noexcept {
-        const auto others = own.first(own.size() / 2);
-        const auto value = own.subspan(own.size() / 2);
+                         const memory& mine) noexcept {
         const float share = std::exchange(given[j], 0.0f);
         const float rest = simd::sum(given);
-        sum_values(stored, h, given, own);
-        stored.value(h, j, value);
+        sum_values(stored, h, given, mine);
+        stored.value(h, j, mine.value);
         given[j] = share;
         if (rest < (std::numeric_limits<float>::min)()) return std::numeric_limits<float>::infinity();
-        simd::scale(others, -1 / rest);
-        simd::add(others, value);
-        return share * share * simd::dot(value, value);
+        simd::scale(mine.output, -1 / rest);
+        simd::add(mine.output, mine.value);
+        return share * share * simd::dot(mine.value, mine.value);
     }
 };
-static_assert(policy<caote> && remembers_states<caote> && remembers_more<caote> && observes_insertion<caote> &&
-              observes_attention<caote> && decides_from_storage<caote>);
+static_assert(policy<caote> && has_memory<caote> && observes_insertion<caote> && observes_attention<caote> &&
+              decides_from_storage<caote>);
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -46,12 +46,20 @@ struct criticalkv : snapkv, output_effect {
     void for_each_parameter(F&& f) const {
         each_parameter(*this, f);
     }
-    std::size_t floats_per_state(const table_shape& s) const noexcept { return snapkv::floats_per_state(s) + 2; }
+    struct memory {
+        per_state<float> effect;  // of the value
+        per_state<float> ranked;  // scratch
+    };
+    void lay_out(memory& m, layout& l) const noexcept {
+        l.part(static_cast<const snapkv&>(*this));
+        l(m.effect);
+        l(m.ranked);
+    }
     void check_shape(const table_shape& s) const { check_projection(name.data(), s); }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "values", values, states);
-        states.memory(snapkv::floats_per_state(states.shape))[row] = effect(values, states.shape);
+        states.memory(*this).effect[row] = effect(values, states.shape);
     }
 
     void on_forget(view states) noexcept {
@@ -76,9 +84,9 @@ struct criticalkv : snapkv, output_effect {
 
     /// Both stages: the `first` best of `free`, rows from the oldest to the newest, come to lie above all others.
     void choose(view states, std::span<const std::uint32_t> free, std::size_t first) const noexcept {
-        const std::size_t planes = snapkv::floats_per_state(states.shape);
-        const auto effects = states.memory(planes);
-        const auto ranked = states.memory(planes + 1).first(free.size());
+        const auto mine = states.memory(*this);
+        const auto effects = mine.effect;
+        const auto ranked = mine.ranked.first(free.size());
         float threshold = std::numeric_limits<float>::infinity();
         std::size_t equal = 0;  // how many of those at the threshold belong to the first stage
         if (first > 0) {

@@ -45,16 +45,20 @@ struct keyformer {
                    parameter{"last_temperature", &keyformer::last_temperature, 0.01f, 100.0f},
                    parameter{"generation", &keyformer::generation, std::size_t{1}, std::size_t{1} << 23}};
 
-    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
-    /// 0 in the prompt, then the number of the next token after it.
-    static constexpr std::size_t floats_per_table(const table_shape&) noexcept { return 1; }
+    struct memory {
+        per_state<float> noisy;                 // scratch
+        per_table<std::uint64_t> after_prompt;  // 0 in the prompt, then the number of the next token after it
+    };
+    static void lay_out(memory& m, layout& l) noexcept {
+        l(m.noisy);
+        l(m.after_prompt);
+    }
 
     void on_attention(rows probabilities, view states) const noexcept {
         const table_shape& s = states.shape;
-        const auto noisy = states.memory(0);
-        float& after_prompt = states.own[0];
-        const auto last = static_cast<float>(generation);
-        const float tau = first_temperature + (last_temperature - first_temperature) * after_prompt / last;
+        const auto [noisy, after_prompt] = states.memory(*this);
+        const auto last = static_cast<float>(generation), now = static_cast<float>(after_prompt[0]);
+        const float tau = first_temperature + (last_temperature - first_temperature) * now / last;
         for (std::size_t i = 0; i < probabilities.count; ++i) {
             const auto key = random_bits(seed, s.layer, s.kv_head * s.group() + i, states.newest);
             simd::open_uniforms(key, states.position, noisy);
@@ -72,11 +76,11 @@ struct keyformer {
             }
             simd::add(noisy, states.score);
         }
-        if (after_prompt > 0) after_prompt = (std::min)(after_prompt + 1, last);
+        if (after_prompt[0] > 0) after_prompt[0] = (std::min<std::uint64_t>)(after_prompt[0] + 1, generation);
     }
-    void finish_prompt(const reader&, view states) const noexcept { states.own[0] = 1; }
+    void finish_prompt(const reader&, view states) const noexcept { states.memory(*this).after_prompt[0] = 1; }
 };
 static_assert(policy<keyformer> && names_guards<keyformer> && observes_attention<keyformer>);
-static_assert(observes_prompt_end<keyformer> && remembers_states<keyformer> && remembers_more<keyformer>);
+static_assert(observes_prompt_end<keyformer> && has_memory<keyformer>);
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -20,17 +20,20 @@ struct observed_attention {
     static constexpr std::string_view name = "observed_attention";
     static constexpr std::string_view paper = "NVIDIA kvpress";
     static constexpr per forgets() noexcept { return per::head; }
-    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
+    struct memory {
+        per_state<float> sum;  // of the attention so far
+    };
+    static void lay_out(memory& m, layout& l) noexcept { l(m.sum); }
 
-    void on_attention(rows probabilities, view states) const noexcept { add(probabilities, states.memory(0)); }
+    void on_attention(rows probabilities, view states) const noexcept { add(probabilities, states.memory(*this).sum); }
     void on_forget(view states) const noexcept {
-        const auto sum = states.memory(0);
+        const auto sum = states.memory(*this).sum;
         for (std::size_t j = 0; j < states.size(); ++j) {
             states.score[j] = sum[j] / static_cast<float>(states.newest - states.position[j] + 1);
         }
     }
 };
-static_assert(policy<observed_attention> && remembers_states<observed_attention>);
+static_assert(policy<observed_attention> && has_memory<observed_attention>);
 static_assert(observes_attention<observed_attention> && decides_from_memory<observed_attention>);
 
 }}  // namespace multistate::MULTISTATE_TARGET

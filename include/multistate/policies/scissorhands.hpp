@@ -8,8 +8,8 @@
 //            over the query heads i of the group was below 1 / the number of states that t saw)
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest min(10, states / 2) are guarded unless the user names another `recent`
-//   cost     one addition per probability, some bit operations and one pass more per state and token; 1 + history / 24
-//            floats per state, rounded up: 72 bytes for 400 tokens, where a key and a value of 128 in bf16 have 512
+//   cost     one addition per probability, some bit operations and one pass more per state and token; a bit
+//            per state and token of the history: 60 bytes for 400 tokens, where a key and a value of 128 in bf16 have 512
 //   differs  of the paper only the rule and its numbers are known here, and the authors have no clean code of it. They
 //            drop many states at once (see `slack`). cold-compress divides the count by how long a state was seen; here
 //            a young state has few counts and so stays a while. Below 20 states half of them are guarded, not 10.
@@ -32,30 +32,36 @@ struct scissorhands {
     static constexpr auto parameters =
         std::tuple{parameter{"history", &scissorhands::history, std::size_t{1}, std::size_t{65536}}};
 
-    /// A state's record is a ring of `history` bits, one per token. A float holds whole numbers of 24 bits exactly.
-    static constexpr std::size_t bits = 24;
-    std::size_t floats_per_state(const table_shape&) const noexcept { return 1 + (history + bits - 1) / bits; }
-    static constexpr std::size_t floats_per_table(const table_shape&) noexcept { return 1; }
+    struct memory {
+        per_state<float> sum;                   // of the newest token's probabilities
+        per_state_array<std::uint64_t> record;  // a ring of bits, one per token: whether it attended below average
+        per_table<std::uint64_t> tokens;        // so far
+    };
+    void lay_out(memory& m, layout& l) const noexcept {
+        l(m.sum);
+        l(m.record, (history + bits - 1) / bits);
+        l(m.tokens);
+    }
 
     void on_attention(rows probabilities, view states) const noexcept {
-        const auto sum = states.memory(0);
+        const auto [sum, record, tokens] = states.memory(*this);
         std::ranges::fill(sum, 0.0f);
         add(probabilities, sum);
         const float average = static_cast<float>(probabilities.count) / static_cast<float>(probabilities.width);
-        const auto place = static_cast<std::size_t>(states.own[0]);  // of this token in the ring
-        const auto record = states.memory(1 + place / bits);
-        const int bit = 1 << place % bits;
+        const std::uint64_t place = tokens[0]++ % history;
+        const auto words = record[place / bits];
+        const std::uint64_t bit = std::uint64_t{1} << place % bits;
         for (std::size_t j = 0; j < states.size(); ++j) {
-            const int word = static_cast<int>(record[j]);
-            const int before = word & bit;
-            const int now = sum[j] < average ? bit : 0;
-            record[j] = static_cast<float>(word - before + now);
-            states.score[j] += static_cast<float>((before != 0) - (now != 0));
+            const bool before = (words[j] & bit) != 0, now = sum[j] < average;
+            words[j] = (words[j] & ~bit) | (now ? bit : 0);
+            states.score[j] += static_cast<float>(before - now);
         }
-        states.own[0] = static_cast<float>((place + 1) % history);
     }
+
+  private:
+    static constexpr std::size_t bits = 64;  // of a word
 };
 static_assert(policy<scissorhands> && names_guards<scissorhands> && observes_attention<scissorhands>);
-static_assert(remembers_states<scissorhands> && remembers_more<scissorhands> && has_parameters<scissorhands>);
+static_assert(has_memory<scissorhands> && has_parameters<scissorhands>);
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -38,7 +38,7 @@ guards guards_in_force(const table_shape& s, const P& policy) {
     const auto memory = [&](std::size_t head_dim) {
         table_shape other = s;
         other.head_dim = head_dim;
-        return floats_per_table(policy, other);
+        return detail::size_of_memory(policy, other, 1).per_table;
     };
     const bool reads = reads_queries(policy) || reads_stored(policy);
     if (reads || memory(0) != memory(1)) {

@@ -10,8 +10,7 @@
 // overwritten. It is a small struct as a policy is:
 //
 //     void        merge(stored, gone, states)             as in policy.hpp: `gone` ascends, all else stays
-//     std::size_t floats_per_state(shape)                 optional: memory(i) of its own, 0 when a state is placed
-//     std::size_t floats_per_table(shape)                 optional: view::own of its own
+//     struct memory, lay_out(memory, layout)              optional: memory of its own (memory.hpp)
 //     parameters                                          optional
 //
 // A survivor keeps its row, its position and its score, and may be a guard. A merged state is stored afresh, so a
@@ -24,15 +23,10 @@ template <policy P, merges Merger>
 requires(!merges<P>) struct merging : P {
     Merger merger;
 
-    std::size_t floats_per_state(const table_shape& s) const noexcept {
-        std::size_t mine = 0;
-        if constexpr (remembers_states<Merger>) mine = merger.floats_per_state(s);
-        return multistate::floats_per_state(base(), s) + mine;
-    }
-    std::size_t floats_per_table(const table_shape& s) const noexcept {
-        std::size_t mine = 0;
-        if constexpr (remembers_more<Merger>) mine = merger.floats_per_table(s);
-        return multistate::floats_per_table(base(), s) + mine;
+    struct memory {};  // the policy's, then the merger's
+    void lay_out(memory&, layout& l) const noexcept {
+        l.part(base());
+        l.part(merger);
     }
     template <class F>
     void for_each_parameter(F&& f) {
@@ -45,11 +39,8 @@ requires(!merges<P>) struct merging : P {
         multistate::for_each_parameter(merger, f);
     }
 
-    /// The policy's memory comes first, then the merger's.
     void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) noexcept {
-        states.planes = states.memory(multistate::floats_per_state(base(), states.shape)).data();
-        states.own = states.own.subspan(multistate::floats_per_table(base(), states.shape));
-        merger.merge(stored, gone, states);
+        merger.merge(stored, gone, states.after(base()));
     }
 
   private:

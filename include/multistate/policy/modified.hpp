@@ -9,7 +9,7 @@
 // The policy's own scores stay as they are, so sums go on summing. A modifier is a small struct as a policy is:
 //
 //     void        modify(states)                          changes states.score; states.by_position is there
-//     std::size_t floats_per_state(shape)                 optional: memory(i) of its own
+//     struct memory, lay_out(memory, layout)              optional: memory of its own (memory.hpp)
 //     void        on_insert(keys, values, states, row)    optional
 //
 // Costs one float per state and a copy of the scores per decision, and what the modifiers cost. Guards, grace among
@@ -35,10 +35,14 @@ struct modified {
 
     per forgets() const noexcept { return base.forgets(); }
     guards default_guards(std::size_t states) const noexcept { return multistate::default_guards(base, states); }
-    std::size_t floats_per_state(const table_shape& s) const noexcept {
-        return multistate::floats_per_state(base, s) + 1 + (0 + ... + memory_of<Modifiers>(modifiers, s));
+    struct memory {
+        per_state<float> base_scores;
+    };
+    void lay_out(memory& m, layout& l) const noexcept {
+        l.part(base);
+        l(m.base_scores);
+        (l.part(static_cast<const Modifiers&>(modifiers)), ...);
     }
-    std::size_t floats_per_table(const table_shape& s) const noexcept { return multistate::floats_per_table(base, s); }
     void check_shape(const table_shape& s) const { multistate::check_shape(base, s); }
     template <class F>
     void for_each_parameter(F&& f) {
@@ -85,25 +89,25 @@ struct modified {
     }
 
   private:
-    template <class M>
-    static std::size_t memory_of(const M& m, const table_shape& s) noexcept {
-        if constexpr (remembers_states<M>) {
-            return m.floats_per_state(s);
-        } else {
-            return 0;
+    /// What comes before the memory of the modifiers.
+    struct base_and_scores {
+        const P& base;
+        using memory = typename modified::memory;
+        void lay_out(memory& m, layout& l) const noexcept {
+            l.part(base);
+            l(m.base_scores);
         }
-    }
-    /// The base's memory comes first, then its scores, then the memory of each modifier.
+    };
     view own_scores(view states) const noexcept {
-        states.score = states.memory(multistate::floats_per_state(base, states.shape));
+        states.score = states.memory(base_and_scores{base}).base_scores;
         return states;
     }
     template <class F>
     void for_each_modifier(view states, F f) noexcept {
-        states.planes = states.memory(multistate::floats_per_state(base, states.shape) + 1).data();
+        states.skip(base_and_scores{base});
         const auto visit = [&]<class M>(M& m) {
             f(m, states);
-            states.planes += memory_of<M>(m, states.shape) * states.plane_stride;
+            states.skip(m);
         };
         (visit(static_cast<Modifiers&>(modifiers)), ...);
     }

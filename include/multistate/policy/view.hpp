@@ -21,6 +21,7 @@
 
 #include "multistate/core/errors.hpp"
 #include "multistate/core/types.hpp"
+#include "multistate/policy/memory.hpp"
 #include "multistate/simd/elementwise.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
@@ -40,10 +41,11 @@ inline bool bounded(rows x) noexcept {
 struct view {
     const table_shape& shape;
     std::span<const multistate::position> position;
-    std::span<float> score;    ///< to be written by the policy; 0 when a state is placed
-    float* planes;             ///< see memory()
-    std::size_t plane_stride;  ///< rows of the table
-    std::span<float> own;      ///< memory of the policy's own, floats_per_table(); 0 at first and after clear()
+    std::span<float> score;        ///< to be written by the policy; 0 when a state is placed
+    detail::memory_origin origin;  ///< where memory() begins
+    float* planes = nullptr;       ///< see memory()
+    std::size_t plane_stride = 0;  ///< rows of the table
+    std::span<float> own = {};     ///< memory of the policy's own, floats_per_table(); 0 at first and after clear()
     std::span<const std::uint32_t> by_position;  ///< from the oldest to the newest: in on_forget, on_compare, merge
     multistate::position newest;                 ///< the newest position held
     multistate::position block_begin;            ///< the first position of the block that `newest` arrived in: `newest`
@@ -56,6 +58,34 @@ struct view {
         const std::size_t sinks = (std::min)(guarded.sinks, by_position.size());
         const std::size_t recent = (std::min)(guarded.recent, by_position.size() - sinks);
         return by_position.subspan(sinks, by_position.size() - sinks - recent);
+    }
+    /// What a policy remembers of the table (memory.hpp).
+    template <has_memory P>
+    typename P::memory memory(const P& policy) const noexcept {
+        typename P::memory result;
+        layout l(shape, origin, size());
+        policy.lay_out(result, l);
+        return result;
+    }
+    /// What is seen by a policy whose memory lies behind that of `policy`: for policies that call others.
+    template <class P>
+    view after(const P& policy) const noexcept {
+        view result = *this;
+        result.skip(policy);
+        return result;
+    }
+    template <class P>
+    void skip(const P& policy) noexcept {
+        const detail::memory_size used = detail::size_of_memory(policy, shape, origin.rows);
+        origin.states += used.states;
+        origin.table += used.table;
+        bind_floats();
+    }
+    void bind_floats() noexcept {  // until all policies are converted
+        planes = static_cast<float*>(static_cast<void*>(origin.states));
+        plane_stride = detail::to_cache_lines(origin.rows * sizeof(float)) / sizeof(float);
+        own = {static_cast<float*>(static_cast<void*>(origin.table)),
+               static_cast<std::size_t>(origin.table_end - origin.table) / sizeof(float)};
     }
     /// The policy's memory of each state, i < floats_per_state(): one float per row, 0 when a state is placed.
     std::span<float> memory(std::size_t i) const noexcept { return {planes + i * plane_stride, size()}; }

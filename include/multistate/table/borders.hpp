@@ -21,7 +21,10 @@ class table_borders {
         if (reads_queries(policy)) reads_ |= queries;
         if (reads_arrivals(policy)) reads_ |= arrivals;
         if (reads_stored(policy)) reads_ |= stored_rows;
-        const auto memory = [&] { return floats_per_state(policy, s) + floats_per_table(policy, s); };
+        const auto memory = [&] {
+            const memory_size size = size_of_memory(policy, s, 1);
+            return size.per_state + size.per_table;
+        };
         const std::size_t of_heads = memory();
         s.heads *= 2;
         counts_heads_ = counts_heads_ || memory() != of_heads;

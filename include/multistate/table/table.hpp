@@ -25,6 +25,7 @@
 #include "multistate/policy/guards.hpp"
 #include "multistate/policy/policy.hpp"
 #include "multistate/table/borders.hpp"
+#include "multistate/table/policy_memory.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
@@ -54,6 +55,9 @@ inline std::size_t rows_of(const table_shape& s) noexcept { return s.states + s.
 /// copy is a snapshot that continues alike. Calls on different tables may run concurrently.
 template <policy P>
 class table {
+    static_assert(detail::memory_fits<P>(),
+                  "a policy that remembers has both a struct `memory` and "
+                  "`void lay_out(memory&, layout&) const noexcept`: see policy/memory.hpp");
     static_assert(detail::hooks_fit<P>(),
                   "a hook of this policy has another signature than policy.hpp gives, or is "
                   "not noexcept: it would never be called");
@@ -67,8 +71,7 @@ class table {
           shape_(s),
           position_(detail::rows_of(s)),
           score_(position_.size()),
-          memory_(detail::product("table", multistate::floats_per_state(policy_, s), position_.size())),
-          own_(multistate::floats_per_table(policy_, s)),
+          memory_(policy_, s, position_.size()),
           by_position_(multistate::reads_order(policy_) ? position_.size() : 0),
           newest_positions_(guards_.recent),
           forgotten_(2 * s.block + s.slack),
@@ -84,11 +87,10 @@ class table {
         constexpr const char* who = "table";
         const guards g = guards_in_force(s, policy);
         const std::size_t rows = detail::rows_of(s), due = s.block + s.slack;
-        const std::size_t floats =
-            detail::sum(who, detail::product(who, multistate::floats_per_state(policy, s), rows) + rows,
-                        multistate::floats_per_table(policy, s) + zeros_of(s, policy));
+        const std::size_t memory = detail::policy_memory::bytes_for(policy, s, rows);
+        const std::size_t floats = rows + zeros_of(s, policy);
         const std::size_t numbers = (multistate::reads_order(policy) ? rows : 0) + due + (due > 1 ? rows : 0);
-        return detail::sum(who, detail::bytes<float>(who, floats),
+        return detail::sum(who, detail::sum(who, memory, detail::bytes<float>(who, floats)),
                            (rows + g.recent) * sizeof(position) + (2 * s.block + s.slack) * sizeof(forgotten_state) +
                                (std::min)(due, s.states) * sizeof(move) + numbers * sizeof(std::uint32_t) + rows);
     }
@@ -200,7 +202,7 @@ class table {
         first_forgotten_ = all_rows;
         spoiled_count_ = 0;
         std::ranges::fill(spoiled_, std::uint8_t{0});
-        std::ranges::fill(own_, 0.0f);
+        memory_.clear_table();
     }
 
     /// The parts of place and append, for callers that feed a block one decision at a time: begin() empties
@@ -332,11 +334,10 @@ class table {
 
     /// Bytes that this table allocated.
     std::size_t memory_bytes() const noexcept {
-        return position_.size() * sizeof(position) + (score_.size() + memory_.size()) * sizeof(float) +
+        return position_.size() * sizeof(position) + score_.size() * sizeof(float) + memory_.bytes() +
                newest_positions_.size() * sizeof(position) + forgotten_.size() * sizeof(forgotten_state) +
                moves_.size() * sizeof(move) + (chosen_.size() + by_position_.size()) * sizeof(std::uint32_t) +
-               (own_.size() + zeros_.size()) * sizeof(float) + workspace_.size() * sizeof(std::int32_t) +
-               spoiled_.size();
+               zeros_.size() * sizeof(float) + workspace_.size() * sizeof(std::int32_t) + spoiled_.size();
     }
 
   private:
@@ -360,16 +361,16 @@ class table {
     }
 
     view see(std::size_t visible) noexcept {
-        return {.shape = shape_,
-                .position = {position_.data(), visible},
-                .score = {score_.data(), visible},
-                .planes = memory_.data(),
-                .plane_stride = rows(),
-                .own = own_,
-                .by_position = {by_position_.data(), visible == size_ && !by_position_.empty() ? size_ : 0},
-                .newest = visible == size_ ? newest_ : position_[visible - 1],
-                .block_begin = block_begin_,
-                .guarded = {.sinks = sinks(), .recent = guards_.recent}};
+        view result{.shape = shape_,
+                    .position = {position_.data(), visible},
+                    .score = {score_.data(), visible},
+                    .origin = memory_.origin(),
+                    .by_position = {by_position_.data(), visible == size_ && !by_position_.empty() ? size_ : 0},
+                    .newest = visible == size_ ? newest_ : position_[visible - 1],
+                    .block_begin = block_begin_,
+                    .guarded = {.sinks = sinks(), .recent = guards_.recent}};
+        result.bind_floats();
+        return result;
     }
 
     /// Sinks are first arrivals and never leave the rows they arrived in, the first ones. After a rebudget to more of
@@ -385,7 +386,7 @@ class table {
     void put(std::size_t row, position p) noexcept {
         position_[row] = p;
         score_[row] = 0;
-        for (std::size_t i = row; i < memory_.size(); i += rows()) memory_[i] = 0;
+        memory_.clear_row(row);
         if (spoiled_count_ > 0) spoiled_count_ -= std::exchange(spoiled_[row], std::uint8_t{0});
         if (guards_.recent != 0) newest_positions_[placed_ % guards_.recent] = p;
         if (!by_position_.empty()) by_position_[size_ - 1] = static_cast<std::uint32_t>(row);
@@ -477,7 +478,7 @@ class table {
             moves_[moved++] = {static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(hole)};
             position_[hole] = position_[row];
             score_[hole] = score_[row];
-            for (std::size_t i = 0; i < memory_.size(); i += rows()) memory_[i + hole] = memory_[i + row];
+            memory_.move_row(row, hole);
             spoiled_[hole] = spoiled_[row];
         }
         size_ = states();
@@ -500,11 +501,7 @@ class table {
         std::copy_n(old.position_.begin(), size_, position_.begin());
         std::copy_n(old.score_.begin(), size_, score_.begin());
         std::copy_n(old.spoiled_.begin(), size_, spoiled_.begin());
-        for (std::size_t i = 0; i * rows() < memory_.size(); ++i) {
-            std::copy_n(old.memory_.begin() + static_cast<std::ptrdiff_t>(i * old.rows()), size_,
-                        memory_.begin() + static_cast<std::ptrdiff_t>(i * rows()));
-        }
-        std::copy_n(old.own_.begin(), (std::min)(own_.size(), old.own_.size()), own_.begin());
+        memory_.continue_from(old.memory_, size_);
         std::ranges::copy(old.newest_positions_, newest_positions_.begin());
         count_spoiled();
         sort_order();
@@ -528,10 +525,9 @@ class table {
     P policy_;
     guards guards_;
     table_shape shape_;
-    std::vector<position> position_;          // [rows]
-    std::vector<float> score_;                // [rows]
-    std::vector<float> memory_;               // [floats_per_state][rows]
-    std::vector<float> own_;                  // [floats_per_table]
+    std::vector<position> position_;  // [rows]
+    std::vector<float> score_;        // [rows]
+    detail::policy_memory memory_;
     std::vector<std::uint32_t> by_position_;  // [rows], where the policy reads it
     std::vector<position> newest_positions_;  // ring of the `recent` newest, by arrival
     std::vector<forgotten_state> forgotten_;

@@ -1,0 +1,282 @@
+#pragma once
+
+// What a policy remembers: named members with element types, which the library stores, zeroes and moves with states.
+//
+//     struct fading {                                          // a policy, see policy.hpp
+//         struct memory {
+//             ms::per_state<float> attention;                  // [states]: zero when a state is placed
+//             ms::per_state_array<std::uint64_t> record;       // [words][states], the same
+//             ms::per_table<std::uint64_t> tokens;             // [1]: zero at first and after clear()
+//         };
+//         void lay_out(memory& m, ms::layout& l) const noexcept {
+//             l(m.attention);
+//             l(m.record, (history + 63) / 64);
+//             l(m.tokens);
+//         }
+//         void on_attention(ms::rows probabilities, ms::view states) const noexcept {
+//             const auto mine = states.memory(*this);          // bound to the table: a few additions for each member
+//             mine.attention[row] = …; mine.record[word][row] = …; ++mine.tokens[0];
+//
+// lay_out says how large each member is, and must lay out every member, always in the same order. It may depend on the
+// policy's parameters and on the shape of the table (layout::shape).
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <type_traits>
+
+#include "multistate/core/errors.hpp"
+#include "multistate/core/types.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+class layout;
+
+namespace detail {
+
+/// Every member begins at a multiple of so many bytes: a cache line.
+inline constexpr std::size_t memory_alignment = 64;
+
+constexpr std::size_t to_cache_lines(std::size_t bytes) noexcept {
+    return (bytes + memory_alignment - 1) / memory_alignment * memory_alignment;
+}
+
+}  // namespace detail
+
+/// What memory can hold: copied as bytes, and all bytes zero are its first value. 1, 2, 4, … or 64 bytes.
+template <class T>
+concept memory_element = std::is_trivially_copyable_v<T> && detail::memory_alignment % sizeof(T) == 0;
+
+/// One element for each state that the hook sees: entry j belongs to row j. Zero when a state is placed.
+template <memory_element T>
+class per_state : public std::span<T> {
+  public:
+    per_state() = default;
+
+  private:
+    friend layout;
+    per_state(T* data, std::size_t size) noexcept : std::span<T>(data, size) {}
+};
+
+/// Several elements for each state: [i] is a span over the states as per_state is.
+template <memory_element T>
+class per_state_array {
+  public:
+    per_state_array() = default;
+
+    /// How many elements a state has.
+    std::size_t size() const noexcept { return size_; }
+    std::span<T> operator[](std::size_t i) const noexcept { return {data_ + i * stride_, states_}; }
+    /// [i] begins at data() + i * stride().
+    T* data() const noexcept { return data_; }
+    std::size_t stride() const noexcept { return stride_; }
+
+  private:
+    friend layout;
+    per_state_array(T* data, std::size_t size, std::size_t stride, std::size_t states) noexcept
+        : data_(data), size_(size), stride_(stride), states_(states) {}
+
+    T* data_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t stride_ = 0;
+    std::size_t states_ = 0;
+};
+
+/// Elements of the table itself. Zero at first and after clear().
+template <memory_element T>
+class per_table : public std::span<T> {
+  public:
+    per_table() = default;
+
+  private:
+    friend layout;
+    per_table(T* data, std::size_t size) noexcept : std::span<T>(data, size) {}
+};
+
+/// Vectors of the table itself, all of one length, one after the other: [i] is the i-th.
+template <memory_element T>
+class per_table_array {
+  public:
+    per_table_array() = default;
+
+    /// How many vectors there are.
+    std::size_t size() const noexcept { return size_; }
+    std::size_t length() const noexcept { return length_; }
+    std::span<T> operator[](std::size_t i) const noexcept { return {data_ + i * length_, length_}; }
+    T* data() const noexcept { return data_; }
+
+  private:
+    friend layout;
+    per_table_array(T* data, std::size_t size, std::size_t length) noexcept
+        : data_(data), size_(size), length_(length) {}
+
+    T* data_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t length_ = 0;
+};
+
+namespace detail {
+
+/// Where the memory of a policy lies; null while it is measured.
+struct memory_origin {
+    std::byte* states = nullptr;
+    std::byte* table = nullptr;
+    std::byte* states_end = nullptr;
+    std::byte* table_end = nullptr;
+    std::size_t rows = 0;  ///< of the table: states and tokens that it has room for
+};
+
+/// One member, as the table sees it: bytes.
+struct memory_member {
+    std::size_t offset;   ///< from the origin
+    std::size_t size;     ///< elements of each state, or of the table
+    std::size_t element;  ///< bytes of one
+    bool of_states;
+};
+
+/// What a policy asks for.
+struct memory_size {
+    std::size_t states = 0;     ///< bytes of all rows, aligned
+    std::size_t table = 0;      ///< bytes of the table itself, aligned
+    std::size_t per_state = 0;  ///< bytes that a state needs
+    std::size_t per_table = 0;  ///< bytes that the table itself needs
+    std::size_t members = 0;
+    bool representable = true;  ///< whether the numbers are sizes in memory at all
+};
+
+}  // namespace detail
+
+/// Goes through the members of a policy's memory, and measures or binds them.
+class layout {
+  public:
+    /// Measures, and records the members where there is room for them.
+    layout(const table_shape& s, std::size_t rows, detail::memory_member* members = nullptr) noexcept
+        : shape_(s), origin_{.rows = rows}, members_(members) {}
+    /// Binds members to memory of which `visible` states are seen.
+    layout(const table_shape& s, const detail::memory_origin& origin, std::size_t visible) noexcept
+        : shape_(s), origin_(origin), visible_(visible) {}
+
+    const table_shape& shape() const noexcept { return shape_; }
+    const detail::memory_size& size() const noexcept { return size_; }
+
+    template <class T>
+    void operator()(per_state<T>& member) noexcept {
+        member = {take_states<T>(1), visible_};
+    }
+    /// `size` elements for each state.
+    template <class T>
+    void operator()(per_state_array<T>& member, std::size_t size) noexcept {
+        member = {take_states<T>(size), size, plane_bytes<T>() / sizeof(T), visible_};
+    }
+    template <class T>
+    void operator()(per_table<T>& member, std::size_t size = 1) noexcept {
+        member = {take_table<T>(size), size};
+    }
+    /// `size` vectors of `length` elements.
+    template <class T>
+    void operator()(per_table_array<T>& member, std::size_t size, std::size_t length) noexcept {
+        if (measures() && !is_size(size, length)) {
+            size_.representable = false;
+            return;
+        }
+        member = {take_table<T>(size * length), size, length};
+    }
+    /// The memory of a policy, or a part of one, that this one calls. It follows what was laid out before.
+    template <class P>
+    void part(const P& p) noexcept;
+
+  private:
+    bool measures() const noexcept { return origin_.states == nullptr; }
+
+    static bool is_size(std::size_t a, std::size_t b) noexcept {
+        return b == 0 || a <= (std::numeric_limits<std::ptrdiff_t>::max)() / b;
+    }
+    /// Bytes of one element of all states.
+    template <class T>
+    std::size_t plane_bytes() const noexcept {
+        return detail::to_cache_lines(origin_.rows * sizeof(T));
+    }
+    template <class T>
+    T* take_states(std::size_t size) noexcept {
+        return static_cast<T*>(
+            take(origin_.states, origin_.states_end, size_.states, size, sizeof(T), plane_bytes<T>(), true));
+    }
+    template <class T>
+    T* take_table(std::size_t size) noexcept {
+        return static_cast<T*>(take(origin_.table, origin_.table_end, size_.table, size, sizeof(T), sizeof(T), false));
+    }
+    /// The next `size` times `stride` bytes behind `origin`.
+    void* take(std::byte* origin, [[maybe_unused]] const std::byte* end, std::size_t& used, std::size_t size,
+               std::size_t element, std::size_t stride, bool of_states) noexcept {
+        const std::size_t offset = used;
+        if (origin != nullptr) {
+            used += detail::to_cache_lines(size * stride);
+            detail::check<2>(used <= static_cast<std::size_t>(end - origin), "lay_out", "memory",
+                             "what it was when the table was made", used);
+            return origin + offset;
+        }
+        constexpr auto most = static_cast<std::size_t>((std::numeric_limits<std::ptrdiff_t>::max)());
+        if (!is_size(size, stride) || size * stride > most - detail::memory_alignment ||
+            used > most - detail::to_cache_lines(size * stride)) {
+            size_.representable = false;
+            return nullptr;
+        }
+        used += detail::to_cache_lines(size * stride);
+        (of_states ? size_.per_state : size_.per_table) += size * element;
+        if (members_ != nullptr) members_[size_.members] = {offset, size, element, of_states};
+        ++size_.members;
+        return nullptr;
+    }
+
+    const table_shape& shape_;
+    detail::memory_origin origin_;
+    std::size_t visible_ = 0;
+    detail::memory_member* members_ = nullptr;
+    detail::memory_size size_;
+};
+
+/// Remembers something: has a struct `memory` of per_state, per_table, … and says how large they are.
+template <class P>
+concept has_memory = requires(const P& p, typename P::memory& m, layout& l) {
+    { p.lay_out(m, l) }
+    noexcept;
+};
+
+template <class P>
+void layout::part(const P& p) noexcept {
+    if constexpr (has_memory<P>) {
+        typename P::memory bound;
+        p.lay_out(bound, *this);
+    } else {  // until all policies are converted
+        if constexpr (requires { p.floats_per_state(shape_); }) {
+            per_state_array<float> planes;
+            (*this)(planes, p.floats_per_state(shape_));
+        }
+        if constexpr (requires { p.floats_per_table(shape_); }) {
+            per_table<float> own;
+            (*this)(own, p.floats_per_table(shape_));
+        }
+    }
+}
+
+namespace detail {
+
+/// What a policy asks for in a table of so many rows.
+template <class P>
+memory_size size_of_memory(const P& policy, const table_shape& s, std::size_t rows) noexcept {
+    layout l(s, rows);
+    l.part(policy);
+    return l.size();
+}
+
+/// False where there is a struct `memory` and no lay_out that fits it, or lay_out and no such struct.
+template <class P>
+consteval bool memory_fits() {
+    return has_memory<P> || (
+                                !requires { typename P::memory; } && !requires { &P::lay_out; });
+}
+
+}  // namespace detail
+
+}}  // namespace multistate::MULTISTATE_TARGET
