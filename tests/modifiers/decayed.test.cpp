@@ -86,8 +86,8 @@ TEST(decayed, refuses_policies_that_score_when_they_decide) {
 }
 
 TEST(decayed, keeps_what_else_the_policy_is) {
-    static_assert(ms::policy<ms::decayed<ms::h2o>> && ms::names_guards<ms::decayed<ms::h2o>>);
-    static_assert(ms::has_memory<ms::decayed<ms::keyformer>> && ms::observes_prompt_end<ms::decayed<ms::keyformer>>);
+    static_assert(ms::policy<ms::decayed<ms::h2o>> && ms::has_default_guards<ms::decayed<ms::h2o>>);
+    static_assert(ms::has_memory<ms::decayed<ms::keyformer>> && ms::has_finish_prompt<ms::decayed<ms::keyformer>>);
     EXPECT_EQ(ms::decayed<ms::h2o>().forgets(), ms::h2o().forgets());
 }
 

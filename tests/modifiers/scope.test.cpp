@@ -19,8 +19,8 @@ namespace ms = multistate;
 static_assert(ms::per_layer<ms::h2o>::forgets() == ms::per::layer && ms::h2o::forgets() == ms::per::head);
 static_assert(ms::per_head<ms::tova>::forgets() == ms::per::head && ms::tova::forgets() == ms::per::layer);
 static_assert(ms::per_head<ms::per_layer<ms::h2o>>::forgets() == ms::per::head);
-static_assert(ms::per_layer<ms::h2o>::name == "h2o" && ms::names_guards<ms::per_layer<ms::h2o>>);
-static_assert(ms::observes_insertion<ms::per_layer<ms::random>> && !ms::observes_attention<ms::per_layer<ms::random>>);
+static_assert(ms::per_layer<ms::h2o>::name == "h2o" && ms::has_default_guards<ms::per_layer<ms::h2o>>);
+static_assert(ms::has_on_insert<ms::per_layer<ms::random>> && !ms::has_on_attention<ms::per_layer<ms::random>>);
 
 TEST(unit, says_how_many_tables_a_cache_has) {
     const ms::shape shape{.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 4, .states = 2};

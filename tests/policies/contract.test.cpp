@@ -35,11 +35,11 @@ struct watching : P {
     bool reads_order() const noexcept { return true; }
 
     void on_attention(ms::rows probabilities, ms::view states) noexcept {
-        if constexpr (ms::observes_attention<P>) P::on_attention(probabilities, states);
+        if constexpr (ms::has_on_attention<P>) P::on_attention(probabilities, states);
         look(states);
     }
     void on_forget(const ms::reader& stored, ms::view states) noexcept {
-        if constexpr (ms::decides_from_storage<P>) P::on_forget(stored, states);
+        if constexpr (ms::has_on_forget<P>) P::on_forget(stored, states);
         look(states);
         unguarded.clear();
         for (const std::uint32_t row : states.unguarded()) unguarded.push_back(states.position[row]);

@@ -53,7 +53,7 @@ struct indexed {
         if (counter.ended(n)) ms::score_piece(states, counter.number(), std::span(scores).first(n));
     }
 };
-static_assert(ms::policy<indexed> && ms::observes_insertion<indexed>);
+static_assert(ms::policy<indexed> && ms::has_on_insert<indexed>);
 
 TEST(pieces, states_wait_until_their_piece_has_ended) {
     ms::table<indexed> table({.states = 16});

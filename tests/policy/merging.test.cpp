@@ -302,9 +302,9 @@ struct writes {
     }
 };
 using both = ms::merging<counts, writes>;
-static_assert(ms::policy<both> && ms::merges<both> && ms::observes_attention<both> && ms::has_memory<both> &&
-              !ms::names_guards<both> && ms::reads_stored(both{}) && ms::reads_order(both{}));
-static_assert(ms::names_guards<ms::cam> && !ms::decides_from_memory<ms::cam>);
+static_assert(ms::policy<both> && ms::has_merge<both> && ms::has_on_attention<both> && ms::has_memory<both> &&
+              !ms::has_default_guards<both> && ms::reads_of(both{}).stored && ms::reads_of(both{}).order);
+static_assert(ms::has_default_guards<ms::cam> && !ms::has_on_forget<ms::cam>);
 
 TEST(merging, keeps_the_memory_of_policy_and_merger_apart) {
     const ms::table_shape s{.states = 2, .head_dim = 1, .value_dim = 2};
@@ -353,7 +353,7 @@ struct inside : ms::modified<ms::cam, ms::pool> {
 struct outside : ms::merging<ms::modified<ms::h2o, ms::pool>, ms::into_following> {
     static constexpr std::string_view name = "outside";
 };
-static_assert(ms::merges<inside> && ms::merges<outside> && ms::decides_from_memory<outside>);
+static_assert(ms::has_merge<inside> && ms::has_merge<outside> && ms::has_on_forget<outside>);
 
 TEST(merging, works_with_modifiers) {
     const auto run = [](std::string_view name) {

@@ -85,9 +85,9 @@ TEST(modified, by_nothing_is_the_policy) {
 
 TEST(modified, passes_on_what_the_policy_says) {
     using smooth = ms::modified<ms::h2o_decayed, ms::pool>;
-    static_assert(ms::observes_attention<smooth> && !ms::observes_queries<smooth> && !ms::observes_insertion<smooth>);
-    static_assert(ms::decides_from_memory<smooth> && !ms::decides_from_storage<smooth>);
-    static_assert(ms::observes_insertion<ms::modified<ms::h2o_decayed, ms::pool, ms::value_norm>>);
+    static_assert(ms::has_on_attention<smooth> && !ms::has_on_query<smooth> && !ms::has_on_insert<smooth>);
+    static_assert(ms::has_on_forget<smooth> && !ms::has_on_forget<smooth>);
+    static_assert(ms::has_on_insert<ms::modified<ms::h2o_decayed, ms::pool, ms::value_norm>>);
     EXPECT_EQ(smooth{}.forgets(), ms::per::head);
     EXPECT_EQ(smooth{}.default_guards(9).recent, 4u);
     using layered = ms::modified<ms::scissorhands, ms::pool>;
@@ -225,7 +225,7 @@ struct every_hook {
 /// A score of its own is what each hook sees; the modifiers change what decides.
 TEST(modified, passes_on_every_hook) {
     using lifted = ms::modified<every_hook, ms::pool>;
-    static_assert(ms::decides_from_storage<lifted> && ms::merges<lifted> && ms::observes_prompt_end<lifted>);
+    static_assert(ms::has_on_forget<lifted> && ms::has_merge<lifted> && ms::has_finish_prompt<lifted>);
     ms::table<lifted> table({.states = 2, .head_dim = 1, .value_dim = 1}, {{}, {ms::pool{.width = 2}}});
     support::stored_floats rows(table.shape());
     const float query = 0;

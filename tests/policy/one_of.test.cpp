@@ -57,12 +57,12 @@ using wide_choice = ms::one_of<ms::window, reads_rows, reads_queries, merges_row
 constexpr ms::table_shape shape{.states = 8, .heads = 2, .kv_heads = 2, .head_dim = 6, .value_dim = 6};
 
 static_assert(ms::policy<choice> && ms::policy<ms::any_policy>);
-static_assert(ms::names_guards<choice> && ms::has_memory<choice>);
-static_assert(ms::observes_attention<choice> && ms::observes_decision<choice>);
-static_assert(!ms::observes_insertion<choice> && !ms::observes_prompt_end<choice>);
-static_assert(!ms::observes_queries<choice> && !ms::merges<choice>);
-static_assert(ms::observes_queries<wide_choice> && ms::merges<wide_choice> && ms::observes_insertion<wide_choice>);
-static_assert(!ms::observes_attention<ms::one_of<ms::window, ms::full>>, "no choice looks, so none pays");
+static_assert(ms::has_default_guards<choice> && ms::has_memory<choice>);
+static_assert(ms::has_on_attention<choice> && ms::has_on_forget<choice>);
+static_assert(!ms::has_on_insert<choice> && !ms::has_finish_prompt<choice>);
+static_assert(!ms::has_on_query<choice> && !ms::has_merge<choice>);
+static_assert(ms::has_on_query<wide_choice> && ms::has_merge<wide_choice> && ms::has_on_insert<wide_choice>);
+static_assert(!ms::has_on_attention<ms::one_of<ms::window, ms::full>>, "no choice looks, so none pays");
 static_assert(std::is_constructible_v<choice, parameterized> && !std::is_constructible_v<choice, ms::tova>);
 static_assert(std::is_convertible_v<ms::window, choice> && !std::is_convertible_v<int, choice>);
 
@@ -79,8 +79,8 @@ TEST(one_of, answers_for_its_choice) {
     EXPECT_TRUE(chosen.reads_attention());
     EXPECT_FALSE(chosen.reads_stored());
     const choice other(reads_rows{});
-    EXPECT_FALSE(ms::reads_attention(other));
-    EXPECT_TRUE(ms::reads_stored(other));
+    EXPECT_FALSE(ms::reads_of(other).attention);
+    EXPECT_TRUE(ms::reads_of(other).stored);
     EXPECT_EQ(remembered(other).states + remembered(other).table, 0u);
     EXPECT_EQ(other.paper(), "");
     EXPECT_EQ(other.default_guards(8).recent, 0u);
@@ -95,8 +95,8 @@ TEST(one_of, says_what_its_choice_reads) {
         bool operator==(const answers&) const = default;
     };
     const auto of = [](const wide_choice& p) {
-        return answers{ms::reads_attention(p), ms::reads_queries(p), ms::reads_arrivals(p), ms::reads_stored(p),
-                       ms::reads_order(p)};
+        return answers{ms::reads_of(p).attention, ms::reads_of(p).queries, ms::reads_of(p).arrivals, ms::reads_of(p).stored,
+                       ms::reads_of(p).order};
     };
     EXPECT_EQ(wide_choice(merges_rows{}).name(), "merges_rows");
     EXPECT_EQ(of(ms::window{}), (answers{}));

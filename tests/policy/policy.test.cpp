@@ -96,20 +96,20 @@ static_assert(ms::policy<plain> && ms::policy<all_hooks> && ms::policy<misspelt>
 static_assert(!ms::policy<no_unit> && !ms::policy<unit_that_may_throw> && !ms::policy<not_copyable>);
 static_assert(!ms::policy<int> && !ms::policy<ms::f32>);
 
-static_assert(!ms::observes_attention<plain> && !ms::observes_attention<misspelt>);
-static_assert(!ms::observes_attention<too_few_arguments> && !ms::observes_attention<wrong_argument>);
-static_assert(!ms::observes_attention<may_throw> && !ms::observes_insertion<insertion_without_row>);
-static_assert(!ms::observes_decision<decision_by_row> && !ms::observes_decision<decision_that_may_throw>);
-static_assert(!ms::names_guards<guards_of_another_type>);
-static_assert(!ms::observes_queries<queries_without_states> && !ms::observes_prompt_end<prompt_end_without_rows>);
-static_assert(!ms::merges<merge_of_one_row> && ms::merges<merge_by_reading>);
-static_assert(ms::observes_attention<all_hooks> && ms::observes_insertion<all_hooks>);
-static_assert(ms::observes_comparison<all_hooks> && ms::knows_comparable<all_hooks>);
-static_assert(ms::observes_queries<all_hooks> && ms::merges<all_hooks> && ms::observes_prompt_end<all_hooks>);
-static_assert(ms::observes_decision<all_hooks> && ms::decides_from_storage<all_hooks>);
-static_assert(!ms::decides_from_memory<all_hooks> && ms::decides_from_memory<decides_alone>);
-static_assert(ms::observes_decision<decides_alone> && !ms::decides_from_storage<decides_alone>);
-static_assert(ms::names_guards<all_hooks> && ms::has_memory<all_hooks>);
+static_assert(!ms::has_on_attention<plain> && !ms::has_on_attention<misspelt>);
+static_assert(!ms::has_on_attention<too_few_arguments> && !ms::has_on_attention<wrong_argument>);
+static_assert(!ms::has_on_attention<may_throw> && !ms::has_on_insert<insertion_without_row>);
+static_assert(!ms::has_on_forget<decision_by_row> && !ms::has_on_forget<decision_that_may_throw>);
+static_assert(!ms::has_default_guards<guards_of_another_type>);
+static_assert(!ms::has_on_query<queries_without_states> && !ms::has_finish_prompt<prompt_end_without_rows>);
+static_assert(!ms::has_merge<merge_of_one_row> && ms::has_merge<merge_by_reading>);
+static_assert(ms::has_on_attention<all_hooks> && ms::has_on_insert<all_hooks>);
+static_assert(ms::has_on_compare<all_hooks> && ms::has_scores_are_comparable<all_hooks>);
+static_assert(ms::has_on_query<all_hooks> && ms::has_merge<all_hooks> && ms::has_finish_prompt<all_hooks>);
+static_assert(ms::has_on_forget<all_hooks> && ms::has_on_forget<all_hooks>);
+static_assert(!ms::has_on_forget<all_hooks> && ms::has_on_forget<decides_alone>);
+static_assert(ms::has_on_forget<decides_alone> && !ms::has_on_forget<decides_alone>);
+static_assert(ms::has_default_guards<all_hooks> && ms::has_memory<all_hooks>);
 static_assert(ms::has_parameters<all_hooks> && !ms::has_parameters<plain>);
 
 // A hook by the right name in the wrong form does not compile in a table.
@@ -185,18 +185,18 @@ TEST(policy, defaults_stand_in_for_absent_hooks) {
     EXPECT_EQ(ms::default_guards(plain{}, 100).sinks, 0u);
     EXPECT_EQ(ms::default_guards(plain{}, 100).recent, 0u);
     EXPECT_EQ(shape.group(), 3u);
-    for (const bool reads : {ms::reads_attention(plain{}), ms::reads_queries(plain{}), ms::reads_arrivals(plain{}),
-                             ms::reads_stored(plain{}), ms::reads_order(plain{})}) {
+    for (const bool reads : {ms::reads_of(plain{}).attention, ms::reads_of(plain{}).queries, ms::reads_of(plain{}).arrivals,
+                             ms::reads_of(plain{}).stored, ms::reads_of(plain{}).order}) {
         EXPECT_FALSE(reads);
     }
     for (const bool reads :
-         {ms::reads_attention(all_hooks{}), ms::reads_queries(all_hooks{}), ms::reads_arrivals(all_hooks{}),
-          ms::reads_stored(all_hooks{}), ms::reads_order(all_hooks{})}) {
+         {ms::reads_of(all_hooks{}).attention, ms::reads_of(all_hooks{}).queries, ms::reads_of(all_hooks{}).arrivals,
+          ms::reads_of(all_hooks{}).stored, ms::reads_of(all_hooks{}).order}) {
         EXPECT_TRUE(reads);
     }
-    EXPECT_TRUE(ms::reads_stored(merge_by_reading{}));
-    EXPECT_TRUE(ms::reads_order(decides_alone{}));
-    EXPECT_FALSE(ms::reads_stored(decides_alone{}));
+    EXPECT_TRUE(ms::reads_of(merge_by_reading{}).stored);
+    EXPECT_TRUE(ms::reads_of(decides_alone{}).order);
+    EXPECT_FALSE(ms::reads_of(decides_alone{}).stored);
 }
 
 /// The numbers of a policy, as name, value and bounds.

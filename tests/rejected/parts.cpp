@@ -46,4 +46,4 @@ template <int>
 struct merges {
     void merge(const ms::editor&, std::span<const std::uint32_t>, ms::view) const noexcept {}
 };
-template class ms::composed<by_head, merges<0>, merges<1>>;
+template class ms::composed<by_head, has_merge<0>, has_merge<1>>;

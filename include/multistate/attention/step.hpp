@@ -198,7 +198,7 @@ template <policy P, codec K, codec V, executor E = serial>
     if (access::tables(cache, layer).size() < s.kv_heads || scratch.parts() > 1) {
         if (!cache.append(layer, first, k, v)) return false;
         const rows probabilities = attend(cache, layer, q, out, run, own);
-        if constexpr (observes_queries<P>) cache.observe_queries(layer, q);
+        if constexpr (has_on_query<P>) cache.observe_queries(layer, q);
         cache.observe(layer, probabilities);
         return true;
     }
@@ -209,7 +209,7 @@ template <policy P, codec K, codec V, executor E = serial>
         table.begin();
         access::append_next(cache, layer, kv_head, first, 1, k, v);
         detail::attend_head(cache, layer, t, kv_head);
-        if constexpr (observes_queries<P>) {
+        if constexpr (has_on_query<P>) {
             table.observe_queries(access::query_rows(cache, kv_head, 0, q), table.size());
         }
         table.observe({scratch.logits(t.first_row(kv_head)), s.group(), table.size(), scratch.stride()});

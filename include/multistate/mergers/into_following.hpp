@@ -19,7 +19,7 @@
 #include <tuple>
 
 #include "multistate/math/random.hpp"
-#include "multistate/policy/policy.hpp"
+#include "multistate/policy/composed.hpp"
 #include "multistate/simd/elementwise.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
@@ -98,6 +98,6 @@ struct into_following {
         stored.set_value(kv_head, row, sum);
     }
 };
-static_assert(merges<into_following> && remembers_states<into_following> && remembers_more<into_following>);
+static_assert(hooks_of<into_following> == hook::merge);
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -40,6 +40,6 @@ struct into_nearest {
         }
     }
 };
-static_assert(merges<into_nearest> && remembers_states<into_nearest> && remembers_more<into_nearest>);
+static_assert(hooks_of<into_nearest> == hook::merge);
 
 }}  // namespace multistate::MULTISTATE_TARGET

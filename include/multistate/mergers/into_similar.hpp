@@ -55,6 +55,6 @@ struct into_similar {
         }
     }
 };
-static_assert(merges<into_similar> && remembers_states<into_similar> && remembers_more<into_similar>);
+static_assert(hooks_of<into_similar> == hook::merge);
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "multistate/policy/modified.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
@@ -29,6 +29,6 @@ struct chunk {
         }
     }
 };
-static_assert(modifier<chunk>);
+static_assert(hooks_of<chunk> == hook::modify);
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -2,8 +2,8 @@
 
 // pool: a state's score becomes the mean, or the greatest, of its neighbours' in the text.
 //
-//     ms::modified<ms::h2o, ms::pool> policy;
-//     policy.modifiers.width = 7;
+//     ms::composed<ms::h2o, ms::pool> policy;
+//     policy.get<ms::pool>().width = 7;
 //
 //   paper    "SnapKV: LLM Knows What You are Looking for Before Generation", arXiv 2404.14469
 //   rule     score[j] = mean (or max) of score[i] over the `width` states held around j, itself in the middle; guarded
@@ -14,7 +14,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "multistate/policy/modified.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
@@ -45,6 +45,6 @@ struct pool {
         }
     }
 };
-static_assert(modifier<pool>);
+static_assert(hooks_of<pool> == hook::modify);
 
 }}  // namespace multistate::MULTISTATE_TARGET

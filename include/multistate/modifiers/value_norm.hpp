@@ -9,7 +9,7 @@
 //   differs  the norm is taken of the value as it came, before a codec rounds it
 #include <cmath>
 
-#include "multistate/policy/modified.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
@@ -26,6 +26,6 @@ struct value_norm {
     }
     void modify(view states) const noexcept { simd::multiply(states.memory(0), states.score); }
 };
-static_assert(modifier<value_norm> && observes_insertion<value_norm>);
+static_assert(hooks_of<value_norm> == (hook::on_insert | hook::modify));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -15,17 +15,18 @@
 #include <algorithm>
 
 #include "multistate/modifiers/pool.hpp"
-#include "multistate/policies/tova_head.hpp"
+#include "multistate/modifiers/scope.hpp"
+#include "multistate/policies/tova.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct cake : modified<tova_head, pool> {
+struct cake : composed<tova, per_head, pool> {
     static constexpr std::string_view name = "cake";
     static constexpr std::string_view paper = "arXiv 2503.12491";
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = 0, .recent = (std::min<std::size_t>)(32, states / 2)};
     }
 };
-static_assert(policy<cake> && names_guards<cake> && observes_attention<cake> && decides_from_memory<cake>);
+static_assert(policy<cake> && hooks_of<cake> == (hook::default_guards | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

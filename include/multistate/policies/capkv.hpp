@@ -151,7 +151,7 @@ struct capkv : rope {
         }
     }
 };
-static_assert(policy<capkv> && names_guards<capkv> && remembers_states<capkv> && remembers_more<capkv>);
-static_assert(observes_insertion<capkv> && observes_queries<capkv> && decides_from_storage<capkv>);
+static_assert(policy<capkv> && hooks_of<capkv> == (hook::check_shape | hook::default_guards | hook::on_insert |
+                                                   hook::on_query | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

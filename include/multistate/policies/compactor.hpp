@@ -110,8 +110,8 @@ struct compactor : rope {
         }
     }
 };
-static_assert(policy<compactor> && names_guards<compactor> && remembers_states<compactor>);
-static_assert(knows_comparable<compactor> && remembers_more<compactor> && observes_insertion<compactor> &&
-              observes_queries<compactor>);
+static_assert(policy<compactor> &&
+              hooks_of<compactor> == (hook::check_shape | hook::default_guards | hook::scores_are_comparable |
+                                      hook::on_insert | hook::on_query));
 
 }}  // namespace multistate::MULTISTATE_TARGET

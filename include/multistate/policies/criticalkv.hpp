@@ -63,16 +63,16 @@ struct criticalkv : snapkv, output_effect {
     }
 
     void on_forget(view states) noexcept {
-        snapkv::on_forget(states);
+        snapkv::on_forget({}, states);
         const table_shape& s = states.shape;
-        const std::size_t tokens = (std::max<std::size_t>)(base.attention(states).count, 1);
+        const std::size_t tokens = (std::max<std::size_t>)(get<morphkv>().attention(states).count, 1);
         simd::scale(states.score, 1 / static_cast<float>(tokens * s.heads));
         const auto budget = static_cast<float>(s.states - states.guarded.sinks - states.guarded.recent);
         choose(states, states.unguarded(), static_cast<std::size_t>(first_share * budget));
     }
 
     /// Heads are compared by snapkv's score: what lifts the first stage above the second is each head's own.
-    void on_compare(view states) noexcept { snapkv::on_forget(states); }
+    void on_compare(view states) noexcept { snapkv::on_forget({}, states); }
 
   private:
     template <class Self, class F>
@@ -110,7 +110,8 @@ struct criticalkv : snapkv, output_effect {
         }
     }
 };
-static_assert(policy<criticalkv> && names_guards<criticalkv> && observes_insertion<criticalkv> &&
-              observes_attention<criticalkv> && decides_from_memory<criticalkv> && observes_comparison<criticalkv>);
+static_assert(policy<criticalkv> &&
+              hooks_of<criticalkv> == (hook::check_shape | hook::default_guards | hook::on_insert | hook::on_attention |
+                                       hook::on_forget | hook::on_compare));
 
 }}  // namespace multistate::MULTISTATE_TARGET

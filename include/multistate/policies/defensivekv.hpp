@@ -128,8 +128,7 @@ struct defensivekv : output_effect {
         }
     }
 };
-static_assert(policy<defensivekv> && names_guards<defensivekv> && remembers_states<defensivekv> &&
-              remembers_more<defensivekv> && observes_insertion<defensivekv> && observes_attention<defensivekv> &&
-              decides_from_memory<defensivekv>);
+static_assert(policy<defensivekv> && hooks_of<defensivekv> == (hook::check_shape | hook::default_guards |
+                                                               hook::on_insert | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

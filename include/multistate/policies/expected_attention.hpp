@@ -133,9 +133,8 @@ struct expected_attention : rope {
         }
     }
 };
-static_assert(policy<expected_attention> && names_guards<expected_attention>);
-static_assert(remembers_states<expected_attention> && remembers_more<expected_attention>);
-static_assert(observes_insertion<expected_attention> && observes_queries<expected_attention>);
-static_assert(decides_from_storage<expected_attention>);
+static_assert(policy<expected_attention> &&
+              hooks_of<expected_attention> ==
+                  (hook::check_shape | hook::default_guards | hook::on_insert | hook::on_query | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

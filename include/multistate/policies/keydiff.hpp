@@ -55,7 +55,6 @@ struct keydiff {
         }
     }
 };
-static_assert(policy<keydiff> && remembers_states<keydiff> && remembers_more<keydiff> && observes_insertion<keydiff>);
-static_assert(decides_from_storage<keydiff>);
+static_assert(policy<keydiff> && hooks_of<keydiff> == (hook::on_insert | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

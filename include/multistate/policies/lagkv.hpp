@@ -126,7 +126,6 @@ struct lagkv {
         return static_cast<float>(less);
     }
 };
-static_assert(policy<lagkv> && names_guards<lagkv> && remembers_states<lagkv> && remembers_more<lagkv>);
-static_assert(observes_insertion<lagkv> && decides_from_storage<lagkv>);
+static_assert(policy<lagkv> && hooks_of<lagkv> == (hook::default_guards | hook::on_insert | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

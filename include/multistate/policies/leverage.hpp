@@ -97,7 +97,6 @@ struct leverage : rope {
         }
     }
 };
-static_assert(policy<leverage> && remembers_states<leverage> && remembers_more<leverage>);
-static_assert(observes_insertion<leverage>);
+static_assert(policy<leverage> && hooks_of<leverage> == (hook::check_shape | hook::on_insert));
 
 }}  // namespace multistate::MULTISTATE_TARGET

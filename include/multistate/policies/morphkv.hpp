@@ -61,7 +61,6 @@ struct morphkv {
         return {states.planes, tokens, states.size(), states.plane_stride};
     }
 };
-static_assert(policy<morphkv> && names_guards<morphkv> && remembers_states<morphkv> && remembers_more<morphkv> &&
-              observes_attention<morphkv> && decides_from_memory<morphkv>);
+static_assert(policy<morphkv> && hooks_of<morphkv> == (hook::default_guards | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

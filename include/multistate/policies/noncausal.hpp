@@ -140,7 +140,6 @@ struct noncausal {
         }
     }
 };
-static_assert(policy<noncausal> && remembers_states<noncausal> && remembers_more<noncausal>);
-static_assert(observes_insertion<noncausal> && observes_queries<noncausal>);
+static_assert(policy<noncausal> && hooks_of<noncausal> == (hook::on_insert | hook::on_query));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -39,8 +39,10 @@ struct q_filters {
     static constexpr auto parameters =
         std::tuple{parameter{"steps", &q_filters::steps, std::size_t{0}, std::size_t{1000}}};
 
-    bool reads_queries() const noexcept { return filters.empty(); }
-    bool reads_stored() const noexcept { return filters.empty(); }
+    reads what_is_read() const noexcept {
+        const bool given = !filters.empty();
+        return {.queries = !given, .arrivals = true, .stored = !given, .order = true};
+    }
     static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
     /// Two vectors; the sum of the queries and that of their squares q q^T, for each KV head; how many tokens.
     std::size_t floats_per_table(const table_shape& s) const noexcept {
@@ -102,9 +104,8 @@ struct q_filters {
         return {of_head.first(d), of_head.subspan(d, d * d)};
     }
 };
-static_assert(policy<q_filters> && remembers_states<q_filters> && remembers_more<q_filters>);
-static_assert(knows_comparable<q_filters> && observes_insertion<q_filters> && observes_queries<q_filters> &&
-              decides_from_storage<q_filters>);
+static_assert(policy<q_filters> && hooks_of<q_filters> == (hook::check_shape | hook::scores_are_comparable |
+                                                           hook::on_insert | hook::on_query | hook::on_forget));
 
 /// The filter of one query head from its queries [tokens, head_dim], rotated as attention sees them; the authors take
 /// 3000 of ten texts. Average the filters of a group, and give the policy the averages. Allocates.

@@ -153,7 +153,6 @@ struct r_kv {
         return false;
     }
 };
-static_assert(policy<r_kv> && names_guards<r_kv> && remembers_states<r_kv> && remembers_more<r_kv> &&
-              observes_queries<r_kv> && decides_from_storage<r_kv>);
+static_assert(policy<r_kv> && hooks_of<r_kv> == (hook::default_guards | hook::on_query | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -135,7 +135,7 @@ struct triattention : rope {
         }
     }
 };
-static_assert(policy<triattention> && remembers_states<triattention> && remembers_more<triattention>);
-static_assert(observes_queries<triattention> && decides_from_storage<triattention>);
+static_assert(policy<triattention> && hooks_of<triattention> == (hook::check_shape | hook::scores_are_comparable |
+                                                                 hook::on_query | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -55,12 +55,7 @@ inline std::size_t rows_of(const table_shape& s) noexcept { return s.states + s.
 /// copy is a snapshot that continues alike. Calls on different tables may run concurrently.
 template <policy P>
 class table {
-    static_assert(detail::memory_fits<P>(),
-                  "a policy that remembers has both a struct `memory` and "
-                  "`void lay_out(memory&, layout&) const noexcept`: see policy/memory.hpp");
-    static_assert(detail::hooks_fit<P>(),
-                  "a hook of this policy has another signature than policy.hpp gives, or is "
-                  "not noexcept: it would never be called");
+    static_assert(hooks_are_checked<P>);
 
   public:
     /// Throws std::invalid_argument for what cannot be: see guards_in_force in policy/guards.hpp, and for what is larger than
@@ -72,7 +67,7 @@ class table {
           position_(detail::rows_of(s)),
           score_(position_.size()),
           memory_(policy_, s, position_.size()),
-          by_position_(multistate::reads_order(policy_) ? position_.size() : 0),
+          by_position_(multistate::reads_of(policy_).order ? position_.size() : 0),
           newest_positions_(guards_.recent),
           forgotten_(2 * s.block + s.slack),
           moves_((std::min)(s.block + s.slack, s.states)),
@@ -89,7 +84,7 @@ class table {
         const std::size_t rows = detail::rows_of(s), due = s.block + s.slack;
         const std::size_t memory = detail::policy_memory::bytes_for(policy, s, rows);
         const std::size_t floats = rows + zeros_of(s, policy);
-        const std::size_t numbers = (multistate::reads_order(policy) ? rows : 0) + due + (due > 1 ? rows : 0);
+        const std::size_t numbers = (multistate::reads_of(policy).order ? rows : 0) + due + (due > 1 ? rows : 0);
         return detail::sum(who, detail::sum(who, memory, detail::bytes<float>(who, floats)),
                            (rows + g.recent) * sizeof(position) + (2 * s.block + s.slack) * sizeof(forgotten_state) +
                                (std::min)(due, s.states) * sizeof(move) + numbers * sizeof(std::uint32_t) + rows);
@@ -106,9 +101,10 @@ class table {
     }
     /// Whether the next place or append forgets first.
     [[nodiscard]] bool is_due() const noexcept { return !never_forgets() && size_ > states() + shape_.slack; }
-    bool reads_attention() const noexcept { return multistate::reads_attention(policy_); }
-    bool reads_queries() const noexcept { return multistate::reads_queries(policy_); }
-    bool reads_stored() const noexcept { return multistate::reads_stored(policy_); }
+    bool reads_attention() const noexcept { return multistate::reads_of(policy_).attention; }
+    bool reads_queries() const noexcept { return multistate::reads_of(policy_).queries; }
+    bool reads_stored() const noexcept { return multistate::reads_of(policy_).stored; }
+    bool writes_stored() const noexcept { return borders_.reads(detail::table_borders::writes); }
     /// Whether a key or value that is held is not bounded: see policy.hpp.
     bool holds_spoiled() const noexcept { return spoiled_count_ > 0; }
     std::size_t size() const noexcept { return size_; }
@@ -167,7 +163,7 @@ class table {
     void observe_queries(multistate::rows queries, std::size_t width) noexcept {
         expect_width("observe_queries", width);
         borders_.expect_queries("observe_queries", shape_, queries);
-        if constexpr (observes_queries<P>) policy_.on_query(bounded(queries) ? queries : zeros(queries), see(width));
+        if constexpr (has_on_query<P>) policy_.on_query(bounded(queries) ? queries : zeros(queries), see(width));
         if (width == size_) borders_.shown(borders_.queries);
     }
 
@@ -177,7 +173,7 @@ class table {
     void observe(multistate::rows probabilities) noexcept {
         expect_width("observe", probabilities.width);
         borders_.expect_probabilities("observe", shape_, probabilities);
-        if constexpr (observes_attention<P>) {
+        if constexpr (has_on_attention<P>) {
             if (begin_finite(probabilities)) policy_.on_attention(probabilities, see(probabilities.width));
         }
         if (probabilities.width == size_) borders_.shown(borders_.attention);
@@ -191,7 +187,7 @@ class table {
 
     /// Tells the policy that the prompt has ended.
     void finish_prompt(const editor& stored = {}) noexcept {
-        if constexpr (observes_prompt_end<P>) policy_.finish_prompt(hiding(stored), see(size_));
+        call_hook<hook::finish_prompt>(policy_, hiding(stored), see(size_));
     }
 
     /// Forgets everything and keeps the memory.
@@ -328,7 +324,7 @@ class table {
         judged.shape_.guarded = {};
         judged.guards_ = guards_in_force(judged.shape_, policy_);
         judged.decide(stored);
-        if constexpr (observes_comparison<P>) judged.policy_.on_compare(judged.see(size_));
+        call_hook<hook::on_compare>(judged.policy_, judged.see(size_));
         return {judged.scores().begin(), judged.scores().end()};
     }
 
@@ -347,8 +343,8 @@ class table {
     }
 
     static std::size_t zeros_of(const table_shape& s, const P& policy) {
-        const bool reads = multistate::reads_queries(policy) || multistate::reads_arrivals(policy);
-        return reads ? (std::max)(s.head_dim, s.value_dim) : 0;
+        const multistate::reads what = reads_of(policy);
+        return what.queries || what.arrivals ? (std::max)(s.head_dim, s.value_dim) : 0;
     }
 
     void expect_rows(const char* who) const noexcept {
@@ -396,14 +392,13 @@ class table {
     }
 
     /// Shows the policy a state that was placed in `row`.
-    void show(multistate::rows keys, multistate::rows values, [[maybe_unused]] std::size_t visible,
-              std::size_t row) noexcept {
+    void show(multistate::rows keys, multistate::rows values, std::size_t visible, std::size_t row) noexcept {
         if (!bounded(keys) || !bounded(values)) [[unlikely]] {
             spoiled_count_ += std::exchange(spoiled_[row], std::uint8_t{1}) == 0;
             keys = zeros(keys);
             values = zeros(values);
         }
-        if constexpr (observes_insertion<P>) policy_.on_insert(keys, values, see(visible), row);
+        call_hook<hook::on_insert>(policy_, keys, values, see(visible), row);
     }
     /// As many rows of zeros; empty ones where the shape does not say how long they are.
     multistate::rows zeros(multistate::rows x) const noexcept {
@@ -423,19 +418,16 @@ class table {
         return stored;
     }
 
-    void decide([[maybe_unused]] const editor& stored) noexcept {
-        if constexpr (decides_from_storage<P>) {
-            policy_.on_forget(hiding(stored), see(size_));
-        } else if constexpr (decides_from_memory<P>) {
-            policy_.on_forget(see(size_));
-        }
+    void decide(const editor& stored) noexcept {
+        call_hook<hook::on_forget>(policy_, hiding(stored), see(size_));
         if (spoiled_count_ == 0) return;
         for (std::size_t row = 0; row < size_; ++row) {
             if (spoiled_[row] != 0) score_[row] = std::numeric_limits<float>::quiet_NaN();
         }
     }
-    void merge([[maybe_unused]] const editor& stored, [[maybe_unused]] std::size_t count) noexcept {
-        if constexpr (merges<P>) policy_.merge(hiding(stored), std::span(chosen_).first(count), see(size_));
+    void merge(const editor& stored, std::size_t count) noexcept {
+        call_hook<hook::merge>(policy_, hiding(stored), std::span<const std::uint32_t>(chosen_).first(count),
+                               see(size_));
     }
 
     /// The row keeps its place in the table; in the order of the text it leaves a gap for the newest at the end.

@@ -289,11 +289,10 @@ class tables {
     /// How the policy reads, and merges, rows when it decides; empty for policies that do not.
     template <class Stored>
     static editor lent([[maybe_unused]] Stored& stored, [[maybe_unused]] const table<P>& t) noexcept {
-        if constexpr (decides_from_storage<P> || merges<P> || observes_prompt_end<P>) {
+        if constexpr (detail::has_listed_form<P, hook::on_forget> || has_merge<P> || has_finish_prompt<P>) {
             const editor rows = stored.lend(t.shape());
-            constexpr bool may_choose = requires(const P& p) { p.reads_stored(); };  // one_of: at the first merge
-            detail::check(!merges<P> || may_choose || (rows.access != nullptr && rows.access->store != nullptr),
-                          "tables", "stored", "lent with a function that stores, as the policy merges", "without");
+            detail::check(!t.writes_stored() || (rows.access != nullptr && rows.access->store != nullptr), "tables",
+                          "stored", "lent with a function that stores, as the policy merges", "without");
             return rows;
         } else {
             return {};
