@@ -493,7 +493,7 @@ TEST(of_policy, filters_fit_the_table) {
     using any = ms::one_of<ms::tova, ms::q_filters>;
     policy.kv_heads = 1;
     EXPECT_REFUSED(ms::cache<any>(shape, any(policy)), "q_filters: kv_heads must be those of a layer, is 1");
-    using pooled = ms::modified<ms::q_filters, ms::pool>;
+    using pooled = ms::composed<ms::q_filters, ms::pool>;
     EXPECT_REFUSED(ms::cache<pooled>(shape, pooled{policy, {}}), "q_filters: kv_heads must be");
 }
 
@@ -679,9 +679,9 @@ TEST(of_constructors, refuse_what_cannot_be) {
     EXPECT_REFUSED(ms::cache<ms::tova>{none}, "cache: layers must be at least 1, is 0");
     EXPECT_REFUSED(ms::table<ms::tova>({.states = 2, .slack = far}), "table: slack must be at most 1073741822, is");
     EXPECT_REFUSED(chosen::named("h3o"), "one_of: name must be one of full, h2o, is 'h3o'");
-    ms::h2o_decayed policy;
-    policy.decay = 2;
-    EXPECT_REFUSED(ms::table<ms::h2o_decayed>({.states = 2}, policy), "policy: decay must be from .*, is 2.0");
+    auto policy = ms::h2o_decayed::make();
+    policy.get<ms::decayed>().decay = 2;
+    EXPECT_REFUSED(ms::table({.states = 2}, policy), "policy: decay must be from .*, is 2.0");
 }
 
 #if MULTISTATE_CHECKS >= 2

@@ -122,7 +122,7 @@ TEST(compactor, a_layer_sums_the_parts_of_its_heads) {
     ms::table_shape two = shape;
     two.kv_heads = 2;
     ms::table<ms::compactor> one(shape);
-    ms::table<ms::per_layer<ms::compactor>> layer(two);
+    ms::table<ms::composed<ms::compactor, ms::per_layer>> layer(two);
     for (std::uint64_t p = 0; p < 12; ++p) support::step_at_random(one, p);
     for (std::uint64_t p = 0; p < 12; ++p) support::step_at_random(layer, p);
     // Both heads see the same, so that sums are twice those of one, which z-scores do not show.

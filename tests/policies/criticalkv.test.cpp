@@ -149,7 +149,7 @@ TEST(criticalkv, each_query_head_has_its_columns) {
     layer.kv_heads = 2;
     EXPECT_FLOAT_EQ(score_of_first(policy, one, {{1, -1}}), 0.5f * (1 + 10));
     EXPECT_FLOAT_EQ(score_of_first(policy, second, {{1, -1}}), 0.5f * (100 + 1000));
-    EXPECT_FLOAT_EQ(score_of_first(ms::per_layer<ms::criticalkv>{policy}, layer, {{1, 1}, {0, 1}}),
+    EXPECT_FLOAT_EQ(score_of_first(ms::composed<ms::criticalkv, ms::per_layer>{policy}, layer, {{1, 1}, {0, 1}}),
                     0.5f * (3 + 30 + 200 + 2000));
 }
 

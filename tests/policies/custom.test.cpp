@@ -104,7 +104,7 @@ struct fading {
     }
 };
 static_assert(ms::has_on_insert<fading> && ms::has_on_attention<fading>);
-static_assert(ms::has_default_guards<fading> && ms::remembers_states<fading>);
+static_assert(ms::has_default_guards<fading>);
 
 /// Every hook at once: what fading does, and the stored keys once more at the decision.
 struct everything : fading {
@@ -418,7 +418,7 @@ struct matches_queries {
         states.own[1] = 0;
     }
 };
-static_assert(ms::has_on_query<matches_queries> && ms::remembers_more<matches_queries>);
+static_assert(ms::has_on_query<matches_queries>);
 
 TEST(custom, queries_come_between_the_token_and_its_attention) {
     for (const std::size_t slack : {0u, 3u}) {

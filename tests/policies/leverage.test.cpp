@@ -140,9 +140,9 @@ TEST(leverage, small_tables_forget_the_oldest) {
 }
 
 TEST(leverage, a_layer_sums_over_its_heads) {
-    ms::per_layer<ms::leverage> policy;
+    ms::composed<ms::leverage, ms::per_layer> policy;
     policy.base = 0;
-    ms::table<ms::per_layer<ms::leverage>> table(
+    ms::table<ms::composed<ms::leverage, ms::per_layer>> table(
         {.states = 16, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1}, policy);
     for (const floats& key : piece) place(table, key);
     for (std::size_t j = 0; j < 4; ++j) EXPECT_NEAR(table.scores()[j], 2 * by_hand[j], 2e-3);

@@ -129,7 +129,7 @@ TEST(triattention, a_group_and_a_layer_take_the_maximum) {
     support::ask(d.table, {{-3}, {1}});
     EXPECT_EQ(d.forget()[0], 3);  // of state 1; state 0 has 2
 
-    ms::per_layer<ms::triattention> layer;
+    ms::composed<ms::triattention, ms::per_layer> layer;
     static_cast<ms::triattention&>(layer) = policy;
     driven two({.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 1}, layer);
     two.stored.place(two.table, 0, {{2}, {-2}}, {{0}, {0}});

@@ -227,7 +227,7 @@ struct counts_its_life {
         }
     }
 };
-static_assert(ms::remembers_states<counts_its_life> && ms::has_on_attention<counts_its_life>);
+static_assert(ms::has_on_attention<counts_its_life>);
 
 TEST(table, a_policy_s_memory_lives_and_moves_with_the_state) {
     ms::table<counts_its_life> table({.states = 3, .block = 3});
@@ -265,7 +265,7 @@ struct keeps_queries {
         for (float& s : states.score) s = states.own[5];
     }
 };
-static_assert(ms::has_on_query<keeps_queries> && ms::remembers_more<keeps_queries>);
+static_assert(ms::has_on_query<keeps_queries>);
 
 constexpr ms::table_shape two_heads{.states = 4, .block = 3, .heads = 2, .head_dim = 3, .value_dim = 1};
 
