@@ -27,10 +27,11 @@ policy_description describe(const OneOf& policy) {
     const auto add = [&](bool whether, const char* what) {
         if (whether) reads.append(reads.empty() ? "" : ", ").append(what);
     };
-    add(policy.reads_attention(), "probabilities");
-    add(policy.reads_queries(), "queries");
-    const bool arrivals = policy.reads_arrivals();
-    const bool stored = policy.reads_stored();
+    const ms::reads what = ms::reads_of(policy);
+    add(what.attention, "probabilities");
+    add(what.queries, "queries");
+    const bool arrivals = what.arrivals;
+    const bool stored = what.stored;
     add(arrivals && stored, "new and stored keys and values");
     add(arrivals && !stored, "new keys and values");
     add(stored && !arrivals, "stored keys and values");

@@ -125,7 +125,8 @@ TEST(into_following, merges_all_that_go_at_once_into_those_that_stay) {
     setting apart({.states = 5, .block = 7, .sinks = 1, .recent = 1}, into(2), {1, 60, 100, 6, 200, 300, 400},
                   {9, 4, 5, 4, 4.5f, 4.25f, 0});
     // 60 goes to 100 and, past 6, to 200; 6 to 200 and 300
-    for (apart.table.policy().get<ms::into_following>().seed = 0;; ++apart.table.policy().get<ms::into_following>().seed) {
+    for (apart.table.policy().get<ms::into_following>().seed = 0;;
+         ++apart.table.policy().get<ms::into_following>().seed) {
         ASSERT_LT(apart.table.policy().get<ms::into_following>().seed, 100u);
         auto copy = apart;
         copy.stored.forget(copy.table);

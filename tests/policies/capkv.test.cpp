@@ -119,7 +119,7 @@ TEST(capkv, a_group_is_averaged_and_a_layer_summed) {
     EXPECT_NEAR(d.forget()[0], (w * 4 / (2 + 4 * w) + 4 / (1 + w + 4)) / 2, 1e-6);
 
     ms::composed<ms::capkv, ms::per_layer> layer;
-    static_cast<ms::capkv&>(layer) = plain();
+    layer.get<ms::capkv>() = plain();
     driven two({.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 1}, layer);
     two.step({1}, {1}, {1});
     two.step({1}, {2}, {1});

@@ -160,10 +160,10 @@ TEST(defensivekv, a_group_and_a_layer_take_the_maximum) {
     EXPECT_FLOAT_EQ(group.score(0), 0.875f / 2);
 
     ms::composed<ms::defensivekv, ms::per_layer> layer;
-    static_cast<ms::defensivekv&>(layer) = with(0);
+    layer.get<ms::defensivekv>() = with(0);
     two.kv_heads = 2;
     stored_table<ms::composed<ms::defensivekv, ms::per_layer>> all(two, layer, {{{1}, {2}}, {{1}, {4}}},
-                                                     {{{0.625f, 0.375f}, {0.125f, 0.875f}}});
+                                                                   {{{0.625f, 0.375f}, {0.125f, 0.875f}}});
     EXPECT_EQ(all.forget(), positions{0});
     EXPECT_FLOAT_EQ(all.score(0), 0.875f * 5 / 8);
 }

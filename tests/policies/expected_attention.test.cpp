@@ -175,7 +175,7 @@ TEST(expected_attention, a_group_is_averaged_and_a_layer_summed) {
     EXPECT_NEAR(d.forget()[0], (0.5 + wanted) / 2, 1e-5);
 
     ms::composed<ms::expected_attention, ms::per_layer> layer;
-    layer.skipped = 0;
+    layer.get<ms::expected_attention>().skipped = 0;
     driven two({.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 1, .scale = 1}, layer);
     two.step({1}, {1}, {4});
     two.step({-1}, {1}, {4});

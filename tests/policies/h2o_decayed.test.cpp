@@ -3,8 +3,8 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/policies/tova_head.hpp>
 #include <multistate/policies/list.hpp>
+#include <multistate/policies/tova_head.hpp>
 #include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"

@@ -141,7 +141,7 @@ TEST(leverage, small_tables_forget_the_oldest) {
 
 TEST(leverage, a_layer_sums_over_its_heads) {
     ms::composed<ms::leverage, ms::per_layer> policy;
-    policy.base = 0;
+    policy.get<ms::leverage>().base = 0;
     ms::table<ms::composed<ms::leverage, ms::per_layer>> table(
         {.states = 16, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1}, policy);
     for (const floats& key : piece) place(table, key);

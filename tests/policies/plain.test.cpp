@@ -131,8 +131,17 @@ TYPED_TEST(plain, equals_any_policy_bit_for_bit) {
 }
 
 template <class P>
+auto made() {
+    if constexpr (ms::named_preset<P>) {
+        return P::make();
+    } else {
+        return P{};
+    }
+}
+template <class P>
 void check_answers() {
-    EXPECT_EQ(answers(ms::any_policy(P{})), answers(P{})) << P::name;
+    EXPECT_EQ(answers(ms::any_policy(made<P>())), answers(made<P>())) << P::name;
+    EXPECT_EQ(answers(ms::any_policy::named(P::name)), answers(made<P>())) << P::name;
     EXPECT_EQ(ms::any_policy::named(P::name).name(), P::name);
 }
 template <class... P>

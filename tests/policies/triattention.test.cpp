@@ -130,7 +130,7 @@ TEST(triattention, a_group_and_a_layer_take_the_maximum) {
     EXPECT_EQ(d.forget()[0], 3);  // of state 1; state 0 has 2
 
     ms::composed<ms::triattention, ms::per_layer> layer;
-    static_cast<ms::triattention&>(layer) = policy;
+    layer.get<ms::triattention>() = policy;
     driven two({.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 1}, layer);
     two.stored.place(two.table, 0, {{2}, {-2}}, {{0}, {0}});
     support::ask(two.table, {{-3}, {-4}});

@@ -10,8 +10,8 @@
 #include <multistate/modifiers/decayed.hpp>
 #include <multistate/modifiers/max_over_heads.hpp>
 #include <multistate/modifiers/pool.hpp>
-#include <multistate/modifiers/value_norm.hpp>
 #include <multistate/modifiers/scope.hpp>
+#include <multistate/modifiers/value_norm.hpp>
 #include <multistate/policies/h2o.hpp>
 #include <multistate/policies/observed_attention.hpp>
 #include <multistate/policies/random.hpp>
@@ -40,15 +40,13 @@ ms::table<P> holding(std::vector<float> values, P policy) {
 /// Attention .5 .25 .125 .125 to values of size 1 1 1 8.
 TEST(composed, applies_its_modifiers_from_left_to_right) {
     const ms::pool three{.width = 3};
-    auto first_norm =
-        holding({1, 1, 1, 8}, ms::composed{ms::tova_head{}, ms::value_norm{}, three});
+    auto first_norm = holding({1, 1, 1, 8}, ms::composed{ms::tova_head{}, ms::value_norm{}, three});
     support::observe(first_norm, {{0.5f, 0.25f, 0.125f, 0.125f}});
     static_cast<void>(first_norm.forget());  // .5 .25 .125 1: pooled .375 .292 .458 .563
     EXPECT_EQ(support::forgotten(first_norm), positions{1});
     EXPECT_EQ(first_norm.scores()[0], 0.375f);
 
-    auto first_pool =
-        holding({1, 1, 1, 8}, ms::composed{ms::tova_head{}, three, ms::value_norm{}});
+    auto first_pool = holding({1, 1, 1, 8}, ms::composed{ms::tova_head{}, three, ms::value_norm{}});
     support::observe(first_pool, {{0.5f, 0.25f, 0.125f, 0.125f}});
     static_cast<void>(first_pool.forget());  // pooled .375 .292 .167 .125: the last times 8
     EXPECT_EQ(support::forgotten(first_pool), positions{2});

@@ -90,7 +90,7 @@ class composed : detail::part_holder<P>,
         return find<T>(*this);
     }
 
-    reads what_is_read() const noexcept { return (reads_of(get<P>()) | ... | reads_of(get<Parts>())); }
+    constexpr reads what_is_read() const noexcept { return (reads_of(get<P>()) | ... | reads_of(get<Parts>())); }
 
     struct memory {};  // the policy's, then its own scores where a part modifies them, then that of each part
     void lay_out(memory&, layout& l) const noexcept {

@@ -139,7 +139,7 @@ class one_of : public detail::forwards_any<Choices...> {
     void for_each_parameter(F&& f) const {
         visit(chosen_, [&](const auto& p) { multistate::for_each_parameter(p, f); });
     }
-    reads what_is_read() const noexcept {
+    constexpr reads what_is_read() const noexcept {
         return visit(chosen_, [](const auto& p) { return reads_of(p); });
     }
     struct memory {};  // that of the choice
