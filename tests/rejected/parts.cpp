@@ -43,7 +43,7 @@ struct passes_on {
 template class ms::composed<by_head, passes_on>;
 
 template <int>
-struct merges {
+struct merges_as {
     void merge(const ms::editor&, std::span<const std::uint32_t>, ms::view) const noexcept {}
 };
-template class ms::composed<by_head, has_merge<0>, has_merge<1>>;
+template class ms::composed<by_head, merges_as<0>, merges_as<1>>;
