@@ -16,6 +16,7 @@
 //            here). They draw from a generator, here by a hash of seed, layer, KV head and position, so blocks, threads
 //            and copies draw alike.
 #include <algorithm>
+#include <string_view>
 #include <tuple>
 
 #include "multistate/math/random.hpp"
@@ -25,6 +26,7 @@
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct into_following {
+    static constexpr std::string_view name = "into_following";
     std::size_t survivors = 32;
     std::size_t seed = 0;
     static constexpr auto parameters =

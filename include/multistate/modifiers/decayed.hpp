@@ -14,6 +14,7 @@
 //            h2o_grace; EasyKV once had 0.96. A sum is at most 1 / (1 - decay) per query head, so it keeps its
 //            resolution in endless texts, unless decay is 1. Policies that score in on_forget are refused: their sums
 //            are not in the scores.
+#include <string_view>
 #include <tuple>
 
 #include "multistate/policy/composed.hpp"
@@ -22,6 +23,7 @@
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct decayed {
+    static constexpr std::string_view name = "decayed";
     float decay = 0.98f;  ///< what is left of a score after one token
     static constexpr auto parameters = std::tuple{parameter{"decay", &decayed::decay, 0.0f, 1.0f}};
 

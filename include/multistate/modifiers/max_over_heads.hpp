@@ -8,12 +8,14 @@
 //   reads    the attention probabilities
 //   cost     one comparison per probability, one float per state
 #include <algorithm>
+#include <string_view>
 
 #include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct max_over_heads {
+    static constexpr std::string_view name = "max_over_heads";
     struct memory {
         per_state<float> greatest;  // scratch
     };

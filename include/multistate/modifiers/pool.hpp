@@ -12,6 +12,7 @@
 //   differs  at the ends a mean is over the states that exist; with `zero_padded` it is the authors' avg_pool1d, which
 //            counts zeros there, so a state beside a guard counts for less. A maximum is the same either way.
 #include <algorithm>
+#include <string_view>
 #include <tuple>
 
 #include "multistate/policy/composed.hpp"
@@ -19,6 +20,7 @@
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct pool {
+    static constexpr std::string_view name = "pool";
     std::size_t width = 5;     ///< odd; of an even width the greater half is older
     bool greatest = false;     ///< the maximum instead of the mean
     bool zero_padded = false;  ///< a mean counts zeros beyond the ends

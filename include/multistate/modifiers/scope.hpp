@@ -6,15 +6,19 @@
 //
 //   rule     a table of several heads sums over them: probabilities over query heads, everything else over KV heads
 //   cost     a layer decides once instead of once per KV head
+#include <string_view>
+
 #include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct per_layer {
+    static constexpr std::string_view name = "per_layer";
     static constexpr per forgets() noexcept { return per::layer; }
 };
 
 struct per_head {
+    static constexpr std::string_view name = "per_head";
     static constexpr per forgets() noexcept { return per::head; }
 };
 

@@ -8,12 +8,14 @@
 //   cost     one addition per float of a new value, one float per state, one product per state and decision
 //   differs  the norm is taken of the value as it came, before a codec rounds it
 #include <cmath>
+#include <string_view>
 
 #include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct value_norm {
+    static constexpr std::string_view name = "value_norm";
     static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {

@@ -59,6 +59,21 @@ consteval bool part_fits() noexcept {
     return true;
 }
 
+/// Whether a part modifies scores: a list of parts that is made at run time may not.
+template <class Part>
+constexpr bool modifies_scores(const Part& part) noexcept {
+    if constexpr (requires { part.modifies(); }) {
+        return part.modifies();
+    } else {
+        return has_modify<Part>;
+    }
+}
+/// Whether a policy or part merges for certain; a choice at run time is checked by whoever makes it.
+template <class T>
+inline constexpr int merges = has_merge<T> && !requires {
+    T::is_chosen_at_run_time;
+};
+
 /// The argument, or `states` in place of a view.
 inline view& or_view(view&, view& states) noexcept { return states; }
 template <class T>
@@ -73,7 +88,7 @@ class composed : detail::part_holder<P>,
                  detail::part_holder<Parts>...,
                  public detail::forwards<composed<P, Parts...>, detail::hooks_of_composition<P, Parts...>> {
     static_assert(hooks_are_checked<P> && (true && ... && detail::part_fits<Parts, P>()));
-    static_assert((int{has_merge<P>} + ... + int{has_merge<Parts>}) <= 1, "a composition merges in one way at most");
+    static_assert((detail::merges<P> + ... + detail::merges<Parts>) <= 1, "a composition merges in one way at most");
 
   public:
     constexpr composed() noexcept : detail::part_holder<P>{}, detail::part_holder<Parts>{}... {}
@@ -131,20 +146,21 @@ class composed : detail::part_holder<P>,
     }
 
   private:
-    static constexpr bool modifies = (false || ... || has_modify<Parts>);
+    constexpr bool modifies() const noexcept { return (false || ... || detail::modifies_scores(get<Parts>())); }
 
     /// The policy, and its own scores behind its memory.
     struct scored_policy {
         const P& policy;
+        bool modifies;
         struct memory {
             per_state<float> scores;
         };
         void lay_out(memory& m, layout& l) const noexcept {
             l.part(policy);
-            if constexpr (modifies) l(m.scores);
+            if (modifies) l(m.scores);
         }
     };
-    scored_policy scored() const noexcept { return {get<P>()}; }
+    scored_policy scored() const noexcept { return {get<P>(), modifies()}; }
 
     template <class T, class Self>
     static constexpr auto& find(Self& self) noexcept {
@@ -168,7 +184,7 @@ class composed : detail::part_holder<P>,
     }
 
     view as_policy_sees(view states) const noexcept {
-        if constexpr (modifies) states.score = states.memory(scored()).scores;
+        if (modifies()) states.score = states.memory(scored()).scores;
         return states;
     }
     /// Calls f(part, states with the memory of the part) for each part with the hook.
@@ -198,7 +214,7 @@ class composed : detail::part_holder<P>,
         view& states = std::get<view&>(std::tie(a...));
         view own = as_policy_sees(states);
         call_hook<H>(get<P>(), detail::or_view(a, own)...);
-        if constexpr (modifies) std::ranges::copy(own.score, states.score.begin());
+        if (modifies()) std::ranges::copy(own.score, states.score.begin());
         for_parts_with<hook::modify>(states, [](auto& part, view its) { part.modify(its); });
     }
 };

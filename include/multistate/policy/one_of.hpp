@@ -66,6 +66,19 @@ inline constexpr choice_names names_of_choice{Choice::name, [] {
                                                   return paper;
                                               }()};
 
+/// Calls f(what the variant holds). Not std::visit, which may throw and so has no place in a decoding step.
+template <class Variant, class F, std::size_t... I>
+constexpr auto visit_choice(Variant& chosen, F& f, std::index_sequence<I...>) {
+    using result = decltype(f(*std::get_if<0>(&chosen)));
+    if constexpr (std::is_void_v<result>) {
+        static_cast<void>(((chosen.index() == I && (f(*std::get_if<I>(&chosen)), true)) || ...));
+    } else {
+        result found{};
+        static_cast<void>(((chosen.index() == I && (found = f(*std::get_if<I>(&chosen)), true)) || ...));
+        return found;
+    }
+}
+
 /// The hooks that any of the policies has.
 template <class Variant>
 inline constexpr hook hooks_of_any = hook::none;
@@ -94,6 +107,7 @@ class one_of : public detail::forwards_any<Choices...> {
     using first = std::variant_alternative_t<0, policies>;
 
   public:
+    static constexpr bool is_chosen_at_run_time = true;
     /// The names of the choices, in order.
     static constexpr std::array<std::string_view, sizeof...(Choices)> names{Choices::name...};
 
@@ -127,6 +141,10 @@ class one_of : public detail::forwards_any<Choices...> {
         return result;
     }
 
+    /// The hooks of the choice.
+    hook hooks() const noexcept {
+        return visit(chosen_, []<class P>(const P&) { return hooks_of<P>; });
+    }
     std::string_view name() const noexcept { return names_->name; }
     /// The paper that the choice names, or nothing.
     std::string_view paper() const noexcept { return names_->paper; }
@@ -187,21 +205,9 @@ class one_of : public detail::forwards_any<Choices...> {
         return first;
     }
 
-    // Not std::visit, which may throw and so has no place in a decoding step.
     template <class Variant, class F>
-    static auto visit(Variant& chosen, F&& f) {
-        return visit(chosen, f, std::make_index_sequence<std::variant_size_v<policies>>());
-    }
-    template <class Variant, class F, std::size_t... I>
-    static auto visit(Variant& chosen, F& f, std::index_sequence<I...>) {
-        using result = decltype(f(*std::get_if<0>(&chosen)));
-        if constexpr (std::is_void_v<result>) {
-            static_cast<void>(((chosen.index() == I && (f(*std::get_if<I>(&chosen)), true)) || ...));
-        } else {
-            result found{};
-            static_cast<void>(((chosen.index() == I && (found = f(*std::get_if<I>(&chosen)), true)) || ...));
-            return found;
-        }
+    static constexpr auto visit(Variant& chosen, F&& f) {
+        return detail::visit_choice(chosen, f, std::make_index_sequence<std::variant_size_v<policies>>());
     }
 
     policies chosen_;
