@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "parameters.hpp"
 #include "policy_spec.hpp"
 
 namespace demo {
@@ -16,8 +15,8 @@ struct policy_description {
     std::string forgets;  ///< layer, head or never
     std::string paper;    ///< "-" for none
     std::string reads;
-    std::vector<parameter_text> parameters;  ///< with their default values
-    std::vector<std::string> presets = {};   ///< each with the parameters that it sets otherwise
+    std::vector<ms::parameter_text> parameters;  ///< with their default values
+    std::vector<std::string> presets = {};       ///< each with the parameters that it sets otherwise
 };
 
 /// What a policy chosen at run time (ms::one_of) says of itself.
@@ -42,7 +41,7 @@ policy_description describe(const OneOf& policy) {
                                                   : "never",
             .paper = policy.paper().empty() ? "-" : std::string(policy.paper()),
             .reads = reads.empty() ? "nothing" : reads,
-            .parameters = parameters_of(policy)};
+            .parameters = ms::parameters_of(policy)};
 }
 
 /// "snapkv:class: window=64, width=5" for the presets of that policy.

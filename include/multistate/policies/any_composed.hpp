@@ -67,6 +67,11 @@ class part_list : public detail::forwards<part_list, detail::hooks_of_parts<deta
         detail::refuse("part_list", "name", known, std::string("'").append(name).append("'"));
     }
 
+    /// Calls f(the i-th part).
+    template <class F>
+    void visit(std::size_t i, F f) {
+        visit(parts_[i], f);
+    }
     /// Calls f(part) for each part in order.
     template <class F>
     void for_each(F f) {
