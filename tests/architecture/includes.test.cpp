@@ -108,7 +108,7 @@ TEST(includes, make_no_circle_and_no_long_chain) {
 
 const std::set<std::string> highway_still_in{"codecs/codec.hpp",          "core/errors.hpp",  "core/target.hpp",
                                              "execution/thread_pool.hpp", "math/softmax.hpp", "mergers/neighbors.hpp",
-                                             "policies/keyformer.hpp",    "policy/one_of.hpp"};
+                                             "policies/keyformer.hpp"};
 
 TEST(includes, highway_is_named_in_simd_only) {
     for (const auto& [name, h] : headers()) {

@@ -6,7 +6,7 @@
 //     policy.add("pool");                                    // see ms::part_list::names
 //     ms::cache<ms::any_composed> cache(shape, policy);
 //
-// It decides as composed<P, parts…> does. Opt-in, as it instantiates all policies and parts; spec.hpp makes one of text.
+// It decides as composed<P, parts…> does. Opt-in: it instantiates all policies and parts. spec.hpp makes one of text.
 #include <array>
 #include <concepts>
 #include <optional>

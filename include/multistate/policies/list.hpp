@@ -94,9 +94,9 @@ struct h2o_decayed {
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest min(16, states / 2) are guarded unless the user names another `recent`
 //   cost     h2o's, and one multiplication per state and token
-//   differs  only the pull request's description was read. There a new state was forgotten at once, so the prompt stayed
-//            forever, until 16 states of grace and decay 0.98 mended it. Below 32 states the grace is half of them
-//            here: 16 of 17 would be a window.
+//   differs  only the pull request's description was read. There a new state was forgotten at once, so the prompt
+//            stayed forever, until 16 states of grace and decay 0.98 mended it. Below 32 states the grace is half of
+//            them here: 16 of 17 would be a window.
 struct h2o_grace {
     static constexpr std::string_view name = "h2o_grace";
     static constexpr std::string_view paper = "VeloxQuant-MLX, pull request 141";

@@ -9,7 +9,7 @@
 //
 // NAME, or NAME:PRESET for other defaults; +N for N sinks; parameters in parentheses: the policy's own, and for every
 // policy that forgets `sinks`, `recent` and `slack`. Of these three a whole number counts states; a number with a point
-// is a share of the states, rounded down. After each | follows a part (any_composed.hpp), in the order in which parts act.
+// is a share of the states, rounded down. After each | follows a part (any_composed.hpp): parts act in this order.
 //
 // Names may be written as papers write them: capitals and hyphens do not matter, and some have aliases (StreamingLLM is
 // window+4). Errors are std::invalid_argument; they say what is wrong and name what would be right. Allocates.

@@ -4,21 +4,21 @@
 //
 //     using mine = ms::composed<ms::h2o, ms::value_norm, ms::pool, ms::into_nearest>;   // parts act in this order
 //     mine policy;
-//     policy.get<ms::pool>().width = 7;                                                 // a part is reached by its type
+//     policy.get<ms::pool>().width = 7;                                                 // a part by its type
 //     ms::composed other{ms::h2o{}, ms::pool{.width = 7}, ms::per_layer{}};
 //
 // A part is a small struct. It has at least one of these hooks, and memory and parameters as a policy has them:
 //
-//     void modify(states)                             changes states.score before each decision     modifiers/pool.hpp
-//     rows before_attention(probabilities, states)    what on_attention sees instead; may change    modifiers/decayed.hpp
+//     void modify(states)                             changes states.score before each decision   modifiers/pool.hpp
+//     rows before_attention(probabilities, states)    what on_attention sees instead; may change  modifiers/decayed.hpp
 //                                                     the policy's scores before that
-//     per  forgets()                                  another scope                                 modifiers/scope.hpp
-//     void merge(stored, gone, states)                saves something of forgotten states           mergers/*.hpp
+//     per  forgets()                                  another scope                               modifiers/scope.hpp
+//     void merge(stored, gone, states)                saves something of forgotten states         mergers/*.hpp
 //
-// and on_insert, on_query, finish_prompt, check_shape as a policy does. Questions (forgets, default_guards) are answered
-// by the last part that has the hook. Where a part modifies, the policy's own scores are kept apart, so sums go on
-// summing; that costs one float per state and a copy of the scores per decision. What a part needs of the policy, it says
-// in a static member `template <class P> check_policy()`.
+// and on_insert, on_query, finish_prompt, check_shape as a policy does. Questions (forgets, default_guards) are
+// answered by the last part that has the hook. If a part modifies, the policy's own scores are kept apart, so sums go
+// on summing; that costs one float per state and a copy of the scores per decision. A merger sees the scores that
+// decided. A part may say what it needs of the policy in a static member `template <class P> check_policy()`.
 #include <algorithm>
 #include <concepts>
 #include <tuple>

@@ -16,35 +16,36 @@
 //     static_assert(ms::hooks_of<decayed> == ms::hook::on_attention);   // a misspelled hook is not found
 //
 // Every hook is optional, and costs nothing where it is absent. A policy without hooks is Window: all scores stay 0, so
-// the oldest state is forgotten. A hook with another signature than this does not compile (hooks.hpp):
+// the oldest state is forgotten. A hook with another signature than these does not compile (hooks.hpp):
 //
-//     guards default_guards(states)                   const   guards that the policy wants unless the user sets others
-//     void   check_shape(shape)                       const   throws std::invalid_argument if the policy's data do not fit
-//     void   lay_out(memory, layout)                  const   what the policy remembers (memory.hpp)
-//     void   on_insert(keys, values, states, row)             a state was placed in `row`: keys [KV heads, head_dim]
-//     void   on_query(queries, states)                        queries of one token [query heads, head_dim], before ...
-//     void   on_attention(probabilities, states)              ... its attention probabilities [query heads, size()]
-//     void   on_forget([stored,] states)                      a decision is due: the last chance to score, from stored
-//                                                             keys and values if the hook takes them
-//     void   on_compare(states)                               after on_forget, for adaptive_budget: scores that can be
-//                                                             compared between KV heads, if the policy's own cannot
-//     bool   scores_are_comparable()                  const   false if there are no such scores; absent: true
-//     void   merge(stored, gone, states)                      rows `gone`, ascending, are about to be overwritten
-//     void   finish_prompt([stored,] states)                  the prompt has ended
-//     reads  what_is_read()                           const   if it depends on the object; absent: follows from the hooks
+//     guards default_guards(states)             const    guards that the policy wants unless the user sets others
+//     void   check_shape(shape)                 const    throws std::invalid_argument if the policy's data do not fit
+//     void   lay_out(memory, layout)            const    what the policy remembers (memory.hpp)
+//     void   on_insert(keys, values, states, row)        a state was placed in `row`: keys [KV heads, head_dim]
+//     void   on_query(queries, states)                   queries of one token [query heads, head_dim], before ...
+//     void   on_attention(probabilities, states)         ... its attention probabilities [query heads, size()]
+//     void   on_forget([stored,] states)                 a decision is due: the last chance to score, from stored keys
+//                                                        and values if the hook takes them
+//     void   on_compare(states)                          after on_forget, for adaptive_budget: scores that can be
+//                                                        compared between KV heads, if the policy's own cannot
+//     bool   scores_are_comparable()            const    false if there are no such scores; absent: true
+//     void   merge(stored, gone, states)                 rows `gone`, ascending, are about to be overwritten
+//     void   finish_prompt([stored,] states)             the prompt has ended
+//     reads  what_is_read()                     const    if it depends on the object; absent: as the hooks imply
 //
-// Guards, ties, selection, storage and threads belong to the library. All hooks but check_shape are noexcept. The policy
-// object is copied into every table, so its members are per table. All tokens of a block are inserted before the first
-// attends. Scores are comparable if they mean the same in all KV heads of a layer: shares of attention do, norms of keys
-// do not, because each head has its own scale.
+// Guards, ties, selection, storage and threads belong to the library. All hooks but check_shape are noexcept. The
+// policy object is copied into every table, so its members are per table. All tokens of a block are inserted before
+// the first attends. Scores are comparable if they mean the same in all KV heads of a layer: shares of attention do,
+// norms of keys do not, because each head has its own scale.
 //
-// A hook never sees a NaN, an infinity, or a vector longer than 1e9, whose squares may overflow (bounded() in view.hpp).
+// A hook never sees a NaN, an infinity, or a vector longer than 1e9, whose squares may overflow (bounded(), view.hpp).
 // So sums and moments need no check:
 //   - A state with such a key or value is spoiled. on_insert sees zeros for it, `stored` reads as zeros and is not
 //     written, and its score is NaN at every decision: it is forgotten first, unless it is guarded.
 //   - Queries are zeros for all heads of the table if one of them is such a vector.
 //   - Probabilities of a token are not shown to on_attention if those of one head are not finite.
-// A table finds a spoiled state by the keys and values that place or insert is given. Attention sees the state as it is.
+// A table finds a spoiled state by the keys and values that place or insert is given. Attention sees the state as it
+// is.
 #include <concepts>
 #include <cstddef>
 #include <string_view>
