@@ -176,12 +176,27 @@ struct detail::hook_entry<hook::lay_out> {
 namespace detail {
 
 inline constexpr std::size_t hook_count = std::bit_width(static_cast<std::uint32_t>(hook::every));
-/// Calls f.operator()<H>() for each hook of the list.
-template <class F>
-constexpr void for_each_hook(F f) {
-    [&]<std::size_t... I>(std::index_sequence<I...>) { (f.template operator()<hook{std::uint32_t{1} << I}>(), ...); }
-    (std::make_index_sequence<hook_count>());
+inline constexpr std::size_t hook_count_of_policies = std::bit_width(static_cast<std::uint32_t>(hook::of_policies));
+constexpr hook hook_at(std::size_t i) noexcept { return hook{std::uint32_t{1} << i}; }
+
+/// What a policy that has the hook reads by it.
+template <class P, hook H>
+constexpr reads read_by_hook() noexcept {
+    reads result;
+    if constexpr (has_hook<P, H>) {
+        result = hook_entry<H>::what;
+        if (has_short_form<P, H>) result.stored = false;
+    }
+    return result;
 }
+
+template <class P, class Index = std::make_index_sequence<hook_count>>
+struct found_hooks;
+template <class P, std::size_t... I>
+struct found_hooks<P, std::index_sequence<I...>> {
+    static constexpr hook all = (hook::none | ... | (has_hook<P, hook_at(I)> ? hook_at(I) : hook::none));
+    static constexpr reads what = (reads{} | ... | read_by_hook<P, hook_at(I)>());
+};
 
 }  // namespace detail
 
@@ -189,13 +204,8 @@ constexpr void for_each_hook(F f) {
 /// Not forgets, which all policies have, nor lay_out and what_is_read, which cannot be misspelled unnoticed or without
 /// harm.
 template <class P>
-inline constexpr hook hooks_of = [] {
-    hook found = hook::none;
-    detail::for_each_hook([&]<hook H>() {
-        if constexpr (has_hook<P, H>) found = found | H;
-    });
-    return found - (hook::forgets | hook::what_is_read | hook::lay_out);
-}();
+inline constexpr hook hooks_of = detail::found_hooks<std::remove_const_t<P>>::all -
+                                 (hook::forgets | hook::what_is_read | hook::lay_out);
 
 /// What a policy reads: what it says itself (what_is_read), else what its hooks are for.
 template <class P>
@@ -203,14 +213,7 @@ constexpr reads reads_of(const P& policy) noexcept {
     if constexpr (has_what_is_read<P>) {
         return policy.what_is_read();
     } else {
-        reads result;
-        detail::for_each_hook([&]<hook H>() {
-            if constexpr (!has_hook<P, H>) return;
-            reads one = detail::hook_entry<H>::what;
-            if (detail::has_short_form<P, H>) one.stored = false;
-            result = result | one;
-        });
-        return result;
+        return detail::found_hooks<P>::what;
     }
 }
 
@@ -235,26 +238,22 @@ namespace detail {
 template <class Index>
 struct hook_names;
 template <std::size_t... I>
-struct hook_names<std::index_sequence<I...>> : hook_entry<hook{std::uint32_t{1} << I}>::bearer... {};
-/// Bears every hook's name once more than P does.
+struct hook_names<std::index_sequence<I...>> : hook_entry<hook_at(I)>::bearer... {};
+/// Has every hook's name once more than P.
 template <class P>
 struct hook_probe : P, hook_names<std::make_index_sequence<hook_count>> {};
 
-/// Whether all that have the name of a hook fit; otherwise the compiler says which does not, and stops.
-template <class P, hook Among>
-consteval bool check_hooks() noexcept {
-    bool fit = true;
+template <class P, hook H>
+consteval bool check_hook() noexcept {
+    using entry = hook_entry<H>;
+    return entry::template check < P, has_hook<P, H> || !entry::template is_named < hook_probe < P >>> ();
+}
+/// Whether all members of P that have the name of a hook fit; otherwise the compiler says which does not, and stops.
+template <class P, std::size_t... I>
+consteval bool check_hooks(std::index_sequence<I...>) noexcept {
     static_assert(!std::is_final_v<P>, "a policy or part must not be final: its hooks could not be checked");
-    if constexpr (!std::is_final_v<P>) {
-        for_each_hook([&]<hook H>() {
-            using entry = hook_entry<H>;
-            if constexpr (contains(Among, H)) {
-                constexpr bool fits = has_hook<P, H> || !entry::template is_named<hook_probe<P>>;
-                fit = entry::template check<P, fits>() && fit;
-            }
-        });
-    }
-    return fit;
+    if constexpr (!std::is_final_v<P>) return (true && ... && check_hook<P, hook_at(I)>());
+    return true;
 }
 
 /// The hooks of the set as members; each calls Self::forward<hook>(self, arguments). For one_of and composed.
@@ -265,16 +264,16 @@ struct forwards_one<Self, H, true> : hook_entry<H>::template forwarder<Self> {};
 template <class Self, hook Set, class Index = std::make_index_sequence<hook_count>>
 struct forwards;
 template <class Self, hook Set, std::size_t... I>
-struct forwards<Self, Set, std::index_sequence<I...>>
-    : forwards_one<Self, hook{std::uint32_t{1} << I}, contains(Set, hook{std::uint32_t{1} << I})>... {};
+struct forwards<Self, Set, std::index_sequence<I...>> : forwards_one<Self, hook_at(I), contains(Set, hook_at(I))>... {};
 
 }  // namespace detail
 
 /// True if every hook of a policy has the listed form; otherwise the compiler names the hook and stops.
 template <class P>
-inline constexpr bool hooks_are_checked = detail::check_hooks<P, hook::of_policies>();
+inline constexpr bool hooks_are_checked =
+    detail::check_hooks<P>(std::make_index_sequence<detail::hook_count_of_policies>());
 /// The same of a part of a composition.
 template <class Part>
-inline constexpr bool part_is_checked = detail::check_hooks<Part, hook::every>();
+inline constexpr bool part_is_checked = detail::check_hooks<Part>(std::make_index_sequence<detail::hook_count>());
 
 }}  // namespace multistate::MULTISTATE_TARGET
