@@ -58,9 +58,9 @@ template <class... Policies>
 ms::one_of<Policies...> fitted(const ms::one_of<Policies...>& chosen, const llama& model, const policy_spec& spec) {
     ms::one_of<Policies...> result = chosen;
     const auto fit = [&]<class P>(P policy) {
-        if constexpr (std::derived_from<P, ms::rope>) {
+        if constexpr (requires { policy.rope; }) {
             if (chosen.name() != P::name) return;
-            static_cast<ms::rope&>(policy) = model.rope();
+            policy.rope = model.rope();
             result = policy;
         }
     };

@@ -1,7 +1,7 @@
 #pragma once
 
-// The library, without what is opt-in: budgets/budgets.hpp, execution/thread_pool.hpp, execution/openmp.hpp and
-// attention/reference.hpp (needs Eigen).
+// The library, without what is opt-in: policies/spec.hpp, budgets/budgets.hpp, execution/thread_pool.hpp,
+// execution/openmp.hpp and attention/reference.hpp (needs Eigen).
 // IWYU pragma: begin_exports
 #include "multistate/attention/prefill.hpp"
 #include "multistate/attention/step.hpp"

@@ -99,7 +99,7 @@ TEST(capkv, epsilon_adds_to_the_span_only) {
 TEST(capkv, the_mean_query_turns_to_the_positions_to_come) {
     ms::capkv policy = plain();
     policy.future = 314;
-    policy.stretch = 100;
+    policy.rope.stretch = 100;
     driven d({.states = 2, .head_dim = 2, .value_dim = 1}, policy);
     d.step({0, 5}, {1}, {1, 0});
     d.step({3, 0}, {1}, {std::cos(0.01f), std::sin(0.01f)});

@@ -122,7 +122,7 @@ TEST(criticalkv, the_output_projection_says_what_a_value_is_worth) {
     const ms::rows matrices[] = {{first, 3, 2, 2}, {second, 3, 2, 2}};
     ms::criticalkv policy = with(0);
     EXPECT_EQ(stored_table<>(two, policy, three, even).forget(), positions{0});  // 1 3
-    policy.output_projection = matrices;
+    policy.output.projection = matrices;
     EXPECT_EQ(stored_table<>(two, policy, three, even).forget(), positions{1});  // 4 + 1 and 0
     ms::table_shape of_layer = two;
     of_layer.layer = 1;
@@ -134,7 +134,7 @@ TEST(criticalkv, each_query_head_has_its_columns) {
     const float row[] = {1, 2, 10, 20, 100, 200, 1000, 2000};
     const ms::rows matrices[] = {{row, 1, 8, 8}};
     ms::criticalkv policy = with(0);
-    policy.output_projection = matrices;
+    policy.output.projection = matrices;
     const auto score_of_first = [&](auto wrapped, const ms::table_shape& s, const support::vectors& value) {
         const std::vector<float> half(2, 0.5f);
         stored_table<decltype(wrapped)> states(s, wrapped, {value, value},
@@ -162,7 +162,7 @@ TEST(criticalkv, a_projection_of_many_columns) {
     }
     const ms::rows matrices[] = {{matrix.data(), 1, n, n}};
     ms::criticalkv policy = with(0);
-    policy.output_projection = matrices;
+    policy.output.projection = matrices;
     stored_table<> states({.states = 1, .recent = 0, .head_dim = 1, .value_dim = n}, policy, {{value}, {value}},
                           {{0.5f, 0.5f}});
     states.stored.place(states.table, 2, {{0}}, {value});

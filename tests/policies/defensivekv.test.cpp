@@ -176,7 +176,7 @@ TEST(defensivekv, a_projection_says_what_counts_of_a_value) {
     const std::vector<float> first_only = {1, 0};
     const ms::rows projections[] = {{first_only.data(), 1, 2, 2}};
     ms::defensivekv projected = with(0);
-    projected.output_projection = projections;
+    projected.output.projection = projections;
     EXPECT_EQ((stored_table<>(wide, projected, three, even).forget()), positions{0});
 }
 

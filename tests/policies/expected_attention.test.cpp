@@ -90,7 +90,7 @@ TEST(expected_attention, covariance_that_is_not_kept_needs_no_memory) {
 /// Dimensions that vary together: queries (1, 1) and (-1, -1) have a covariance of 1 everywhere.
 TEST(expected_attention, dimensions_vary_together) {
     auto policy = plain();
-    policy.base = 0;
+    policy.rope.base = 0;
     driven d({.states = 2, .head_dim = 2, .value_dim = 1, .scale = 1}, policy);
     d.step({1, 1}, {1}, {1, 1});
     d.step({2, -2}, {1}, {-1, -1});
@@ -105,7 +105,7 @@ TEST(expected_attention, dimensions_vary_together) {
 TEST(expected_attention, queries_and_keys_turn_with_their_positions) {
     for (const bool adjacent : {true, false}) {
         auto policy = plain();
-        policy.adjacent = adjacent;
+        policy.rope.adjacent = adjacent;
         policy.future = 1;
         const ms::rope model{.adjacent = adjacent};
         driven d({.states = 3, .head_dim = 4, .value_dim = 1, .scale = 1}, policy);
@@ -154,7 +154,7 @@ TEST(expected_attention, variances_turn_with_positions) {
 TEST(expected_attention, future_positions_are_averaged) {
     auto policy = plain();
     policy.future = 314;
-    policy.stretch = 100;
+    policy.rope.stretch = 100;
     driven d({.states = 2, .head_dim = 2, .value_dim = 1, .scale = 1}, policy);
     d.step({0, 3}, {1}, {1, 0});  // at position 0: 90 degrees
     d.step({0, 0}, {1}, {std::cos(0.01f), std::sin(0.01f)});

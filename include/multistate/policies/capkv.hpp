@@ -4,7 +4,7 @@
 // like their keys.
 //
 //     ms::capkv policy;
-//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
+//     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
 //
 //   paper    "Rethinking KV Cache Eviction via a Unified Information-Theoretic Objective" (CapKV), arXiv 2604.25975
 //   rule     score[j] = mean over the query heads of the group of w[j] v[j] . A^-1 v[j], where A = I + sum over j of
@@ -31,20 +31,21 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct capkv : rope {
+struct capkv {
     static constexpr std::string_view name = "capkv";
     static constexpr std::string_view paper = "arXiv 2604.25975";
     static constexpr per forgets() noexcept { return per::head; }
 
-    float tau = 5;             ///< how sharply keys are told apart
-    std::size_t future = 512;  ///< positions
-    std::size_t skipped = 4;   ///< the first positions, whose queries do not count
+    multistate::rope rope = {};  ///< the model's rotary positions
+    float tau = 5;               ///< how sharply keys are told apart
+    std::size_t future = 512;    ///< positions
+    std::size_t skipped = 4;     ///< the first positions, whose queries do not count
     float epsilon = 1e-6f;
-    static constexpr auto parameters = std::tuple_cat(
-        rope::parameters, std::tuple{parameter{"tau", &capkv::tau, 0.0f, 80.0f},
-                                     parameter{"future", &capkv::future, std::size_t{1}, std::size_t{1} << 20},
-                                     parameter{"skipped", &capkv::skipped, std::size_t{0}, std::size_t{1} << 20},
-                                     parameter{"epsilon", &capkv::epsilon, 0.0f, 1.0f}});
+    static constexpr auto parameters =
+        std::tuple{member_parameters{&capkv::rope}, parameter{"tau", &capkv::tau, 0.0f, 80.0f},
+                   parameter{"future", &capkv::future, std::size_t{1}, std::size_t{1} << 20},
+                   parameter{"skipped", &capkv::skipped, std::size_t{0}, std::size_t{1} << 20},
+                   parameter{"epsilon", &capkv::epsilon, 0.0f, 1.0f}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
@@ -56,6 +57,8 @@ struct capkv : rope {
         return std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
     }
 
+    void check_shape(const table_shape& s) const { rope.check_shape(s); }
+
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "keys", keys, states);
         for (std::size_t h = 0; h < keys.count; ++h) states.memory(h)[row] = norm(keys[h]);
@@ -64,10 +67,10 @@ struct capkv : rope {
         if (states.newest < static_cast<position>(skipped)) return;
         const auto [count, turns, query, a, values, scratch, means] = cut(states.own, memory(states.shape));
         count[0] = (std::min)(count[0] + 1, 0x1p20f);
-        find_turns(states.newest, turns);
+        rope.find_turns(states.newest, turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
             std::ranges::copy(queries[i], query.begin());
-            turn_back(turns, query);
+            rope.turn_back(turns, query);
             add_to_mean(count[0], query, means.subspan(i * query.size(), query.size()));
         }
     }
@@ -95,9 +98,9 @@ struct capkv : rope {
         const auto [count, turns, query, a, values, scratch, means] = cut(states.own, memory(states.shape));
         const std::size_t h = head / states.shape.group();
         const auto norms = states.memory(h), weights = states.memory(states.shape.kv_heads);
-        find_mean_turns(states.newest + 1, future, turns);
+        rope.find_mean_turns(states.newest + 1, future, turns);
         std::ranges::copy(means.subspan(head * query.size(), query.size()), query.begin());
-        turn(turns, query);
+        rope.turn(turns, query);
         normalize(query);
         stored.dot_keys(h, query, weights);
         float most = -1;

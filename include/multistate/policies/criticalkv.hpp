@@ -4,7 +4,7 @@
 //
 //     std::vector<ms::rows> projections;                             // of each layer, as engines hold them
 //     ms::criticalkv policy;
-//     policy.output_projection = projections;                        // the caller's memory: it must outlive the cache
+//     policy.output.projection = projections;                        // the caller's memory: it must outlive the cache
 //
 //   paper    "Identify Critical KV Cache in LLM Inference from an Output Perturbation Perspective", arXiv 2502.03805
 //   rule     s = snapkv's score, a mean over tokens, heads and 5 neighbours. The floor(first_share * b) greatest stay,
@@ -29,13 +29,14 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct criticalkv : snapkv, output_effect {
+struct criticalkv : snapkv {
     static constexpr std::string_view name = "criticalkv";
     static constexpr std::string_view paper = "arXiv 2502.03805";
 
     constexpr criticalkv() noexcept : snapkv(32, {.width = 5}) {}
 
-    float first_share = 0.5f;  ///< of the budget, kept by attention alone
+    output_effect output = {};  ///< how much values can change the output
+    float first_share = 0.5f;   ///< of the budget, kept by attention alone
     float epsilon = 1e-4f;
 
     template <class F>
@@ -55,11 +56,11 @@ struct criticalkv : snapkv, output_effect {
         l(m.effect);
         l(m.ranked);
     }
-    void check_shape(const table_shape& s) const { check_projection(name.data(), s); }
+    void check_shape(const table_shape& s) const { output.check(name.data(), s); }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "values", values, states);
-        states.memory(*this).effect[row] = effect(values, states.shape);
+        states.memory(*this).effect[row] = output.effect(values, states.shape);
     }
 
     void on_forget(view states) noexcept {

@@ -5,7 +5,7 @@
 //
 //     std::vector<ms::rows> projections;                             // of each layer, as engines hold them
 //     ms::defensivekv policy;
-//     policy.output_projection = projections;                        // the caller's memory: it must outlive the cache
+//     policy.output.projection = projections;                        // the caller's memory: it must outlive the cache
 //
 //   paper    "Taming the Fragility of KV Cache Eviction in LLM Inference" (DefensiveKV), arXiv 2510.13334
 //   rule     score[j] = max(m[j], mean of m) * e[j] / sum of e. m[j] = maximum over the last `window` tokens t and the
@@ -32,14 +32,15 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct defensivekv : output_effect {
+struct defensivekv {
     static constexpr std::string_view name = "defensivekv";
     static constexpr std::string_view paper = "arXiv 2510.13334";
     static constexpr per forgets() noexcept { return per::head; }
 
-    std::size_t window = 32;   ///< tokens
-    std::size_t width = 5;     ///< states, odd; of an even width the greater half is older
-    float first_share = 0.9f;  ///< of the attention, whose states stay whatever their values
+    output_effect output = {};  ///< how much values can change the output
+    std::size_t window = 32;    ///< tokens
+    std::size_t width = 5;      ///< states, odd; of an even width the greater half is older
+    float first_share = 0.9f;   ///< of the attention, whose states stay whatever their values
     static constexpr auto parameters =
         std::tuple{parameter{"window", &defensivekv::window, std::size_t{1}, std::size_t{1024}},
                    parameter{"width", &defensivekv::width, std::size_t{1}, std::size_t{1024}},
@@ -54,11 +55,11 @@ struct defensivekv : output_effect {
     /// The tokens so far, up to `window`; then counted round, from window to 2 * window - 1, to find the oldest.
     static constexpr std::size_t floats_per_table(const table_shape&) noexcept { return 1; }
 
-    void check_shape(const table_shape& s) const { check_projection(name.data(), s); }
+    void check_shape(const table_shape& s) const { output.check(name.data(), s); }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "values", values, states);
-        states.memory(window * states.shape.heads)[row] = effect(values, states.shape);
+        states.memory(window * states.shape.heads)[row] = output.effect(values, states.shape);
     }
     void on_attention(rows probabilities, view states) const noexcept {
         const auto count = static_cast<std::size_t>(states.own[0]);

@@ -4,7 +4,7 @@
 // the mean and the covariance of those that came.
 //
 //     ms::expected_attention policy;
-//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
+//     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
 //
 //   paper    "Expected Attention: KV Cache Compression by Estimating Attention from Future Queries Distribution",
 //            arXiv 2510.00636
@@ -32,21 +32,22 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct expected_attention : rope {
+struct expected_attention {
     static constexpr std::string_view name = "expected_attention";
     static constexpr std::string_view paper = "arXiv 2510.00636";
     static constexpr per forgets() noexcept { return per::head; }
 
-    std::size_t future = 512;  ///< positions
-    std::size_t skipped = 4;   ///< the first positions, whose queries do not count
+    multistate::rope rope = {};  ///< the model's rotary positions
+    std::size_t future = 512;    ///< positions
+    std::size_t skipped = 4;     ///< the first positions, whose queries do not count
     float epsilon = 0;
     bool covariance = true;
-    static constexpr auto parameters = std::tuple_cat(
-        rope::parameters,
-        std::tuple{parameter{"future", &expected_attention::future, std::size_t{1}, std::size_t{1} << 20},
+    static constexpr auto parameters =
+        std::tuple{member_parameters{&expected_attention::rope},
+                   parameter{"future", &expected_attention::future, std::size_t{1}, std::size_t{1} << 20},
                    parameter{"skipped", &expected_attention::skipped, std::size_t{0}, std::size_t{1} << 20},
                    parameter{"epsilon", &expected_attention::epsilon, 0.0f, 1.0f},
-                   parameter{"covariance", &expected_attention::covariance, false, true}});
+                   parameter{"covariance", &expected_attention::covariance, false, true}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
@@ -58,6 +59,8 @@ struct expected_attention : rope {
         return std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
     }
 
+    void check_shape(const table_shape& s) const { rope.check_shape(s); }
+
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "values", values, states);
         for (std::size_t h = 0; h < values.count; ++h) states.memory(h)[row] = norm(values[h]);
@@ -67,12 +70,12 @@ struct expected_attention : rope {
         const auto [count, turns, deviation, panel, scratch, heads] = cut(states.own, memory(states.shape));
         const bool halve = count_token(count[0]);
         const float n = count[0];
-        find_turns(states.newest, turns);
+        rope.find_turns(states.newest, turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
             const auto [mean, squares] = of_head(heads, queries.width, i);
             if (halve) simd::scale(squares, 0.5f);
             std::ranges::copy(queries[i], deviation.begin());
-            turn_back(turns, deviation);
+            rope.turn_back(turns, deviation);
             simd::add_scaled(-1, mean, deviation);
             simd::add_scaled(1 / n, deviation, mean);
             if (covariance) add_square(1 - 1 / n, deviation, squares);
@@ -112,13 +115,13 @@ struct expected_attention : rope {
         const table_shape& s = states.shape;
         const std::size_t d = s.head_dim, group = s.group();
         const auto [count, turns, key, panel, scratch, heads] = cut(states.own, memory(s));
-        find_mean_turns(states.newest + 1, future, turns);
+        rope.find_mean_turns(states.newest + 1, future, turns);
         std::array<float, panel_width> of_tile;
         for (std::size_t row = states.guarded.sinks; row < states.size(); row += panel_width) {
             const std::size_t keys = (std::min)(panel_width, states.size() - row);
             for (std::size_t k = 0; k < keys; ++k) {
                 stored.key(h, row + k, key);
-                turn_back(turns, key);
+                rope.turn_back(turns, key);
                 stand(key, panel, k);
             }
             for (std::size_t i = 0; i < group; ++i) {

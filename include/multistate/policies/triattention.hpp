@@ -3,7 +3,7 @@
 // triattention: keeps states to which the mean query will attend most, over the next tens of thousands of positions.
 //
 //     ms::triattention policy;
-//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
+//     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
 //     // the authors' use: a decision every 128 tokens
 //     ms::cache<ms::triattention> cache({.layers = 32, …, .states = 2048, .slack = 127}, policy);
 //
@@ -37,16 +37,18 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct triattention : rope {
+struct triattention {
     static constexpr std::string_view name = "triattention";
     static constexpr std::string_view paper = "arXiv 2604.04921";
     static constexpr per forgets() noexcept { return per::head; }
 
+    multistate::rope rope = {};  ///< the model's rotary positions
     std::size_t future = 65536;  ///< positions, the farthest that counts
     bool normalized = true;      ///< whether z_j is taken, else x[j] itself
-    static constexpr auto parameters = std::tuple_cat(
-        rope::parameters, std::tuple{parameter{"future", &triattention::future, std::size_t{1}, std::size_t{1} << 30},
-                                     parameter{"normalized", &triattention::normalized, false, true}});
+    static constexpr auto parameters =
+        std::tuple{member_parameters{&triattention::rope},
+                   parameter{"future", &triattention::future, std::size_t{1}, std::size_t{1} << 30},
+                   parameter{"normalized", &triattention::normalized, false, true}};
 
     /// Deviations are each head's own, and so are the keys that x is of.
     static constexpr bool scores_are_comparable() noexcept { return false; }
@@ -57,15 +59,17 @@ struct triattention : rope {
         return std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
     }
 
+    void check_shape(const table_shape& s) const { rope.check_shape(s); }
+
     void on_query(rows queries, view states) const noexcept {
         const auto [count, known, ahead, turns, x, panel, tile, heads, means] = cut(states.own, memory(states.shape));
         const std::size_t d = queries.width;
         count[0] = (std::min)(count[0] + 1, 0x1p20f);
-        find_turns(states.newest, turns);
+        rope.find_turns(states.newest, turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
             std::ranges::copy(queries[i], x.begin());
-            find_lengths(queries[i], x.subspan(d));
-            turn_back(turns, x.first(d));
+            rope.find_lengths(queries[i], x.subspan(d));
+            rope.turn_back(turns, x.first(d));
             add_to_mean(count[0], x, means.subspan(i * x.size(), x.size()));
         }
     }
@@ -83,7 +87,7 @@ struct triattention : rope {
     /// or key and the lengths of its pairs; such side by side, and their products; for each head of the group what keys
     /// are multiplied with; for each query head the means.
     std::array<std::size_t, 9> memory(const table_shape& s) const noexcept {
-        const std::size_t d = s.head_dim, n = d + pairs(d), group = s.group();
+        const std::size_t d = s.head_dim, n = d + rope.pairs(d), group = s.group();
         return {1, 1, d, d, n, n * panel_width, group * panel_width, group * n, s.heads * n};
     }
     void look_ahead(view states, std::size_t h) const noexcept {
@@ -92,19 +96,19 @@ struct triattention : rope {
         if (std::exchange(known[0], 1.0f) == 0) {
             float distances = 0;
             for (std::size_t distance = 1; distance <= future; distance *= 2, ++distances) {
-                find_turns(static_cast<position>(1 + distance), turns);
+                rope.find_turns(static_cast<position>(1 + distance), turns);
                 simd::add(turns, ahead);
             }
             simd::scale(ahead, 1 / distances);
         }
-        find_turns(states.newest, turns);
+        rope.find_turns(states.newest, turns);
         std::ranges::copy(means.subspan(h * heads.size(), heads.size()), heads.begin());
         for (std::size_t first = 0; first < heads.size(); first += x.size()) {
             const auto query = heads.subspan(first, d), lengths = heads.subspan(first + d, x.size() - d);
-            find_lengths(query, x);
+            rope.find_lengths(query, x);
             simd::add_scaled(-1, x, lengths);
-            turn(ahead, query);
-            turn(turns, query);
+            rope.turn(ahead, query);
+            rope.turn(turns, query);
         }
     }
     void meet_keys(const reader& stored, view states, std::size_t h) const noexcept {
@@ -114,7 +118,7 @@ struct triattention : rope {
             const std::size_t keys = (std::min)(panel_width, states.size() - row);
             for (std::size_t k = 0; k < keys; ++k) {
                 stored.key(h, row + k, x.first(d));
-                find_lengths(x.first(d), x.subspan(d));
+                rope.find_lengths(x.first(d), x.subspan(d));
                 stand(x, panel, k);
             }
             products({heads.data(), group, x.size(), x.size()}, panel, tile, panel_width);
