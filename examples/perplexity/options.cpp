@@ -32,6 +32,7 @@ constexpr const char* footer =
     "  tova(slack=16)              16 states beyond k may wait for a decision, which falls every 17 tokens\n"
     "                              (of sinks, recent and slack a whole number counts states, one with a point is a\n"
     "                              share of k)\n"
+    "  'h2o|value_norm|pool(width=7)'   a policy and parts that change it, in this order\n"
     "  all                         every policy of the list; full is measured anyway\n"
     "\n"
     "How a sequence reaches the cache (--prefill):\n"

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <stdexcept>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -51,6 +53,20 @@ TEST(composed, applies_its_modifiers_from_left_to_right) {
     static_cast<void>(first_pool.forget());  // pooled .375 .292 .167 .125: the last times 8
     EXPECT_EQ(support::forgotten(first_pool), positions{2});
     EXPECT_EQ(first_pool.scores()[2], 1.0f) << "the last state, moved down into the hole";
+}
+
+TEST(composed, reaches_policy_and_parts_by_their_type) {
+    ms::composed policy{ms::composed{ms::h2o{}, ms::pool{.width = 3}}, ms::chunk{.length = 2}, ms::per_layer{}};
+    static_assert(
+        std::is_same_v<decltype(policy), ms::composed<ms::composed<ms::h2o, ms::pool>, ms::chunk, ms::per_layer>>);
+    EXPECT_EQ(policy.get<ms::chunk>().length, 2u);
+    EXPECT_EQ(policy.get<ms::pool>().width, 3u) << "of the composition inside";
+    policy.get<ms::pool>().width = 9;
+    policy.get<ms::h2o>().recent_at_most = 1;
+    EXPECT_EQ(std::as_const(policy).get<ms::pool>().width, 9u);
+    EXPECT_EQ(policy.default_guards(100).recent, 1u);
+    EXPECT_EQ(policy.forgets(), ms::per::layer);
+    static_assert(sizeof(ms::composed<ms::random, ms::per_layer, ms::value_norm>) == sizeof(ms::random));
 }
 
 TEST(composed, leaves_the_scores_of_the_policy_as_they_are) {
