@@ -26,17 +26,28 @@ constexpr std::size_t length = 200;
 struct hungry {
     static constexpr std::string_view name = "hungry";
     static constexpr ms::per forgets() noexcept { return ms::per::head; }
-    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return 3; }
-    static constexpr std::size_t floats_per_table(const ms::table_shape& s) noexcept { return s.heads + s.head_dim; }
-    void on_query(ms::rows queries, ms::view states) const noexcept { states.own[0] += queries[0][0]; }
+    struct memory {
+        ms::per_state_array<std::uint16_t> marks;
+        ms::per_state<float> sum;
+        ms::per_table<float> query;
+        ms::per_table_array<double> means;
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept {
+        l(m.marks, 2);
+        l(m.sum);
+        l(m.query);
+        l(m.means, l.shape().heads, l.shape().head_dim);
+    }
+    void on_query(ms::rows queries, ms::view states) const noexcept { states.memory(*this).query[0] += queries[0][0]; }
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
-        ms::add(probabilities, states.memory(2));
+        ms::add(probabilities, states.memory(*this).sum);
     }
     void on_forget(const ms::reader& stored, ms::view states) const noexcept {
+        const auto sum = states.memory(*this).sum;
         float key[16];
         for (std::size_t j = 0; j < states.size(); ++j) {
             stored.key(0, j, std::span(key).first(stored.head_dim));
-            states.score[j] = key[0] + states.memory(2)[j];
+            states.score[j] = key[0] + sum[j];
         }
     }
     void merge(const ms::editor& stored, std::span<const std::uint32_t> gone, ms::view states) const noexcept {
@@ -46,7 +57,7 @@ struct hungry {
     }
     void finish_prompt(const ms::reader&, ms::view) const noexcept {}
 };
-static_assert(ms::has_merge<hungry> && ms::has_on_query<hungry>);
+static_assert(ms::has_merge<hungry> && ms::has_on_query<hungry> && ms::has_memory<hungry>);
 using every = support::alternatives<ms::any_policy>::with<hungry>;
 
 template <class K, class V>

@@ -92,34 +92,42 @@ struct fading {
     static constexpr ms::guards default_guards(std::size_t states) noexcept {
         return {.sinks = states > 3 ? 1u : 0u, .recent = states / 4};
     }
-    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return 2; }
+    struct memory {
+        ms::per_state<float> attention, size;
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept {
+        l(m.attention);
+        l(m.size);
+    }
 
     void on_insert(ms::rows keys, ms::rows, ms::view states, std::size_t row) const noexcept {
-        for (std::size_t h = 0; h < keys.count; ++h) states.memory(1)[row] += norm(keys[h]);
+        for (std::size_t h = 0; h < keys.count; ++h) states.memory(*this).size[row] += norm(keys[h]);
     }
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
-        for (float& attention : states.memory(0)) attention *= 0.9f;
-        ms::add(probabilities, states.memory(0));
-        for (std::size_t j = 0; j < states.size(); ++j) states.score[j] = states.memory(0)[j] / states.memory(1)[j];
+        const auto [attention, size] = states.memory(*this);
+        for (float& a : attention) a *= 0.9f;
+        ms::add(probabilities, attention);
+        for (std::size_t j = 0; j < states.size(); ++j) states.score[j] = attention[j] / size[j];
     }
 };
 static_assert(ms::has_on_insert<fading> && ms::has_on_attention<fading>);
-static_assert(ms::has_default_guards<fading>);
+static_assert(ms::has_default_guards<fading> && ms::has_memory<fading>);
 
 /// Every hook at once: what fading does, and the stored keys once more at the decision.
 struct everything : fading {
     static constexpr std::string_view name = "everything";
 
     void on_forget(const ms::reader& stored, ms::view states) const noexcept {
-        float memory[64];
-        const std::span<float> key = std::span(memory).first(stored.head_dim);
+        float floats[64];
+        const std::span<float> key = std::span(floats).first(stored.head_dim);
+        const auto attention = states.memory(*this).attention;
         for (std::size_t j = 0; j < states.size(); ++j) {
             stored.key(stored.kv_heads - 1, j, key);
-            states.score[j] = states.memory(0)[j] / (1 + norm(key));
+            states.score[j] = attention[j] / (1 + norm(key));
         }
     }
     void finish_prompt(const ms::reader&, ms::view states) const noexcept {
-        for (float& attention : states.memory(0)) attention += 1;
+        for (float& attention : states.memory(*this).attention) attention += 1;
     }
 };
 static_assert(ms::has_on_forget<everything> && ms::has_finish_prompt<everything>);
@@ -368,16 +376,19 @@ TEST(custom, hooks_know_their_layer_and_kv_head) {
 /// What a hook sees at a token of a block is what it would see in single steps: the rows up to that token.
 struct counts_rows {
     static constexpr ms::per forgets() noexcept { return ms::per::layer; }
-    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return 1; }
+    struct memory {
+        ms::per_state<std::uint64_t> rows;  // at insertion
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept { l(m.rows); }
     void on_insert(ms::rows, ms::rows, ms::view states, std::size_t row) const noexcept {
-        states.memory(0)[row] = static_cast<float>(states.size());
+        states.memory(*this).rows[row] = states.size();
     }
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
         const auto newest = std::ranges::find(states.position, states.newest) - states.position.begin();
         float sum = 0;
         for (const float p : probabilities[0]) sum += p;
         // its size at insertion and now, and the probabilities, which sum to 1
-        const bool right = states.memory(0)[static_cast<std::size_t>(newest)] == static_cast<float>(states.size()) &&
+        const bool right = states.memory(*this).rows[static_cast<std::size_t>(newest)] == states.size() &&
                            probabilities.width == states.size() && std::abs(sum - 1) < 1e-5f;
         states.score[static_cast<std::size_t>(newest)] = right ? 1.0f : -1.0f;
     }
@@ -399,26 +410,36 @@ TEST(custom, hooks_see_the_rows_up_to_their_token) {
 struct matches_queries {
     ms::per unit = ms::per::head;
     ms::per forgets() const noexcept { return unit; }
-    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return 1; }
-    static constexpr std::size_t floats_per_table(const ms::table_shape&) noexcept { return 2; }
+    struct memory {
+        ms::per_state<float> key;
+        ms::per_table<float> query;
+        ms::per_table<int> queries;
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept {
+        l(m.key);
+        l(m.query);
+        l(m.queries);
+    }
 
     void on_insert(ms::rows keys, ms::rows, ms::view states, std::size_t row) const noexcept {
-        states.memory(0)[row] = keys[0][0];
+        states.memory(*this).key[row] = keys[0][0];
     }
     void on_query(ms::rows queries, ms::view states) const noexcept {
-        states.own[0] = queries[0][0];
-        states.own[1] += queries.count == states.shape.heads && queries.width == states.shape.head_dim ? 1 : 9;
+        const memory kept = states.memory(*this);
+        kept.query[0] = queries[0][0];
+        kept.queries[0] += queries.count == states.shape.heads && queries.width == states.shape.head_dim ? 1 : 9;
     }
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
         const auto newest = std::ranges::find(states.position, states.newest) - states.position.begin();
         const auto row = static_cast<std::size_t>(newest);
-        const bool right = states.memory(0)[row] == states.own[0] && states.own[1] == 1 &&
+        const memory kept = states.memory(*this);
+        const bool right = kept.key[row] == kept.query[0] && kept.queries[0] == 1 &&
                            probabilities.count == states.shape.heads && probabilities.width == states.size();
         states.score[row] = right ? 1.0f : -1.0f;
-        states.own[1] = 0;
+        kept.queries[0] = 0;
     }
 };
-static_assert(ms::has_on_query<matches_queries>);
+static_assert(ms::has_on_query<matches_queries> && ms::has_memory<matches_queries>);
 
 TEST(custom, queries_come_between_the_token_and_its_attention) {
     for (const std::size_t slack : {0u, 3u}) {

@@ -9,6 +9,7 @@
 #include <multistate/policies/expected_attention.hpp>
 #include <multistate/table/table.hpp>
 
+#include "support/hand_held.hpp"
 #include "support/micro.hpp"
 #include "support/queries.hpp"
 #include "support/random.hpp"
@@ -82,9 +83,9 @@ TEST(expected_attention, covariance_epsilon_and_skipped_matter) {
 TEST(expected_attention, covariance_that_is_not_kept_needs_no_memory) {
     auto policy = plain();
     const ms::table_shape s{.states = 2, .heads = 4, .head_dim = 64, .value_dim = 64};
-    const std::size_t with = policy.floats_per_table(s);
+    const std::size_t with = ms::detail::size_of_memory(policy, s, 1).per_table;
     policy.covariance = false;
-    EXPECT_EQ(with - policy.floats_per_table(s), 4u * 64 * 64);
+    EXPECT_EQ(with - ms::detail::size_of_memory(policy, s, 1).per_table, sizeof(float) * 4u * 64 * 64);
 }
 
 /// Dimensions that vary together: queries (1, 1) and (-1, -1) have a covariance of 1 everywhere.
@@ -235,34 +236,25 @@ TEST(expected_attention, guards_leave_a_candidate) {
 TEST(expected_attention, endless_texts_keep_their_moments) {
     const ms::table_shape s{.states = 2, .head_dim = 1, .value_dim = 1, .scale = 1};
     const auto policy = plain();
-    std::vector<float> own(policy.floats_per_table(s)), score(1);
-    const std::vector<ms::position> position{0};
-    const ms::view states{.shape = s,
-                          .position = position,
-                          .score = score,
-                          .origin = {},
-                          .planes = nullptr,
-                          .plane_stride = 1,
-                          .own = own,
-                          .by_position = {},
-                          .newest = 0,
-                          .block_begin = 0,
-                          .guarded = {}};
-    float& count = own[0];
-    float& mean = own[own.size() - 2];
-    float& squares = own[own.size() - 1];
-    count = 0x1p20f - 1;
-    mean = 4;
-    squares = 3 * count;
+    support::hand_held held(policy, s, 1);
+    const ms::view states = held.states();
+    const auto memory = states.memory(policy);
+    std::uint64_t& count = memory.count[0];
+    const float& mean = memory.means[0][0];
+    const float& squares = memory.squares[0][0];
+    count = (1 << 20) - 1;
+    memory.means[0][0] = 4;
+    memory.squares[0][0] = 3 * static_cast<float>(count);
+    const auto variance = [&] { return squares / static_cast<float>(count); };
     const auto ask = [&](float query) { policy.on_query({&query, 1, 1, 1}, states); };
     ask(6);
-    EXPECT_LT(count, 0x1p20f);
-    EXPECT_NEAR(squares / count, 3, 1e-4);
+    EXPECT_LT(count, 1u << 20);
+    EXPECT_NEAR(variance(), 3, 1e-4);
     for (int i = 0; i < (1 << 20); ++i) ask(i % 2 == 0 ? 7.0f : 9.0f);
     EXPECT_GT(mean, 6.5f) << "the newest million tokens are most of it";
     EXPECT_LT(mean, 8);
-    EXPECT_LT(squares / count, 8) << "between 3 and that of two means, 1 + 4";
-    EXPECT_GT(squares / count, 1);
+    EXPECT_LT(variance(), 8) << "between 3 and that of two means, 1 + 4";
+    EXPECT_GT(variance(), 1);
 }
 
 /// One bad query used to turn the policy into a window until clear().

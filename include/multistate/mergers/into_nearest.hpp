@@ -21,16 +21,12 @@ struct into_nearest {
     float threshold = 0;  ///< least cosine at which values are merged
     static constexpr auto parameters = std::tuple{parameter{"threshold", &into_nearest::threshold, 0.0f, 1.0f}};
 
-    static constexpr std::size_t floats_per_state(const table_shape& s) noexcept {
-        return detail::neighbors::floats_per_state(s);
-    }
-    static constexpr std::size_t floats_per_table(const table_shape& s) noexcept {
-        return detail::neighbors::floats_per_table(s);
-    }
+    using memory = detail::neighbor_memory;
+    static void lay_out(memory& m, layout& l) noexcept { m.lay_out(l); }
 
     void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) const noexcept {
         for (std::size_t h = 0; h < stored.kv_heads; ++h) {
-            detail::neighbors found(stored, h, gone, states);
+            detail::neighbors found(stored, h, gone, states, states.memory(*this));
             found.find();
             for (const std::uint32_t row : gone) {
                 float& weight = found.weight(row);

@@ -70,7 +70,7 @@ constexpr bool modifies_scores(const Part& part) noexcept {
 }
 /// Whether a policy or part merges for certain; a choice at run time is checked by whoever makes it.
 template <class T>
-inline constexpr int merges = has_merge<T> && !requires {
+inline constexpr int certain_merges = has_merge<T> && !requires {
     T::is_chosen_at_run_time;
 };
 
@@ -88,7 +88,8 @@ class composed : detail::part_holder<P>,
                  detail::part_holder<Parts>...,
                  public detail::forwards<composed<P, Parts...>, detail::hooks_of_composition<P, Parts...>> {
     static_assert(hooks_are_checked<P> && (true && ... && detail::part_fits<Parts, P>()));
-    static_assert((detail::merges<P> + ... + detail::merges<Parts>) <= 1, "a composition merges in one way at most");
+    static_assert((detail::certain_merges<P> + ... + detail::certain_merges<Parts>) <= 1,
+                  "a composition merges in one way at most");
 
   public:
     constexpr composed() noexcept : detail::part_holder<P>{}, detail::part_holder<Parts>{}... {}

@@ -46,6 +46,10 @@
 //   - Probabilities of a token are not shown to on_attention if those of one head are not finite.
 // A table finds a spoiled state by the keys and values that place or insert is given. Attention sees the state as it
 // is.
+//
+// Count in integers, which memory.hpp offers. A float32 sum of attention stops growing if a query head adds less than
+// 2^-25 of it: for steady attention after some 2^24 / heads tokens of the state's life. For endless texts let old
+// tokens fade: modifiers/decayed.hpp, count_token in linear_algebra.hpp.
 #include <concepts>
 #include <cstddef>
 #include <string_view>

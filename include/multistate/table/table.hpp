@@ -357,16 +357,14 @@ class table {
     }
 
     view see(std::size_t visible) noexcept {
-        view result{.shape = shape_,
-                    .position = {position_.data(), visible},
-                    .score = {score_.data(), visible},
-                    .origin = memory_.origin(),
-                    .by_position = {by_position_.data(), visible == size_ && !by_position_.empty() ? size_ : 0},
-                    .newest = visible == size_ ? newest_ : position_[visible - 1],
-                    .block_begin = block_begin_,
-                    .guarded = {.sinks = sinks(), .recent = guards_.recent}};
-        result.bind_floats();
-        return result;
+        return {.shape = shape_,
+                .position = {position_.data(), visible},
+                .score = {score_.data(), visible},
+                .origin = memory_.origin(),
+                .by_position = {by_position_.data(), visible == size_ && !by_position_.empty() ? size_ : 0},
+                .newest = visible == size_ ? newest_ : position_[visible - 1],
+                .block_begin = block_begin_,
+                .guarded = {.sinks = sinks(), .recent = guards_.recent}};
     }
 
     /// Sinks are first arrivals and never leave the rows they arrived in, the first ones. After a rebudget to more of
