@@ -1,13 +1,13 @@
 #pragma once
 
-// pool: a state's score becomes the mean, or the greatest, of its neighbours' in the text.
+// pool: a state's score becomes the mean, or the greatest, of its neighbors' in the text.
 //
 //     ms::composed<ms::h2o, ms::pool> policy;
 //     policy.get<ms::pool>().width = 7;
 //
 //   paper    "SnapKV: LLM Knows What You are Looking for Before Generation", arXiv 2404.14469
 //   rule     score[j] = mean (or max) of score[i] over the `width` states held around j, itself in the middle; guarded
-//            states are no one's neighbours
+//            states are no one's neighbors
 //   cost     `width` operations per state and decision; 4 bytes per state
 //   differs  at the ends a mean is over the states that exist; with `zero_padded` it is the authors' avg_pool1d, which
 //            counts zeros there, so a state beside a guard counts for less. A maximum is the same either way.

@@ -10,7 +10,7 @@
 //   cost     morphkv's, and two passes to decide
 //   differs  as the chunk modifier does: the count is exact, so one chunk may go in part, oldest first, and chunks are
 //            counted from the oldest state held. The paper decides once, for a prompt (see snapkv), and shares the
-//            choice between neighbouring layers; here each layer decides. Chunks of 20 as in kvpress, where the paper
+//            choice between neighboring layers; here each layer decides. Chunks of 20 as in kvpress, where the paper
 //            finds 10 a robust choice. kvpress takes the scores of its SnapKV (window 64, a pooled mean of 5; with
 //            pooling: composed<snapkv, per_layer, chunk>) and keeps a chunk whole that the window enters; here the
 //            window's states alone are safe, and count in the mean of their chunk with what they are given.

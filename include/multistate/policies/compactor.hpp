@@ -1,6 +1,6 @@
 #pragma once
 
-// compactor: leverage and noncausal together: keys that stand apart, and states that their neighbours attend to.
+// compactor: leverage and noncausal together: keys that stand apart, and states that their neighbors attend to.
 //
 //     ms::compactor policy;
 //     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's

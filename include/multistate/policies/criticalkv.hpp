@@ -7,7 +7,7 @@
 //     policy.output.projection = projections;                        // the caller's memory: it must outlive the cache
 //
 //   paper    "Identify Critical KV Cache in LLM Inference from an Output Perturbation Perspective", arXiv 2502.03805
-//   rule     s = snapkv's score, a mean over tokens, heads and 5 neighbours. The floor(first_share * b) greatest stay,
+//   rule     s = snapkv's score, a mean over tokens, heads and 5 neighbors. The floor(first_share * b) greatest stay,
 //            b being the states to keep that are not guarded; of the others, score[j] = (s[j] + epsilon) * sum over the
 //            query heads i of the group of |W_o[i] v[j]|_1, or of |v[j]|_1 without a projection
 //   reads    the attention probabilities of every token, new values
