@@ -20,7 +20,7 @@ struct decayed {
         ms::add(probabilities, states.score);
     }
 };
-static_assert(ms::observes_attention<decayed>);  // a misspelt hook would silently be Window
+static_assert(ms::hooks_of<decayed> == ms::hook::on_attention);  // a misspelled hook is not found
 using mine = ms::one_of<ms::window, ms::tova, decayed>;
 
 int main() {

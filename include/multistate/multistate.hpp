@@ -1,7 +1,7 @@
 #pragma once
 
-// The library, without what is opt-in: budgets/budgets.hpp, execution/thread_pool.hpp, execution/openmp.hpp and
-// attention/reference.hpp (needs Eigen).
+// The library, without what is opt-in: policies/spec.hpp, budgets/budgets.hpp, execution/thread_pool.hpp,
+// execution/openmp.hpp and attention/reference.hpp (needs Eigen).
 // IWYU pragma: begin_exports
 #include "multistate/attention/prefill.hpp"
 #include "multistate/attention/qkv.hpp"
@@ -34,8 +34,7 @@
 #include "multistate/modifiers/value_norm.hpp"
 #include "multistate/policies/list.hpp"
 #include "multistate/policy/guards.hpp"
-#include "multistate/policy/merging.hpp"
-#include "multistate/policy/modified.hpp"
+#include "multistate/policy/composed.hpp"
 #include "multistate/policy/one_of.hpp"
 #include "multistate/policy/policy.hpp"
 #include "multistate/policy/view.hpp"

@@ -57,7 +57,7 @@ struct hungry {
     }
     void finish_prompt(const ms::reader&, ms::view) const noexcept {}
 };
-static_assert(ms::merges<hungry> && ms::observes_queries<hungry> && ms::has_memory<hungry>);
+static_assert(ms::has_merge<hungry> && ms::has_on_query<hungry> && ms::has_memory<hungry>);
 using every = support::alternatives<ms::any_policy>::with<hungry>;
 
 template <class K, class V>

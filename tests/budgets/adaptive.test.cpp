@@ -145,7 +145,7 @@ void judged_on_a_copy(const P& policy) {
 
 TEST(adaptive_budget, asks_policies_that_score_at_a_decision) {
     judged_on_a_copy(decides_late{});
-    judged_on_a_copy(ms::modified<decides_late, ms::pool>{.base = {}, .modifiers = {ms::pool{.width = 1}}});
+    judged_on_a_copy(ms::composed{decides_late{}, ms::pool{.width = 1}});
     judged_on_a_copy(ms::one_of<ms::tova, decides_late>::named(decides_late::name));
 }
 
@@ -192,7 +192,7 @@ TEST(adaptive_budget, compares_heads_under_criticalkv_by_snapkv_s_score) {
     }
     const ms::criticalkv critical;
     ms::snapkv snap;
-    snap.modifiers = critical.modifiers;
+    snap.get<ms::pool>() = critical.get<ms::pool>();
     const budget expected = states_of(after_a_prompt(s, tokens, snap), 64);
     EXPECT_EQ(states_of(after_a_prompt(s, tokens, critical), 64), expected);
     EXPECT_LT(*std::ranges::max_element(expected), 110u);
@@ -213,16 +213,15 @@ scores compared_by(const P& policy) {
 }
 
 TEST(adaptive_budget, wrappers_hand_on_how_heads_are_compared) {
-    const scores expected = compared_by(static_cast<const ms::modified<ms::morphkv, ms::pool>&>(ms::criticalkv()));
+    const scores expected = compared_by(static_cast<const ms::composed<ms::morphkv, ms::pool>&>(ms::criticalkv()));
     EXPECT_NE(expected[0], expected[3]);
     EXPECT_EQ(compared_by(ms::criticalkv()), expected);
-    EXPECT_EQ(compared_by(ms::merging<ms::criticalkv, ms::into_nearest>()), expected);
-    EXPECT_EQ(compared_by(ms::per_head<ms::max_over_heads<ms::criticalkv>>()), expected);
+    EXPECT_EQ(compared_by(ms::composed<ms::criticalkv, ms::into_nearest>()), expected);
+    EXPECT_EQ(compared_by(ms::composed<ms::criticalkv, ms::max_over_heads, ms::per_head>()), expected);
     EXPECT_EQ(compared_by(ms::one_of<ms::tova, ms::criticalkv>(ms::criticalkv())), expected);
-    EXPECT_EQ(compared_by(ms::modified<ms::criticalkv, ms::chunk>{.base = {}, .modifiers = {ms::chunk{.length = 1}}}),
-              expected);
-    EXPECT_FALSE(ms::scores_are_comparable(ms::modified<ms::knorm, ms::pool>()));
-    EXPECT_FALSE(ms::scores_are_comparable(ms::merging<ms::knorm, ms::into_nearest>()));
+    EXPECT_EQ(compared_by(ms::composed{ms::criticalkv{}, ms::chunk{.length = 1}}), expected);
+    EXPECT_FALSE(ms::scores_are_comparable(ms::composed<ms::knorm, ms::pool>()));
+    EXPECT_FALSE(ms::scores_are_comparable(ms::composed<ms::knorm, ms::into_nearest>()));
     EXPECT_FALSE(ms::scores_are_comparable(ms::any_policy::named("knorm")));
     EXPECT_TRUE(ms::scores_are_comparable(ms::any_policy::named("h2o")));
     EXPECT_TRUE(ms::scores_are_comparable(decides_late{})) << "a policy that does not say";

@@ -25,7 +25,7 @@ namespace rebudget_test {
 namespace ms = multistate;
 using budget = std::vector<std::size_t>;
 
-struct window_head : ms::per_head<ms::window> {
+struct window_head : ms::composed<ms::window, ms::per_head> {
     static constexpr std::string_view name = "window_head";
 };
 /// One type for all: each costs a compilation of the kernels.

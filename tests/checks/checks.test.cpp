@@ -522,23 +522,23 @@ TEST(of_policy, filters_fit_the_table) {
     using any = ms::one_of<ms::tova, ms::q_filters>;
     policy.kv_heads = 1;
     EXPECT_REFUSED(ms::cache<any>(shape, any(policy)), "q_filters: kv_heads must be those of a layer, is 1");
-    using pooled = ms::modified<ms::q_filters, ms::pool>;
+    using pooled = ms::composed<ms::q_filters, ms::pool>;
     EXPECT_REFUSED(ms::cache<pooled>(shape, pooled{policy, {}}), "q_filters: kv_heads must be");
 }
 
 TEST(of_policy, projections_fit_the_table) {
     const auto cache = [](std::vector<ms::rows> projections) {
         ms::criticalkv policy;
-        policy.output_projection = projections;
+        policy.output.projection = projections;
         return ms::cache<ms::criticalkv>(shape, policy).shape().layers;
     };
     const ms::rows right{some(16).data(), 2, 8, 8};  // 4 heads of 2
     EXPECT_EQ(cache({right, right}), 2u);
-    EXPECT_REFUSED(cache({right}), "criticalkv: output_projection must be one matrix for each layer, is 1");
+    EXPECT_REFUSED(cache({right}), "criticalkv: output.projection must be one matrix for each layer, is 1");
     EXPECT_REFUSED(cache({right, {some(16).data(), 2, 6, 6}}),
-                   "criticalkv: output_projection must be .outputs, heads . value_dim., a multiple of 4, .* is 6");
-    EXPECT_REFUSED(cache({right, {some(16).data(), 2, 4, 4}}), "criticalkv: output_projection must be .* is 4");
-    EXPECT_REFUSED(cache({right, {some(16).data(), 0, 8, 8}}), "criticalkv: output_projection must be a row");
+                   "criticalkv: output.projection must be .outputs, heads . value_dim., a multiple of 4, .* is 6");
+    EXPECT_REFUSED(cache({right, {some(16).data(), 2, 4, 4}}), "criticalkv: output.projection must be .* is 4");
+    EXPECT_REFUSED(cache({right, {some(16).data(), 0, 8, 8}}), "criticalkv: output.projection must be a row");
 }
 
 TEST(of_policy, probes_fit_the_table) {
@@ -556,16 +556,16 @@ TEST(of_policy, probes_fit_the_table) {
 
 TEST(of_policy, rotary_positions_fit_the_heads) {
     ms::expected_attention policy;
-    policy.rotated = 1;
+    policy.rope.rotated = 1;
     EXPECT_REFUSED(ms::cache<ms::expected_attention>(shape, policy), "rope: rotated must be even, is 1");
-    policy.rotated = 2;
-    policy.slower = some(2);
+    policy.rope.rotated = 2;
+    policy.rope.slower = some(2);
     EXPECT_REFUSED(ms::cache<ms::expected_attention>(shape, policy),
                    "rope: slower must be .* for each of 1 pairs, is 2");
     const float zero = 0;
-    policy.slower = {&zero, 1};
+    policy.rope.slower = {&zero, 1};
     EXPECT_REFUSED(ms::cache<ms::expected_attention>(shape, policy), "rope: slower must be finite and positive");
-    policy.slower = some(1);
+    policy.rope.slower = some(1);
     EXPECT_EQ(ms::cache<ms::expected_attention>(shape, policy).shape().layers, 2u);
 }
 
@@ -710,9 +710,9 @@ TEST(of_constructors, refuse_what_cannot_be) {
     EXPECT_REFUSED(ms::cache<ms::tova>{none}, "cache: layers must be at least 1, is 0");
     EXPECT_REFUSED(ms::table<ms::tova>({.states = 2, .slack = far}), "table: slack must be at most 1073741822, is");
     EXPECT_REFUSED(chosen::named("h3o"), "one_of: name must be one of full, h2o, is 'h3o'");
-    ms::h2o_decayed policy;
-    policy.decay = 2;
-    EXPECT_REFUSED(ms::table<ms::h2o_decayed>({.states = 2}, policy), "policy: decay must be from .*, is 2.0");
+    auto policy = ms::h2o_decayed::make();
+    policy.get<ms::decayed>().decay = 2;
+    EXPECT_REFUSED(ms::table({.states = 2}, policy), "policy: decay must be from .*, is 2.0");
 }
 
 #if MULTISTATE_CHECKS >= 2

@@ -215,24 +215,24 @@ std::vector<std::string_view> policies_that_forget() {
 INSTANTIATE_TEST_SUITE_P(every, golden, testing::ValuesIn(policies_that_forget()),
                          [](const auto& one) { return std::string(one.param); });
 
-// A composition of each kind.
+// A composition of each kind, under the name that the file gave it first.
 #define COMPOSITION(type, text, ...)                   \
     struct type : __VA_ARGS__ {                        \
         static constexpr std::string_view name = text; \
     }
-COMPOSITION(pooled, "modified<h2o, pool>", ms::modified<ms::h2o, ms::pool>);
-COMPOSITION(valued, "modified<tova_head, value_norm, pool>", ms::modified<ms::tova_head, ms::value_norm, ms::pool>);
-COMPOSITION(chunked, "modified<h2o, chunk>", ms::modified<ms::h2o, ms::chunk>);
-COMPOSITION(fading, "decayed<keyformer>", ms::decayed<ms::keyformer>);
-COMPOSITION(greatest, "max_over_heads<tova>", ms::max_over_heads<ms::tova>);
-COMPOSITION(together, "per_layer<knorm>", ms::per_layer<ms::knorm>);
-COMPOSITION(apart, "per_head<window>", ms::per_head<ms::window>);
-COMPOSITION(nearest, "merging<tova_head, into_nearest>", ms::merging<ms::tova_head, ms::into_nearest>);
-COMPOSITION(similar, "merging<h2o, into_similar>", ms::merging<ms::h2o, ms::into_similar>);
-COMPOSITION(following, "merging<h2o, into_following>", ms::merging<ms::h2o, ms::into_following>);
+COMPOSITION(pooled, "modified<h2o, pool>", ms::composed<ms::h2o, ms::pool>);
+COMPOSITION(valued, "modified<tova_head, value_norm, pool>", ms::composed<ms::tova_head, ms::value_norm, ms::pool>);
+COMPOSITION(chunked, "modified<h2o, chunk>", ms::composed<ms::h2o, ms::chunk>);
+COMPOSITION(fading, "decayed<keyformer>", ms::composed<ms::keyformer, ms::decayed>);
+COMPOSITION(greatest, "max_over_heads<tova>", ms::composed<ms::tova, ms::max_over_heads>);
+COMPOSITION(together, "per_layer<knorm>", ms::composed<ms::knorm, ms::per_layer>);
+COMPOSITION(apart, "per_head<window>", ms::composed<ms::window, ms::per_head>);
+COMPOSITION(nearest, "merging<tova_head, into_nearest>", ms::composed<ms::tova_head, ms::into_nearest>);
+COMPOSITION(similar, "merging<h2o, into_similar>", ms::composed<ms::h2o, ms::into_similar>);
+COMPOSITION(following, "merging<h2o, into_following>", ms::composed<ms::h2o, ms::into_following>);
 COMPOSITION(layered, "per_layer<modified<snapkv, value_norm>>",
-            ms::per_layer<ms::modified<ms::snapkv, ms::value_norm>>);
-COMPOSITION(deep, "decayed<max_over_heads<h2o>>", ms::decayed<ms::max_over_heads<ms::h2o>>);
+            ms::composed<ms::snapkv, ms::value_norm, ms::per_layer>);
+COMPOSITION(deep, "decayed<max_over_heads<h2o>>", ms::composed<ms::h2o, ms::max_over_heads, ms::decayed>);
 #undef COMPOSITION
 using compositions =
     ms::one_of<pooled, valued, chunked, fading, greatest, together, apart, nearest, similar, following, layered, deep>;

@@ -12,7 +12,7 @@ namespace value_norm_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
-using weighed = ms::modified<ms::tova_head, ms::value_norm>;
+using weighed = ms::composed<ms::tova_head, ms::value_norm>;
 
 std::size_t place(ms::table<weighed>& table, int position, const std::vector<float>& values, std::size_t kv_heads = 1) {
     const std::size_t width = values.size() / kv_heads;

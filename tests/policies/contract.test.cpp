@@ -32,14 +32,16 @@ struct watching : P {
     /// first arrivals, of a text from position 0 on.
     static inline std::vector<int> unguarded;
     static inline std::size_t wrong_sinks = 0;
-    bool reads_order() const noexcept { return true; }
+    ms::reads what_is_read() const noexcept {
+        return ms::reads_of(static_cast<const P&>(*this)) | ms::reads{.order = true};
+    }
 
     void on_attention(ms::rows probabilities, ms::view states) noexcept {
-        if constexpr (ms::observes_attention<P>) P::on_attention(probabilities, states);
+        if constexpr (ms::has_on_attention<P>) P::on_attention(probabilities, states);
         look(states);
     }
     void on_forget(const ms::reader& stored, ms::view states) noexcept {
-        if constexpr (ms::decides_from_storage<P>) P::on_forget(stored, states);
+        if constexpr (ms::has_on_forget<P>) P::on_forget(stored, states);
         look(states);
         unguarded.clear();
         for (const std::uint32_t row : states.unguarded()) unguarded.push_back(states.position[row]);
@@ -463,7 +465,7 @@ TEST_P(contract, a_layer_that_decides_once_holds_the_same_in_all_heads) {
     const watched p = policy();
     if (p.forgets() != ms::per::head) {
         EXPECT_TRUE(always);
-    } else if (p.reads_attention() || p.reads_queries() || p.reads_arrivals() || p.reads_stored()) {
+    } else if (ms::reads_of(p) != ms::reads{.order = true}) {
         EXPECT_FALSE(always) << "what it reads differs from head to head";
     }
 }

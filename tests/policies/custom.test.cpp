@@ -38,7 +38,7 @@ struct largest_key {
         }
     }
 };
-static_assert(ms::observes_decision<largest_key> && !ms::observes_attention<largest_key>);
+static_assert(ms::has_on_forget<largest_key> && !ms::has_on_attention<largest_key>);
 
 /// Forgets the largest value, looking once, when it comes.
 struct largest_value_at_insertion {
@@ -51,7 +51,7 @@ struct largest_value_at_insertion {
         for (std::size_t h = 0; h < values.count; ++h) states.score[row] -= fits ? norm(values[h]) : 1e9f;
     }
 };
-static_assert(ms::observes_insertion<largest_value_at_insertion>);
+static_assert(ms::has_on_insert<largest_value_at_insertion>);
 
 /// The same, reading the stored values.
 struct largest_value {
@@ -82,7 +82,7 @@ struct judges_the_prompt {
         largest_key{}.on_forget(stored, states);
     }
 };
-static_assert(ms::observes_prompt_end<judges_the_prompt>);
+static_assert(ms::has_finish_prompt<judges_the_prompt>);
 
 /// Attention that fades, divided by the size of the key seen at insertion: guards, memory, insertion, attention.
 struct fading {
@@ -110,8 +110,8 @@ struct fading {
         for (std::size_t j = 0; j < states.size(); ++j) states.score[j] = attention[j] / size[j];
     }
 };
-static_assert(ms::observes_insertion<fading> && ms::observes_attention<fading>);
-static_assert(ms::names_guards<fading> && ms::has_memory<fading>);
+static_assert(ms::has_on_insert<fading> && ms::has_on_attention<fading>);
+static_assert(ms::has_default_guards<fading> && ms::has_memory<fading>);
 
 /// Every hook at once: what fading does, and the stored keys once more at the decision.
 struct everything : fading {
@@ -130,8 +130,8 @@ struct everything : fading {
         for (float& attention : states.memory(*this).attention) attention += 1;
     }
 };
-static_assert(ms::observes_decision<everything> && ms::observes_prompt_end<everything>);
-static_assert(ms::observes_insertion<everything> && ms::observes_attention<everything>);
+static_assert(ms::has_on_forget<everything> && ms::has_finish_prompt<everything>);
+static_assert(ms::has_on_insert<everything> && ms::has_on_attention<everything>);
 
 using mine = ms::one_of<ms::window, largest_key, largest_value_at_insertion, largest_value, judges_the_prompt, fading,
                         everything>;
@@ -443,7 +443,7 @@ struct matches_queries {
         kept.queries[0] = 0;
     }
 };
-static_assert(ms::observes_queries<matches_queries> && ms::has_memory<matches_queries>);
+static_assert(ms::has_on_query<matches_queries> && ms::has_memory<matches_queries>);
 
 TEST(custom, queries_come_between_the_token_and_its_attention) {
     for (const std::size_t slack : {0u, 3u}) {

@@ -91,7 +91,7 @@ TEST(expected_attention, covariance_that_is_not_kept_needs_no_memory) {
 /// Dimensions that vary together: queries (1, 1) and (-1, -1) have a covariance of 1 everywhere.
 TEST(expected_attention, dimensions_vary_together) {
     auto policy = plain();
-    policy.base = 0;
+    policy.rope.base = 0;
     driven d({.states = 2, .head_dim = 2, .value_dim = 1, .scale = 1}, policy);
     d.step({1, 1}, {1}, {1, 1});
     d.step({2, -2}, {1}, {-1, -1});
@@ -106,7 +106,7 @@ TEST(expected_attention, dimensions_vary_together) {
 TEST(expected_attention, queries_and_keys_turn_with_their_positions) {
     for (const bool adjacent : {true, false}) {
         auto policy = plain();
-        policy.adjacent = adjacent;
+        policy.rope.adjacent = adjacent;
         policy.future = 1;
         const ms::rope model{.adjacent = adjacent};
         driven d({.states = 3, .head_dim = 4, .value_dim = 1, .scale = 1}, policy);
@@ -155,7 +155,7 @@ TEST(expected_attention, variances_turn_with_positions) {
 TEST(expected_attention, future_positions_are_averaged) {
     auto policy = plain();
     policy.future = 314;
-    policy.stretch = 100;
+    policy.rope.stretch = 100;
     driven d({.states = 2, .head_dim = 2, .value_dim = 1, .scale = 1}, policy);
     d.step({0, 3}, {1}, {1, 0});  // at position 0: 90 degrees
     d.step({0, 0}, {1}, {std::cos(0.01f), std::sin(0.01f)});
@@ -175,8 +175,8 @@ TEST(expected_attention, a_group_is_averaged_and_a_layer_summed) {
     const double wanted = std::exp(4) / (std::exp(4) + std::exp(-4));
     EXPECT_NEAR(d.forget()[0], (0.5 + wanted) / 2, 1e-5);
 
-    ms::per_layer<ms::expected_attention> layer;
-    layer.skipped = 0;
+    ms::composed<ms::expected_attention, ms::per_layer> layer;
+    layer.get<ms::expected_attention>().skipped = 0;
     driven two({.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 1, .scale = 1}, layer);
     two.step({1}, {1}, {4});
     two.step({-1}, {1}, {4});

@@ -57,8 +57,9 @@ TEST(q_filters, given_filters_are_those_of_the_layer_and_head) {
 
 TEST(q_filters, a_layer_sums_over_its_heads) {
     const std::vector<float> filters{1, 0, 0, 1};
-    ms::table<ms::per_layer<ms::q_filters>> table(
-        {.states = 3, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1}, {{.filters = filters, .kv_heads = 2}});
+    ms::table<ms::composed<ms::q_filters, ms::per_layer>> table(
+        {.states = 3, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1},
+        {{.filters = filters, .kv_heads = 2}, {}});
     support::stored_floats stored(table.shape());
     stored.place(table, 0, {{3, 100}, {100, 4}}, {{0}, {0}});
     EXPECT_FLOAT_EQ(table.scores()[0], -7.0f);
@@ -108,7 +109,8 @@ TEST(q_filters, all_queries_of_a_group_count) {
 
 /// Head 0 asks along (1, 0), head 1 along (0, 1): each key is seen by its own head's direction.
 TEST(q_filters, each_head_of_a_layer_has_a_direction) {
-    driven<ms::per_layer<ms::q_filters>> d({.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1});
+    driven<ms::composed<ms::q_filters, ms::per_layer>> d(
+        {.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1});
     for (int i = 0; i < 2; ++i) {
         d.stored.place(d.table, i, {{3, 100}, {1000, 4}}, {{0}, {0}});
         support::ask(d.table, {{5, 0}, {0, 5}});

@@ -19,8 +19,8 @@ using positions = std::vector<int>;
 
 ms::snapkv with(std::size_t window, std::size_t width, bool greatest = false, bool zero_padded = false) {
     ms::snapkv policy;
-    policy.base.window = window;
-    static_cast<ms::pool&>(policy.modifiers) = {.width = width, .greatest = greatest, .zero_padded = zero_padded};
+    policy.get<ms::morphkv>().window = window;
+    policy.get<ms::pool>() = {.width = width, .greatest = greatest, .zero_padded = zero_padded};
     return policy;
 }
 

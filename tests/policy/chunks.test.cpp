@@ -65,7 +65,7 @@ struct indexed {
         if (counter.ended(n)) ms::score_chunk(states, mine.chunks, counter.number(), std::span(scores).first(n));
     }
 };
-static_assert(ms::policy<indexed> && ms::observes_insertion<indexed>);
+static_assert(ms::policy<indexed> && ms::has_on_insert<indexed>);
 
 TEST(chunks, states_wait_until_their_chunk_has_ended) {
     ms::table<indexed> table({.states = 16});

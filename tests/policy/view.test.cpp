@@ -24,7 +24,7 @@ struct visitor {
         (*visit)(stored, states);
     }
 };
-static_assert(ms::merges<visitor>);
+static_assert(ms::has_merge<visitor>);
 
 constexpr std::size_t length = 9;
 

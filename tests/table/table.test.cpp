@@ -30,7 +30,7 @@ struct by_hand {
         std::ranges::copy(probabilities[0].first(states.size()), states.score.begin());
     }
 };
-static_assert(ms::observes_attention<by_hand>);
+static_assert(ms::has_on_attention<by_hand>);
 
 template <class Table>
 void score(Table& table, const std::vector<float>& scores) {
@@ -232,7 +232,7 @@ struct counts_its_life {
         for (std::size_t j = 0; j < states.size(); ++j) states.score[j] = attention[j] - 0.001f * age[j];
     }
 };
-static_assert(ms::has_memory<counts_its_life> && ms::observes_attention<counts_its_life>);
+static_assert(ms::has_memory<counts_its_life> && ms::has_on_attention<counts_its_life>);
 
 TEST(table, a_policy_s_memory_lives_and_moves_with_the_state) {
     ms::table<counts_its_life> table({.states = 3, .block = 3});
@@ -272,7 +272,7 @@ struct keeps_queries {
         for (float& s : states.score) s = states.memory(*this).queries[1][2];
     }
 };
-static_assert(ms::observes_queries<keeps_queries> && ms::has_memory<keeps_queries>);
+static_assert(ms::has_on_query<keeps_queries> && ms::has_memory<keeps_queries>);
 
 constexpr ms::table_shape two_heads{.states = 4, .block = 3, .heads = 2, .head_dim = 3, .value_dim = 1};
 
@@ -344,7 +344,7 @@ struct looks_at_order : by_hand {
         right = right && !gone.empty() && std::ranges::is_sorted(gone, std::ranges::less_equal());  // without equals
     }
 };
-static_assert(ms::decides_from_memory<looks_at_order> && ms::merges<looks_at_order>);
+static_assert(ms::has_on_forget<looks_at_order> && ms::has_merge<looks_at_order>);
 
 /// By places, blocks, early decisions, other budgets and clears.
 TEST(table, by_position_is_the_order_of_the_text) {
@@ -405,7 +405,7 @@ struct hands_down : by_hand {
         stored.set_value(0, heir, {&value, 1});
     }
 };
-static_assert(ms::merges<hands_down>);
+static_assert(ms::has_merge<hands_down>);
 
 /// A token's key is its position and its value is 1, so no value is ever lost.
 TEST(table, merge_is_shown_what_goes_before_it_is_overwritten) {

@@ -6,7 +6,7 @@
 //     ms::attention_profile profile(32, 8);                   // 32 layers of 8 KV heads; sinks 128, recent 256
 //     const auto layer = cache.layer(i);
 //     profile.observe(layer, ms::attend(layer, q, out, scratch));  // the tokens to judge by, any number
-//     ms::cache<ms::per_head<ms::window>> duo(shape, {}, ms::duo_budget(profile.retrieval(), 0.1f, 32768));
+//     ms::cache<ms::composed<ms::window, ms::per_head>> duo(shape, {}, ms::duo_budget(profile.retrieval(), 0.1f, 32768));
 //
 //   rule     far = the sum of a[i][t][j] over states j with position >= sinks and, counted back from t with t as the
 //            first, beyond `recent`; the mean of it over the tokens observed and the query heads i of the group

@@ -16,15 +16,17 @@
 //            here). They draw from a generator, here by a hash of seed, layer, KV head and position, so blocks, threads
 //            and copies draw alike.
 #include <algorithm>
+#include <string_view>
 #include <tuple>
 
 #include "multistate/math/random.hpp"
-#include "multistate/policy/policy.hpp"
+#include "multistate/policy/composed.hpp"
 #include "multistate/simd/elementwise.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct into_following {
+    static constexpr std::string_view name = "into_following";
     std::size_t survivors = 32;
     std::size_t seed = 0;
     static constexpr auto parameters =
@@ -103,6 +105,6 @@ struct into_following {
         stored.set_value(kv_head, row, mine.sum);
     }
 };
-static_assert(merges<into_following> && has_memory<into_following>);
+static_assert(hooks_of<into_following> == hook::merge);
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -9,6 +9,7 @@
 //   cost     as into_similar
 //   differs  kvpress can leave out a share of the states that go, those with the least cosines: pointless where states
 //            go one at a time
+#include <string_view>
 #include <tuple>
 
 #include "multistate/mergers/neighbors.hpp"
@@ -16,6 +17,7 @@
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct into_nearest {
+    static constexpr std::string_view name = "into_nearest";
     float threshold = 0;  ///< least cosine at which values are merged
     static constexpr auto parameters = std::tuple{parameter{"threshold", &into_nearest::threshold, 0.0f, 1.0f}};
 
@@ -36,6 +38,6 @@ struct into_nearest {
         }
     }
 };
-static_assert(merges<into_nearest> && has_memory<into_nearest>);
+static_assert(hooks_of<into_nearest> == hook::merge);
 
 }}  // namespace multistate::MULTISTATE_TARGET

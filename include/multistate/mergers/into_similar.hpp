@@ -15,6 +15,7 @@
 //            states merged although their weights are below 1, which shrinks what survives; here by the weights. Its
 //            threshold is one for the heads of a layer, here each KV head has its own. Layers' shares of the budget by
 //            the variance of attention are not part of it.
+#include <string_view>
 #include <tuple>
 #include <utility>
 
@@ -23,6 +24,7 @@
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct into_similar {
+    static constexpr std::string_view name = "into_similar";
     float alpha = 0.5f;  ///< how much of the threshold stays
     float beta = 0.5f;   ///< how much the mean of the cosines counts in it
     bool keys = false;   ///< merge keys, too; for keys that are not rotated
@@ -57,6 +59,6 @@ struct into_similar {
         }
     }
 };
-static_assert(merges<into_similar> && has_memory<into_similar>);
+static_assert(hooks_of<into_similar> == hook::merge);
 
 }}  // namespace multistate::MULTISTATE_TARGET

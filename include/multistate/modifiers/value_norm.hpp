@@ -8,12 +8,14 @@
 //   cost     one addition per float of a new value, 4 bytes per state, one product per state and decision
 //   differs  the norm is taken of the value as it came, before a codec rounds it
 #include <cmath>
+#include <string_view>
 
-#include "multistate/policy/modified.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct value_norm {
+    static constexpr std::string_view name = "value_norm";
     struct memory {
         per_state<float> norm;
     };
@@ -29,6 +31,6 @@ struct value_norm {
     }
     void modify(view states) const noexcept { simd::multiply(states.memory(*this).norm, states.score); }
 };
-static_assert(modifier<value_norm> && observes_insertion<value_norm>);
+static_assert(hooks_of<value_norm> == (hook::on_insert | hook::modify));
 
 }}  // namespace multistate::MULTISTATE_TARGET

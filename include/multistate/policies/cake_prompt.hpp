@@ -51,13 +51,13 @@ struct mean_and_variance : morphkv {
     }
 };
 
-struct cake_prompt : modified<mean_and_variance, pool> {
+struct cake_prompt : composed<mean_and_variance, pool> {
     static constexpr std::string_view name = "cake_prompt";
     static constexpr std::string_view paper = "arXiv 2503.12491";
 
-    constexpr cake_prompt() noexcept : modified{.base = {{.window = 32}}, .modifiers = {}} {}
+    constexpr cake_prompt() noexcept : composed({{.window = 32}}, {}) {}
 };
-static_assert(policy<cake_prompt> && names_guards<cake_prompt> && observes_attention<cake_prompt> &&
-              decides_from_memory<cake_prompt>);
+static_assert(policy<cake_prompt> &&
+              hooks_of<cake_prompt> == (hook::default_guards | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

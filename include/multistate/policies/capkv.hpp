@@ -4,7 +4,7 @@
 // like their keys.
 //
 //     ms::capkv policy;
-//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
+//     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
 //
 //   paper    "Rethinking KV Cache Eviction via a Unified Information-Theoretic Objective" (CapKV), arXiv 2604.25975
 //   rule     score[j] = mean over the query heads of the group of w[j] v[j] . A^-1 v[j], where A = I + sum over j of
@@ -30,20 +30,21 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct capkv : rope {
+struct capkv {
     static constexpr std::string_view name = "capkv";
     static constexpr std::string_view paper = "arXiv 2604.25975";
     static constexpr per forgets() noexcept { return per::head; }
 
-    float tau = 5;             ///< how sharply keys are told apart
-    std::size_t future = 512;  ///< positions
-    std::size_t skipped = 4;   ///< the first positions, whose queries do not count
+    multistate::rope rope = {};  ///< the model's rotary positions
+    float tau = 5;               ///< how sharply keys are told apart
+    std::size_t future = 512;    ///< positions
+    std::size_t skipped = 4;     ///< the first positions, whose queries do not count
     float epsilon = 1e-6f;
-    static constexpr auto parameters = std::tuple_cat(
-        rope::parameters, std::tuple{parameter{"tau", &capkv::tau, 0.0f, 80.0f},
-                                     parameter{"future", &capkv::future, std::size_t{1}, std::size_t{1} << 20},
-                                     parameter{"skipped", &capkv::skipped, std::size_t{0}, std::size_t{1} << 20},
-                                     parameter{"epsilon", &capkv::epsilon, 0.0f, 1.0f}});
+    static constexpr auto parameters =
+        std::tuple{member_parameters{&capkv::rope}, parameter{"tau", &capkv::tau, 0.0f, 80.0f},
+                   parameter{"future", &capkv::future, std::size_t{1}, std::size_t{1} << 20},
+                   parameter{"skipped", &capkv::skipped, std::size_t{0}, std::size_t{1} << 20},
+                   parameter{"epsilon", &capkv::epsilon, 0.0f, 1.0f}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
@@ -72,6 +73,8 @@ struct capkv : rope {
         l(m.scratch, (2 * v + panel_width) * panel_width);
     }
 
+    void check_shape(const table_shape& s) const { rope.check_shape(s); }
+
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "keys", keys, states);
         const memory mine = states.memory(*this);
@@ -81,10 +84,10 @@ struct capkv : rope {
         if (states.newest < static_cast<position>(skipped)) return;
         const memory mine = states.memory(*this);
         mine.count[0] = (std::min)(mine.count[0] + 1, most_counted);
-        find_turns(states.newest, mine.turns);
+        rope.find_turns(states.newest, mine.turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
             std::ranges::copy(queries[i], mine.query.begin());
-            turn_back(mine.turns, mine.query);
+            rope.turn_back(mine.turns, mine.query);
             add_to_mean(static_cast<float>(mine.count[0]), mine.query, mine.means[i]);
         }
     }
@@ -107,9 +110,9 @@ struct capkv : rope {
         const std::size_t h = head / states.shape.group();
         const auto norms = mine.norms[h];
         const auto weights = mine.weights;
-        find_mean_turns(states.newest + 1, future, mine.turns);
+        rope.find_mean_turns(states.newest + 1, future, mine.turns);
         std::ranges::copy(mine.means[head], mine.query.begin());
-        turn(mine.turns, mine.query);
+        rope.turn(mine.turns, mine.query);
         normalize(mine.query);
         stored.dot_keys(h, mine.query, weights);
         float most = -1;
@@ -163,7 +166,7 @@ struct capkv : rope {
         }
     }
 };
-static_assert(policy<capkv> && names_guards<capkv> && has_memory<capkv>);
-static_assert(observes_insertion<capkv> && observes_queries<capkv> && decides_from_storage<capkv>);
+static_assert(policy<capkv> && hooks_of<capkv> == (hook::check_shape | hook::default_guards | hook::on_insert |
+                                                   hook::on_query | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

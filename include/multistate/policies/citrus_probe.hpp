@@ -67,7 +67,7 @@ struct citrus_probe {
         }
     }
 };
-static_assert(policy<citrus_probe> && has_memory<citrus_probe> && observes_attention<citrus_probe> &&
-              decides_from_storage<citrus_probe>);
+static_assert(policy<citrus_probe> &&
+              hooks_of<citrus_probe> == (hook::check_shape | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -1,9 +1,9 @@
 #pragma once
 
-// compactor: leverage and noncausal together: keys that stand apart, and states that their neighbours attend to.
+// compactor: leverage and noncausal together: keys that stand apart, and states that their neighbors attend to.
 //
 //     ms::compactor policy;
-//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
+//     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
 //
 //   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
 //            2507.08143
@@ -19,30 +19,32 @@
 #include <cmath>
 #include <tuple>
 
+#include "multistate/math/rope.hpp"
 #include "multistate/policies/leverage.hpp"
 #include "multistate/policies/noncausal.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct compactor : rope {
+struct compactor {
     static constexpr std::string_view name = "compactor";
     static constexpr std::string_view paper = "arXiv 2507.08143";
     static constexpr per forgets() noexcept { return per::head; }
     /// Each head measures by its own deviations.
     static constexpr bool scores_are_comparable() noexcept { return false; }
 
-    std::size_t chunk = 256;  ///< tokens; see chunk_length for small tables
-    std::size_t sketch = 48;  ///< columns of the random matrix of leverage
-    float blend = 0.5f;       ///< weight of leverage
-    bool scaled = false;      ///< whether the logits of noncausal are multiplied with the scale of attention
+    multistate::rope rope = {};  ///< the model's rotary positions
+    std::size_t chunk = 256;     ///< tokens; see chunk_length for small tables
+    std::size_t sketch = 48;     ///< columns of the random matrix of leverage
+    float blend = 0.5f;          ///< weight of leverage
+    bool scaled = false;         ///< whether the logits of noncausal are multiplied with the scale of attention
     std::size_t seed = 0;
     static constexpr auto parameters =
-        std::tuple_cat(rope::parameters,
-                       std::tuple{parameter{"chunk", &compactor::chunk, std::size_t{4}, std::size_t{1} << 20},
-                                  parameter{"sketch", &compactor::sketch, std::size_t{1}, std::size_t{4096}},
-                                  parameter{"blend", &compactor::blend, 0.0f, 1e6f},
-                                  parameter{"scaled", &compactor::scaled, false, true},
-                                  parameter{"seed", &compactor::seed, std::size_t{0}, static_cast<std::size_t>(-1)}});
+        std::tuple{member_parameters{&compactor::rope},
+                   parameter{"chunk", &compactor::chunk, std::size_t{4}, std::size_t{1} << 20},
+                   parameter{"sketch", &compactor::sketch, std::size_t{1}, std::size_t{4096}},
+                   parameter{"blend", &compactor::blend, 0.0f, 1e6f},
+                   parameter{"scaled", &compactor::scaled, false, true},
+                   parameter{"seed", &compactor::seed, std::size_t{0}, static_cast<std::size_t>(-1)}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(8, states / 8), .recent = (std::min<std::size_t>)(4, states / 8)};
@@ -58,6 +60,8 @@ struct compactor : rope {
         l(m.noncausal);
         l(m.length);
     }
+
+    void check_shape(const table_shape& s) const { rope.check_shape(s); }
 
     void on_insert(rows new_keys, rows values, view states, std::size_t row) const noexcept {
         start_chunks(states, *this, states.memory(*this).length, chunk_length(chunk, states.shape));
@@ -77,7 +81,7 @@ struct compactor : rope {
     noncausal attention() const noexcept { return {.chunk = chunk, .scaled = scaled}; }
     leverage keys() const noexcept {
         leverage result;
-        static_cast<rope&>(result) = *this;
+        result.rope = rope;
         result.chunk = chunk;
         result.sketch = sketch;
         result.seed = seed;
@@ -112,7 +116,8 @@ struct compactor : rope {
         }
     }
 };
-static_assert(policy<compactor> && names_guards<compactor> && has_memory<compactor>);
-static_assert(knows_comparable<compactor> && observes_insertion<compactor> && observes_queries<compactor>);
+static_assert(policy<compactor> &&
+              hooks_of<compactor> == (hook::check_shape | hook::default_guards | hook::scores_are_comparable |
+                                      hook::on_insert | hook::on_query));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -78,7 +78,6 @@ struct cur {
         simd::scale(x, sum > 0 ? 1 / sum : 0);
     }
 };
-static_assert(policy<cur> && names_guards<cur> && has_memory<cur>);
-static_assert(observes_insertion<cur>);
+static_assert(policy<cur> && hooks_of<cur> == (hook::default_guards | hook::on_insert));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -5,7 +5,7 @@
 //
 //     std::vector<ms::rows> projections;                             // of each layer, as engines hold them
 //     ms::defensivekv policy;
-//     policy.output_projection = projections;                        // the caller's memory: it must outlive the cache
+//     policy.output.projection = projections;                        // the caller's memory: it must outlive the cache
 //
 //   paper    "Taming the Fragility of KV Cache Eviction in LLM Inference" (DefensiveKV), arXiv 2510.13334
 //   rule     score[j] = max(m[j], mean of m) * e[j] / sum of e. m[j] = maximum over the last `window` tokens t and the
@@ -32,14 +32,15 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct defensivekv : output_effect {
+struct defensivekv {
     static constexpr std::string_view name = "defensivekv";
     static constexpr std::string_view paper = "arXiv 2510.13334";
     static constexpr per forgets() noexcept { return per::head; }
 
-    std::size_t window = 32;   ///< tokens
-    std::size_t width = 5;     ///< states, odd; of an even width the greater half is older
-    float first_share = 0.9f;  ///< of the attention, whose states stay whatever their values
+    output_effect output = {};  ///< how much values can change the output
+    std::size_t window = 32;    ///< tokens
+    std::size_t width = 5;      ///< states, odd; of an even width the greater half is older
+    float first_share = 0.9f;   ///< of the attention, whose states stay whatever their values
     static constexpr auto parameters =
         std::tuple{parameter{"window", &defensivekv::window, std::size_t{1}, std::size_t{1024}},
                    parameter{"width", &defensivekv::width, std::size_t{1}, std::size_t{1024}},
@@ -64,11 +65,11 @@ struct defensivekv : output_effect {
         l(m.tokens);
     }
 
-    void check_shape(const table_shape& s) const { check_projection(name.data(), s); }
+    void check_shape(const table_shape& s) const { output.check(name.data(), s); }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "values", values, states);
-        states.memory(*this).effect[row] = effect(values, states.shape);
+        states.memory(*this).effect[row] = output.effect(values, states.shape);
     }
     void on_attention(rows probabilities, view states) const noexcept {
         const memory mine = states.memory(*this);
@@ -137,7 +138,7 @@ struct defensivekv : output_effect {
         }
     }
 };
-static_assert(policy<defensivekv> && names_guards<defensivekv> && has_memory<defensivekv> &&
-              observes_insertion<defensivekv> && observes_attention<defensivekv> && decides_from_memory<defensivekv>);
+static_assert(policy<defensivekv> && hooks_of<defensivekv> == (hook::check_shape | hook::default_guards |
+                                                               hook::on_insert | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -4,7 +4,7 @@
 // the mean and the covariance of those that came.
 //
 //     ms::expected_attention policy;
-//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
+//     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
 //
 //   paper    "Expected Attention: KV Cache Compression by Estimating Attention from Future Queries Distribution",
 //            arXiv 2510.00636
@@ -31,21 +31,22 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct expected_attention : rope {
+struct expected_attention {
     static constexpr std::string_view name = "expected_attention";
     static constexpr std::string_view paper = "arXiv 2510.00636";
     static constexpr per forgets() noexcept { return per::head; }
 
-    std::size_t future = 512;  ///< positions
-    std::size_t skipped = 4;   ///< the first positions, whose queries do not count
+    multistate::rope rope = {};  ///< the model's rotary positions
+    std::size_t future = 512;    ///< positions
+    std::size_t skipped = 4;     ///< the first positions, whose queries do not count
     float epsilon = 0;
     bool covariance = true;
-    static constexpr auto parameters = std::tuple_cat(
-        rope::parameters,
-        std::tuple{parameter{"future", &expected_attention::future, std::size_t{1}, std::size_t{1} << 20},
+    static constexpr auto parameters =
+        std::tuple{member_parameters{&expected_attention::rope},
+                   parameter{"future", &expected_attention::future, std::size_t{1}, std::size_t{1} << 20},
                    parameter{"skipped", &expected_attention::skipped, std::size_t{0}, std::size_t{1} << 20},
                    parameter{"epsilon", &expected_attention::epsilon, 0.0f, 1.0f},
-                   parameter{"covariance", &expected_attention::covariance, false, true}});
+                   parameter{"covariance", &expected_attention::covariance, false, true}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
@@ -76,6 +77,8 @@ struct expected_attention : rope {
         l(m.tile, panel_width * panel_width);
     }
 
+    void check_shape(const table_shape& s) const { rope.check_shape(s); }
+
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "values", values, states);
         const memory mine = states.memory(*this);
@@ -87,10 +90,10 @@ struct expected_attention : rope {
         const bool halve = count_token(mine.count[0]);
         const auto n = static_cast<float>(mine.count[0]);
         const auto deviation = mine.vector;
-        find_turns(states.newest, mine.turns);
+        rope.find_turns(states.newest, mine.turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
             std::ranges::copy(queries[i], deviation.begin());
-            turn_back(mine.turns, deviation);
+            rope.turn_back(mine.turns, deviation);
             simd::add_scaled(-1, mine.means[i], deviation);
             simd::add_scaled(1 / n, deviation, mine.means[i]);
             if (!covariance) continue;
@@ -124,13 +127,13 @@ struct expected_attention : rope {
         const std::size_t d = s.head_dim, group = s.group();
         const auto count = static_cast<float>(mine.count[0]);
         const auto key = mine.vector;
-        find_mean_turns(states.newest + 1, future, mine.turns);
+        rope.find_mean_turns(states.newest + 1, future, mine.turns);
         std::array<float, panel_width> of_tile;
         for (std::size_t row = states.guarded.sinks; row < states.size(); row += panel_width) {
             const std::size_t keys = (std::min)(panel_width, states.size() - row);
             for (std::size_t k = 0; k < keys; ++k) {
                 stored.key(h, row + k, key);
-                turn_back(mine.turns, key);
+                rope.turn_back(mine.turns, key);
                 stand(key, mine.panel, k);
             }
             for (std::size_t i = 0; i < group; ++i) {
@@ -145,9 +148,8 @@ struct expected_attention : rope {
         }
     }
 };
-static_assert(policy<expected_attention> && names_guards<expected_attention>);
-static_assert(has_memory<expected_attention>);
-static_assert(observes_insertion<expected_attention> && observes_queries<expected_attention>);
-static_assert(decides_from_storage<expected_attention>);
+static_assert(policy<expected_attention> &&
+              hooks_of<expected_attention> ==
+                  (hook::check_shape | hook::default_guards | hook::on_insert | hook::on_query | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

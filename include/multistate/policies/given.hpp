@@ -27,6 +27,6 @@ struct given {
     static constexpr std::string_view name = "given";
     static constexpr per forgets() noexcept { return per::head; }
 };
-static_assert(policy<given>);
+static_assert(policy<given> && hooks_of<given> == hook::none);
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -61,7 +61,6 @@ struct keydiff {
         }
     }
 };
-static_assert(policy<keydiff> && has_memory<keydiff> && observes_insertion<keydiff>);
-static_assert(decides_from_storage<keydiff>);
+static_assert(policy<keydiff> && hooks_of<keydiff> == (hook::on_insert | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

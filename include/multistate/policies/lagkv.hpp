@@ -138,7 +138,6 @@ struct lagkv {
         return static_cast<float>(less);
     }
 };
-static_assert(policy<lagkv> && names_guards<lagkv> && has_memory<lagkv>);
-static_assert(observes_insertion<lagkv> && decides_from_storage<lagkv>);
+static_assert(policy<lagkv> && hooks_of<lagkv> == (hook::default_guards | hook::on_insert | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

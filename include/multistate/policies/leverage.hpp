@@ -3,7 +3,7 @@
 // leverage: keeps states whose keys are far from what the other keys of their chunk of the text span.
 //
 //     ms::leverage policy;
-//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
+//     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
 //
 //   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
 //            2507.08143: one half of its score
@@ -31,20 +31,21 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct leverage : rope {
+struct leverage {
     static constexpr std::string_view name = "leverage";
     static constexpr std::string_view paper = "arXiv 2507.08143";
     static constexpr per forgets() noexcept { return per::head; }
 
-    std::size_t chunk = 512;  ///< tokens; see chunk_length for small tables
-    std::size_t sketch = 48;  ///< columns of the random matrix
-    float ridge = 0.01f;      ///< ten times more where float32 cannot take the inverse
+    multistate::rope rope = {};  ///< the model's rotary positions
+    std::size_t chunk = 512;     ///< tokens; see chunk_length for small tables
+    std::size_t sketch = 48;     ///< columns of the random matrix
+    float ridge = 0.01f;         ///< ten times more where float32 cannot take the inverse
     std::size_t seed = 0;
-    static constexpr auto parameters = std::tuple_cat(
-        rope::parameters, std::tuple{parameter{"chunk", &leverage::chunk, std::size_t{4}, std::size_t{1} << 20},
-                                     parameter{"sketch", &leverage::sketch, std::size_t{1}, std::size_t{4096}},
-                                     parameter{"ridge", &leverage::ridge, 1e-6f, 1e6f},
-                                     parameter{"seed", &leverage::seed, std::size_t{0}, static_cast<std::size_t>(-1)}});
+    static constexpr auto parameters = std::tuple{
+        member_parameters{&leverage::rope}, parameter{"chunk", &leverage::chunk, std::size_t{4}, std::size_t{1} << 20},
+        parameter{"sketch", &leverage::sketch, std::size_t{1}, std::size_t{4096}},
+        parameter{"ridge", &leverage::ridge, 1e-6f, 1e6f},
+        parameter{"seed", &leverage::seed, std::size_t{0}, static_cast<std::size_t>(-1)}};
 
     struct memory {
         chunk_memory chunks;
@@ -70,6 +71,8 @@ struct leverage : rope {
         l(m.sketches, s.kv_heads, n * columns);
     }
 
+    void check_shape(const table_shape& s) const { rope.check_shape(s); }
+
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "keys", keys, states);
         const memory mine = states.memory(*this);
@@ -82,7 +85,7 @@ struct leverage : rope {
         const auto key = mine.key;
         for (std::size_t h = 0; h < keys.count; ++h) {
             std::ranges::copy(keys[h], key.begin());
-            unrotate(states.position[row], key);
+            rope.unrotate(states.position[row], key);
             const auto x = mine.sketches[h].subspan(token * columns, columns);
             for (std::size_t c = 0; c < columns; ++c) x[c] = simd::dot(key, mine.matrix.subspan(c * key.size()));
         }
@@ -107,7 +110,6 @@ struct leverage : rope {
         }
     }
 };
-static_assert(policy<leverage> && has_memory<leverage>);
-static_assert(observes_insertion<leverage>);
+static_assert(policy<leverage> && hooks_of<leverage> == (hook::check_shape | hook::on_insert));
 
 }}  // namespace multistate::MULTISTATE_TARGET

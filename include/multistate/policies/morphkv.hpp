@@ -65,7 +65,6 @@ struct morphkv {
         return {mine.given.data(), static_cast<std::size_t>(tokens), states.size(), mine.given.stride()};
     }
 };
-static_assert(policy<morphkv> && names_guards<morphkv> && has_memory<morphkv> && observes_attention<morphkv> &&
-              decides_from_memory<morphkv>);
+static_assert(policy<morphkv> && hooks_of<morphkv> == (hook::default_guards | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -5,7 +5,7 @@
 //   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
 //            2507.08143: the other half of its score
 //   rule     s[j] = |v[j]|_2 * the sum over the query heads of the group and the tokens t of j's chunk of the text of
-//            softmax over j in the chunk of q[t] . k[j]; score[j] = mean of s over j and its two neighbours
+//            softmax over j in the chunk of q[t] . k[j]; score[j] = mean of s over j and its two neighbors
 //   reads    queries; new keys and values
 //   forgets  for each KV head; no state is guarded
 //   cost     head_dim operations per query and token of its chunk, all when the chunk has ended; a decision costs
@@ -14,7 +14,7 @@
 //   differs  kvpress compresses a prompt once. Here each chunk is scored when it has ended; until then its states stay.
 //            The numbers are the same, except that means of three end with the chunk, and that kvpress counts zeros
 //            beyond the ends of the prompt and lets its last, short chunk attend to padding. The authors' engine has
-//            chunks of 128, and neither values nor neighbours. Both leave the logits without a scale, and so does the rule;
+//            chunks of 128, and neither values nor neighbors. Both leave the logits without a scale, and so does the rule;
 //            `scaled` gives them one. kvpress's z-score would change no order. A layer (per_layer) sums over its KV
 //            heads.
 #include <algorithm>
@@ -142,7 +142,6 @@ struct noncausal {
         }
     }
 };
-static_assert(policy<noncausal> && has_memory<noncausal>);
-static_assert(observes_insertion<noncausal> && observes_queries<noncausal>);
+static_assert(policy<noncausal> && hooks_of<noncausal> == (hook::on_insert | hook::on_query));
 
 }}  // namespace multistate::MULTISTATE_TARGET

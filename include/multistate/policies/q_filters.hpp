@@ -39,8 +39,10 @@ struct q_filters {
     static constexpr auto parameters =
         std::tuple{parameter{"steps", &q_filters::steps, std::size_t{0}, std::size_t{1000}}};
 
-    bool reads_queries() const noexcept { return filters.empty(); }
-    bool reads_stored() const noexcept { return filters.empty(); }
+    reads what_is_read() const noexcept {
+        const bool given = !filters.empty();
+        return {.queries = !given, .arrivals = true, .stored = !given, .order = true};
+    }
     struct memory {                          // where no filters are given
         per_state<float> products;           // scratch
         per_table<std::uint64_t> count;      // of tokens; see count_token
@@ -106,9 +108,8 @@ struct q_filters {
         }
     }
 };
-static_assert(policy<q_filters> && has_memory<q_filters>);
-static_assert(knows_comparable<q_filters> && observes_insertion<q_filters> && observes_queries<q_filters> &&
-              decides_from_storage<q_filters>);
+static_assert(policy<q_filters> && hooks_of<q_filters> == (hook::check_shape | hook::scores_are_comparable |
+                                                           hook::on_insert | hook::on_query | hook::on_forget));
 
 /// The filter of one query head from its queries [tokens, head_dim], rotated as attention sees them; the authors take
 /// 3000 of ten texts. Average the filters of a group, and give the policy the averages. Allocates.

@@ -7,7 +7,7 @@
 //
 //   paper    "R-KV: Redundancy-aware KV Cache Compression for Reasoning Models", arXiv 2505.24133
 //   rule     score[j] = lambda * I[j] - (1 - lambda) * R[j]. Over the states that are not the newest guarded ones,
-//            I = maximum over 7 neighbours in the text of the mean over the last `window` queries of softmax_j(maximum
+//            I = maximum over 7 neighbors in the text of the mean over the last `window` queries of softmax_j(maximum
 //            over the group of scale * q . k[j]); over all states, R = softmax_j(mean over all i of cos(k[i], k[j])),
 //            where in each row i the diagonal and the newest j with cos > `threshold` count 0
 //   reads    queries; the stored keys
@@ -15,7 +15,7 @@
 //   cost     n^2 head_dim per decision and KV head, as much as n queries: measured, 50 times what attention costs with
 //            512 states, 330 times with 4096, divided by slack + 1 where there is slack. 12 bytes per state;
 //            `window` queries, 96 keys and their products per table.
-//   differs  read in the authors' code. It never sorts the cache again after a decision, so neighbours, the newest of
+//   differs  read in the authors' code. It never sorts the cache again after a decision, so neighbors, the newest of
 //            similar states and the oldest are there those in the order of the last scores; here in that of the text.
 //            Where in a row no cos exceeds the threshold, it sets the oldest state's to 0; here nothing. lambda is 0.1
 //            as in the paper, 0.07 in the code. A layer (per_layer) sums over its KV heads.
@@ -155,7 +155,6 @@ struct r_kv {
         return false;
     }
 };
-static_assert(policy<r_kv> && names_guards<r_kv> && has_memory<r_kv> && observes_queries<r_kv> &&
-              decides_from_storage<r_kv>);
+static_assert(policy<r_kv> && hooks_of<r_kv> == (hook::default_guards | hook::on_query | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

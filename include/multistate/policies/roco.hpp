@@ -90,7 +90,7 @@ struct roco {
         return static_cast<std::size_t>(unstable * static_cast<float>(states));
     }
 };
-static_assert(policy<roco> && names_guards<roco> && has_memory<roco> && has_parameters<roco>);
-static_assert(observes_attention<roco> && decides_from_memory<roco> && observes_comparison<roco>);
+static_assert(policy<roco> &&
+              hooks_of<roco> == (hook::default_guards | hook::on_attention | hook::on_forget | hook::on_compare));
 
 }}  // namespace multistate::MULTISTATE_TARGET

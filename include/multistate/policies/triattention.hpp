@@ -3,7 +3,7 @@
 // triattention: keeps states to which the mean query will attend most, over the next tens of thousands of positions.
 //
 //     ms::triattention policy;
-//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
+//     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
 //     // the authors' use: a decision every 128 tokens
 //     ms::cache<ms::triattention> cache({.layers = 32, …, .states = 2048, .slack = 127}, policy);
 //
@@ -35,16 +35,18 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct triattention : rope {
+struct triattention {
     static constexpr std::string_view name = "triattention";
     static constexpr std::string_view paper = "arXiv 2604.04921";
     static constexpr per forgets() noexcept { return per::head; }
 
+    multistate::rope rope = {};  ///< the model's rotary positions
     std::size_t future = 65536;  ///< positions, the farthest that counts
     bool normalized = true;      ///< whether z_j is taken, else x[j] itself
-    static constexpr auto parameters = std::tuple_cat(
-        rope::parameters, std::tuple{parameter{"future", &triattention::future, std::size_t{1}, std::size_t{1} << 30},
-                                     parameter{"normalized", &triattention::normalized, false, true}});
+    static constexpr auto parameters =
+        std::tuple{member_parameters{&triattention::rope},
+                   parameter{"future", &triattention::future, std::size_t{1}, std::size_t{1} << 30},
+                   parameter{"normalized", &triattention::normalized, false, true}};
 
     /// Deviations are each head's own, and so are the keys that x is of.
     static constexpr bool scores_are_comparable() noexcept { return false; }
@@ -61,7 +63,7 @@ struct triattention : rope {
     };
     void lay_out(memory& m, layout& l) const noexcept {
         const table_shape& s = l.shape();
-        const std::size_t d = s.head_dim, n = d + pairs(d);
+        const std::size_t d = s.head_dim, n = d + rope.pairs(d);
         l(m.products, s.group());
         l(m.count);
         l(m.means, s.heads, n);
@@ -74,15 +76,17 @@ struct triattention : rope {
         l(m.tile, s.group() * panel_width);
     }
 
+    void check_shape(const table_shape& s) const { rope.check_shape(s); }
+
     void on_query(rows queries, view states) const noexcept {
         const memory mine = states.memory(*this);
         const std::size_t d = queries.width;
         mine.count[0] = (std::min)(mine.count[0] + 1, most_counted);
-        find_turns(states.newest, mine.turns);
+        rope.find_turns(states.newest, mine.turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
             std::ranges::copy(queries[i], mine.vector.begin());
-            find_lengths(queries[i], mine.vector.subspan(d));
-            turn_back(mine.turns, mine.vector.first(d));
+            rope.find_lengths(queries[i], mine.vector.subspan(d));
+            rope.turn_back(mine.turns, mine.vector.first(d));
             add_to_mean(static_cast<float>(mine.count[0]), mine.vector, mine.means[i]);
         }
     }
@@ -104,19 +108,19 @@ struct triattention : rope {
         if (!std::exchange(mine.known[0], true)) {
             float distances = 0;
             for (std::size_t distance = 1; distance <= future; distance *= 2, ++distances) {
-                find_turns(static_cast<position>(1 + distance), mine.turns);
+                rope.find_turns(static_cast<position>(1 + distance), mine.turns);
                 simd::add(mine.turns, mine.ahead);
             }
             simd::scale(mine.ahead, 1 / distances);
         }
-        find_turns(states.newest, mine.turns);
+        rope.find_turns(states.newest, mine.turns);
         for (std::size_t i = 0; i < mine.group.size(); ++i) {
             std::ranges::copy(mine.means[h * mine.group.size() + i], mine.group[i].begin());
             const auto query = mine.group[i].first(d), lengths = mine.group[i].subspan(d);
-            find_lengths(query, mine.vector);
+            rope.find_lengths(query, mine.vector);
             simd::add_scaled(-1, mine.vector, lengths);
-            turn(mine.ahead, query);
-            turn(mine.turns, query);
+            rope.turn(mine.ahead, query);
+            rope.turn(mine.turns, query);
         }
     }
     void multiply_keys(const reader& stored, view states, std::size_t h) const noexcept {
@@ -127,7 +131,7 @@ struct triattention : rope {
             const std::size_t keys = (std::min)(panel_width, states.size() - row);
             for (std::size_t k = 0; k < keys; ++k) {
                 stored.key(h, row + k, x.first(d));
-                find_lengths(x.first(d), x.subspan(d));
+                rope.find_lengths(x.first(d), x.subspan(d));
                 stand(x, mine.panel, k);
             }
             products({mine.group.data(), group, x.size(), x.size()}, mine.panel, mine.tile, panel_width);
@@ -148,7 +152,7 @@ struct triattention : rope {
         }
     }
 };
-static_assert(policy<triattention> && has_memory<triattention>);
-static_assert(observes_queries<triattention> && decides_from_storage<triattention>);
+static_assert(policy<triattention> && hooks_of<triattention> == (hook::check_shape | hook::scores_are_comparable |
+                                                                 hook::on_query | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

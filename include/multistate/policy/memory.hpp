@@ -261,13 +261,6 @@ memory_size size_of_memory(const P& policy, const table_shape& s, std::size_t ro
     return l.size();
 }
 
-/// False where there is a struct `memory` and no lay_out that fits it, or lay_out and no such struct.
-template <class P>
-consteval bool memory_fits() {
-    return has_memory<P> || (
-                                !requires { typename P::memory; } && !requires { &P::lay_out; });
-}
-
 }  // namespace detail
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -13,14 +13,16 @@ namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 /// What the policy of a table reads, and what it was not yet shown of the newest tokens.
 class table_borders {
   public:
-    static constexpr std::uint8_t attention = 1, queries = 2, arrivals = 4, stored_rows = 8;
+    static constexpr std::uint8_t attention = 1, queries = 2, arrivals = 4, stored_rows = 8, writes = 16;
 
     template <policy P>
     table_borders(const P& policy, table_shape s) noexcept : counts_heads_(s.heads != 1) {
-        if (reads_attention(policy)) reads_ |= attention;
-        if (reads_queries(policy)) reads_ |= queries;
-        if (reads_arrivals(policy)) reads_ |= arrivals;
-        if (reads_stored(policy)) reads_ |= stored_rows;
+        const multistate::reads what = reads_of(policy);
+        if (what.attention) reads_ |= attention;
+        if (what.queries) reads_ |= queries;
+        if (what.arrivals) reads_ |= arrivals;
+        if (what.stored) reads_ |= stored_rows;
+        if (what.writes) reads_ |= writes;
         const auto memory = [&] {
             const memory_size size = size_of_memory(policy, s, 1);
             return size.per_state + size.per_table;

@@ -40,12 +40,7 @@ enum class forgotten_log { restart, extend };
 /// copy is a snapshot that continues alike. Calls on different tables may run concurrently.
 template <policy P>
 class table {
-    static_assert(detail::memory_fits<P>(),
-                  "a policy that remembers has both a struct `memory` and "
-                  "`void lay_out(memory&, layout&) const noexcept`: see policy/memory.hpp");
-    static_assert(detail::hooks_fit<P>(),
-                  "a hook of this policy has another signature than policy.hpp gives, or is "
-                  "not noexcept: it would never be called");
+    static_assert(hooks_are_checked<P>);
 
   public:
     /// Throws std::invalid_argument for what cannot be: see guards_in_force in policy/guards.hpp, and for what is larger than
@@ -63,7 +58,7 @@ class table {
         const guards wanted = guards_in_force(s, policy);
         const std::size_t memory = detail::policy_memory::bytes_for(policy, s, detail::rows_of(s));
         return detail::sum(who, detail::sum(who, memory, detail::bytes<float>(who, zeros_of(s, policy))),
-                           detail::table_rows::bytes_for(s, wanted, multistate::reads_order(policy)));
+                           detail::table_rows::bytes_for(s, wanted, multistate::reads_of(policy).order));
     }
 
     const table_shape& shape() const noexcept { return shape_; }
@@ -78,9 +73,10 @@ class table {
     }
     /// Whether the next place or append forgets first.
     [[nodiscard]] bool is_due() const noexcept { return !never_forgets() && size() > states() + shape_.slack; }
-    bool reads_attention() const noexcept { return multistate::reads_attention(policy_); }
-    bool reads_queries() const noexcept { return multistate::reads_queries(policy_); }
-    bool reads_stored() const noexcept { return multistate::reads_stored(policy_); }
+    bool reads_attention() const noexcept { return multistate::reads_of(policy_).attention; }
+    bool reads_queries() const noexcept { return multistate::reads_of(policy_).queries; }
+    bool reads_stored() const noexcept { return multistate::reads_of(policy_).stored; }
+    bool writes_stored() const noexcept { return borders_.reads(detail::table_borders::writes); }
     /// Whether a key or value that is held is not bounded: see policy.hpp.
     bool holds_spoiled() const noexcept { return rows_.holds_spoiled(); }
     std::size_t size() const noexcept { return rows_.size(); }
@@ -175,7 +171,7 @@ class table {
     void observe_queries(multistate::rows queries, std::size_t width) noexcept {
         expect_width("observe_queries", width);
         borders_.expect_queries("observe_queries", shape_, queries);
-        if constexpr (observes_queries<P>) policy_.on_query(bounded(queries) ? queries : zeros(queries), see(width));
+        if constexpr (has_on_query<P>) policy_.on_query(bounded(queries) ? queries : zeros(queries), see(width));
         if (width == size()) borders_.shown(borders_.queries);
     }
 
@@ -185,7 +181,7 @@ class table {
     void observe(multistate::rows probabilities) noexcept {
         expect_width("observe", probabilities.width);
         borders_.expect_probabilities("observe", shape_, probabilities);
-        if constexpr (observes_attention<P>) {
+        if constexpr (has_on_attention<P>) {
             if (begin_finite(probabilities)) policy_.on_attention(probabilities, see(probabilities.width));
         }
         if (probabilities.width == size()) borders_.shown(borders_.attention);
@@ -207,7 +203,7 @@ class table {
 
     /// Tells the policy that the prompt has ended.
     void finish_prompt(const editor& stored = {}) noexcept {
-        if constexpr (observes_prompt_end<P>) policy_.finish_prompt(hiding(stored), see(size()));
+        call_hook<hook::finish_prompt>(policy_, hiding(stored), see(size()));
     }
 
     /// Forgets everything and keeps the memory.
@@ -271,7 +267,7 @@ class table {
         judged.shape_.guarded = {};
         judged.rows_.order.change_guards(guards_in_force(judged.shape_, policy_), rows_.positions());
         judged.decide(stored);
-        if constexpr (observes_comparison<P>) judged.policy_.on_compare(judged.see(size()));
+        call_hook<hook::on_compare>(judged.policy_, judged.see(size()));
         return {judged.scores().begin(), judged.scores().end()};
     }
 
@@ -283,12 +279,12 @@ class table {
     static detail::table_rows rows_for(const table_shape& s, const P& policy) {
         detail::require_memory("table", bytes_for(s, policy));
         const guards wanted = guards_in_force(s, policy);
-        return {s, wanted, multistate::reads_order(policy), detail::policy_memory(policy, s, detail::rows_of(s))};
+        return {s, wanted, multistate::reads_of(policy).order, detail::policy_memory(policy, s, detail::rows_of(s))};
     }
 
     static std::size_t zeros_of(const table_shape& s, const P& policy) {
-        const bool reads = multistate::reads_queries(policy) || multistate::reads_arrivals(policy);
-        return reads ? (std::max)(s.head_dim, s.value_dim) : 0;
+        const multistate::reads what = reads_of(policy);
+        return what.queries || what.arrivals ? (std::max)(s.head_dim, s.value_dim) : 0;
     }
 
     void expect_rows(const char* who) const noexcept {
@@ -312,14 +308,13 @@ class table {
     }
 
     /// Shows the policy a state that was placed in `row`.
-    void show(multistate::rows keys, multistate::rows values, [[maybe_unused]] std::size_t visible,
-              std::size_t row) noexcept {
+    void show(multistate::rows keys, multistate::rows values, std::size_t visible, std::size_t row) noexcept {
         if (!bounded(keys) || !bounded(values)) [[unlikely]] {
             rows_.spoil(row);
             keys = zeros(keys);
             values = zeros(values);
         }
-        if constexpr (observes_insertion<P>) policy_.on_insert(keys, values, see(visible), row);
+        call_hook<hook::on_insert>(policy_, keys, values, see(visible), row);
     }
     /// As many rows of zeros; empty ones where the shape does not say how long they are.
     multistate::rows zeros(multistate::rows x) const noexcept {
@@ -341,16 +336,12 @@ class table {
         return stored;
     }
 
-    void decide([[maybe_unused]] const reader& stored) noexcept {
-        if constexpr (decides_from_storage<P>) {
-            policy_.on_forget(hiding(stored), see(size()));
-        } else if constexpr (decides_from_memory<P>) {
-            policy_.on_forget(see(size()));
-        }
+    void decide(const reader& stored) noexcept {
+        call_hook<hook::on_forget>(policy_, hiding(stored), see(size()));
         rows_.score_spoiled();
     }
-    void merge([[maybe_unused]] const editor& stored, [[maybe_unused]] std::span<const std::uint32_t> gone) noexcept {
-        if constexpr (merges<P>) policy_.merge(hiding(stored), gone, see(size()));
+    void merge(const editor& stored, std::span<const std::uint32_t> gone) noexcept {
+        call_hook<hook::merge>(policy_, hiding(stored), gone, see(size()));
     }
 
     /// Takes over what `old` holds, which fits: the same guards, and as long a log. Allocates nothing.

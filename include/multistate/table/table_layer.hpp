@@ -232,13 +232,11 @@ class table_layer {
     /// How the policy reads, and merges, rows when it decides; empty for policies that do not.
     template <class Stored>
     static editor lent([[maybe_unused]] Stored& stored, [[maybe_unused]] const table_type& t) noexcept {
-        if constexpr (decides_from_storage<policy_type> || merges<policy_type> || observes_prompt_end<policy_type>) {
+        if constexpr (detail::has_listed_form<policy_type, hook::on_forget> || has_merge<policy_type> ||
+                      has_finish_prompt<policy_type>) {
             const editor rows = stored.lend(t.shape());
-            // one_of answers for its choice: it is asked at the first merge.
-            constexpr bool may_choose = requires(const policy_type& p) { p.reads_stored(); };
-            detail::check(
-                !merges<policy_type> || may_choose || (rows.access != nullptr && rows.access->store != nullptr),
-                "tables", "stored", "lent with a function that stores, as the policy merges", "without");
+            detail::check(!t.writes_stored() || (rows.access != nullptr && rows.access->store != nullptr), "tables",
+                          "stored", "lent with a function that stores, as the policy merges", "without");
             return rows;
         } else {
             return {};

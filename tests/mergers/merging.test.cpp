@@ -1,4 +1,4 @@
-// Policies that merge: the wrapper, and whole caches beside a model that is written down in double precision.
+// Policies that merge: their composition, and whole caches beside a model that is written down in double precision.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -215,10 +215,10 @@ void equals_the_model(const some_merging& policy, std::size_t size, ms::prefill_
 
 std::vector<some_merging> policies() {
     ms::cam cam;
-    cam.merger.survivors = 5;
-    cam.merger.seed = 3;
+    cam.get<ms::into_following>().survivors = 5;
+    cam.get<ms::into_following>().seed = 3;
     ms::d2o keys;
-    keys.merger.keys = true;
+    keys.get<ms::into_similar>().keys = true;
     return {cam, ms::d2o{}, keys, ms::value_merge{}};
 }
 
@@ -305,10 +305,10 @@ struct writes {
         stored.set_value(0, states.by_position.back(), value);
     }
 };
-using both = ms::merging<counts, writes>;
-static_assert(ms::policy<both> && ms::merges<both> && ms::observes_attention<both> && ms::has_memory<both> &&
-              !ms::names_guards<both> && ms::reads_stored(both{}) && ms::reads_order(both{}));
-static_assert(ms::names_guards<ms::cam> && !ms::decides_from_memory<ms::cam>);
+using both = ms::composed<counts, writes>;
+static_assert(ms::policy<both> && ms::has_merge<both> && ms::has_on_attention<both> && ms::has_memory<both> &&
+              !ms::has_default_guards<both> && ms::reads_of(both{}).stored && ms::reads_of(both{}).order);
+static_assert(ms::has_default_guards<ms::cam> && !ms::has_on_forget<ms::cam>);
 
 TEST(merging, keeps_the_memory_of_policy_and_merger_apart) {
     const ms::table_shape s{.states = 2, .head_dim = 1, .value_dim = 2};
@@ -339,25 +339,25 @@ TEST(merging, has_the_parameters_of_both) {
         EXPECT_LT(least, most);
     });
     EXPECT_EQ(names, "planes loud ");
-    EXPECT_EQ(p.planes, 1u);
-    EXPECT_FALSE(p.merger.loud);
+    EXPECT_EQ(p.get<counts>().planes, 1u);
+    EXPECT_FALSE(p.get<writes>().loud);
     EXPECT_EQ(ms::detail::size_of_memory(p, {.states = 1}, 1).per_state, 2 * sizeof(float));
-    p.planes = 4;
+    p.get<counts>().planes = 4;
     EXPECT_THROW(ms::check_parameters(p), std::invalid_argument);
     ms::cam cam;
-    cam.merger.survivors = 0;
+    cam.get<ms::into_following>().survivors = 0;
     EXPECT_THROW(ms::table<ms::cam>({.states = 3, .head_dim = 1, .value_dim = 1}, cam), std::invalid_argument);
     EXPECT_THROW(ms::table<ms::cam>({.states = 3}), std::invalid_argument) << "needs dimensions";
 }
 
-/// Modifiers and mergers go together, either around the other.
-struct inside : ms::modified<ms::cam, ms::pool> {
+/// Modifiers and mergers go together. Inside, the merger sees the scores of the policy; outside, those that decide.
+struct inside : ms::composed<ms::cam, ms::pool> {
     static constexpr std::string_view name = "inside";
 };
-struct outside : ms::merging<ms::modified<ms::h2o, ms::pool>, ms::into_following> {
+struct outside : ms::composed<ms::h2o, ms::pool, ms::into_following> {
     static constexpr std::string_view name = "outside";
 };
-static_assert(ms::merges<inside> && ms::merges<outside> && ms::decides_from_memory<outside>);
+static_assert(ms::has_merge<inside> && ms::has_merge<outside> && ms::has_on_forget<outside>);
 
 TEST(merging, works_with_modifiers) {
     const auto run = [](std::string_view name) {
