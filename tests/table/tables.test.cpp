@@ -217,7 +217,7 @@ TEST(tables, misuse_is_met_at_the_border) {
     const auto append = [&](std::size_t layer, const ms::arrival& a, auto&& lent) {
         static_cast<void>(tables.layer(layer).append(a, lent, nowhere));
     };
-    EXPECT_DEATH(append(2, {0, 1, k, v}, stored), "append: layer must be less than layers = 2, is 2");
+    EXPECT_DEATH(append(2, {0, 1, k, v}, stored), "layer: index must be less than layers = 2, is 2");
     EXPECT_DEATH(append(0, {0, 3, k, v}, stored), "append: tokens must be from 1 to block = 2, is 3");
     EXPECT_DEATH(append(0, {0, 2, k, v}, stored), "append: k must be .*head_dim.* 16, is 8");
     EXPECT_DEATH(append(0, {0, 1, k, std::span(v).first(7)}, stored), "append: v must be .*value_dim.* 8, is 7");
