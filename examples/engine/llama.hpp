@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -135,12 +136,14 @@ class llama {
     ms::rope rope_;  // refers to the weights
 
     // scratch of one block, [tokens, …]
+    std::optional<ms::workspace> scratch_;  // of attention, for the caches of the last call
     matrix normal_, query_, key_, value_, attended_, gate_, up_, logits_, turns_;
 };
 
 template <class Cache, class Attended>
 bool llama::prefill(Cache& cache, std::span<const token> tokens, ms::position first, ms::prefill_mode mode,
                     matrix& hidden, Attended&& attended) {
+    if (!scratch_ || !scratch_->fits(cache.shape())) scratch_.emplace(cache.shape());
     const auto rows = [](auto& m, std::size_t begin, std::size_t count) {
         const auto width = static_cast<std::size_t>(m.cols());
         return std::span(m.data(), static_cast<std::size_t>(m.size())).subspan(begin * width, count * width);
@@ -152,9 +155,10 @@ bool llama::prefill(Cache& cache, std::span<const token> tokens, ms::position fi
         project(weights_->layers[i], hidden);
         for (std::size_t begin = 0; begin < tokens.size(); begin += cache.shape().block) {
             const std::size_t count = std::min(cache.shape().block, tokens.size() - begin);
-            if (!ms::prefill(cache, i, first + static_cast<ms::position>(begin),
-                             rows(std::as_const(query_), begin, count), rows(std::as_const(key_), begin, count),
-                             rows(std::as_const(value_), begin, count), rows(attended_, begin, count), mode, pool_)) {
+            if (!ms::prefill(cache.layer(i), first + static_cast<ms::position>(begin),
+                             {rows(std::as_const(query_), begin, count), rows(std::as_const(key_), begin, count),
+                              rows(std::as_const(value_), begin, count)},
+                             rows(attended_, begin, count), *scratch_, mode, pool_)) {
                 return false;
             }
             attended(i);

@@ -15,6 +15,6 @@ struct full {
     static constexpr std::string_view name = "full";
     static constexpr per forgets() noexcept { return per::never; }
 };
-static_assert(policy<full>);
+static_assert(policy<full> && hooks_of<full> == hook::none);
 
 }}  // namespace multistate::MULTISTATE_TARGET

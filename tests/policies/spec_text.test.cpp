@@ -1,20 +1,23 @@
-// What users may write for a parameter of each type, and what they are told of it.
-#include "parameters.hpp"
-
+// What users may write for a parameter of each type, what they are told of it, and the names nearest to a mistyped one.
 #include <limits>
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/multistate.hpp>
+#include <multistate/policies/spec_text.hpp>
+#include <multistate/policies/window.hpp>
+#include <multistate/policy/one_of.hpp>
 
-namespace parameters_test {
+namespace spec_text_test {
 
 namespace ms = multistate;
-using demo::parameters_of;
-using demo::set_parameter;
+using ms::did_you_mean;
+using ms::edit_distance;
+using ms::parameters_of;
+using ms::set_parameter;
 
 struct example {
     [[maybe_unused]] static constexpr std::string_view name = "example";
@@ -42,7 +45,7 @@ std::string value_of(const chosen& policy, std::string_view name) {
     return "none";
 }
 
-TEST(Parameters, AreDescribedInTheirOrder) {
+TEST(spec_text, AreDescribedInTheirOrder) {
     EXPECT_TRUE(parameters_of(chosen(ms::window{})).empty());
     const auto all = parameters_of(chosen(example{}));
     ASSERT_EQ(all.size(), 5U);
@@ -56,7 +59,7 @@ TEST(Parameters, AreDescribedInTheirOrder) {
     }
 }
 
-TEST(Parameters, GoodValuesAreSetAndNothingElse) {
+TEST(spec_text, GoodValuesAreSetAndNothingElse) {
     const std::vector<std::tuple<std::string, std::string, std::string>> good{
         {"decay", "0.1", "0.1"},  // a bound that no binary number is
         {"decay", "1", "1"},      {"decay", ".5", "0.5"},    {"decay", "5e-1", "0.5"},
@@ -75,7 +78,7 @@ TEST(Parameters, GoodValuesAreSetAndNothingElse) {
     }
 }
 
-TEST(Parameters, BadValuesAreRefusedAndNothingIsSet) {
+TEST(spec_text, BadValuesAreRefusedAndNothingIsSet) {
     const std::vector<std::tuple<std::string, std::string, std::string>> bad{
         {"decay", "2", "decay must be from 0.1 to 1, is 2"},
         {"decay", "1.0001", "decay must be from 0.1 to 1, is 1.0001"},
@@ -110,4 +113,71 @@ TEST(Parameters, BadValuesAreRefusedAndNothingIsSet) {
     EXPECT_EQ(set_parameter(none, "decay", "1"), "no parameter 'decay'");
 }
 
-}  // namespace parameters_test
+TEST(spec_text, EditDistance) {
+    EXPECT_EQ(edit_distance("", ""), 0U);
+    EXPECT_EQ(edit_distance("tova", "tova"), 0U);
+    EXPECT_EQ(edit_distance("", "tova"), 4U);
+    EXPECT_EQ(edit_distance("tova", ""), 4U);
+    EXPECT_EQ(edit_distance("tova", "tovs"), 1U);
+    EXPECT_EQ(edit_distance("tova", "tov"), 1U);
+    EXPECT_EQ(edit_distance("tova", "ttova"), 1U);
+    EXPECT_EQ(edit_distance("kitten", "sitting"), 3U);
+    EXPECT_EQ(edit_distance("h2o_layer", "h2o"), 6U);
+    EXPECT_EQ(edit_distance("ab", "ba"), 2U);  // a swap is two slips
+    EXPECT_EQ(edit_distance("sitting", "kitten"), edit_distance("kitten", "sitting"));
+}
+
+TEST(spec_text, TheNearestChoice) {
+    const std::vector<std::string> choices{"full", "window", "h2o", "h2o_layer", "tova", "tova_head"};
+    const auto suggested = [&](const std::string& word) { return did_you_mean(word, choices); };
+    EXPECT_EQ(suggested("tovs"), "; did you mean 'tova'?");
+    EXPECT_EQ(suggested("h20"), "; did you mean 'h2o'?");
+    EXPECT_EQ(suggested("windwo"), "; did you mean 'window'?");
+    EXPECT_EQ(suggested("h2olayer"), "; did you mean 'h2o_layer'?");
+    EXPECT_EQ(suggested("tova-head"), "; did you mean 'tova_head'?");
+    EXPECT_EQ(suggested("ful"), "; did you mean 'full'?");
+    EXPECT_EQ(suggested("streaming"), "");
+    EXPECT_EQ(suggested(""), "");
+    EXPECT_EQ(suggested(std::string(100000, 'x')), "");
+}
+
+TEST(spec_text, CaseAndHyphensAreNoSlips) {
+    const std::vector<std::string> choices{"snapkv", "h2o", "tova_head"};
+    EXPECT_EQ(did_you_mean("SnapKV", choices), "; did you mean 'snapkv'?");
+    EXPECT_EQ(did_you_mean("TOVA-Head", choices), "; did you mean 'tova_head'?");
+    EXPECT_EQ(did_you_mean("H2O", choices), "; did you mean 'h2o'?");
+}
+
+TEST(spec_text, AWordThatBeginsAChoiceOrThatAChoiceBegins) {
+    const std::vector<std::string> choices{"streaming_llm", "h2o"};
+    EXPECT_EQ(did_you_mean("streaming", choices), "; did you mean 'streaming_llm'?");
+    EXPECT_EQ(did_you_mean("str", choices), "; did you mean 'streaming_llm'?");
+    EXPECT_EQ(did_you_mean("st", choices), "");
+    EXPECT_EQ(did_you_mean("h2o_of_the_layer", choices), "; did you mean 'h2o'?");
+    EXPECT_EQ(did_you_mean("ream", choices), "");
+}
+
+TEST(spec_text, SeveralWhereSeveralAreNear) {
+    const std::vector<std::string> choices{"cake", "bake", "make", "baker", "lake", "window"};
+    EXPECT_EQ(did_you_mean("bakes", choices, 3), "; did you mean 'bake', 'baker' or 'cake'?");
+    EXPECT_EQ(did_you_mean("bakes", choices, 2), "; did you mean 'bake' or 'baker'?");
+    EXPECT_EQ(did_you_mean("bakes", choices), "; did you mean 'bake'?");
+    EXPECT_EQ(did_you_mean("windows", choices, 3), "; did you mean 'window'?");
+    EXPECT_EQ(did_you_mean("eviction", choices, 3), "");
+    // Two slips are near, but not beside a choice that is none away.
+    EXPECT_EQ(did_you_mean("Tova", std::vector<std::string>{"nova", "tov", "noxa", "tova"}, 4),
+              "; did you mean 'tova', 'nova' or 'tov'?");
+}
+
+TEST(spec_text, OfEqualsTheFirst) {
+    EXPECT_EQ(did_you_mean("ac", std::vector<std::string>{"aa", "ab"}), "; did you mean 'aa'?");
+    EXPECT_EQ(did_you_mean("ab", std::vector<std::string>{}), "");
+}
+
+TEST(spec_text, Lists) {
+    EXPECT_EQ(ms::listed(std::vector<std::string>{}), "");
+    EXPECT_EQ(ms::listed(std::vector<std::string>{"a"}), "a");
+    EXPECT_EQ(ms::listed(std::vector<std::string>{"a", "b", "c"}), "a, b, c");
+}
+
+}  // namespace spec_text_test

@@ -1,8 +1,10 @@
-// modified: the order of modifiers, their memory, their parameters, and what reaches the policy below.
+// composed: the order of parts, their memory, their parameters, and what reaches the policy.
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -10,19 +12,20 @@
 #include <multistate/modifiers/decayed.hpp>
 #include <multistate/modifiers/max_over_heads.hpp>
 #include <multistate/modifiers/pool.hpp>
+#include <multistate/modifiers/scope.hpp>
 #include <multistate/modifiers/value_norm.hpp>
-#include <multistate/policies/h2o_decayed.hpp>
+#include <multistate/policies/h2o.hpp>
 #include <multistate/policies/observed_attention.hpp>
 #include <multistate/policies/random.hpp>
 #include <multistate/policies/scissorhands.hpp>
 #include <multistate/policies/tova_head.hpp>
-#include <multistate/policy/modified.hpp>
+#include <multistate/policy/composed.hpp>
 #include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
-namespace modified_test {
+namespace composed_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
@@ -32,32 +35,43 @@ template <class P>
 ms::table<P> holding(std::vector<float> values, P policy) {
     ms::table<P> table({.states = values.size() - 1, .block = values.size(), .recent = 0}, policy);
     static_cast<void>(table.append(0, values.size()));
-    for (std::size_t row = 0; row < values.size(); ++row) table.insert(row, {}, {&values[row], 1, 1, 1});
+    for (std::size_t row = 0; row < values.size(); ++row) table.observe_arrival(row, {}, {&values[row], 1, 1, 1});
     return table;
 }
 
 /// Attention .5 .25 .125 .125 to values of size 1 1 1 8.
-TEST(modified, applies_its_modifiers_from_left_to_right) {
+TEST(composed, applies_its_modifiers_from_left_to_right) {
     const ms::pool three{.width = 3};
-    auto first_norm =
-        holding({1, 1, 1, 8}, ms::modified<ms::tova_head, ms::value_norm, ms::pool>{{}, {ms::value_norm{}, three}});
+    auto first_norm = holding({1, 1, 1, 8}, ms::composed{ms::tova_head{}, ms::value_norm{}, three});
     support::observe(first_norm, {{0.5f, 0.25f, 0.125f, 0.125f}});
     static_cast<void>(first_norm.forget());  // .5 .25 .125 1: pooled .375 .292 .458 .563
     EXPECT_EQ(support::forgotten(first_norm), positions{1});
     EXPECT_EQ(first_norm.scores()[0], 0.375f);
 
-    auto first_pool =
-        holding({1, 1, 1, 8}, ms::modified<ms::tova_head, ms::pool, ms::value_norm>{{}, {three, ms::value_norm{}}});
+    auto first_pool = holding({1, 1, 1, 8}, ms::composed{ms::tova_head{}, three, ms::value_norm{}});
     support::observe(first_pool, {{0.5f, 0.25f, 0.125f, 0.125f}});
     static_cast<void>(first_pool.forget());  // pooled .375 .292 .167 .125: the last times 8
     EXPECT_EQ(support::forgotten(first_pool), positions{2});
     EXPECT_EQ(first_pool.scores()[2], 1.0f) << "the last state, moved down into the hole";
 }
 
-TEST(modified, leaves_the_scores_of_the_policy_as_they_are) {
-    using both = ms::modified<ms::h2o_decayed, ms::chunk, ms::pool>;
-    ms::table<both> table({.states = 2, .recent = 0},
-                          {{.decay = 0.5f}, {ms::chunk{.length = 2}, ms::pool{.width = 3}}});
+TEST(composed, reaches_policy_and_parts_by_their_type) {
+    ms::composed policy{ms::composed{ms::h2o{}, ms::pool{.width = 3}}, ms::chunk{.length = 2}, ms::per_layer{}};
+    static_assert(
+        std::is_same_v<decltype(policy), ms::composed<ms::composed<ms::h2o, ms::pool>, ms::chunk, ms::per_layer>>);
+    EXPECT_EQ(policy.get<ms::chunk>().length, 2u);
+    EXPECT_EQ(policy.get<ms::pool>().width, 3u) << "of the composition inside";
+    policy.get<ms::pool>().width = 9;
+    policy.get<ms::h2o>().recent_at_most = 1;
+    EXPECT_EQ(std::as_const(policy).get<ms::pool>().width, 9u);
+    EXPECT_EQ(policy.default_guards(100).recent, 1u);
+    EXPECT_EQ(policy.forgets(), ms::per::layer);
+    static_assert(sizeof(ms::composed<ms::random, ms::per_layer, ms::value_norm>) == sizeof(ms::random));
+}
+
+TEST(composed, leaves_the_scores_of_the_policy_as_they_are) {
+    ms::table table({.states = 2, .recent = 0},
+                    ms::composed{ms::h2o{}, ms::decayed{0.5f}, ms::chunk{.length = 2}, ms::pool{.width = 3}});
     EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
     EXPECT_NE(table.place(1), ms::no_row);
@@ -72,8 +86,8 @@ TEST(modified, leaves_the_scores_of_the_policy_as_they_are) {
     EXPECT_EQ(table.scores()[0], 0.5625f);
 }
 
-TEST(modified, by_nothing_is_the_policy) {
-    ms::table<ms::modified<ms::observed_attention, ms::pool>> table({.states = 3}, {{}, {ms::pool{.width = 1}}});
+TEST(composed, by_nothing_is_the_policy) {
+    ms::table table({.states = 3}, ms::composed{ms::observed_attention{}, ms::pool{.width = 1}});
     ms::table<ms::observed_attention> plain({.states = 3});
     support::fill(table, 6, 1);
     support::fill(plain, 6, 1);
@@ -83,22 +97,23 @@ TEST(modified, by_nothing_is_the_policy) {
     EXPECT_TRUE(std::ranges::equal(table.scores(), plain.scores()));
 }
 
-TEST(modified, passes_on_what_the_policy_says) {
-    using smooth = ms::modified<ms::h2o_decayed, ms::pool>;
-    static_assert(ms::observes_attention<smooth> && !ms::observes_queries<smooth> && !ms::observes_insertion<smooth>);
-    static_assert(ms::decides_from_memory<smooth> && !ms::decides_from_storage<smooth>);
-    static_assert(ms::observes_insertion<ms::modified<ms::h2o_decayed, ms::pool, ms::value_norm>>);
+TEST(composed, passes_on_what_the_policy_says) {
+    using smooth = ms::composed<ms::h2o, ms::decayed, ms::pool>;
+    using weighed = ms::composed<ms::h2o, ms::decayed, ms::pool, ms::value_norm>;
+    static_assert(ms::hooks_of<smooth> == (ms::hooks_of<ms::h2o> | ms::hook::on_forget));
+    static_assert(ms::hooks_of<weighed> == (ms::hooks_of<smooth> | ms::hook::on_insert));
+    EXPECT_EQ(ms::reads_of(smooth{}), (ms::reads{.attention = true, .order = true}));
+    EXPECT_EQ(ms::reads_of(weighed{}), (ms::reads{.attention = true, .arrivals = true, .order = true}));
     EXPECT_EQ(smooth{}.forgets(), ms::per::head);
     EXPECT_EQ(smooth{}.default_guards(9).recent, 4u);
-    using layered = ms::modified<ms::scissorhands, ms::pool>;
+    using layered = ms::composed<ms::scissorhands, ms::pool>;
     EXPECT_EQ(ms::detail::size_of_memory(layered{}, {.states = 1}, 1).per_table, sizeof(std::uint64_t));
     EXPECT_EQ(ms::detail::size_of_memory(layered{}, {.states = 1}, 1).per_state, 60 + 2 * sizeof(float));
 }
 
 /// A policy that scores at insertion writes its own scores, too.
-TEST(modified, a_policy_may_score_when_a_state_comes) {
-    using chunked = ms::modified<ms::random, ms::chunk>;
-    ms::table<chunked> table({.states = 3}, {{.seed = 3}, {ms::chunk{.length = 2}}});
+TEST(composed, a_policy_may_score_when_a_state_comes) {
+    ms::table table({.states = 3}, ms::composed{ms::random{.seed = 3}, ms::chunk{.length = 2}});
     for (int p = 0; p < 4; ++p) EXPECT_NE(table.place(p), ms::no_row);
     static_cast<void>(table.forget());
     float draws[4];
@@ -108,25 +123,25 @@ TEST(modified, a_policy_may_score_when_a_state_comes) {
     EXPECT_FLOAT_EQ(table.scores()[older ? 1 : 0], ((draws[0] + draws[1]) / 2));
 }
 
-TEST(modified, shows_the_parameters_of_all_in_order) {
-    ms::modified<ms::h2o_decayed, ms::pool, ms::value_norm, ms::chunk> policy;
+TEST(composed, shows_the_parameters_of_all_in_order) {
+    ms::composed<ms::h2o, ms::decayed, ms::pool, ms::value_norm, ms::chunk> policy;
     std::vector<std::string_view> names;
     ms::for_each_parameter(policy, [&](std::string_view name, auto& value, const auto& least, const auto&) {
         names.push_back(name);
         value = least;
     });
     EXPECT_EQ(names, (std::vector<std::string_view>{"decay", "width", "greatest", "zero_padded", "length"}));
-    EXPECT_EQ(policy.base.decay, 0.0f);
-    EXPECT_EQ(policy.modifiers.width, 1u);
-    EXPECT_EQ(policy.modifiers.length, 1u);
+    EXPECT_EQ(policy.get<ms::decayed>().decay, 0.0f);
+    EXPECT_EQ(policy.get<ms::pool>().width, 1u);
+    EXPECT_EQ(policy.get<ms::chunk>().length, 1u);
     const auto& same = policy;
     std::size_t count = 0;
     ms::for_each_parameter(same, [&](std::string_view, const auto&, const auto&, const auto&) { ++count; });
     EXPECT_EQ(count, 5u);
-    policy.base.decay = 1.5f;
+    policy.get<ms::decayed>().decay = 1.5f;
     EXPECT_THROW(ms::table<decltype(policy)>({.states = 2}, policy), std::invalid_argument);
-    policy.base.decay = 1;
-    policy.modifiers.length = 5000;
+    policy.get<ms::decayed>().decay = 1;
+    policy.get<ms::chunk>().length = 5000;
     EXPECT_THROW(ms::table<decltype(policy)>({.states = 2}, policy), std::invalid_argument);
 }
 
@@ -177,8 +192,8 @@ struct marked_policy : marker<1, 3> {
     }
 };
 
-TEST(modified, planes_of_memory_do_not_overlap_and_move_with_their_states) {
-    using all = ms::modified<marked_policy, marker<2, 1>, ms::pool, marker<3, 2>, ms::value_norm, marker<4, 1>>;
+TEST(composed, planes_of_memory_do_not_overlap_and_move_with_their_states) {
+    using all = ms::composed<marked_policy, marker<2, 1>, ms::pool, marker<3, 2>, ms::value_norm, marker<4, 1>>;
     ms::table<all> table({.states = 6, .block = 5, .slack = 2});
     EXPECT_EQ(ms::detail::size_of_memory(table.policy(), table.shape(), 1).per_state, 10 * sizeof(float));
     const float value = 1;
@@ -186,7 +201,7 @@ TEST(modified, planes_of_memory_do_not_overlap_and_move_with_their_states) {
     for (const std::size_t count : {5u, 4u, 1u, 1u, 5u, 3u, 1u, 1u, 1u, 5u, 5u}) {
         static_cast<void>(table.append(next, count));
         for (std::size_t row = table.size() - count; row < table.size(); ++row) {
-            table.insert(row, {}, {&value, 1, 1, 1});
+            table.observe_arrival(row, {}, {&value, 1, 1, 1});
         }
         next += static_cast<int>(count);
         std::vector<float> seen(table.size());
@@ -197,10 +212,10 @@ TEST(modified, planes_of_memory_do_not_overlap_and_move_with_their_states) {
     }
     static_cast<void>(table.forget());
     const all& policy = table.policy();
-    EXPECT_TRUE(policy.base.intact);
-    EXPECT_TRUE((static_cast<const marker<2, 1>&>(policy.modifiers).intact));
-    EXPECT_TRUE((static_cast<const marker<3, 2>&>(policy.modifiers).intact));
-    EXPECT_TRUE((static_cast<const marker<4, 1>&>(policy.modifiers).intact));
+    EXPECT_TRUE(policy.get<marked_policy>().intact);
+    EXPECT_TRUE((policy.get<marker<2, 1>>().intact));
+    EXPECT_TRUE((policy.get<marker<3, 2>>().intact));
+    EXPECT_TRUE((policy.get<marker<4, 1>>().intact));
     EXPECT_NE(support::held(table), (positions{next - 6, next - 5, next - 4, next - 3, next - 2, next - 1}));
 }
 
@@ -223,10 +238,10 @@ struct every_hook {
 };
 
 /// A score of its own is what each hook sees; the modifiers change what decides.
-TEST(modified, passes_on_every_hook) {
-    using lifted = ms::modified<every_hook, ms::pool>;
-    static_assert(ms::decides_from_storage<lifted> && ms::merges<lifted> && ms::observes_prompt_end<lifted>);
-    ms::table<lifted> table({.states = 2, .head_dim = 1, .value_dim = 1}, {{}, {ms::pool{.width = 2}}});
+TEST(composed, passes_on_every_hook) {
+    using lifted = ms::composed<every_hook, ms::pool>;
+    static_assert(ms::has_on_forget<lifted> && ms::has_merge<lifted> && ms::has_finish_prompt<lifted>);
+    ms::table<lifted> table({.states = 2, .head_dim = 1, .value_dim = 1}, {{}, ms::pool{.width = 2}});
     support::stored_floats rows(table.shape());
     const float query = 0;
     for (int p = 0; p < 3; ++p) {
@@ -239,7 +254,7 @@ TEST(modified, passes_on_every_hook) {
     static_cast<void>(table.forget(stored));  // 4 3 2: pooled 4 3.5 2.5
     EXPECT_EQ(support::forgotten(table), positions{2});
     EXPECT_EQ(table.scores()[1], 3.5f);
-    const every_hook& base = table.policy().base;
+    const every_hook& base = table.policy().get<every_hook>();
     EXPECT_EQ(base.queries, 3);
     EXPECT_EQ(base.merges, 1);
     EXPECT_EQ(base.prompts, 1);
@@ -247,10 +262,10 @@ TEST(modified, passes_on_every_hook) {
 }
 
 /// What is not finite does not reach sums through modifiers either.
-TEST(modified, bad_probabilities_are_not_summed) {
-    ms::table<ms::decayed<ms::max_over_heads<ms::h2o>>> table({.states = 2, .recent = 0, .heads = 2});
-    ms::table<ms::modified<ms::h2o, ms::pool, ms::chunk, ms::value_norm>> pooled(
-        {.states = 2, .recent = 0, .heads = 2}, {{}, {{ms::pool{.width = 3}}, {ms::chunk{.length = 1}}, {}}});
+TEST(composed, bad_probabilities_are_not_summed) {
+    ms::table<ms::composed<ms::h2o, ms::max_over_heads, ms::decayed>> table({.states = 2, .recent = 0, .heads = 2});
+    ms::table pooled({.states = 2, .recent = 0, .heads = 2},
+                     ms::composed{ms::h2o{}, ms::pool{.width = 3}, ms::chunk{.length = 1}, ms::value_norm{}});
     const std::vector<float> value{1, -1}, bad{1, std::nanf("")};
     for (int p = 0; p < 3; ++p) {
         static_cast<void>(table.place(p));
@@ -265,4 +280,4 @@ TEST(modified, bad_probabilities_are_not_summed) {
     for (const float score : pooled.scores()) EXPECT_TRUE(std::isfinite(score));
 }
 
-}  // namespace modified_test
+}  // namespace composed_test

@@ -1,6 +1,4 @@
-// How a policy is written on the command line, and what is said of one that is written wrong.
-#include "policy_spec.hpp"
-
+// Policies as text: what each spec means, and what is said of one that is written wrong.
 #include <concepts>
 #include <limits>
 #include <set>
@@ -10,14 +8,15 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <multistate/policies/spec.hpp>
 
-#include "parameters.hpp"
+namespace spec_test {
 
-namespace policy_spec_test {
-
-using demo::parse_policies;
-using demo::policy_spec;
 namespace ms = multistate;
+using ms::policy_spec;
+
+/// Policies as a program reads them that lists all with --list-policies.
+std::vector<policy_spec> parse_policies(const std::string& text) { return ms::parse_policies(text, "--list-policies"); }
 
 policy_spec parse(const std::string& text) {
     const auto specs = parse_policies(text);
@@ -40,14 +39,14 @@ std::pair<std::size_t, int> guards(const std::string& text, std::size_t states) 
 
 using pair = std::pair<std::size_t, int>;
 
-std::string value_of(const ms::any_policy& policy, const std::string& name) {
-    for (const auto& p : demo::parameters_of(policy)) {
+std::string value_of(const ms::any_composed& policy, const std::string& name) {
+    for (const auto& p : ms::parameters_of(policy)) {
         if (p.name == name) return p.value;
     }
     return "none";
 }
 
-TEST(PolicySpec, EveryPolicyByItsName) {
+TEST(policy_spec, EveryPolicyByItsName) {
     for (const std::string_view name : ms::any_policy::names) {
         const policy_spec spec = parse(std::string(name));
         EXPECT_EQ(spec.text, name);
@@ -60,7 +59,7 @@ TEST(PolicySpec, EveryPolicyByItsName) {
     }
 }
 
-TEST(PolicySpec, PresetsByTheirNames) {
+TEST(policy_spec, PresetsByTheirNames) {
     EXPECT_EQ(value_of(parse("snapkv").policy, "window"), "32");
     EXPECT_EQ(value_of(parse("snapkv:runs").policy, "window"), "32");
     EXPECT_EQ(value_of(parse("snapkv:class").policy, "window"), "64");
@@ -71,7 +70,7 @@ TEST(PolicySpec, PresetsByTheirNames) {
     for (const std::string& name : ms::any_policy::all_names()) EXPECT_EQ(parse(name).text, name);
 }
 
-TEST(PolicySpec, Sinks) {
+TEST(policy_spec, Sinks) {
     EXPECT_EQ(parse("window+4").policy.name(), "window");
     EXPECT_EQ(parse("window+4").text, "window+4");
     EXPECT_EQ(guards("window+4", 64), pair(4, -1));
@@ -81,7 +80,7 @@ TEST(PolicySpec, Sinks) {
     EXPECT_EQ(guards("tova(sinks=0.1)", 64), pair(6, -1));
 }
 
-TEST(PolicySpec, WholeNumbersAreStatesAndNumbersWithAPointAreShares) {
+TEST(policy_spec, WholeNumbersAreStatesAndNumbersWithAPointAreShares) {
     EXPECT_EQ(guards("h2o(recent=16)", 64), pair(0, 16));
     EXPECT_EQ(guards("h2o(recent=16)", 4), pair(0, 16));
     EXPECT_EQ(guards("h2o(recent=0)", 64), pair(0, 0));
@@ -94,7 +93,7 @@ TEST(PolicySpec, WholeNumbersAreStatesAndNumbersWithAPointAreShares) {
     EXPECT_EQ(guards("h2o+2(recent=0.25)", 64), pair(2, 16));
 }
 
-TEST(PolicySpec, SlackCountsAsGuardsDo) {
+TEST(policy_spec, SlackCountsAsGuardsDo) {
     EXPECT_EQ(shape_of("tova(slack=16)", 64).slack, 16U);
     EXPECT_EQ(shape_of("tova(slack=0)", 64).slack, 0U);
     EXPECT_EQ(shape_of("tova(slack=0.25)", 64).slack, 16U);
@@ -115,19 +114,19 @@ void for_bounds(std::string_view policy, F&& f) {
 }
 
 /// At both bounds, and no farther.
-TEST(PolicySpec, EveryParameterOfEveryPolicy) {
+TEST(policy_spec, EveryParameterOfEveryPolicy) {
     for (const std::string_view policy : ms::any_policy::names) {
         for_bounds(policy, [&]<class Value>(const std::string& name, Value least, Value most) {
             const std::string begin = std::string(policy) + "(" + name + "=";
             for (const Value value : {least, most}) {
-                const std::string text = begin + demo::text_of(value) + ",slack=2)";
-                EXPECT_EQ(value_of(parse(text).policy, name), demo::text_of(value)) << text;
+                const std::string text = begin + ms::text_of(value) + ",slack=2)";
+                EXPECT_EQ(value_of(parse(text).policy, name), ms::text_of(value)) << text;
                 EXPECT_EQ(parse(text).slack_at(64), 2U) << text;
             }
             if constexpr (!std::same_as<Value, bool>) {
                 if (most >= std::numeric_limits<Value>::max()) return;
                 const std::string text =
-                    begin + demo::text_of(std::integral<Value> ? most + 1 : std::max<Value>(1, 2 * most)) + ")";
+                    begin + ms::text_of(std::integral<Value> ? most + 1 : std::max<Value>(1, 2 * most)) + ")";
                 try {
                     static_cast<void>(parse_policies(text));
                     ADD_FAILURE() << text << " was taken";
@@ -141,16 +140,16 @@ TEST(PolicySpec, EveryParameterOfEveryPolicy) {
 }
 
 /// Or one of them could not be set.
-TEST(PolicySpec, NoTwoParametersOfAPolicyShareAName) {
+TEST(policy_spec, NoTwoParametersOfAPolicyShareAName) {
     for (const std::string_view policy : ms::any_policy::names) {
         std::set<std::string> names{"sinks", "recent", "slack"};
-        for (const auto& p : demo::parameters_of(ms::any_policy::named(policy))) {
+        for (const auto& p : ms::parameters_of(ms::any_policy::named(policy))) {
             EXPECT_TRUE(names.insert(p.name).second) << policy << ' ' << p.name;
         }
     }
 }
 
-TEST(PolicySpec, AllAreThoseThatForget) {
+TEST(policy_spec, AllAreThoseThatForget) {
     std::vector<std::string> names;
     for (const std::string_view name : ms::any_policy::names) {
         if (name != "full") names.emplace_back(name);
@@ -177,7 +176,7 @@ TEST(PolicySpec, AllAreThoseThatForget) {
     EXPECT_EQ(texts("full,all,tova+4"), more);
 }
 
-TEST(PolicySpec, SpacesMeanNothing) {
+TEST(policy_spec, SpacesMeanNothing) {
     EXPECT_EQ(parse(" h2o ( recent = 0.25 , sinks = 2 ) ").text, "h2o(recent=0.25,sinks=2)");
     EXPECT_EQ(guards(" h2o ( recent = 0.25 , sinks = 2 ) ", 64), pair(2, 16));
     EXPECT_EQ(guards("window + 4", 64), pair(4, -1));
@@ -186,7 +185,7 @@ TEST(PolicySpec, SpacesMeanNothing) {
     }
 }
 
-TEST(PolicySpec, SeveralByCommasOutsideParentheses) {
+TEST(policy_spec, SeveralByCommasOutsideParentheses) {
     const auto specs = parse_policies("full, window+4,h2o(recent=0.25,sinks=2),tova");
     ASSERT_EQ(specs.size(), 4U);
     EXPECT_EQ(specs[0].text, "full");
@@ -195,14 +194,13 @@ TEST(PolicySpec, SeveralByCommasOutsideParentheses) {
     EXPECT_EQ(specs[3].text, "tova");
 }
 
-TEST(PolicySpec, WhatIsWrongIsSaid) {
+TEST(policy_spec, WhatIsWrongIsSaid) {
     struct wrong {
         std::string text;
         std::vector<std::string> parts;
     };
     for (const wrong& w :
          std::vector<wrong>{{"tovs", {"no policy 'tovs'", "did you mean 'tova'", "--list-policies", "window+4"}},
-                            {"TOVA", {"no policy 'TOVA'", "did you mean 'tova'"}},
                             {"h20+4", {"no policy 'h20'", "did you mean 'h2o'"}},
                             {"", {"no policy ''", "--list-policies"}},
                             {"tova,", {"no policy ''"}},
@@ -264,7 +262,7 @@ TEST(PolicySpec, WhatIsWrongIsSaid) {
 }
 
 /// Of every policy: the parameters that it has are named, and each says what it wants.
-TEST(PolicySpec, WhatIsWrongWithAParameterIsSaid) {
+TEST(policy_spec, WhatIsWrongWithAParameterIsSaid) {
     const auto problem_of = [](const std::string& text) {
         try {
             static_cast<void>(parse_policies(text));
@@ -277,7 +275,7 @@ TEST(PolicySpec, WhatIsWrongWithAParameterIsSaid) {
         if (policy == "full") continue;
         const std::string name(policy);
         std::string known;
-        for (const auto& p : demo::parameters_of(ms::any_policy::named(policy))) {
+        for (const auto& p : ms::parameters_of(ms::any_policy::named(policy))) {
             known += p.name + ", ";
             EXPECT_EQ(problem_of(name + "(" + p.name + ")"), "policy '" + name + "(" + p.name + ")': '" + p.name +
                                                                  "' needs a value, as in " + p.name + "=" + p.value);
@@ -294,7 +292,7 @@ TEST(PolicySpec, WhatIsWrongWithAParameterIsSaid) {
     }
 }
 
-TEST(PolicySpec, NearPoliciesAreThreeAtMostAndTheOthersAreNotNamed) {
+TEST(policy_spec, NearPoliciesAreThreeAtMostAndTheOthersAreNotNamed) {
     for (const std::string_view policy : ms::any_policy::names) {
         try {
             static_cast<void>(parse_policies(std::string(policy) + "?"));
@@ -309,4 +307,75 @@ TEST(PolicySpec, NearPoliciesAreThreeAtMostAndTheOthersAreNotNamed) {
     }
 }
 
-}  // namespace policy_spec_test
+std::vector<std::string> parts_of(const ms::policy_spec& spec) {
+    std::vector<std::string> names;
+    spec.policy.get<ms::part_list>().for_each([&](const auto& part) { names.emplace_back(part.name); });
+    return names;
+}
+
+TEST(policy_spec, PartsFollowBars) {
+    using strings = std::vector<std::string>;
+    const policy_spec spec = parse("h2o(recent=64) | value_norm | pool(width=7, greatest=true) | into_nearest");
+    EXPECT_EQ(spec.text, "h2o(recent=64)|value_norm|pool(width=7,greatest=true)|into_nearest");
+    EXPECT_EQ(parts_of(spec), (strings{"value_norm", "pool", "into_nearest"}));
+    EXPECT_EQ(value_of(spec.policy, "width"), "7");
+    EXPECT_EQ(value_of(spec.policy, "greatest"), "true");
+    EXPECT_TRUE(spec.own.empty());
+    EXPECT_EQ(guards(spec.text, 512), pair(0, 64));
+    for (const std::string_view part : ms::part_list::names) {
+        EXPECT_EQ(parts_of(parse("tova|" + std::string(part))), strings{std::string(part)});
+    }
+    EXPECT_EQ(parse("tova|per_head").policy.forgets(), ms::per::head);
+    EXPECT_EQ(parse("h2o|per_layer|per_head").policy.forgets(), ms::per::head) << "the last decides";
+    EXPECT_EQ(parse("snapkv(width=9)|pool(width=3)").text, "snapkv(width=9)|pool(width=3)");
+}
+
+TEST(policy_spec, NamesMayBeWrittenAsPapersWriteThem) {
+    EXPECT_EQ(parse("TOVA").text, "tova");
+    EXPECT_EQ(parse("Expected-Attention(future=8)").text, "expected_attention(future=8)");
+    EXPECT_EQ(parse("H2O|Value-Norm").text, "h2o|value_norm");
+    EXPECT_EQ(parse("SnapKV:class").text, "snapkv:class");
+    EXPECT_EQ(parse("StreamingLLM").text, "window+4");
+    EXPECT_EQ(guards("StreamingLLM(recent=3)", 64), pair(4, 3));
+    for (const ms::detail::policy_alias& alias : ms::detail::policy_aliases) {
+        if (alias.spec.empty()) continue;
+        EXPECT_EQ(parse(std::string(alias.name)).text, alias.spec);
+    }
+    EXPECT_EQ(parse_policies("ALL").size(), ms::any_policy::names.size() - 1);
+}
+
+std::string problem_with(const std::string& text) {
+    try {
+        static_cast<void>(ms::parse_policies(text));
+    } catch (const std::invalid_argument& problem) {
+        return problem.what();
+    }
+    return "nothing is wrong with " + text;
+}
+
+TEST(policy_spec, WhatIsWrongWithAPartIsSaid) {
+    const std::string known =
+        " (known: pool, chunk, value_norm, decayed, max_over_heads, per_layer, per_head, into_following, "
+        "into_nearest, into_similar)";
+    EXPECT_EQ(problem_with("h2o|poool"), "policy 'h2o|poool': there is no part 'poool'; did you mean 'pool'?" + known);
+    EXPECT_EQ(problem_with("h2o|"), "policy 'h2o|': there is no part ''" + known);
+    EXPECT_EQ(problem_with("h2o|pool(widht=7)"),
+              "policy 'h2o|pool(widht=7)': no parameter 'widht'; did you mean 'width'? (known: width, greatest, "
+              "zero_padded)");
+    EXPECT_EQ(problem_with("h2o|value_norm(x=7)"), "policy 'h2o|value_norm(x=7)': no parameter 'x'");
+    EXPECT_EQ(problem_with("h2o|pool(width=0)"), "policy 'h2o|pool(width=0)': width must be from 1 to 1024, is 0");
+    EXPECT_EQ(problem_with("h2o|pool(width=7"), "policy 'h2o|pool(width=7': the parenthesis is not closed");
+    EXPECT_EQ(problem_with("h2o|pool(width=7,width=8)"), "policy 'h2o|pool(width=7,width=8)': width is given twice");
+    EXPECT_EQ(problem_with("h2o|chunk|chunk|chunk|chunk|chunk|chunk|chunk"),
+              "policy 'h2o|chunk|chunk|chunk|chunk|chunk|chunk|chunk': more than 6 parts");
+    EXPECT_NE(problem_with("window|decayed").find("decayed must be absent, as it reads no attention"),
+              std::string::npos);
+    EXPECT_NE(problem_with("snapkv|decayed").find("its sums of attention are not in its scores"), std::string::npos);
+    EXPECT_NE(problem_with("cam|into_nearest").find("the only part that merges"), std::string::npos);
+    EXPECT_NE(problem_with("h2o|into_nearest|into_similar").find("the only part that merges"), std::string::npos);
+    EXPECT_NE(problem_with("full|pool").find("it forgets nothing"), std::string::npos);
+    EXPECT_NE(problem_with("AdaKV").find("it is a budget for each head, not a policy"), std::string::npos);
+    EXPECT_NE(problem_with("PyramidKV").find("budgets/pyramid.hpp"), std::string::npos);
+}
+
+}  // namespace spec_test

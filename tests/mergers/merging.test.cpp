@@ -1,4 +1,4 @@
-// Policies that merge: the wrapper, and whole caches beside a model that is written down in double precision.
+// Policies that merge: their composition, and whole caches beside a model that is written down in double precision.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -152,6 +152,7 @@ struct bounds {
 template <class C>
 void equals_the_model(const some_merging& policy, std::size_t size, ms::prefill_mode mode, bounds error) {
     ms::cache<some_merging, C> cache(shape, policy);
+    ms::workspace scratch(cache.shape());
     const support::stream tokens(shape, 120, 4);
     std::vector<support::erasing_head> heads;
     for (std::size_t h = 0; h < 2; ++h) {
@@ -179,8 +180,9 @@ void equals_the_model(const some_merging& policy, std::size_t size, ms::prefill_
     double sum = 0;
     for (std::size_t first = 0; first < 120; first += size) {
         std::vector<float> out(size * tokens.out_width);
-        ASSERT_TRUE(ms::prefill(cache, layer, static_cast<int>(first), tokens.q(first, size), tokens.k(first, size),
-                                tokens.v(first, size), out, mode));
+        ASSERT_TRUE(ms::prefill(cache.layer(layer), static_cast<int>(first),
+                                {tokens.q(first, size), tokens.k(first, size), tokens.v(first, size)}, out, scratch,
+                                mode));
         for (std::size_t h = 0; h < 2; ++h) {
             const auto own = [&](auto all) { return all.subspan(h * all.size() / 2, all.size() / 2); };
             const auto place = [&](std::size_t t) {
@@ -203,7 +205,7 @@ void equals_the_model(const some_merging& policy, std::size_t size, ms::prefill_
                 }
             }
             ASSERT_GT(heads[h].margin, 1e-5) << "too close to call: another seed is needed";
-            std::vector<int> held(cache.positions(layer, h).begin(), cache.positions(layer, h).end());
+            std::vector<int> held(cache.layer(layer).positions(h).begin(), cache.layer(layer).positions(h).end());
             std::ranges::sort(held);
             ASSERT_EQ(held, heads[h].positions()) << policy.name() << " after " << first + size;
         }
@@ -213,10 +215,10 @@ void equals_the_model(const some_merging& policy, std::size_t size, ms::prefill_
 
 std::vector<some_merging> policies() {
     ms::cam cam;
-    cam.merger.survivors = 5;
-    cam.merger.seed = 3;
+    cam.get<ms::into_following>().survivors = 5;
+    cam.get<ms::into_following>().seed = 3;
     ms::d2o keys;
-    keys.merger.keys = true;
+    keys.get<ms::into_similar>().keys = true;
     return {cam, ms::d2o{}, keys, ms::value_merge{}};
 }
 
@@ -246,7 +248,9 @@ TEST(merging, copies_go_on_alike) {
         const support::stream tokens(shape, 80, 4);
         std::vector<float> out(tokens.out_width), other(tokens.out_width);
         const auto step = [&](auto& c, std::size_t t, std::vector<float>& to) {
-            EXPECT_TRUE(ms::step(c, 0, static_cast<int>(t), tokens.q(t), tokens.k(t), tokens.v(t), to));
+            ms::workspace scratch(c.shape());
+            EXPECT_TRUE(
+                ms::step(c.layer(0), static_cast<int>(t), {tokens.q(t), tokens.k(t), tokens.v(t)}, to, scratch));
         };
         for (std::size_t t = 0; t < 50; ++t) step(cache, t, out);
         auto copy = cache.clone();
@@ -301,10 +305,10 @@ struct writes {
         stored.set_value(0, states.by_position.back(), value);
     }
 };
-using both = ms::merging<counts, writes>;
-static_assert(ms::policy<both> && ms::merges<both> && ms::observes_attention<both> && ms::has_memory<both> &&
-              !ms::names_guards<both> && ms::reads_stored(both{}) && ms::reads_order(both{}));
-static_assert(ms::names_guards<ms::cam> && !ms::decides_from_memory<ms::cam>);
+using both = ms::composed<counts, writes>;
+static_assert(ms::policy<both> && ms::has_merge<both> && ms::has_on_attention<both> && ms::has_memory<both> &&
+              !ms::has_default_guards<both> && ms::reads_of(both{}).stored && ms::reads_of(both{}).order);
+static_assert(ms::has_default_guards<ms::cam> && !ms::has_on_forget<ms::cam>);
 
 TEST(merging, keeps_the_memory_of_policy_and_merger_apart) {
     const ms::table_shape s{.states = 2, .head_dim = 1, .value_dim = 2};
@@ -335,36 +339,38 @@ TEST(merging, has_the_parameters_of_both) {
         EXPECT_LT(least, most);
     });
     EXPECT_EQ(names, "planes loud ");
-    EXPECT_EQ(p.planes, 1u);
-    EXPECT_FALSE(p.merger.loud);
+    EXPECT_EQ(p.get<counts>().planes, 1u);
+    EXPECT_FALSE(p.get<writes>().loud);
     EXPECT_EQ(ms::detail::size_of_memory(p, {.states = 1}, 1).per_state, 2 * sizeof(float));
-    p.planes = 4;
+    p.get<counts>().planes = 4;
     EXPECT_THROW(ms::check_parameters(p), std::invalid_argument);
     ms::cam cam;
-    cam.merger.survivors = 0;
+    cam.get<ms::into_following>().survivors = 0;
     EXPECT_THROW(ms::table<ms::cam>({.states = 3, .head_dim = 1, .value_dim = 1}, cam), std::invalid_argument);
     EXPECT_THROW(ms::table<ms::cam>({.states = 3}), std::invalid_argument) << "needs dimensions";
 }
 
-/// Modifiers and mergers go together, either around the other.
-struct inside : ms::modified<ms::cam, ms::pool> {
+/// Modifiers and mergers go together. Inside, the merger sees the scores of the policy; outside, those that decide.
+struct inside : ms::composed<ms::cam, ms::pool> {
     static constexpr std::string_view name = "inside";
 };
-struct outside : ms::merging<ms::modified<ms::h2o, ms::pool>, ms::into_following> {
+struct outside : ms::composed<ms::h2o, ms::pool, ms::into_following> {
     static constexpr std::string_view name = "outside";
 };
-static_assert(ms::merges<inside> && ms::merges<outside> && ms::decides_from_memory<outside>);
+static_assert(ms::has_merge<inside> && ms::has_merge<outside> && ms::has_on_forget<outside>);
 
 TEST(merging, works_with_modifiers) {
     const auto run = [](std::string_view name) {
         using either = ms::one_of<inside, outside>;
         ms::cache<either> cache(shape, either::named(name));
+        ms::workspace scratch(cache.shape());
         const support::stream tokens(shape, 60, 8);
         std::vector<float> out(tokens.out_width);
         for (std::size_t t = 0; t < 60; ++t) {
-            EXPECT_TRUE(ms::step(cache, 0, static_cast<int>(t), tokens.q(t), tokens.k(t), tokens.v(t), out));
+            EXPECT_TRUE(
+                ms::step(cache.layer(0), static_cast<int>(t), {tokens.q(t), tokens.k(t), tokens.v(t)}, out, scratch));
         }
-        return std::vector<int>(cache.positions(0, 1).begin(), cache.positions(0, 1).end());
+        return std::vector<int>(cache.layer(0).positions(1).begin(), cache.layer(0).positions(1).end());
     };
     EXPECT_EQ(run(inside::name), run(outside::name)) << "values do not decide";
 }
