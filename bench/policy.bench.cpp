@@ -3,8 +3,8 @@
 //     policy/<policy>/<states>/<slack>     f16, 32 query heads on 8 KV heads of 128
 //
 // With slack s a decision falls every s + 1 steps; a turn is s + 1 steps of each cache, so that each decides once.
-// Policies that judge the text piece by piece work when a piece has ended: their third slack makes a turn as long as a
-// piece.
+// Policies that score the text chunk by chunk work when a chunk has ended: their third slack makes a turn as long as a
+// chunk.
 #include <algorithm>
 #include <iterator>
 #include <string_view>
@@ -27,8 +27,9 @@ double bytes_per_state(const ms::any_policy& policy, const layer_shape& l) {
                             .kv_heads = l.kv_heads / tables,
                             .head_dim = l.head_dim,
                             .value_dim = l.head_dim};
-    const std::size_t floats = policy.floats_per_state(s) * l.states + policy.floats_per_table(s);
-    return static_cast<double>(sizeof(float) * floats * tables) / static_cast<double>(l.states * l.kv_heads);
+    const auto memory = ms::detail::size_of_memory(policy, s, l.states);
+    const std::size_t bytes = memory.per_state * l.states + memory.per_table;
+    return static_cast<double>(bytes * tables) / static_cast<double>(l.states * l.kv_heads);
 }
 
 void time_decisions(benchmark::State& state, const std::string& name, const ms::any_policy& policy,
@@ -56,9 +57,9 @@ void time_decisions(benchmark::State& state, const std::string& name, const ms::
 }
 
 std::vector<std::size_t> slacks(std::string_view policy, std::size_t states) {
-    static constexpr std::string_view by_pieces[] = {"lagkv", "cur", "leverage", "noncausal", "compactor"};
-    if (std::ranges::find(by_pieces, policy) == std::end(by_pieces)) return {0, 31};
-    return {0, 31, ms::piece_length(512, {.states = states}) - 1};
+    static constexpr std::string_view by_chunks[] = {"lagkv", "cur", "leverage", "noncausal", "compactor"};
+    if (std::ranges::find(by_chunks, policy) == std::end(by_chunks)) return {0, 31};
+    return {0, 31, ms::chunk_length(512, {.states = states}) - 1};
 }
 
 [[maybe_unused]] const bool added = [] {

@@ -10,8 +10,6 @@
 #include <stdexcept>
 #include <tuple>
 
-#include "parameters.hpp"
-
 namespace demo {
 
 namespace {
@@ -60,14 +58,19 @@ template <class... Policies>
 ms::one_of<Policies...> fitted(const ms::one_of<Policies...>& chosen, const llama& model, const policy_spec& spec) {
     ms::one_of<Policies...> result = chosen;
     const auto fit = [&]<class P>(P policy) {
-        if constexpr (std::derived_from<P, ms::rope>) {
+        if constexpr (requires { policy.rope; }) {
             if (chosen.name() != P::name) return;
-            static_cast<ms::rope&>(policy) = model.rope();
+            policy.rope = model.rope();
             result = policy;
         }
     };
     (fit(Policies{}), ...);
-    for (const auto& [name, value] : spec.own) set_parameter(result, name, value);
+    for (const auto& [name, value] : spec.own) ms::set_parameter(result, name, value);
+    return result;
+}
+ms::any_composed fitted(const llama& model, const policy_spec& spec) {
+    ms::any_composed result = spec.policy;
+    result.get<ms::any_policy>() = fitted(spec.policy.get<ms::any_policy>(), model, spec);
     return result;
 }
 
@@ -82,7 +85,7 @@ ms::guards guards_of(const llama& model, const setting& s, const ms::shape& shap
                                 .kv_heads = shape.kv_heads / tables,
                                 .head_dim = shape.head_dim,
                                 .value_dim = shape.value_dim},
-                               fitted(s.policy.policy, model, s.policy));
+                               fitted(model, s.policy));
 }
 
 /// The cache for a setting. A k beyond the longest sequence needs no more rows than that.
@@ -123,7 +126,7 @@ class runner {
         };
         if (setting_.feeding == feeding::once) {
             feed(prompt_of(tokens.size()), ms::prefill_mode::block);
-            for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) cache_.finish_prompt(layer);
+            for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) cache_.layer(layer).finish_prompt();
         }
         const auto mode = setting_.feeding == feeding::block ? ms::prefill_mode::block : ms::prefill_mode::exact;
         const std::size_t stretch = std::max<std::size_t>(1, tokens_at_once / setting_.block) * setting_.block;
@@ -161,7 +164,7 @@ class runner {
     /// and the last token predicts nothing.
     [[nodiscard]] bool forgets_before(std::size_t length, std::size_t layer) const {
         for (std::size_t head = 0; head < cache_.shape().kv_heads; ++head) {
-            const auto latest = cache_.forgotten(layer, head);
+            const auto latest = cache_.layer(layer).forgotten(head);
             if (!latest.empty() && latest.front().decided_by + 2 < static_cast<ms::position>(length)) return true;
         }
         return false;
@@ -170,8 +173,8 @@ class runner {
     /// The decision after the last token, if it is due, which no append will ask for.
     void forget_last(std::size_t number, std::vector<forgetting>& forgotten) {
         for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) {
-            if (cache_.size(layer) <= cache_.states(layer) + cache_.shape().slack) continue;
-            cache_.forget(layer);
+            if (cache_.layer(layer).size() <= cache_.layer(layer).states() + cache_.shape().slack) continue;
+            cache_.layer(layer).forget();
             note_forgotten(number, layer, forgotten);
         }
         std::ranges::sort(forgotten, {},
@@ -180,7 +183,7 @@ class runner {
 
     void note_forgotten(std::size_t number, std::size_t layer, std::vector<forgetting>& forgotten) {
         for (std::size_t head = 0; head < cache_.shape().kv_heads; ++head) {
-            for (const auto& f : cache_.forgotten(layer, head)) {
+            for (const auto& f : cache_.layer(layer).forgotten(head)) {
                 forgotten.push_back({number, f.decided_by, layer, head, f.position});
             }
         }
@@ -196,17 +199,18 @@ class runner {
 /// Each thread takes sequences of its own while there are enough for all; all threads share each of the rest.
 template <class Codec>
 measurement measure_with(const llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {
-    using cache = ms::cache<ms::any_policy, Codec>;
+    using cache = ms::cache<ms::any_composed, Codec>;
     const std::size_t threads = model.pool().threads();
     const ms::shape shape = shape_for(model, s, longest_of(sequences));
     const std::size_t own = sequences.size() / threads * threads;
-    const ms::any_policy policy = fitted(s.policy.policy, model, s.policy);
+    const ms::any_composed policy = fitted(model, s.policy);
     std::vector<runner<cache>> runners;
     for (std::size_t i = 0; i < (own > 0 ? threads : 1); ++i) {
         runners.emplace_back(model, s, cache(shape, policy), w);
     }
     measurement result;
     result.cache_bytes = runners.front().cache_bytes();
+    result.scratch_bytes = ms::workspace::bytes_for(shape);
     result.nll.resize(sequences.size());
     std::vector<std::vector<forgetting>> forgotten(sequences.size());
     std::vector<char> forgot(sequences.size());
@@ -286,10 +290,11 @@ std::string resolved(const llama& model, const setting& s) {
     const ms::guards guards = guards_of(model, s, shape);
     std::string text = std::string(s.policy.policy.name()) + " sinks=" + std::to_string(guards.sinks) +
                        " recent=" + std::to_string(guards.recent) + " slack=" + std::to_string(shape.slack);
-    for (const parameter_text& p : parameters_of(fitted(s.policy.policy, model, s.policy))) {
+    for (const ms::parameter_text& p : ms::parameters_of(fitted(model, s.policy))) {
         text += ' ' + p.name + '=' + p.value;
     }
-    return text;
+    const std::string& written = s.policy.text;
+    return text + written.substr(std::min(written.find('|'), written.size()));
 }
 
 measurement measure(const llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {

@@ -10,7 +10,6 @@
 #include <CLI/CLI.hpp>
 
 #include "policy_list.hpp"
-#include "suggest.hpp"
 
 namespace demo {
 
@@ -33,6 +32,7 @@ constexpr const char* footer =
     "  tova(slack=16)              16 states beyond k may wait for a decision, which falls every 17 tokens\n"
     "                              (of sinks, recent and slack a whole number counts states, one with a point is a\n"
     "                              share of k)\n"
+    "  'h2o|value_norm|pool(width=7)'   a policy and parts that change it, in this order\n"
     "  all                         every policy of the list; full is measured anyway\n"
     "\n"
     "How a sequence reaches the cache (--prefill):\n"
@@ -80,8 +80,8 @@ std::size_t parse_count(const std::string& option, const std::string& text, std:
 template <class Choices>
 void require_choice(const std::string& option, const std::string& value, const Choices& choices) {
     if (std::ranges::find(choices, value) != choices.end()) return;
-    throw std::invalid_argument(option + " must be one of " + listed(choices) + ", is '" + value + "'" +
-                                did_you_mean(value, choices));
+    throw std::invalid_argument(option + " must be one of " + multistate::listed(choices) + ", is '" + value + "'" +
+                                multistate::did_you_mean(value, choices));
 }
 
 void describe(CLI::App& app, options& o, raw& r) {
@@ -102,8 +102,10 @@ void describe(CLI::App& app, options& o, raw& r) {
     app.add_option("--context", r.context, "tokens in a sequence (default 1024, or the trained length if less)")
         ->type_name("N");
     app.add_option("--limit", r.limit, "predict no more than this many tokens of the text")->type_name("TOKENS");
-    app.add_option("--codec", o.codec, "how keys and values are stored: " + listed(codecs))->capture_default_str();
-    app.add_option("--prefill", o.prefill, "how tokens reach the cache: " + listed(prefills))->capture_default_str();
+    app.add_option("--codec", o.codec, "how keys and values are stored: " + multistate::listed(codecs))
+        ->capture_default_str();
+    app.add_option("--prefill", o.prefill, "how tokens reach the cache: " + multistate::listed(prefills))
+        ->capture_default_str();
     app.add_option("--block", r.block, "tokens that are worked on at once (default 64)")->type_name("N");
     app.add_option("--threads", r.threads, "threads (default: one per core)")->type_name("N");
     app.add_option("--json", o.json, "write the results as JSON")->type_name("FILE");
@@ -121,7 +123,8 @@ void check_extras(const CLI::App& app) {
     std::vector<std::string> known;
     for (const CLI::Option* option : app.get_options()) known.push_back("--" + option->get_lnames().front());
     const std::string word = extras.front().substr(0, extras.front().find('='));
-    throw std::invalid_argument("unknown argument '" + word + "'" + did_you_mean(word, known) + " (--help lists all)");
+    throw std::invalid_argument("unknown argument '" + word + "'" + multistate::did_you_mean(word, known) +
+                                " (--help lists all)");
 }
 
 /// A value that a script left empty must not pass for an option that was not given.

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <ostream>
 
-#include "suggest.hpp"
-
 namespace demo {
 
 namespace {
@@ -25,10 +23,10 @@ std::size_t width_of(std::span<const policy_description> policies, std::string p
 }
 
 /// "decay=0.95 (from 0 to 1), ..." in lines that begin after the names do.
-void print_parameters(std::ostream& out, std::span<const parameter_text> parameters) {
+void print_parameters(std::ostream& out, std::span<const ms::parameter_text> parameters) {
     std::string line = indent;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
-        const parameter_text& p = parameters[i];
+        const ms::parameter_text& p = parameters[i];
         std::string text = p.name + "=" + p.value + " (" + p.range + ")";
         if (i + 1 < parameters.size()) text += ',';
         if (i > 0 && line.size() + 1 + text.size() > line_width) {
@@ -53,11 +51,11 @@ std::vector<policy_description> describe_all_policies() {
 }
 
 std::vector<std::string> presets_of(std::string_view policy) {
-    const std::vector<parameter_text> usual = parameters_of(ms::any_policy::named(policy));
+    const std::vector<ms::parameter_text> usual = ms::parameters_of(ms::any_policy::named(policy));
     std::vector<std::string> result;
     for (const std::string& name : ms::any_policy::all_names()) {
         if (!name.starts_with(std::string(policy) + ":")) continue;
-        const std::vector<parameter_text> own = parameters_of(ms::any_policy::named(name));
+        const std::vector<ms::parameter_text> own = ms::parameters_of(ms::any_policy::named(name));
         std::string others;
         for (std::size_t i = 0; i < own.size(); ++i) {
             if (own[i].value == usual[i].value) continue;
@@ -87,8 +85,11 @@ void print_policies(std::ostream& out, std::span<const policy_description> polic
            "FORGETS for each layer, for each KV head, or never. Below a policy its parameters: NAME=DEFAULT (RANGE),\n"
            "and its presets, other defaults under a name of their own.\n"
            "All that forget also take sinks, recent and slack: whole numbers of states, or shares of k such as 0.25.\n"
+           "Parts follow a policy after |, as in h2o|value_norm|pool(width=7): "
+        << ms::listed(ms::part_list::names)
+        << ".\n"
            "How keys are rotated ("
-        << listed(rotation) << ") is taken from the model unless given.\n";
+        << ms::listed(rotation) << ") is taken from the model unless given.\n";
 }
 
 }  // namespace demo

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "parameters.hpp"
 #include "policy_spec.hpp"
 
 namespace demo {
@@ -16,8 +15,8 @@ struct policy_description {
     std::string forgets;  ///< layer, head or never
     std::string paper;    ///< "-" for none
     std::string reads;
-    std::vector<parameter_text> parameters;  ///< with their default values
-    std::vector<std::string> presets = {};   ///< each with the parameters that it sets otherwise
+    std::vector<ms::parameter_text> parameters;  ///< with their default values
+    std::vector<std::string> presets = {};       ///< each with the parameters that it sets otherwise
 };
 
 /// What a policy chosen at run time (ms::one_of) says of itself.
@@ -27,10 +26,11 @@ policy_description describe(const OneOf& policy) {
     const auto add = [&](bool whether, const char* what) {
         if (whether) reads.append(reads.empty() ? "" : ", ").append(what);
     };
-    add(policy.reads_attention(), "probabilities");
-    add(policy.reads_queries(), "queries");
-    const bool arrivals = policy.reads_arrivals();
-    const bool stored = policy.reads_stored();
+    const ms::reads what = ms::reads_of(policy);
+    add(what.attention, "probabilities");
+    add(what.queries, "queries");
+    const bool arrivals = what.arrivals;
+    const bool stored = what.stored;
     add(arrivals && stored, "new and stored keys and values");
     add(arrivals && !stored, "new keys and values");
     add(stored && !arrivals, "stored keys and values");
@@ -41,7 +41,7 @@ policy_description describe(const OneOf& policy) {
                                                   : "never",
             .paper = policy.paper().empty() ? "-" : std::string(policy.paper()),
             .reads = reads.empty() ? "nothing" : reads,
-            .parameters = parameters_of(policy)};
+            .parameters = ms::parameters_of(policy)};
 }
 
 /// "snapkv:class: window=64, width=5" for the presets of that policy.

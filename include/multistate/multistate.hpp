@@ -1,12 +1,14 @@
 #pragma once
 
-// The library, without what is opt-in: budgets/budgets.hpp, execution/thread_pool.hpp, execution/openmp.hpp and
-// attention/reference.hpp (needs Eigen).
+// The library, without what is opt-in: policies/spec.hpp, budgets/budgets.hpp, execution/thread_pool.hpp,
+// execution/openmp.hpp and attention/reference.hpp (needs Eigen).
 // IWYU pragma: begin_exports
 #include "multistate/attention/prefill.hpp"
+#include "multistate/attention/qkv.hpp"
 #include "multistate/attention/step.hpp"
 #include "multistate/attention/workspace.hpp"
 #include "multistate/cache/cache.hpp"
+#include "multistate/cache/layer.hpp"
 #include "multistate/codecs/bf16.hpp"
 #include "multistate/codecs/codec.hpp"
 #include "multistate/codecs/f16.hpp"
@@ -32,13 +34,13 @@
 #include "multistate/modifiers/value_norm.hpp"
 #include "multistate/policies/list.hpp"
 #include "multistate/policy/guards.hpp"
-#include "multistate/policy/merging.hpp"
-#include "multistate/policy/modified.hpp"
+#include "multistate/policy/composed.hpp"
 #include "multistate/policy/one_of.hpp"
 #include "multistate/policy/policy.hpp"
 #include "multistate/policy/view.hpp"
 #include "multistate/table/reading.hpp"
 #include "multistate/table/table.hpp"
+#include "multistate/table/table_layer.hpp"
 #include "multistate/table/tables.hpp"
 #include "multistate/version.hpp"
 // IWYU pragma: end_exports

@@ -27,7 +27,7 @@ const std::map<std::string, std::set<std::string>> may_include{
     {"mergers", {"core", "simd", "math", "policy"}},
     {"table", {"core", "simd", "math", "policy"}},
     {"codecs", {"core", "simd"}},
-    {"cache", {"core", "simd", "math", "policy", "table", "codecs", "attention"}},
+    {"cache", {"core", "simd", "math", "policy", "table", "codecs"}},
     {"attention", {"core", "simd", "math", "execution", "policy", "table", "codecs", "cache"}},
     {"budgets", {"core", "simd", "math", "execution", "policy", "table", "codecs", "cache", "attention"}},
 };

@@ -294,7 +294,7 @@ TYPED_TEST(every_codec, moves_a_row_with_its_scale) {
         memory.write(i / 4, i % 4, support::random_numbers(i).floats(20, static_cast<float>(i + 1)).data());
     }
     memory.plane(1).read(3, before.data());
-    memory.copy(memory, 1, 3, 0);
+    memory.copy(memory, 1, {3, 0});
     memory.plane(1).read(0, after.data());
     EXPECT_EQ(after, before);
     memory.plane(1).read(3, after.data());

@@ -6,15 +6,16 @@
 #include <stdexcept>
 
 #include <multistate/core/shape.hpp>
+#include <multistate/policies/spec.hpp>
+#include <multistate/policy/guards.hpp>
 
 #include "fuzz/bytes.hpp"
-#include "policy_spec.hpp"
 
 namespace ms = multistate;
 
 namespace {
 
-void apply(const demo::policy_spec& spec, std::size_t states) {
+void apply(const ms::policy_spec& spec, std::size_t states) {
     const ms::shape s = spec.applied_to({.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 4, .states = states});
     const ms::table_shape table{.states = s.states,
                                 .slack = s.slack,
@@ -34,9 +35,9 @@ void apply(const demo::policy_spec& spec, std::size_t states) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size > 200) return 0;  // each `all` is forty policies: longer lists take time and say nothing new
     try {
-        for (const demo::policy_spec& spec : demo::parse_policies(fuzz::text_of(data, size))) {
+        for (const ms::policy_spec& spec : ms::parse_policies(fuzz::text_of(data, size))) {
             for (const int states : {1, 16, 1000}) apply(spec, static_cast<std::size_t>(states));
-            const auto again = demo::parse_policies(spec.text);
+            const auto again = ms::parse_policies(spec.text);
             if (again.size() != 1 || again.front().text != spec.text) std::abort();
         }
     } catch (const std::invalid_argument&) {

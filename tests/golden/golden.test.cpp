@@ -46,7 +46,7 @@ using line = std::vector<std::string>;
 template <class Cache>
 std::string forgotten_by(const Cache& cache, std::size_t layer, std::size_t kv_head) {
     std::string result;
-    for (const ms::forgotten_state& f : cache.forgotten(layer, kv_head)) {
+    for (const ms::forgotten_state& f : cache.layer(layer).forgotten(kv_head)) {
         result.append(result.empty() ? "" : ",").append(std::to_string(f.position));
     }
     return result.empty() ? "-" : result;
@@ -55,15 +55,16 @@ std::string forgotten_by(const Cache& cache, std::size_t layer, std::size_t kv_h
 /// Feeds all tokens to all layers; one line for each layer, or KV head where they decide for themselves.
 template <class Cache>
 std::vector<line> decisions(Cache& cache, const support::stream& input, const way& how, bool by_head) {
+    ms::workspace scratch(cache.shape());
     const ms::shape& s = cache.shape();
     const std::size_t heads = by_head ? s.kv_heads : 1;
     std::vector<line> result(s.layers * heads);
-    for (std::size_t first = cache.next_position(); first < input.size; first += how.block) {
+    for (std::size_t first = cache.layer(0).next_position(); first < input.size; first += how.block) {
         const std::size_t n = std::min(how.block, input.size - first);
         std::vector<float> out(n * input.out_width);
         for (std::size_t layer = 0; layer < s.layers; ++layer) {
-            EXPECT_TRUE(ms::prefill(cache, layer, static_cast<ms::position>(first), input.q(first, n),
-                                    input.k(first, n), input.v(first, n), out, how.mode));
+            EXPECT_TRUE(ms::prefill(cache.layer(layer), static_cast<ms::position>(first),
+                                    {input.q(first, n), input.k(first, n), input.v(first, n)}, out, scratch, how.mode));
             for (std::size_t h = 0; h < heads; ++h) result[layer * heads + h].push_back(forgotten_by(cache, layer, h));
         }
     }
@@ -214,24 +215,24 @@ std::vector<std::string_view> policies_that_forget() {
 INSTANTIATE_TEST_SUITE_P(every, golden, testing::ValuesIn(policies_that_forget()),
                          [](const auto& one) { return std::string(one.param); });
 
-// A composition of each kind.
+// A composition of each kind, under the name that the file gave it first.
 #define COMPOSITION(type, text, ...)                   \
     struct type : __VA_ARGS__ {                        \
         static constexpr std::string_view name = text; \
     }
-COMPOSITION(pooled, "modified<h2o, pool>", ms::modified<ms::h2o, ms::pool>);
-COMPOSITION(valued, "modified<tova_head, value_norm, pool>", ms::modified<ms::tova_head, ms::value_norm, ms::pool>);
-COMPOSITION(chunked, "modified<h2o, chunk>", ms::modified<ms::h2o, ms::chunk>);
-COMPOSITION(fading, "decayed<keyformer>", ms::decayed<ms::keyformer>);
-COMPOSITION(greatest, "max_over_heads<tova>", ms::max_over_heads<ms::tova>);
-COMPOSITION(together, "per_layer<knorm>", ms::per_layer<ms::knorm>);
-COMPOSITION(apart, "per_head<window>", ms::per_head<ms::window>);
-COMPOSITION(nearest, "merging<tova_head, into_nearest>", ms::merging<ms::tova_head, ms::into_nearest>);
-COMPOSITION(similar, "merging<h2o, into_similar>", ms::merging<ms::h2o, ms::into_similar>);
-COMPOSITION(following, "merging<h2o, into_following>", ms::merging<ms::h2o, ms::into_following>);
+COMPOSITION(pooled, "modified<h2o, pool>", ms::composed<ms::h2o, ms::pool>);
+COMPOSITION(valued, "modified<tova_head, value_norm, pool>", ms::composed<ms::tova_head, ms::value_norm, ms::pool>);
+COMPOSITION(chunked, "modified<h2o, chunk>", ms::composed<ms::h2o, ms::chunk>);
+COMPOSITION(fading, "decayed<keyformer>", ms::composed<ms::keyformer, ms::decayed>);
+COMPOSITION(greatest, "max_over_heads<tova>", ms::composed<ms::tova, ms::max_over_heads>);
+COMPOSITION(together, "per_layer<knorm>", ms::composed<ms::knorm, ms::per_layer>);
+COMPOSITION(apart, "per_head<window>", ms::composed<ms::window, ms::per_head>);
+COMPOSITION(nearest, "merging<tova_head, into_nearest>", ms::composed<ms::tova_head, ms::into_nearest>);
+COMPOSITION(similar, "merging<h2o, into_similar>", ms::composed<ms::h2o, ms::into_similar>);
+COMPOSITION(following, "merging<h2o, into_following>", ms::composed<ms::h2o, ms::into_following>);
 COMPOSITION(layered, "per_layer<modified<snapkv, value_norm>>",
-            ms::per_layer<ms::modified<ms::snapkv, ms::value_norm>>);
-COMPOSITION(deep, "decayed<max_over_heads<h2o>>", ms::decayed<ms::max_over_heads<ms::h2o>>);
+            ms::composed<ms::snapkv, ms::value_norm, ms::per_layer>);
+COMPOSITION(deep, "decayed<max_over_heads<h2o>>", ms::composed<ms::h2o, ms::max_over_heads, ms::decayed>);
 #undef COMPOSITION
 using compositions =
     ms::one_of<pooled, valued, chunked, fading, greatest, together, apart, nearest, similar, following, layered, deep>;

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 #include <multistate/mergers/into_following.hpp>
 #include <multistate/policies/cam.hpp>
-#include <multistate/policy/merging.hpp>
+#include <multistate/policy/composed.hpp>
 
 #include "support/by_hand.hpp"
 #include "support/micro.hpp"
@@ -15,13 +15,13 @@
 namespace into_following_test {
 
 namespace ms = multistate;
-using policy = ms::merging<support::by_hand, ms::into_following>;
+using policy = ms::composed<support::by_hand, ms::into_following>;
 using numbers = std::vector<float>;
 
 policy into(std::size_t survivors, std::size_t seed = 0) {
     policy p;
-    p.merger.survivors = survivors;
-    p.merger.seed = seed;
+    p.get<ms::into_following>().survivors = survivors;
+    p.get<ms::into_following>().seed = seed;
     return p;
 }
 
@@ -102,11 +102,11 @@ TEST(into_following, leaves_all_as_it_is_when_the_newest_goes) {
 
 TEST(into_following, may_have_one_survivor_only) {
     setting s({.states = 1, .block = 3, .sinks = 0, .recent = 0}, into(2), {10, 6, 1}, {1, 2, 3});
-    s.table.policy().merger.survivors = 1;
+    s.table.policy().get<ms::into_following>().survivors = 1;
     for (std::size_t seed = 0;; ++seed) {  // some seed merges both
         ASSERT_LT(seed, 100u);
         auto copy = s;
-        copy.table.policy().merger.seed = seed;
+        copy.table.policy().get<ms::into_following>().seed = seed;
         copy.stored.forget(copy.table);
         if (copy.values() == numbers{17}) break;
     }
@@ -125,8 +125,9 @@ TEST(into_following, merges_all_that_go_at_once_into_those_that_stay) {
     setting apart({.states = 5, .block = 7, .sinks = 1, .recent = 1}, into(2), {1, 60, 100, 6, 200, 300, 400},
                   {9, 4, 5, 4, 4.5f, 4.25f, 0});
     // 60 goes to 100 and, past 6, to 200; 6 to 200 and 300
-    for (apart.table.policy().merger.seed = 0;; ++apart.table.policy().merger.seed) {
-        ASSERT_LT(apart.table.policy().merger.seed, 100u);
+    for (apart.table.policy().get<ms::into_following>().seed = 0;;
+         ++apart.table.policy().get<ms::into_following>().seed) {
+        ASSERT_LT(apart.table.policy().get<ms::into_following>().seed, 100u);
         auto copy = apart;
         copy.stored.forget(copy.table);
         if (copy.values() == numbers{1, 130, 233, 303, 400}) break;
@@ -193,7 +194,7 @@ TEST(into_following, merges_each_kv_head_of_a_table_alike) {
 
 TEST(cam, is_h2o_that_merges) {
     ms::table<ms::cam> table({.states = 4, .head_dim = 1, .value_dim = 1});
-    EXPECT_EQ(table.policy().merger.survivors, 32u);
+    EXPECT_EQ(table.policy().get<ms::into_following>().survivors, 32u);
     EXPECT_EQ(ms::cam{}.default_guards(9).recent, 4u);
     support::stored_floats stored({.states = 4, .head_dim = 1, .value_dim = 1});
     for (int p = 0; p < 5; ++p) {

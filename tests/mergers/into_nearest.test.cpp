@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 #include <multistate/mergers/into_nearest.hpp>
 #include <multistate/policies/value_merge.hpp>
-#include <multistate/policy/merging.hpp>
+#include <multistate/policy/composed.hpp>
 
 #include "support/by_hand.hpp"
 #include "support/micro.hpp"
@@ -14,7 +14,7 @@
 namespace into_nearest_test {
 
 namespace ms = multistate;
-using policy = ms::merging<support::by_hand, ms::into_nearest>;
+using policy = ms::composed<support::by_hand, ms::into_nearest>;
 using numbers = std::vector<float>;
 
 struct state {
@@ -27,7 +27,7 @@ struct state {
 std::vector<numbers> after(std::size_t states, const std::vector<state>& given, float threshold = 0) {
     const ms::table_shape shape{.states = states, .block = given.size(), .head_dim = 2, .value_dim = 2};
     policy p;
-    p.merger.threshold = threshold;
+    p.get<ms::into_nearest>().threshold = threshold;
     ms::table<policy> table(shape, p);
     support::stored_floats stored(shape);
     static_cast<void>(table.append(0, given.size(), stored.edit()));

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 #include <multistate/mergers/into_similar.hpp>
 #include <multistate/policies/d2o.hpp>
-#include <multistate/policy/merging.hpp>
+#include <multistate/policy/composed.hpp>
 
 #include "support/by_hand.hpp"
 #include "support/micro.hpp"
@@ -15,7 +15,7 @@
 namespace into_similar_test {
 
 namespace ms = multistate;
-using policy = ms::merging<support::by_hand, ms::into_similar>;
+using policy = ms::composed<support::by_hand, ms::into_similar>;
 using numbers = std::vector<float>;
 
 struct state {
@@ -71,7 +71,7 @@ TEST(into_similar, merges_the_value_into_that_of_the_nearest_key) {
 
 TEST(into_similar, merges_keys_if_asked) {
     policy p;
-    p.merger.keys = true;
+    p.get<ms::into_similar>().keys = true;
     setting s(2, three, p);
     s.stored.forget(s.table);
     EXPECT_FLOAT_EQ(s.key(0)[0], (1 + 0.8f * 4) / 1.8f);
@@ -83,7 +83,7 @@ TEST(into_similar, merges_keys_if_asked) {
 /// A key that was merged is looked at afresh: the first becomes (13.2, 2.4) / 1.8, which is shorter than it was.
 TEST(into_similar, finds_what_is_near_to_a_merged_key) {
     policy p;
-    p.merger.keys = true;
+    p.get<ms::into_similar>().keys = true;
     setting s(2, {{{10, 0}, 1, 5}, {{4, 3}, 10, 1}, {{0, 2}, 7, 5}}, p);
     s.place({{13.2f, 2.4f}, 100, 0}, {5, 0, 5});
     EXPECT_FLOAT_EQ(s.value(0), 5);
@@ -94,8 +94,8 @@ TEST(into_similar, finds_what_is_near_to_a_merged_key) {
 /// What a row held before has no say in what it holds now.
 TEST(into_similar, forgets_the_length_of_a_key_with_the_key) {
     policy p;
-    p.merger.alpha = 0;
-    p.merger.beta = 0;  // merges all that is similar at all
+    p.get<ms::into_similar>().alpha = 0;
+    p.get<ms::into_similar>().beta = 0;  // merges all that is similar at all
     setting s(2, {{{1, 0}, 0, 5}, {{100, 0}, 0, 1}, {{0, 1}, 0, 5}}, p);
     s.place({{0.06f, 0.08f}, 50, 0}, {5, 0, 5});  // in row 1
     s.place({{1, 1}, 0, 9}, {5, 0, 5, 1});
@@ -109,8 +109,8 @@ numbers at(float cosine) { return {cosine, std::sqrt(1 - cosine * cosine)}; }
 /// One state stays, with the key (1, 0), and the others come and go: which of them are merged?
 std::vector<bool> merged(float alpha, float beta, const std::vector<numbers>& keys) {
     policy p;
-    p.merger.alpha = alpha;
-    p.merger.beta = beta;
+    p.get<ms::into_similar>().alpha = alpha;
+    p.get<ms::into_similar>().beta = beta;
     setting s(1, {{{1, 0}, 0, 9}}, p);
     std::vector<bool> result;
     for (const numbers& key : keys) {

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/modifiers/chunk.hpp>
-#include <multistate/policies/h2o_local.hpp>
+#include <multistate/policies/h2o.hpp>
 #include <multistate/policies/tova_head.hpp>
 #include <multistate/table/table.hpp>
 
@@ -14,7 +14,7 @@ namespace chunk_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
-using chunked = ms::modified<ms::tova_head, ms::chunk>;
+using chunked = ms::composed<ms::tova_head, ms::chunk>;
 
 chunked with(std::size_t length) { return {{}, {ms::chunk{.length = length}}}; }
 
@@ -55,7 +55,7 @@ TEST(chunk, follows_the_text_and_not_the_rows) {
 }
 
 TEST(chunk, leaves_the_sums_of_the_policy_alone) {
-    ms::table<ms::modified<ms::h2o_local, ms::chunk>> table({.states = 2}, {{}, {ms::chunk{.length = 2}}});
+    ms::table table({.states = 2}, ms::composed{ms::h2o{.recent_at_most = 0}, ms::chunk{.length = 2}});
     EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
     EXPECT_NE(table.place(1), ms::no_row);

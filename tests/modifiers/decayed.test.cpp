@@ -7,9 +7,7 @@
 #include <multistate/modifiers/decayed.hpp>
 #include <multistate/modifiers/pool.hpp>
 #include <multistate/policies/h2o.hpp>
-#include <multistate/policies/h2o_decayed.hpp>
 #include <multistate/policies/keyformer.hpp>
-#include <multistate/policies/window.hpp>
 #include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
@@ -20,10 +18,8 @@ namespace ms = multistate;
 using floats = std::vector<float>;
 
 template <class Policy>
-Policy fading(float decay) {
-    Policy policy;
-    policy.decay = decay;
-    return policy;
+ms::composed<Policy, ms::decayed> fading(float decay) {
+    return {Policy{}, ms::decayed{decay}};
 }
 
 /// Three tokens, of which each attends to all equally.
@@ -39,25 +35,22 @@ floats scores(const Policy& policy) {
 
 TEST(decayed, sums_fade_by_the_token) {
     const float third = 1 / 3.0f;
-    EXPECT_EQ(scores(fading<ms::decayed<ms::h2o>>(0.5f)), (floats{0.5f + third, 0.25f + third, third}));
-    EXPECT_EQ(scores(fading<ms::decayed<ms::h2o>>(1)), scores(ms::h2o{}));
-    EXPECT_EQ(scores(ms::decayed<ms::h2o>{}), scores(ms::h2o_decayed{}));
-    EXPECT_EQ(scores(fading<ms::decayed<ms::h2o>>(0)), floats(3, third));
+    EXPECT_EQ(scores(fading<ms::h2o>(0.5f)), (floats{0.5f + third, 0.25f + third, third}));
+    EXPECT_EQ(scores(fading<ms::h2o>(1)), scores(ms::h2o{}));
+    EXPECT_EQ(scores(ms::composed<ms::h2o, ms::decayed>{}), scores(fading<ms::h2o>(0.98f)));
+    EXPECT_EQ(scores(fading<ms::h2o>(0)), floats(3, third));
 }
 
 /// keyformer gives one in all for each token, noise or not.
 TEST(decayed, wraps_any_policy_that_sums) {
     float total = 0;
-    for (const float score : scores(fading<ms::decayed<ms::keyformer>>(0.5f))) total += score;
+    for (const float score : scores(fading<ms::keyformer>(0.5f))) total += score;
     EXPECT_FLOAT_EQ(total, 1 + 0.5f + 0.25f);
 }
 
 TEST(decayed, fades_the_sums_and_not_what_modifiers_make_of_them) {
-    using smooth = ms::modified<ms::decayed<ms::h2o>, ms::pool>;
-    smooth policy;
-    policy.base.decay = 0.5f;
-    policy.modifiers.width = 3;
-    ms::table<smooth> table({.states = 2, .recent = 0}, policy);
+    ms::composed policy{ms::h2o{}, ms::pool{.width = 3}, ms::decayed{.decay = 0.5f}};
+    ms::table table({.states = 2, .recent = 0}, policy);
     support::fill(table, 2, 1);  // sums 1 and .5
     EXPECT_NE(table.place(2), ms::no_row);
     support::observe(table, {{0.125f, 0.125f, 0.75f}});
@@ -67,28 +60,17 @@ TEST(decayed, fades_the_sums_and_not_what_modifiers_make_of_them) {
 
 TEST(decayed, its_number_follows_those_of_the_policy) {
     std::string names;
-    const ms::decayed<ms::keyformer> policy;
+    const ms::composed<ms::keyformer, ms::decayed> policy;
     ms::for_each_parameter(policy, [&](auto name, auto...) { names.append(name).append(" "); });
     EXPECT_EQ(names, "seed first_temperature last_temperature generation decay ");
-    EXPECT_THROW(ms::table<ms::decayed<ms::h2o>>({.states = 2}, fading<ms::decayed<ms::h2o>>(1.5f)),
-                 std::invalid_argument);
-}
-
-template <class P>
-concept can_fade = requires {
-    typename ms::decayed<P>;
-};
-
-/// What a policy sums elsewhere than in its scores would not fade.
-TEST(decayed, refuses_policies_that_score_when_they_decide) {
-    static_assert(can_fade<ms::h2o> && can_fade<ms::keyformer>);
-    static_assert(!can_fade<ms::modified<ms::h2o, ms::pool>> && !can_fade<ms::window>);
+    EXPECT_THROW(ms::table({.states = 2}, fading<ms::h2o>(1.5f)), std::invalid_argument);
 }
 
 TEST(decayed, keeps_what_else_the_policy_is) {
-    static_assert(ms::policy<ms::decayed<ms::h2o>> && ms::names_guards<ms::decayed<ms::h2o>>);
-    static_assert(ms::has_memory<ms::decayed<ms::keyformer>> && ms::observes_prompt_end<ms::decayed<ms::keyformer>>);
-    EXPECT_EQ(ms::decayed<ms::h2o>().forgets(), ms::h2o().forgets());
+    using fading_keyformer = ms::composed<ms::keyformer, ms::decayed>;
+    static_assert(ms::policy<fading_keyformer> && ms::hooks_of<fading_keyformer> == ms::hooks_of<ms::keyformer>);
+    static_assert(ms::hooks_of<ms::composed<ms::h2o, ms::decayed>> == ms::hooks_of<ms::h2o>);
+    EXPECT_EQ(fading_keyformer().forgets(), ms::keyformer().forgets());
 }
 
 }  // namespace decayed_test

@@ -1,10 +1,10 @@
-// max_over_heads: hand-checked (shared/methods.md 2.7, restated here).
+// max_over_heads: hand-checked.
 #include <vector>
 
 #include <gtest/gtest.h>
 #include <multistate/modifiers/max_over_heads.hpp>
 #include <multistate/modifiers/pool.hpp>
-#include <multistate/policies/h2o_decayed.hpp>
+#include <multistate/policies/h2o.hpp>
 #include <multistate/policies/observed_attention.hpp>
 #include <multistate/policies/tova_head.hpp>
 #include <multistate/table/table.hpp>
@@ -18,7 +18,7 @@ using positions = std::vector<int>;
 
 /// The greatest are .625 .3125 .1875 .375; the means .375 .1875 .1875 .25 would forget position 1.
 TEST(max_over_heads, one_head_is_enough_to_stay) {
-    ms::table<ms::max_over_heads<ms::tova_head>> table({.states = 3, .heads = 2});
+    ms::table<ms::composed<ms::tova_head, ms::max_over_heads>> table({.states = 3, .heads = 2});
     support::fill(table, 4, 2);
     support::observe(table, {{0.625f, 0.0625f, 0.1875f, 0.125f}, {0.125f, 0.3125f, 0.1875f, 0.375f}});
     EXPECT_EQ(table.scores()[1], 0.3125f);
@@ -27,8 +27,8 @@ TEST(max_over_heads, one_head_is_enough_to_stay) {
 }
 
 TEST(max_over_heads, of_one_head_changes_nothing) {
-    ms::table<ms::max_over_heads<ms::h2o_decayed>> table({.states = 3});
-    ms::table<ms::h2o_decayed> plain({.states = 3});
+    ms::table<ms::composed<ms::h2o, ms::max_over_heads>> table({.states = 3});
+    ms::table<ms::h2o> plain({.states = 3});
     support::fill(table, 3, 1);
     support::fill(plain, 3, 1);
     for (std::size_t j = 0; j < 3; ++j) EXPECT_EQ(table.scores()[j], plain.scores()[j]);
@@ -36,7 +36,7 @@ TEST(max_over_heads, of_one_head_changes_nothing) {
 
 /// The base's own memory, the sum, is not where the greatest are put.
 TEST(max_over_heads, has_memory_of_its_own) {
-    ms::table<ms::max_over_heads<ms::observed_attention>> table({.states = 1, .heads = 3});
+    ms::table<ms::composed<ms::observed_attention, ms::max_over_heads>> table({.states = 1, .heads = 3});
     EXPECT_EQ(ms::detail::size_of_memory(table.policy(), table.shape(), 1).per_state, 2 * sizeof(float));
     EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}, {1.0f}, {1.0f}});
@@ -47,9 +47,9 @@ TEST(max_over_heads, has_memory_of_its_own) {
     EXPECT_EQ(table.scores()[0], 0.875f);
 }
 
-TEST(max_over_heads, may_be_inside_a_modified_policy) {
-    using smooth = ms::modified<ms::max_over_heads<ms::tova_head>, ms::pool>;
-    ms::table<smooth> table({.states = 2, .heads = 2}, {{}, {ms::pool{.width = 3}}});
+TEST(max_over_heads, goes_with_modifiers) {
+    ms::table table({.states = 2, .heads = 2},
+                    ms::composed{ms::tova_head{}, ms::max_over_heads{}, ms::pool{.width = 3}});
     support::fill(table, 3, 2);
     support::observe(table, {{0.5f, 0.25f, 0.25f}, {0.125f, 0.125f, 0.75f}});
     static_cast<void>(table.forget());  // .5 .25 .75: pooled .375 .5 .5

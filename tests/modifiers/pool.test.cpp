@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/modifiers/pool.hpp>
-#include <multistate/policies/h2o_local.hpp>
+#include <multistate/policies/h2o.hpp>
 #include <multistate/policies/tova_head.hpp>
 #include <multistate/table/table.hpp>
 
@@ -16,9 +16,9 @@ namespace pool_test {
 namespace ms = multistate;
 using positions = std::vector<int>;
 using floats = std::vector<float>;
-using pooled = ms::modified<ms::tova_head, ms::pool>;
+using pooled = ms::composed<ms::tova_head, ms::pool>;
 
-pooled with(ms::pool pool) { return {{}, {pool}}; }
+pooled with(ms::pool pool) { return {{}, pool}; }
 
 /// Scores in the order of the positions.
 template <class Table>
@@ -94,7 +94,7 @@ TEST(pool, follows_the_text_and_not_the_rows) {
 }
 
 TEST(pool, leaves_the_sums_of_the_policy_alone) {
-    ms::table<ms::modified<ms::h2o_local, ms::pool>> table({.states = 2}, {{}, {ms::pool{.width = 3}}});
+    ms::table table({.states = 2}, ms::composed{ms::h2o{.recent_at_most = 0}, ms::pool{.width = 3}});
     EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
     EXPECT_NE(table.place(1), ms::no_row);

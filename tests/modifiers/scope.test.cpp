@@ -1,59 +1,63 @@
-// per_layer and per_head: the same policy, another unit.
+// per_layer and per_head: the same policy, another scope.
 #include <stdexcept>
 #include <vector>
 
 #include <gtest/gtest.h>
 #include <multistate/cache/cache.hpp>
+#include <multistate/modifiers/decayed.hpp>
 #include <multistate/modifiers/scope.hpp>
 #include <multistate/modifiers/value_norm.hpp>
-#include <multistate/policies/h2o_decayed.hpp>
+#include <multistate/policies/h2o.hpp>
 #include <multistate/policies/random.hpp>
 #include <multistate/policies/tova.hpp>
 
 #include "support/micro.hpp"
 
-namespace unit_test {
+namespace scope_test {
 
 namespace ms = multistate;
 
-static_assert(ms::per_layer<ms::h2o>::forgets() == ms::per::layer && ms::h2o::forgets() == ms::per::head);
-static_assert(ms::per_head<ms::tova>::forgets() == ms::per::head && ms::tova::forgets() == ms::per::layer);
-static_assert(ms::per_head<ms::per_layer<ms::h2o>>::forgets() == ms::per::head);
-static_assert(ms::per_layer<ms::h2o>::name == "h2o" && ms::names_guards<ms::per_layer<ms::h2o>>);
-static_assert(ms::observes_insertion<ms::per_layer<ms::random>> && !ms::observes_attention<ms::per_layer<ms::random>>);
+template <class P>
+using layered = ms::composed<P, ms::per_layer>;
 
-TEST(unit, says_how_many_tables_a_cache_has) {
+static_assert(layered<ms::h2o>().forgets() == ms::per::layer && ms::h2o::forgets() == ms::per::head);
+static_assert(ms::composed<ms::tova, ms::per_head>().forgets() == ms::per::head);
+static_assert(ms::composed<ms::h2o, ms::per_layer, ms::per_head>().forgets() == ms::per::head, "the last decides");
+static_assert(ms::composed<layered<ms::h2o>, ms::per_head>().forgets() == ms::per::head);
+static_assert(ms::hooks_of<layered<ms::h2o>> == ms::hooks_of<ms::h2o>);
+static_assert(ms::hooks_of<layered<ms::random>> == ms::hook::on_insert);
+
+TEST(scope, says_how_many_tables_a_cache_has) {
     const ms::shape shape{.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 4, .states = 2};
     const std::vector<float> keys(8, 0.0f);
     const auto alike = [&](auto cache) {
-        for (int p = 0; p < 60; ++p) EXPECT_TRUE(cache.append(0, p, keys, keys));
-        return std::ranges::equal(cache.positions(0, 0), cache.positions(0, 1));
+        for (int p = 0; p < 60; ++p) EXPECT_TRUE(cache.layer(0).append(p, keys, keys));
+        return std::ranges::equal(cache.layer(0).positions(0), cache.layer(0).positions(1));
     };
     EXPECT_FALSE(alike(ms::cache<ms::random>(shape)));
-    EXPECT_TRUE(alike(ms::cache<ms::per_layer<ms::random>>(shape)));
+    EXPECT_TRUE(alike(ms::cache<layered<ms::random>>(shape)));
 }
 
-TEST(unit, a_layer_sums_over_all_heads) {
-    ms::table<ms::per_layer<ms::h2o>> table({.states = 4, .heads = 4, .kv_heads = 2});
+TEST(scope, a_layer_sums_over_all_heads) {
+    ms::table<layered<ms::h2o>> table({.states = 4, .heads = 4, .kv_heads = 2});
     support::fill(table, 2, 4);
     EXPECT_EQ(table.scores()[0], 6.0f);
     EXPECT_EQ(table.scores()[1], 2.0f);
 }
 
-TEST(unit, keeps_the_numbers_of_the_policy) {
-    using layered = ms::per_layer<ms::h2o_decayed>;
-    layered policy;
-    policy.decay = 0.5f;
-    ms::table<layered> table({.states = 4}, policy);
+TEST(scope, keeps_the_numbers_of_the_policy) {
+    ms::composed<ms::h2o, ms::decayed, ms::per_layer> policy;
+    policy.get<ms::decayed>().decay = 0.5f;
+    ms::table table({.states = 4}, policy);
     support::fill(table, 2, 1);
     EXPECT_EQ(table.scores()[0], 1.0f);
-    policy.decay = 2;
-    EXPECT_THROW(ms::table<layered>({.states = 4}, policy), std::invalid_argument);
+    policy.get<ms::decayed>().decay = 2;
+    EXPECT_THROW(ms::table({.states = 4}, policy), std::invalid_argument);
 }
 
-TEST(unit, may_wrap_a_modified_policy) {
-    using layered = ms::per_layer<ms::modified<ms::h2o, ms::value_norm>>;
-    ms::table<layered> table({.states = 1, .heads = 2, .kv_heads = 2});
+TEST(scope, goes_with_modifiers) {
+    using weighed = ms::composed<ms::h2o, ms::value_norm, ms::per_layer>;
+    ms::table<weighed> table({.states = 1, .heads = 2, .kv_heads = 2});
     const float values[] = {1, 2, 4, 8};
     EXPECT_NE(table.place(0, {}, {values, 2, 1, 1}), ms::no_row);
     support::observe(table, {{1.0f}, {1.0f}});
@@ -61,7 +65,7 @@ TEST(unit, may_wrap_a_modified_policy) {
     support::observe(table, {{0.5f, 0.5f}, {0.5f, 0.5f}});
     static_cast<void>(table.forget());  // 3 * 3 and 1 * 12
     EXPECT_EQ(support::forgotten(table), std::vector<int>{0});
-    EXPECT_EQ(layered{}.forgets(), ms::per::layer);
+    EXPECT_EQ(weighed{}.forgets(), ms::per::layer);
 }
 
-}  // namespace unit_test
+}  // namespace scope_test

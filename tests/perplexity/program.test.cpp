@@ -19,10 +19,10 @@
 #include <multistate/multistate.hpp>
 #include <nlohmann/json.hpp>
 
-#include "parameters.hpp"
-#include "perplexity/naive_llama.hpp"
-#include "perplexity/synthetic_gguf.hpp"
-#include "perplexity/temporary_folder.hpp"
+#include "engine/naive_llama.hpp"
+#include "engine/synthetic_gguf.hpp"
+#include "policy_spec.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace program_test {
 
@@ -370,7 +370,7 @@ TEST_F(Program, ParametersAndSlack) {
     std::map<std::string, std::string> same;  // the spec without its parameters
     for (const std::string_view name : multistate::any_policy::names) {
         std::string parameters;
-        for (const auto& p : demo::parameters_of(multistate::any_policy::named(name))) {
+        for (const auto& p : multistate::parameters_of(multistate::any_policy::named(name))) {
             parameters += p.name + "=" + p.value + ",";
         }
         if (parameters.empty()) continue;
@@ -407,7 +407,7 @@ TEST_F(Program, BadParametersGetTheRangeAndTheNearestName) {
     expect_error({"--policy", "h2o(recent=4,recent=4)"}, {"recent is given twice"});
     expect_error({"--policy", "full(slack=4)"}, {"forgets nothing"});
     for (const std::string_view name : multistate::any_policy::names) {
-        for (const auto& p : demo::parameters_of(multistate::any_policy::named(name))) {
+        for (const auto& p : multistate::parameters_of(multistate::any_policy::named(name))) {
             expect_error({"--policy", std::string(name) + "(" + p.name + "=x)"}, {p.name + " must be ", "is 'x'"});
         }
     }

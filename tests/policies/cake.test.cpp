@@ -37,7 +37,7 @@ positions first_to_go(const ms::cake& policy, std::size_t recent) {
 TEST(cake, may_count_zeros_beyond_the_ends) {
     for (const bool zero_padded : {false, true}) {
         ms::cake policy;
-        policy.modifiers.zero_padded = zero_padded;
+        policy.get<ms::pool>().zero_padded = zero_padded;
         ms::table<ms::cake> table({.states = 7, .recent = 2}, policy);
         support::fill(table, 7, 1);
         static_cast<void>(table.place(7));
@@ -55,7 +55,7 @@ TEST(cake, the_newest_token_decides_and_neighbours_share) {
 
 TEST(cake, the_width_decides) {
     ms::cake policy;
-    policy.modifiers.width = 1;
+    policy.get<ms::pool>().width = 1;
     EXPECT_EQ(first_to_go(policy, 0), positions{1});
 }
 
@@ -68,7 +68,7 @@ TEST(cake, guards_the_newest_32_as_far_as_half_of_the_states_allows) {
 TEST(cake, each_kv_head_sums_over_its_group) {
     EXPECT_EQ(ms::cake().forgets(), ms::per::head);
     ms::cake policy;
-    policy.modifiers.width = 1;
+    policy.get<ms::pool>().width = 1;
     ms::table<ms::cake> table({.states = 2, .recent = 0, .heads = 2}, policy);
     support::fill(table, 2, 2);
     EXPECT_NE(table.place(2), ms::no_row);

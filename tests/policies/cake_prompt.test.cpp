@@ -18,9 +18,9 @@ using positions = std::vector<int>;
 
 ms::cake_prompt with(float gamma, std::size_t width = 1, std::size_t window = 2) {
     ms::cake_prompt policy;
-    policy.base.gamma = gamma;
-    policy.base.window = window;
-    policy.modifiers.width = width;
+    policy.get<ms::mean_and_variance>().gamma = gamma;
+    policy.get<ms::mean_and_variance>().window = window;
+    policy.get<ms::pool>().width = width;
     return policy;
 }
 

@@ -1,4 +1,4 @@
-// caote: hand-checked decisions (shared/methods.md 2.7, restated here).
+// caote: hand-checked decisions.
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -76,7 +76,7 @@ TEST(caote, squares_are_summed_over_the_heads_of_a_group) {
 }
 
 TEST(caote, a_layer_sums_over_its_kv_heads) {
-    using layer = ms::per_layer<ms::caote>;
+    using layer = ms::composed<ms::caote, ms::per_layer>;
     const std::vector<support::vectors> values = {{{1}, {0}}, {{2}, {8}}, {{9}, {0}}};
     stored_table<layer> states(shape_of(2, 2, 2), values, {{0.6f, 0.3f, 0.1f}, {0.25f, 0.25f, 0.5f}});
     states.place(3, {{0}, {0}});

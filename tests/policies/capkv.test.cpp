@@ -99,7 +99,7 @@ TEST(capkv, epsilon_adds_to_the_span_only) {
 TEST(capkv, the_mean_query_turns_to_the_positions_to_come) {
     ms::capkv policy = plain();
     policy.future = 314;
-    policy.stretch = 100;
+    policy.rope.stretch = 100;
     driven d({.states = 2, .head_dim = 2, .value_dim = 1}, policy);
     d.step({0, 5}, {1}, {1, 0});
     d.step({3, 0}, {1}, {std::cos(0.01f), std::sin(0.01f)});
@@ -118,8 +118,8 @@ TEST(capkv, a_group_is_averaged_and_a_layer_summed) {
     const double w = std::exp(-10);
     EXPECT_NEAR(d.forget()[0], (w * 4 / (2 + 4 * w) + 4 / (1 + w + 4)) / 2, 1e-6);
 
-    ms::per_layer<ms::capkv> layer;
-    static_cast<ms::capkv&>(layer) = plain();
+    ms::composed<ms::capkv, ms::per_layer> layer;
+    layer.get<ms::capkv>() = plain();
     driven two({.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 1}, layer);
     two.step({1}, {1}, {1});
     two.step({1}, {2}, {1});

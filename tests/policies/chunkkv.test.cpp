@@ -17,8 +17,8 @@ using positions = std::vector<int>;
 
 ms::chunkkv with(std::size_t window, std::size_t length) {
     ms::chunkkv policy;
-    policy.base.window = window;
-    policy.modifiers.length = length;
+    policy.get<ms::morphkv>().window = window;
+    policy.get<ms::chunk>().length = length;
     return policy;
 }
 

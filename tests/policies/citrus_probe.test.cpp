@@ -95,7 +95,7 @@ TEST(citrus_probe, a_table_of_one_kv_head_asks_the_queries_of_its_group) {
     ms::table_shape second = shape;
     second.heads = 2;
     second.kv_head = 1;
-    const ms::per_head<ms::citrus_probe> policy{{.probe = probe}};
+    const ms::composed<ms::citrus_probe, ms::per_head> policy{{.probe = probe}, {}};
     EXPECT_EQ(policy.forgets(), ms::per::head);
     EXPECT_EQ(first_to_go(policy, second), positions{3});
 }

@@ -34,7 +34,7 @@ std::vector<double> z_scores(std::span<const float> x) {
 /// What it should be, from tables of its parts that never saw the sinks.
 std::vector<double> expected(const ms::compactor& policy) {
     ms::leverage keys;
-    static_cast<ms::rope&>(keys) = policy;
+    keys.rope = policy.rope;
     keys.chunk = policy.chunk;
     keys.sketch = policy.sketch;
     keys.seed = policy.seed;
@@ -59,8 +59,8 @@ TEST(compactor, blends_z_scores_of_its_parts) {
     scaled.scaled = true;
     seeded.seed = 9;
     sketched.sketch = 2;
-    turned.base = 100;
-    turned.adjacent = false;
+    turned.rope.base = 100;
+    turned.rope.adjacent = false;
     std::vector<std::vector<double>> all;
     for (const auto& policy : {standard, blended, scaled, seeded, sketched, turned}) {
         ms::table<ms::compactor> table(shape, policy);
@@ -122,7 +122,7 @@ TEST(compactor, a_layer_sums_the_parts_of_its_heads) {
     ms::table_shape two = shape;
     two.kv_heads = 2;
     ms::table<ms::compactor> one(shape);
-    ms::table<ms::per_layer<ms::compactor>> layer(two);
+    ms::table<ms::composed<ms::compactor, ms::per_layer>> layer(two);
     for (std::uint64_t p = 0; p < 12; ++p) support::step_at_random(one, p);
     for (std::uint64_t p = 0; p < 12; ++p) support::step_at_random(layer, p);
     // Both heads see the same, so that sums are twice those of one, which z-scores do not show.

@@ -22,8 +22,8 @@ using positions = std::vector<int>;
 /// Scores of the newest token alone, without neighbours.
 ms::criticalkv with(float first_share, float epsilon = 0) {
     ms::criticalkv policy;
-    policy.base.window = 1;
-    policy.modifiers.width = 1;
+    policy.get<ms::morphkv>().window = 1;
+    policy.get<ms::pool>().width = 1;
     policy.first_share = first_share;
     policy.epsilon = epsilon;
     return policy;
@@ -81,7 +81,7 @@ TEST(criticalkv, attention_is_a_mean_over_tokens_and_heads) {
     ms::table_shape two = shape;
     two.heads = 2;
     ms::criticalkv policy = with(0, 0.0625f);
-    policy.base.window = 2;
+    policy.get<ms::morphkv>().window = 2;
     stored_table<> states(two, policy, values, {given[0], given[0]});
     states.stored.place(states.table, 5, {{0}}, {{0}});
     EXPECT_FLOAT_EQ(states.table.scores()[1], ((0.25f + 0.0625f) / 2 + 0.0625f) * 8);
@@ -122,7 +122,7 @@ TEST(criticalkv, the_output_projection_says_what_a_value_is_worth) {
     const ms::rows matrices[] = {{first, 3, 2, 2}, {second, 3, 2, 2}};
     ms::criticalkv policy = with(0);
     EXPECT_EQ(stored_table<>(two, policy, three, even).forget(), positions{0});  // 1 3
-    policy.output_projection = matrices;
+    policy.output.projection = matrices;
     EXPECT_EQ(stored_table<>(two, policy, three, even).forget(), positions{1});  // 4 + 1 and 0
     ms::table_shape of_layer = two;
     of_layer.layer = 1;
@@ -134,7 +134,7 @@ TEST(criticalkv, each_query_head_has_its_columns) {
     const float row[] = {1, 2, 10, 20, 100, 200, 1000, 2000};
     const ms::rows matrices[] = {{row, 1, 8, 8}};
     ms::criticalkv policy = with(0);
-    policy.output_projection = matrices;
+    policy.output.projection = matrices;
     const auto score_of_first = [&](auto wrapped, const ms::table_shape& s, const support::vectors& value) {
         const std::vector<float> half(2, 0.5f);
         stored_table<decltype(wrapped)> states(s, wrapped, {value, value},
@@ -149,7 +149,7 @@ TEST(criticalkv, each_query_head_has_its_columns) {
     layer.kv_heads = 2;
     EXPECT_FLOAT_EQ(score_of_first(policy, one, {{1, -1}}), 0.5f * (1 + 10));
     EXPECT_FLOAT_EQ(score_of_first(policy, second, {{1, -1}}), 0.5f * (100 + 1000));
-    EXPECT_FLOAT_EQ(score_of_first(ms::per_layer<ms::criticalkv>{policy}, layer, {{1, 1}, {0, 1}}),
+    EXPECT_FLOAT_EQ(score_of_first(ms::composed{policy, ms::per_layer{}}, layer, {{1, 1}, {0, 1}}),
                     0.5f * (3 + 30 + 200 + 2000));
 }
 
@@ -162,7 +162,7 @@ TEST(criticalkv, a_projection_of_many_columns) {
     }
     const ms::rows matrices[] = {{matrix.data(), 1, n, n}};
     ms::criticalkv policy = with(0);
-    policy.output_projection = matrices;
+    policy.output.projection = matrices;
     stored_table<> states({.states = 1, .recent = 0, .head_dim = 1, .value_dim = n}, policy, {{value}, {value}},
                           {{0.5f, 0.5f}});
     states.stored.place(states.table, 2, {{0}}, {value});
@@ -181,9 +181,9 @@ TEST(criticalkv, every_number_can_be_set) {
     EXPECT_EQ(policy.epsilon, 0.25f);
     policy.first_share = 2;
     EXPECT_THROW(ms::table<ms::criticalkv>(shape, policy), std::invalid_argument);
-    EXPECT_EQ(ms::criticalkv().base.window, 32u);
-    EXPECT_EQ(ms::criticalkv().modifiers.width, 5u) << "its authors', not snapkv's";
-    EXPECT_FALSE(ms::criticalkv().modifiers.greatest);
+    EXPECT_EQ(ms::criticalkv().get<ms::morphkv>().window, 32u);
+    EXPECT_EQ(ms::criticalkv().get<ms::pool>().width, 5u) << "its authors', not snapkv's";
+    EXPECT_FALSE(ms::criticalkv().get<ms::pool>().greatest);
     EXPECT_FALSE(ms::has_presets<ms::criticalkv>) << "snapkv's are not its own";
     EXPECT_EQ(ms::criticalkv().default_guards(9).recent, 4u);
 }
@@ -203,7 +203,7 @@ TEST(criticalkv, zero_values_and_one_state_and_certain_attention) {
 
 TEST(criticalkv, a_copy_continues_alike) {
     ms::criticalkv policy = with(0.5f);
-    policy.base.window = 3;
+    policy.get<ms::morphkv>().window = 3;
     stored_table<> states(shape, policy, values, given);
     auto copy = states;
     for (auto* one : {&states, &copy}) {

@@ -87,7 +87,8 @@ TEST(cur, small_tables_forget_the_oldest) {
 }
 
 TEST(cur, a_layer_sums_over_its_heads) {
-    ms::table<ms::per_layer<ms::cur>> table({.states = 16, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 2});
+    ms::table<ms::composed<ms::cur, ms::per_layer>> table(
+        {.states = 16, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 2});
     place_piece(table);
     EXPECT_FLOAT_EQ(table.scores()[0], 2 * 4 / 64.0f);
 }

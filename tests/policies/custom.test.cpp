@@ -38,7 +38,7 @@ struct largest_key {
         }
     }
 };
-static_assert(ms::observes_decision<largest_key> && !ms::observes_attention<largest_key>);
+static_assert(ms::has_on_forget<largest_key> && !ms::has_on_attention<largest_key>);
 
 /// Forgets the largest value, looking once, when it comes.
 struct largest_value_at_insertion {
@@ -51,7 +51,7 @@ struct largest_value_at_insertion {
         for (std::size_t h = 0; h < values.count; ++h) states.score[row] -= fits ? norm(values[h]) : 1e9f;
     }
 };
-static_assert(ms::observes_insertion<largest_value_at_insertion>);
+static_assert(ms::has_on_insert<largest_value_at_insertion>);
 
 /// The same, reading the stored values.
 struct largest_value {
@@ -82,7 +82,7 @@ struct judges_the_prompt {
         largest_key{}.on_forget(stored, states);
     }
 };
-static_assert(ms::observes_prompt_end<judges_the_prompt>);
+static_assert(ms::has_finish_prompt<judges_the_prompt>);
 
 /// Attention that fades, divided by the size of the key seen at insertion: guards, memory, insertion, attention.
 struct fading {
@@ -92,38 +92,46 @@ struct fading {
     static constexpr ms::guards default_guards(std::size_t states) noexcept {
         return {.sinks = states > 3 ? 1u : 0u, .recent = states / 4};
     }
-    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return 2; }
+    struct memory {
+        ms::per_state<float> attention, size;
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept {
+        l(m.attention);
+        l(m.size);
+    }
 
     void on_insert(ms::rows keys, ms::rows, ms::view states, std::size_t row) const noexcept {
-        for (std::size_t h = 0; h < keys.count; ++h) states.memory(1)[row] += norm(keys[h]);
+        for (std::size_t h = 0; h < keys.count; ++h) states.memory(*this).size[row] += norm(keys[h]);
     }
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
-        for (float& attention : states.memory(0)) attention *= 0.9f;
-        ms::add(probabilities, states.memory(0));
-        for (std::size_t j = 0; j < states.size(); ++j) states.score[j] = states.memory(0)[j] / states.memory(1)[j];
+        const auto [attention, size] = states.memory(*this);
+        for (float& a : attention) a *= 0.9f;
+        ms::add(probabilities, attention);
+        for (std::size_t j = 0; j < states.size(); ++j) states.score[j] = attention[j] / size[j];
     }
 };
-static_assert(ms::observes_insertion<fading> && ms::observes_attention<fading>);
-static_assert(ms::names_guards<fading> && ms::remembers_states<fading>);
+static_assert(ms::has_on_insert<fading> && ms::has_on_attention<fading>);
+static_assert(ms::has_default_guards<fading> && ms::has_memory<fading>);
 
 /// Every hook at once: what fading does, and the stored keys once more at the decision.
 struct everything : fading {
     static constexpr std::string_view name = "everything";
 
     void on_forget(const ms::reader& stored, ms::view states) const noexcept {
-        float memory[64];
-        const std::span<float> key = std::span(memory).first(stored.head_dim);
+        float floats[64];
+        const std::span<float> key = std::span(floats).first(stored.head_dim);
+        const auto attention = states.memory(*this).attention;
         for (std::size_t j = 0; j < states.size(); ++j) {
             stored.key(stored.kv_heads - 1, j, key);
-            states.score[j] = states.memory(0)[j] / (1 + norm(key));
+            states.score[j] = attention[j] / (1 + norm(key));
         }
     }
     void finish_prompt(const ms::reader&, ms::view states) const noexcept {
-        for (float& attention : states.memory(0)) attention += 1;
+        for (float& attention : states.memory(*this).attention) attention += 1;
     }
 };
-static_assert(ms::observes_decision<everything> && ms::observes_prompt_end<everything>);
-static_assert(ms::observes_insertion<everything> && ms::observes_attention<everything>);
+static_assert(ms::has_on_forget<everything> && ms::has_finish_prompt<everything>);
+static_assert(ms::has_on_insert<everything> && ms::has_on_attention<everything>);
 
 using mine = ms::one_of<ms::window, largest_key, largest_value_at_insertion, largest_value, judges_the_prompt, fading,
                         everything>;
@@ -136,7 +144,7 @@ ms::shape shape_of(std::size_t states, std::size_t block) {
 
 template <class Cache>
 std::vector<int> held(const Cache& cache, std::size_t kv_head) {
-    std::vector<int> result(cache.positions(1, kv_head).begin(), cache.positions(1, kv_head).end());
+    std::vector<int> result(cache.layer(1).positions(kv_head).begin(), cache.layer(1).positions(kv_head).end());
     std::ranges::sort(result);
     return result;
 }
@@ -147,14 +155,16 @@ enum class way { steps, exact, block };
 template <class Cache>
 void feed(Cache& cache, const support::stream& tokens, way how, std::size_t block, std::size_t first = 0,
           std::size_t end = length) {
+    ms::workspace scratch(cache.shape());
     std::vector<float> out(block * tokens.out_width);
     for (; first < end; first += block) {
         const std::size_t n = std::min(block, end - first);
         const auto mode = how == way::block ? ms::prefill_mode::block : ms::prefill_mode::exact;
-        ASSERT_TRUE(ms::prefill(cache, 1, static_cast<int>(first), tokens.q(first, n), tokens.k(first, n),
-                                tokens.v(first, n), std::span(out).first(n * tokens.out_width), mode));
+        ASSERT_TRUE(ms::prefill(cache.layer(1), static_cast<int>(first),
+                                {tokens.q(first, n), tokens.k(first, n), tokens.v(first, n)},
+                                std::span(out).first(n * tokens.out_width), scratch, mode));
     }
-    cache.forget(1);
+    cache.layer(1).forget();
 }
 
 /// What a codec makes of a row.
@@ -236,9 +246,9 @@ TEST(custom, finish_prompt_judges_once) {
     for (const ms::per unit : {ms::per::head, ms::per::layer}) {
         ms::cache<mine> cache(shape, judges_the_prompt{.unit = unit});
         feed(cache, tokens, way::exact, 10, 0, 10);
-        cache.finish_prompt(1);
+        cache.layer(1).finish_prompt();
         for (std::size_t h = 0; h < 2; ++h) {
-            for (const float score : cache.scores(1, h)) EXPECT_LT(score, 0);
+            for (const float score : cache.layer(1).scores(h)) EXPECT_LT(score, 0);
         }
         feed(cache, tokens, way::steps, 1, 10, 15);
         for (std::size_t h = 0; h < 2; ++h) {
@@ -246,7 +256,7 @@ TEST(custom, finish_prompt_judges_once) {
             EXPECT_EQ(positions.size(), 10u);
             for (int p = 10; p < 15; ++p) EXPECT_TRUE(std::ranges::binary_search(positions, p)) << "not judged";
         }
-        EXPECT_TRUE(cache.scores(0).empty());
+        EXPECT_TRUE(cache.layer(0).scores().empty());
     }
 }
 
@@ -254,8 +264,8 @@ TEST(custom, finish_prompt_judges_once) {
 template <class Cache>
 float margin(const Cache& cache, std::size_t kv_head, const ms::guards& guards) {
     std::vector<std::pair<int, float>> states;
-    for (std::size_t j = 0; j < cache.size(1, kv_head); ++j) {
-        states.emplace_back(cache.positions(1, kv_head)[j], cache.scores(1, kv_head)[j]);
+    for (std::size_t j = 0; j < cache.layer(1).size(kv_head); ++j) {
+        states.emplace_back(cache.layer(1).positions(kv_head)[j], cache.layer(1).scores(kv_head)[j]);
     }
     std::ranges::sort(states);
     std::vector<float> scores;
@@ -266,14 +276,16 @@ float margin(const Cache& cache, std::size_t kv_head, const ms::guards& guards) 
 
 /// Feeds token by token, and returns the smallest margin of a decision.
 float feed_steps(ms::cache<mine>& cache, const support::stream& tokens, const ms::guards& guards) {
+    ms::workspace scratch(cache.shape());
     float least = 1;
     std::vector<float> out(tokens.out_width);
     for (std::size_t t = 0; t < length; ++t) {
-        EXPECT_TRUE(ms::step(cache, 1, static_cast<int>(t), tokens.q(t), tokens.k(t), tokens.v(t), out));
-        if (cache.size(1) <= cache.shape().states) continue;
+        EXPECT_TRUE(
+            ms::step(cache.layer(1), static_cast<int>(t), {tokens.q(t), tokens.k(t), tokens.v(t)}, out, scratch));
+        if (cache.layer(1).size() <= cache.shape().states) continue;
         for (std::size_t h = 0; h < 2; ++h) least = std::min(least, margin(cache, h, guards));
     }
-    cache.forget(1);
+    cache.layer(1).forget();
     return least;
 }
 
@@ -316,11 +328,11 @@ void check_one_of(P policy) {
             feed(plain, *part, how, how == way::steps ? 1 : 11);
             feed(chosen, *part, how, how == way::steps ? 1 : 11);
         }
-        plain.finish_prompt(1);
-        chosen.finish_prompt(1);
+        plain.layer(1).finish_prompt();
+        chosen.layer(1).finish_prompt();
         for (std::size_t h = 0; h < 2; ++h) {
-            EXPECT_TRUE(std::ranges::equal(plain.positions(1, h), chosen.positions(1, h)));
-            EXPECT_TRUE(std::ranges::equal(plain.scores(1, h), chosen.scores(1, h)));
+            EXPECT_TRUE(std::ranges::equal(plain.layer(1).positions(h), chosen.layer(1).positions(h)));
+            EXPECT_TRUE(std::ranges::equal(plain.layer(1).scores(h), chosen.layer(1).scores(h)));
         }
     }
 }
@@ -352,32 +364,35 @@ TEST(custom, hooks_know_their_layer_and_kv_head) {
     ms::cache<tells_where> layers(shape, {.unit = ms::per::layer});
     for (std::size_t layer = 0; layer < 2; ++layer) {
         const auto l = static_cast<float>(layer);
-        EXPECT_TRUE(heads.append(layer, 0, tokens.k(0), tokens.v(0)));
-        EXPECT_TRUE(layers.append(layer, 0, tokens.k(0), tokens.v(0)));
-        EXPECT_EQ(heads.scores(layer, 0)[0], 100 * l + 1);
-        EXPECT_EQ(heads.scores(layer, 1)[0], 100 * l + 11);
-        EXPECT_EQ(layers.scores(layer)[0], 100 * l + 2);
-        heads.finish_prompt(layer);
-        layers.finish_prompt(layer);
-        EXPECT_EQ(heads.scores(layer, 0)[0], 1000 * l + 15);
-        EXPECT_EQ(heads.scores(layer, 1)[0], 1000 * l + 115);
-        EXPECT_EQ(layers.scores(layer)[0], 1000 * l + 25);
+        EXPECT_TRUE(heads.layer(layer).append(0, tokens.k(0), tokens.v(0)));
+        EXPECT_TRUE(layers.layer(layer).append(0, tokens.k(0), tokens.v(0)));
+        EXPECT_EQ(heads.layer(layer).scores(0)[0], 100 * l + 1);
+        EXPECT_EQ(heads.layer(layer).scores(1)[0], 100 * l + 11);
+        EXPECT_EQ(layers.layer(layer).scores()[0], 100 * l + 2);
+        heads.layer(layer).finish_prompt();
+        layers.layer(layer).finish_prompt();
+        EXPECT_EQ(heads.layer(layer).scores(0)[0], 1000 * l + 15);
+        EXPECT_EQ(heads.layer(layer).scores(1)[0], 1000 * l + 115);
+        EXPECT_EQ(layers.layer(layer).scores()[0], 1000 * l + 25);
     }
 }
 
 /// What a hook sees at a token of a block is what it would see in single steps: the rows up to that token.
 struct counts_rows {
     static constexpr ms::per forgets() noexcept { return ms::per::layer; }
-    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return 1; }
+    struct memory {
+        ms::per_state<std::uint64_t> rows;  // at insertion
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept { l(m.rows); }
     void on_insert(ms::rows, ms::rows, ms::view states, std::size_t row) const noexcept {
-        states.memory(0)[row] = static_cast<float>(states.size());
+        states.memory(*this).rows[row] = states.size();
     }
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
         const auto newest = std::ranges::find(states.position, states.newest) - states.position.begin();
         float sum = 0;
         for (const float p : probabilities[0]) sum += p;
         // its size at insertion and now, and the probabilities, which sum to 1
-        const bool right = states.memory(0)[static_cast<std::size_t>(newest)] == static_cast<float>(states.size()) &&
+        const bool right = states.memory(*this).rows[static_cast<std::size_t>(newest)] == states.size() &&
                            probabilities.width == states.size() && std::abs(sum - 1) < 1e-5f;
         states.score[static_cast<std::size_t>(newest)] = right ? 1.0f : -1.0f;
     }
@@ -390,7 +405,7 @@ TEST(custom, hooks_see_the_rows_up_to_their_token) {
         ms::cache<counts_rows> cache(shape);
         for (std::size_t first = 0; first < 66; first += 11) {
             feed(cache, tokens, how, how == way::steps ? 1 : 11, first, first + 11);
-            for (const float score : cache.scores(1)) EXPECT_EQ(score, 1.0f);
+            for (const float score : cache.layer(1).scores()) EXPECT_EQ(score, 1.0f);
         }
     }
 }
@@ -399,26 +414,36 @@ TEST(custom, hooks_see_the_rows_up_to_their_token) {
 struct matches_queries {
     ms::per unit = ms::per::head;
     ms::per forgets() const noexcept { return unit; }
-    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return 1; }
-    static constexpr std::size_t floats_per_table(const ms::table_shape&) noexcept { return 2; }
+    struct memory {
+        ms::per_state<float> key;
+        ms::per_table<float> query;
+        ms::per_table<int> queries;
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept {
+        l(m.key);
+        l(m.query);
+        l(m.queries);
+    }
 
     void on_insert(ms::rows keys, ms::rows, ms::view states, std::size_t row) const noexcept {
-        states.memory(0)[row] = keys[0][0];
+        states.memory(*this).key[row] = keys[0][0];
     }
     void on_query(ms::rows queries, ms::view states) const noexcept {
-        states.own[0] = queries[0][0];
-        states.own[1] += queries.count == states.shape.heads && queries.width == states.shape.head_dim ? 1 : 9;
+        const memory kept = states.memory(*this);
+        kept.query[0] = queries[0][0];
+        kept.queries[0] += queries.count == states.shape.heads && queries.width == states.shape.head_dim ? 1 : 9;
     }
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
         const auto newest = std::ranges::find(states.position, states.newest) - states.position.begin();
         const auto row = static_cast<std::size_t>(newest);
-        const bool right = states.memory(0)[row] == states.own[0] && states.own[1] == 1 &&
+        const memory kept = states.memory(*this);
+        const bool right = kept.key[row] == kept.query[0] && kept.queries[0] == 1 &&
                            probabilities.count == states.shape.heads && probabilities.width == states.size();
         states.score[row] = right ? 1.0f : -1.0f;
-        states.own[1] = 0;
+        kept.queries[0] = 0;
     }
 };
-static_assert(ms::observes_queries<matches_queries> && ms::remembers_more<matches_queries>);
+static_assert(ms::has_on_query<matches_queries> && ms::has_memory<matches_queries>);
 
 TEST(custom, queries_come_between_the_token_and_its_attention) {
     for (const std::size_t slack : {0u, 3u}) {
@@ -437,7 +462,7 @@ TEST(custom, queries_come_between_the_token_and_its_attention) {
                 for (std::size_t first = 0; first < 66; first += 11) {
                     feed(cache, tokens, how, how == way::steps ? 1 : 11, first, first + 11);
                     for (std::size_t h = 0; h < 2; ++h) {
-                        for (const float score : cache.scores(1, h)) EXPECT_EQ(score, 1.0f);
+                        for (const float score : cache.layer(1).scores(h)) EXPECT_EQ(score, 1.0f);
                     }
                 }
             }

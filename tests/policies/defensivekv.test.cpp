@@ -80,9 +80,10 @@ TEST(defensivekv, heads_compete_as_published) {
     policy.width = 3;
     ms::cache<ms::defensivekv> cache(
         {.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 4, .value_dim = 3, .states = n, .block = n}, policy);
+    ms::workspace scratch(cache.shape());
     std::vector<float> out(n * 12);
-    EXPECT_TRUE(
-        ms::prefill(cache, 0, 0, queries, keys, support::prompt_numbers(90000, n * 6), out, ms::prefill_mode::block));
+    EXPECT_TRUE(ms::prefill(cache.layer(0), 0, {queries, keys, support::prompt_numbers(90000, n * 6)}, out, scratch,
+                            ms::prefill_mode::block));
     EXPECT_EQ(ms::adaptive_budget(cache, 56, 0).states, (std::vector<std::size_t>{62, 50}));
 }
 
@@ -159,11 +160,11 @@ TEST(defensivekv, a_group_and_a_layer_take_the_maximum) {
     EXPECT_EQ(group.forget(), positions{0});
     EXPECT_FLOAT_EQ(group.score(0), 0.875f / 2);
 
-    ms::per_layer<ms::defensivekv> layer;
-    static_cast<ms::defensivekv&>(layer) = with(0);
+    ms::composed<ms::defensivekv, ms::per_layer> layer;
+    layer.get<ms::defensivekv>() = with(0);
     two.kv_heads = 2;
-    stored_table<ms::per_layer<ms::defensivekv>> all(two, layer, {{{1}, {2}}, {{1}, {4}}},
-                                                     {{{0.625f, 0.375f}, {0.125f, 0.875f}}});
+    stored_table<ms::composed<ms::defensivekv, ms::per_layer>> all(two, layer, {{{1}, {2}}, {{1}, {4}}},
+                                                                   {{{0.625f, 0.375f}, {0.125f, 0.875f}}});
     EXPECT_EQ(all.forget(), positions{0});
     EXPECT_FLOAT_EQ(all.score(0), 0.875f * 5 / 8);
 }
@@ -176,7 +177,7 @@ TEST(defensivekv, a_projection_says_what_counts_of_a_value) {
     const std::vector<float> first_only = {1, 0};
     const ms::rows projections[] = {{first_only.data(), 1, 2, 2}};
     ms::defensivekv projected = with(0);
-    projected.output_projection = projections;
+    projected.output.projection = projections;
     EXPECT_EQ((stored_table<>(wide, projected, three, even).forget()), positions{0});
 }
 

@@ -150,7 +150,7 @@ INSTANTIATE_TEST_SUITE_P(differential, every_rule, testing::ValuesIn(reference::
 template <class... P>
 std::vector<std::string_view> names_without_merging(const ms::one_of<P...>&) {
     std::vector<std::string_view> result;
-    ((ms::merges<P> ? void() : result.push_back(P::name)), ...);
+    ((ms::has_merge<P> ? void() : result.push_back(P::name)), ...);
     return result;
 }
 

@@ -9,6 +9,7 @@
 #include <multistate/policies/expected_attention.hpp>
 #include <multistate/table/table.hpp>
 
+#include "support/hand_held.hpp"
 #include "support/micro.hpp"
 #include "support/queries.hpp"
 #include "support/random.hpp"
@@ -82,15 +83,15 @@ TEST(expected_attention, covariance_epsilon_and_skipped_matter) {
 TEST(expected_attention, covariance_that_is_not_kept_needs_no_memory) {
     auto policy = plain();
     const ms::table_shape s{.states = 2, .heads = 4, .head_dim = 64, .value_dim = 64};
-    const std::size_t with = policy.floats_per_table(s);
+    const std::size_t with = ms::detail::size_of_memory(policy, s, 1).per_table;
     policy.covariance = false;
-    EXPECT_EQ(with - policy.floats_per_table(s), 4u * 64 * 64);
+    EXPECT_EQ(with - ms::detail::size_of_memory(policy, s, 1).per_table, sizeof(float) * 4u * 64 * 64);
 }
 
 /// Dimensions that vary together: queries (1, 1) and (-1, -1) have a covariance of 1 everywhere.
 TEST(expected_attention, dimensions_vary_together) {
     auto policy = plain();
-    policy.base = 0;
+    policy.rope.base = 0;
     driven d({.states = 2, .head_dim = 2, .value_dim = 1, .scale = 1}, policy);
     d.step({1, 1}, {1}, {1, 1});
     d.step({2, -2}, {1}, {-1, -1});
@@ -105,7 +106,7 @@ TEST(expected_attention, dimensions_vary_together) {
 TEST(expected_attention, queries_and_keys_turn_with_their_positions) {
     for (const bool adjacent : {true, false}) {
         auto policy = plain();
-        policy.adjacent = adjacent;
+        policy.rope.adjacent = adjacent;
         policy.future = 1;
         const ms::rope model{.adjacent = adjacent};
         driven d({.states = 3, .head_dim = 4, .value_dim = 1, .scale = 1}, policy);
@@ -154,7 +155,7 @@ TEST(expected_attention, variances_turn_with_positions) {
 TEST(expected_attention, future_positions_are_averaged) {
     auto policy = plain();
     policy.future = 314;
-    policy.stretch = 100;
+    policy.rope.stretch = 100;
     driven d({.states = 2, .head_dim = 2, .value_dim = 1, .scale = 1}, policy);
     d.step({0, 3}, {1}, {1, 0});  // at position 0: 90 degrees
     d.step({0, 0}, {1}, {std::cos(0.01f), std::sin(0.01f)});
@@ -174,8 +175,8 @@ TEST(expected_attention, a_group_is_averaged_and_a_layer_summed) {
     const double wanted = std::exp(4) / (std::exp(4) + std::exp(-4));
     EXPECT_NEAR(d.forget()[0], (0.5 + wanted) / 2, 1e-5);
 
-    ms::per_layer<ms::expected_attention> layer;
-    layer.skipped = 0;
+    ms::composed<ms::expected_attention, ms::per_layer> layer;
+    layer.get<ms::expected_attention>().skipped = 0;
     driven two({.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 1, .scale = 1}, layer);
     two.step({1}, {1}, {4});
     two.step({-1}, {1}, {4});
@@ -235,34 +236,25 @@ TEST(expected_attention, guards_leave_a_candidate) {
 TEST(expected_attention, endless_texts_keep_their_moments) {
     const ms::table_shape s{.states = 2, .head_dim = 1, .value_dim = 1, .scale = 1};
     const auto policy = plain();
-    std::vector<float> own(policy.floats_per_table(s)), score(1);
-    const std::vector<ms::position> position{0};
-    const ms::view states{.shape = s,
-                          .position = position,
-                          .score = score,
-                          .origin = {},
-                          .planes = nullptr,
-                          .plane_stride = 1,
-                          .own = own,
-                          .by_position = {},
-                          .newest = 0,
-                          .block_begin = 0,
-                          .guarded = {}};
-    float& count = own[0];
-    float& mean = own[own.size() - 2];
-    float& squares = own[own.size() - 1];
-    count = 0x1p20f - 1;
-    mean = 4;
-    squares = 3 * count;
+    support::hand_held held(policy, s, 1);
+    const ms::view states = held.states();
+    const auto memory = states.memory(policy);
+    std::uint64_t& count = memory.count[0];
+    const float& mean = memory.means[0][0];
+    const float& squares = memory.squares[0][0];
+    count = (1 << 20) - 1;
+    memory.means[0][0] = 4;
+    memory.squares[0][0] = 3 * static_cast<float>(count);
+    const auto variance = [&] { return squares / static_cast<float>(count); };
     const auto ask = [&](float query) { policy.on_query({&query, 1, 1, 1}, states); };
     ask(6);
-    EXPECT_LT(count, 0x1p20f);
-    EXPECT_NEAR(squares / count, 3, 1e-4);
+    EXPECT_LT(count, 1u << 20);
+    EXPECT_NEAR(variance(), 3, 1e-4);
     for (int i = 0; i < (1 << 20); ++i) ask(i % 2 == 0 ? 7.0f : 9.0f);
     EXPECT_GT(mean, 6.5f) << "the newest million tokens are most of it";
     EXPECT_LT(mean, 8);
-    EXPECT_LT(squares / count, 8) << "between 3 and that of two means, 1 + 4";
-    EXPECT_GT(squares / count, 1);
+    EXPECT_LT(variance(), 8) << "between 3 and that of two means, 1 + 4";
+    EXPECT_GT(variance(), 1);
 }
 
 /// One bad query used to turn the policy into a window until clear().

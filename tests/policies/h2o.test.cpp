@@ -1,9 +1,9 @@
-// h2o: hand-checked decisions (shared/methods.md 2.7, restated here).
+// h2o: hand-checked decisions.
 #include <vector>
 
 #include <gtest/gtest.h>
 #include <multistate/policies/h2o.hpp>
-#include <multistate/policies/h2o_decayed.hpp>
+#include <multistate/policies/list.hpp>
 #include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
@@ -91,7 +91,7 @@ TEST(h2o, sums_tell_steady_attention_from_none_up_to_the_horizon) {
     EXPECT_TRUE(moves(ms::h2o{}, 0x1p20f));
     EXPECT_TRUE(moves(ms::h2o{}, 0x1p23f));
     EXPECT_FALSE(moves(ms::h2o{}, 0x1p26f)) << "then the headers say too little";
-    EXPECT_TRUE(moves(ms::h2o_decayed{}, 50)) << "1 / (1 - decay) of them, however many there were";
+    EXPECT_TRUE(moves(ms::h2o_decayed::make(), 50)) << "1 / (1 - decay) of them, however many there were";
 }
 
 }  // namespace h2o_test

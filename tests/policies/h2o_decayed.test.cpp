@@ -3,7 +3,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/policies/h2o_decayed.hpp>
+#include <multistate/policies/list.hpp>
 #include <multistate/policies/tova_head.hpp>
 #include <multistate/table/table.hpp>
 
@@ -14,9 +14,12 @@ namespace h2o_decayed_test {
 
 namespace ms = multistate;
 using positions = std::vector<int>;
+using h2o_decayed = decltype(ms::h2o_decayed::make());
+
+h2o_decayed with(float decay) { return {ms::h2o{}, ms::decayed{decay}}; }
 
 TEST(h2o_decayed, old_attention_fades) {
-    ms::table<ms::h2o_decayed> table({.states = 3, .recent = 0}, {.decay = 0.5f});
+    ms::table<h2o_decayed> table({.states = 3, .recent = 0}, with(0.5f));
     EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
     EXPECT_NE(table.place(1), ms::no_row);
@@ -34,7 +37,7 @@ TEST(h2o_decayed, old_attention_fades) {
 }
 
 TEST(h2o_decayed, sums_over_the_heads_of_a_group) {
-    ms::table<ms::h2o_decayed> table({.states = 2, .heads = 2}, {.decay = 0.5f});
+    ms::table<h2o_decayed> table({.states = 2, .heads = 2}, with(0.5f));
     support::fill(table, 2, 2);
     EXPECT_EQ(table.scores()[0], 2.0f);
     EXPECT_EQ(table.scores()[1], 1.0f);
@@ -61,14 +64,14 @@ TEST(h2o_decayed, lies_between_tova_head_and_h2o) {
     const ms::table_shape halved{.states = 8, .heads = 2};
     const ms::table_shape open{.states = 8, .recent = 0, .heads = 2};
     const auto all = history(ms::table<ms::h2o>(halved));
-    EXPECT_EQ(history(ms::table<ms::h2o_decayed>(halved, {.decay = 1})), all);
-    EXPECT_NE(history(ms::table<ms::h2o_decayed>(halved, {.decay = 0.5f})), all);
-    EXPECT_EQ(history(ms::table<ms::h2o_decayed>(open, {.decay = 0})), history(ms::table<ms::tova_head>(open)));
+    EXPECT_EQ(history(ms::table<h2o_decayed>(halved, with(1))), all);
+    EXPECT_NE(history(ms::table<h2o_decayed>(halved, with(0.5f))), all);
+    EXPECT_EQ(history(ms::table<h2o_decayed>(open, with(0))), history(ms::table<ms::tova_head>(open)));
 }
 
 TEST(h2o_decayed, refuses_a_decay_that_is_none) {
-    EXPECT_THROW(ms::table<ms::h2o_decayed>({.states = 2}, {.decay = 1.01f}), std::invalid_argument);
-    EXPECT_THROW(ms::table<ms::h2o_decayed>({.states = 2}, {.decay = -0.01f}), std::invalid_argument);
+    EXPECT_THROW(ms::table<h2o_decayed>({.states = 2}, with(1.01f)), std::invalid_argument);
+    EXPECT_THROW(ms::table<h2o_decayed>({.states = 2}, with(-0.01f)), std::invalid_argument);
 }
 
 }  // namespace h2o_decayed_test

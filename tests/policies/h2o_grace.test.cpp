@@ -2,8 +2,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/policies/h2o_grace.hpp>
-#include <multistate/policies/h2o_local.hpp>
+#include <multistate/policies/list.hpp>
 #include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
@@ -13,19 +12,19 @@ namespace h2o_grace_test {
 namespace ms = multistate;
 
 TEST(h2o_grace, guards_sixteen_or_half) {
-    EXPECT_EQ(ms::h2o_grace{}.default_guards(512).recent, 16u);
-    EXPECT_EQ(ms::h2o_grace{}.default_guards(32).recent, 16u);
-    EXPECT_EQ(ms::h2o_grace{}.default_guards(16).recent, 8u);
-    EXPECT_EQ(ms::h2o_grace{}.default_guards(2).recent, 1u);
-    EXPECT_EQ(ms::h2o_grace{}.default_guards(1).recent, 0u);
-    EXPECT_EQ(ms::h2o_grace{}.decay, 0.98f);
+    EXPECT_EQ(ms::h2o_grace::make().default_guards(512).recent, 16u);
+    EXPECT_EQ(ms::h2o_grace::make().default_guards(32).recent, 16u);
+    EXPECT_EQ(ms::h2o_grace::make().default_guards(16).recent, 8u);
+    EXPECT_EQ(ms::h2o_grace::make().default_guards(2).recent, 1u);
+    EXPECT_EQ(ms::h2o_grace::make().default_guards(1).recent, 0u);
+    EXPECT_EQ(ms::h2o_grace::make().get<ms::decayed>().decay, 0.98f);
 }
 
 /// A prompt of 8 states that every token attends to evenly, then `tokens` more that attend to what is newest: the
 /// oldest position held that is not of the prompt, or -1.
 template <class P>
-int first_kept_after_the_prompt(int tokens) {
-    ms::table<P> table({.states = 8});
+int first_kept_after_the_prompt(P policy, int tokens) {
+    ms::table<P> table({.states = 8}, policy);
     support::fill(table, 8, 1);
     for (int p = 8; p < 8 + tokens; ++p) {
         EXPECT_NE(table.place(p), ms::no_row);
@@ -44,12 +43,12 @@ int first_kept_after_the_prompt(int tokens) {
 
 /// The bug it was made for: without grace and decay, the prompt stays for ever.
 TEST(h2o_grace, thaws_what_freezes) {
-    EXPECT_EQ(first_kept_after_the_prompt<ms::h2o_local>(100), -1);
-    EXPECT_GE(first_kept_after_the_prompt<ms::h2o_grace>(100), 90);
+    EXPECT_EQ(first_kept_after_the_prompt(ms::h2o_local::make(), 100), -1);
+    EXPECT_GE(first_kept_after_the_prompt(ms::h2o_grace::make(), 100), 90);
 }
 
 TEST(h2o_grace, decays) {
-    ms::table<ms::h2o_grace> table({.states = 4});
+    ms::table table({.states = 4}, ms::h2o_grace::make());
     EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
     EXPECT_NE(table.place(1), ms::no_row);

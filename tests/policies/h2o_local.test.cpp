@@ -1,8 +1,8 @@
-// h2o_local: h2o's sums and no guard (shared/methods.md 2.7, restated here).
+// h2o_local: h2o's sums and no guard.
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/policies/h2o_local.hpp>
+#include <multistate/policies/list.hpp>
 #include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
@@ -13,8 +13,8 @@ namespace ms = multistate;
 using positions = std::vector<int>;
 
 /// Three states whose sums are 1.5 .6 .4, then a fourth token with the probabilities .4 .1 .2 .3.
-ms::table<ms::h2o_local> after_four_tokens(ms::table_shape shape) {
-    ms::table<ms::h2o_local> table(shape);
+ms::table<ms::h2o> after_four_tokens(ms::table_shape shape) {
+    ms::table table(shape, ms::h2o_local::make());
     EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
     EXPECT_NE(table.place(1), ms::no_row);
@@ -31,7 +31,7 @@ TEST(h2o_local, forgets_the_newest_of_the_least_sum) {
     auto table = after_four_tokens({.states = 3});
     EXPECT_EQ(table.place(4), 3u);
     EXPECT_EQ(support::held(table), (positions{0, 1, 2, 4}));
-    EXPECT_EQ(ms::h2o_local{}.default_guards(100).recent, 0u);
+    EXPECT_EQ(ms::h2o_local::make().default_guards(100).recent, 0u);
 }
 
 TEST(h2o_local, may_be_given_a_window) {

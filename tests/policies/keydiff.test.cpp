@@ -91,7 +91,8 @@ TEST(keydiff, without_a_direction_the_oldest_goes) {
 
 /// In head 0 the keys 0 and 1 are alike, in head 1 the keys 1 and 2: together 1 is the least new.
 TEST(keydiff, a_layer_sums_over_its_heads) {
-    driven<ms::per_layer<ms::keydiff>> d({.states = 2, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1});
+    driven<ms::composed<ms::keydiff, ms::per_layer>> d(
+        {.states = 2, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1});
     d.place({{1, 0}, {0, 1}});
     d.place({{1, 0}, {1, 0}});
     d.place({{0, 1}, {1, 0}});

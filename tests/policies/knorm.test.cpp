@@ -45,7 +45,8 @@ TEST(knorm, a_zero_key_stays_longest) {
 }
 
 TEST(knorm, a_layer_sums_the_norms_of_its_heads) {
-    ms::table<ms::per_layer<ms::knorm>> table({.states = 2, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 1});
+    ms::table<ms::composed<ms::knorm, ms::per_layer>> table(
+        {.states = 2, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 1});
     support::stored_floats stored(table.shape());
     stored.place(table, 0, {{5}, {-1}}, {{0}, {0}});
     stored.place(table, 1, {{-3}, {4}}, {{0}, {0}});

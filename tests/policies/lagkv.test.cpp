@@ -115,7 +115,8 @@ TEST(lagkv, small_tables_forget_the_oldest) {
 }
 
 TEST(lagkv, a_layer_sums_before_it_ranks) {
-    ms::table<ms::per_layer<ms::lagkv>> table({.states = 16, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 2});
+    ms::table<ms::composed<ms::lagkv, ms::per_layer>> table(
+        {.states = 16, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 2});
     support::stored_floats stored(table.shape());
     for (int p = 0; p < 17; ++p) {
         // Head 1 sees the pieces in reverse, so that the sums are those of 0 + .25, 1 + .5, .5 + 1, .25 + 0.

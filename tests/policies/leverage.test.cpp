@@ -26,7 +26,7 @@ const floats by_hand{900 / 1200.0f, 100 / 1200.0f, 100 / 1200.0f + 0.5f, 100 / 1
 
 ms::leverage unrotated() {
     ms::leverage policy;
-    policy.base = 0;
+    policy.rope.base = 0;
     return policy;
 }
 
@@ -50,8 +50,8 @@ TEST(leverage, of_a_piece_by_hand) {
 TEST(leverage, is_of_keys_before_their_rotation) {
     for (const bool adjacent : {true, false}) {
         ms::leverage policy;
-        policy.base = 500;
-        policy.adjacent = adjacent;
+        policy.rope.base = 500;
+        policy.rope.adjacent = adjacent;
         ms::table<ms::leverage> table({.states = 16, .head_dim = 4, .value_dim = 1}, policy);
         const ms::rope model{.base = 500, .adjacent = adjacent};
         for (int p = 0; p < 4; ++p) {
@@ -79,7 +79,7 @@ TEST(leverage, every_number_matters) {
     seeded.seed = 1;
     sketched.sketch = 1;
     ridged.ridge = 100;
-    rotated.base = 50000;
+    rotated.rope.base = 50000;
     for (const auto& other : {seeded, sketched, ridged, rotated}) EXPECT_NE(standard, scores_of(other));
     ms::leverage chunked;
     chunked.chunk = 8;
@@ -140,9 +140,9 @@ TEST(leverage, small_tables_forget_the_oldest) {
 }
 
 TEST(leverage, a_layer_sums_over_its_heads) {
-    ms::per_layer<ms::leverage> policy;
-    policy.base = 0;
-    ms::table<ms::per_layer<ms::leverage>> table(
+    ms::composed<ms::leverage, ms::per_layer> policy;
+    policy.get<ms::leverage>().rope.base = 0;
+    ms::table<ms::composed<ms::leverage, ms::per_layer>> table(
         {.states = 16, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1}, policy);
     for (const floats& key : piece) place(table, key);
     for (std::size_t j = 0; j < 4; ++j) EXPECT_NEAR(table.scores()[j], 2 * by_hand[j], 2e-3);

@@ -95,7 +95,7 @@ TEST(noncausal, blocks_equal_single_steps) {
 
 TEST(noncausal, groups_and_heads_are_summed) {
     ms::table<ms::noncausal> group({.states = 16, .heads = 3, .head_dim = 1, .value_dim = 2});
-    ms::table<ms::per_layer<ms::noncausal>> layer(
+    ms::table<ms::composed<ms::noncausal, ms::per_layer>> layer(
         {.states = 16, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 2});
     place_even_piece(group);
     place_even_piece(layer);

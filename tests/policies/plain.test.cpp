@@ -87,11 +87,11 @@ std::vector<std::size_t> answers(const ms::policy auto& p) {
     const ms::table_shape s = shape_of(p.forgets());
     const auto memory = ms::detail::size_of_memory(p, s, 1);
     std::vector<std::size_t> result{static_cast<std::size_t>(p.forgets()),
-                                    ms::reads_attention(p),
-                                    ms::reads_queries(p),
-                                    ms::reads_arrivals(p),
-                                    ms::reads_stored(p),
-                                    ms::reads_order(p),
+                                    ms::reads_of(p).attention,
+                                    ms::reads_of(p).queries,
+                                    ms::reads_of(p).arrivals,
+                                    ms::reads_of(p).stored,
+                                    ms::reads_of(p).order,
                                     memory.per_state,
                                     memory.per_table};
     for (const std::size_t states : {1u, 2u, 9u, 512u}) {
@@ -131,8 +131,17 @@ TYPED_TEST(plain, equals_any_policy_bit_for_bit) {
 }
 
 template <class P>
+auto made() {
+    if constexpr (ms::named_preset<P>) {
+        return P::make();
+    } else {
+        return P{};
+    }
+}
+template <class P>
 void check_answers() {
-    EXPECT_EQ(answers(ms::any_policy(P{})), answers(P{})) << P::name;
+    EXPECT_EQ(answers(ms::any_policy(made<P>())), answers(made<P>())) << P::name;
+    EXPECT_EQ(answers(ms::any_policy::named(P::name)), answers(made<P>())) << P::name;
     EXPECT_EQ(ms::any_policy::named(P::name).name(), P::name);
 }
 template <class... P>

@@ -8,6 +8,7 @@
 #include <multistate/policies/q_filters.hpp>
 #include <multistate/table/table.hpp>
 
+#include "support/hand_held.hpp"
 #include "support/micro.hpp"
 #include "support/queries.hpp"
 #include "support/random.hpp"
@@ -56,8 +57,9 @@ TEST(q_filters, given_filters_are_those_of_the_layer_and_head) {
 
 TEST(q_filters, a_layer_sums_over_its_heads) {
     const std::vector<float> filters{1, 0, 0, 1};
-    ms::table<ms::per_layer<ms::q_filters>> table(
-        {.states = 3, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1}, {{.filters = filters, .kv_heads = 2}});
+    ms::table<ms::composed<ms::q_filters, ms::per_layer>> table(
+        {.states = 3, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1},
+        {{.filters = filters, .kv_heads = 2}, {}});
     support::stored_floats stored(table.shape());
     stored.place(table, 0, {{3, 100}, {100, 4}}, {{0}, {0}});
     EXPECT_FLOAT_EQ(table.scores()[0], -7.0f);
@@ -65,8 +67,11 @@ TEST(q_filters, a_layer_sums_over_its_heads) {
 
 TEST(q_filters, filters_need_no_memory) {
     const std::vector<float> filters(2);
-    EXPECT_EQ((ms::q_filters{.filters = filters, .kv_heads = 1}.floats_per_table(shape)), 0u);
-    EXPECT_GT(ms::q_filters{}.floats_per_table(shape), 0u);
+    const auto bytes = [](const ms::q_filters& policy) {
+        return ms::detail::policy_memory::bytes_for(policy, shape, 3);
+    };
+    EXPECT_EQ(bytes({.filters = filters, .kv_heads = 1}), 0u);
+    EXPECT_GT(bytes({}), 0u);
 }
 
 TEST(q_filters, without_filters_the_queries_give_the_direction) {
@@ -104,7 +109,8 @@ TEST(q_filters, all_queries_of_a_group_count) {
 
 /// Head 0 asks along (1, 0), head 1 along (0, 1): each key is seen by its own head's direction.
 TEST(q_filters, each_head_of_a_layer_has_a_direction) {
-    driven<ms::per_layer<ms::q_filters>> d({.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1});
+    driven<ms::composed<ms::q_filters, ms::per_layer>> d(
+        {.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1});
     for (int i = 0; i < 2; ++i) {
         d.stored.place(d.table, i, {{3, 100}, {1000, 4}}, {{0}, {0}});
         support::ask(d.table, {{5, 0}, {0, 5}});
@@ -164,29 +170,21 @@ TEST(q_filter, of_no_query_is_zero) { EXPECT_EQ(ms::q_filter({nullptr, 0, 3, 3})
 
 /// After a million tokens all sums are halved, which changes no direction: bit for bit.
 TEST(q_filters, endless_texts_keep_their_direction) {
-    const auto after = [](float counted, float factor) {
+    const auto after = [](std::uint64_t counted, float factor) {
         const ms::q_filters policy;
-        std::vector<float> own(policy.floats_per_table(shape)), score(1), other(own.size());
-        const std::vector<ms::position> position{0};
-        const ms::view states{.shape = shape,
-                              .position = position,
-                              .score = score,
-                              .origin = {},
-                              .planes = nullptr,
-                              .plane_stride = 1,
-                              .own = own,
-                              .by_position = {},
-                              .newest = 0,
-                              .block_begin = 0,
-                              .guarded = {}};
-        for (std::size_t i = 0; i + 1 < own.size(); ++i) own[i] = factor * static_cast<float>(i + 1);
-        own.back() = counted;
+        support::hand_held held(policy, shape, 1);
+        const ms::view states = held.states();
+        const auto memory = states.memory(policy);
+        memory.count[0] = counted;
+        for (std::size_t i = 0; i < 2; ++i) memory.queries[0][i] = factor * static_cast<float>(i + 5);
+        for (std::size_t i = 0; i < 4; ++i) memory.squares[0][i] = factor * static_cast<float>(i + 7);
         const float query[] = {0.5f, -1};
         policy.on_query({query, 1, 2, 2}, states);
-        own.back() = 0;
-        return own;
+        std::vector<float> sums(memory.queries[0].begin(), memory.queries[0].end());
+        sums.insert(sums.end(), memory.squares[0].begin(), memory.squares[0].end());
+        return sums;
     };
-    EXPECT_EQ(after(0x1p20f - 1, 0x1p21f), after(5, 0x1p20f));
+    EXPECT_EQ(after((1 << 20) - 1, 0x1p21f), after(5, 0x1p20f));
 }
 
 /// One bad query used to turn the policy into a window until clear().

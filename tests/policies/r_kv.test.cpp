@@ -164,10 +164,10 @@ TEST(r_kv, guards_the_newest_8_as_far_as_half_of_the_states_allows) {
 
 /// The first KV head holds three equal keys, the second (1, 0), (0, 1) and (-1, 0).
 TEST(r_kv, a_layer_sums_over_its_kv_heads) {
-    using layer = ms::per_layer<ms::r_kv>;
+    using layer = ms::composed<ms::r_kv, ms::per_layer>;
     const ms::table_shape s{
         .states = 2, .recent = 0, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1, .scale = 1};
-    stored_table<layer> states(s, {{.lambda = 0}});
+    stored_table<layer> states(s, {{.lambda = 0}, {}});
     states.step(0, {{1, 0}, {1, 0}}, {{0, 0}, {0, 0}});
     states.step(1, {{1, 0}, {0, 1}}, {{0, 0}, {0, 0}});
     states.step(2, {{1, 0}, {-1, 0}}, {{0, 0}, {0, 0}});

@@ -8,6 +8,7 @@
 #include <multistate/policies/roco.hpp>
 #include <multistate/table/table.hpp>
 
+#include "support/hand_held.hpp"
 #include "support/micro.hpp"
 
 namespace roco_test {
@@ -139,30 +140,25 @@ TEST(roco, guards_ten_of_its_share) {
 
 /// Memory set to that of a state that has seen 2^20 - 1 tokens, beside one that has seen 3.
 TEST(roco, endless_texts_keep_their_moments) {
-    const ms::table_shape s{.states = 2};
-    std::vector<float> memory{0.5f, 0.5f, 0.01f * (0x1p20f - 1), 0.03f, 0x1p20f - 1, 3, 0, 0};
-    std::vector<float> score(2);
-    const std::vector<ms::position> position{0, 1};
-    const ms::view states{.shape = s,
-                          .position = position,
-                          .score = score,
-                          .origin = {},
-                          .planes = memory.data(),
-                          .plane_stride = 2,
-                          .own = {},
-                          .by_position = {},
-                          .newest = 1,
-                          .block_begin = 1,
-                          .guarded = {}};
-    const auto variance = [&](std::size_t row) { return memory[2 + row] / memory[4 + row]; };
+    support::hand_held held(ms::roco{}, {.states = 2}, 2);
+    const ms::view states = held.states();
+    const auto [mean, squares, count, sorted] = states.memory(ms::roco{});
+    std::ranges::fill(mean, 0.5f);
+    count[0] = (1 << 20) - 1;
+    count[1] = 3;
+    squares[0] = 0.01f * static_cast<float>(count[0]);
+    squares[1] = 0.03f;
+    const auto variance = [squares = squares, count = count](std::size_t row) {
+        return squares[row] / static_cast<float>(count[row]);
+    };
     const std::vector<float> seen{0.6f, 0.5f};
     ms::roco{}.on_attention({seen.data(), 1, 2, 2}, states);
-    EXPECT_LT(memory[4], 0x1p20f);
-    EXPECT_EQ(memory[5], 4.0f);
+    EXPECT_LT(count[0], 1 << 20);
+    EXPECT_EQ(count[1], 4);
     EXPECT_NEAR(variance(0), 0.01f, 1e-5f);
     EXPECT_FLOAT_EQ(variance(1), 0.03f / 4);
     for (int i = 0; i < (1 << 20); ++i) ms::roco{}.on_attention({seen.data(), 1, 2, 2}, states);
-    EXPECT_NEAR(memory[0], 0.58f, 0.03f) << "most of its tokens gave 0.6";
+    EXPECT_NEAR(mean[0], 0.58f, 0.03f) << "most of its tokens gave 0.6";
     EXPECT_LT(variance(0), 0.006f);
 }
 

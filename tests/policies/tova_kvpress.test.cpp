@@ -1,8 +1,8 @@
-// tova_kvpress: as tova, but the newest stays (shared/methods.md 2.7, restated here).
+// tova_kvpress: as tova, but the newest stays.
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/policies/tova_kvpress.hpp>
+#include <multistate/policies/list.hpp>
 #include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
@@ -13,7 +13,7 @@ namespace ms = multistate;
 using positions = std::vector<int>;
 
 TEST(tova_kvpress, keeps_the_newest_where_tova_forgets_it) {
-    ms::table<ms::tova_kvpress> table({.states = 3});
+    ms::table table({.states = 3}, ms::tova_kvpress::make());
     support::fill(table, 3, 2);
     EXPECT_NE(table.place(3), ms::no_row);
     support::observe(table, {{0.4f, 0.1f, 0.2f, 0.3f}, {0.3f, 0.3f, 0.1f, 0.3f}});
@@ -26,10 +26,10 @@ TEST(tova_kvpress, keeps_the_newest_where_tova_forgets_it) {
 }
 
 TEST(tova_kvpress, has_nothing_to_guard_with_one_state) {
-    EXPECT_EQ(ms::tova_kvpress{}.default_guards(1).recent, 0u);
-    EXPECT_EQ(ms::tova_kvpress{}.default_guards(2).recent, 1u);
-    EXPECT_EQ(ms::tova_kvpress{}.default_guards(512).recent, 1u);
-    ms::table<ms::tova_kvpress> table({.states = 1});
+    EXPECT_EQ(ms::tova_kvpress::make().default_guards(1).recent, 0u);
+    EXPECT_EQ(ms::tova_kvpress::make().default_guards(2).recent, 1u);
+    EXPECT_EQ(ms::tova_kvpress::make().default_guards(512).recent, 1u);
+    ms::table table({.states = 1}, ms::tova_kvpress::make());
     EXPECT_NE(table.place(0), ms::no_row);
     support::observe(table, {{1.0f}});
     EXPECT_NE(table.place(1), ms::no_row);

@@ -58,7 +58,7 @@ TEST(triattention, a_prompt_as_published) {
 TEST(triattention, queries_and_keys_turn_with_their_positions) {
     for (const bool adjacent : {true, false}) {
         ms::triattention policy = plain();
-        policy.adjacent = adjacent;
+        policy.rope.adjacent = adjacent;
         const ms::rope model{.adjacent = adjacent};
         driven d({.states = 3, .head_dim = 4, .value_dim = 1}, policy);
         const floats keys[] = {{1, 0, 0, 0}, {0, 1, 0, 0}, {-1, 0, 0, 0}, {0, 0, 0, 0}};
@@ -108,7 +108,7 @@ TEST(triattention, what_the_mean_loses_counts_by_length) {
 /// Products 1 2 3 6: mean 3, deviation sqrt(3.5).
 TEST(triattention, z_scores_are_over_what_is_not_guarded) {
     ms::triattention policy;
-    policy.base = 0;
+    policy.rope.base = 0;
     const auto scores_with = [&](std::size_t sinks) {
         driven d({.states = 4 + sinks - 1, .sinks = sinks, .head_dim = 1, .value_dim = 1}, policy);
         for (std::size_t i = 0; i < sinks; ++i) d.step({100}, {1});
@@ -121,7 +121,7 @@ TEST(triattention, z_scores_are_over_what_is_not_guarded) {
 
 TEST(triattention, a_group_and_a_layer_take_the_maximum) {
     ms::triattention policy = plain();
-    policy.base = 0;
+    policy.rope.base = 0;
     driven d({.states = 1, .heads = 2, .head_dim = 1, .value_dim = 1}, policy);
     d.stored.place(d.table, 0, {{2}}, {{0}});
     support::ask(d.table, {{-3}, {1}});
@@ -129,8 +129,8 @@ TEST(triattention, a_group_and_a_layer_take_the_maximum) {
     support::ask(d.table, {{-3}, {1}});
     EXPECT_EQ(d.forget()[0], 3);  // of state 1; state 0 has 2
 
-    ms::per_layer<ms::triattention> layer;
-    static_cast<ms::triattention&>(layer) = policy;
+    ms::composed<ms::triattention, ms::per_layer> layer;
+    layer.get<ms::triattention>() = policy;
     driven two({.states = 1, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 1}, layer);
     two.stored.place(two.table, 0, {{2}, {-2}}, {{0}, {0}});
     support::ask(two.table, {{-3}, {-4}});

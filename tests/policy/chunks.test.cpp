@@ -1,4 +1,4 @@
-// Pieces of the text: their length, who is in which, and that all states have a score in the end.
+// Chunks of the text: their length, who is in which, and that all states have a score in the end.
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -7,55 +7,67 @@
 
 #include "support/micro.hpp"
 
-namespace pieces_test {
+namespace chunks_test {
 
 namespace ms = multistate;
 
-TEST(pieces, are_no_longer_than_a_quarter_of_the_states) {
-    EXPECT_EQ(ms::piece_length(128, {.states = 512}), 128u);
-    EXPECT_EQ(ms::piece_length(128, {.states = 4096}), 128u);
-    EXPECT_EQ(ms::piece_length(128, {.states = 100}), 25u);
-    EXPECT_EQ(ms::piece_length(128, {.states = 16}), 4u);
-    EXPECT_EQ(ms::piece_length(128, {.states = 15}), 1u);
-    EXPECT_EQ(ms::piece_length(128, {.states = 1}), 1u);
+TEST(chunks, are_no_longer_than_a_quarter_of_the_states) {
+    EXPECT_EQ(ms::chunk_length(128, {.states = 512}), 128u);
+    EXPECT_EQ(ms::chunk_length(128, {.states = 4096}), 128u);
+    EXPECT_EQ(ms::chunk_length(128, {.states = 100}), 25u);
+    EXPECT_EQ(ms::chunk_length(128, {.states = 16}), 4u);
+    EXPECT_EQ(ms::chunk_length(128, {.states = 15}), 1u);
+    EXPECT_EQ(ms::chunk_length(128, {.states = 1}), 1u);
 }
 
-TEST(pieces, counter_numbers_pieces_from_one_and_tokens_from_zero) {
-    std::vector<float> memory(ms::piece_counter::floats);
-    ms::piece_counter counter(memory);
-    EXPECT_EQ(counter.number(), 0.0f);
+TEST(chunks, counter_numbers_chunks_from_one_and_tokens_from_zero) {
+    ms::chunk_counter counter;
+    EXPECT_EQ(counter.number(), 0u);
     EXPECT_FALSE(counter.ended(3));
     for (int token = 0; token < 9; ++token) {
         EXPECT_EQ(counter.count(3), static_cast<std::size_t>(token % 3));
-        EXPECT_EQ(counter.number(), static_cast<float>(1 + token / 3));
+        EXPECT_EQ(counter.number(), static_cast<std::uint32_t>(1 + token / 3));
         EXPECT_EQ(counter.ended(3), token % 3 == 2);
     }
-    EXPECT_EQ(ms::piece_counter(memory).number(), 3.0f) << "it remembers nothing itself";
 }
 
-/// Scores each token of a piece by its index.
+TEST(chunks, counter_goes_on_where_floats_would_stand_still) {
+    ms::chunk_counter counter;
+    for (int token = 0; token < (1 << 24) + 5; ++token) counter.count(1);
+    EXPECT_EQ(counter.number(), (1u << 24) + 5);
+    ms::chunk_counter long_chunk;
+    for (int token = 0; token < (1 << 24) + 5; ++token) long_chunk.count(1 << 25);
+    EXPECT_EQ(long_chunk.count(1 << 25), (std::size_t{1} << 24) + 5);
+}
+
+/// Scores each token of a chunk by its index.
 struct indexed {
     [[maybe_unused]] static constexpr std::string_view name = "indexed";
     static constexpr ms::per forgets() noexcept { return ms::per::head; }
-    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return ms::floats_of_pieces; }
-    static constexpr std::size_t floats_per_table(const ms::table_shape&) noexcept {
-        return 1 + ms::piece_counter::floats;
+    struct memory {
+        ms::chunk_memory chunks;
+        ms::per_table<ms::chunk_counter> text;
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept {
+        m.chunks.lay_out(l);
+        l(m.text);
     }
     std::size_t length = 4;
 
     void on_insert(ms::rows, ms::rows, ms::view states, std::size_t row) const noexcept {
-        const std::size_t n = ms::piece_length(length, states.shape);
-        ms::start_pieces(states, n);
-        ms::piece_counter counter(states.own.subspan(1));
+        const std::size_t n = ms::chunk_length(length, states.shape);
+        const memory mine = states.memory(*this);
+        ms::start_chunks(states, *this, mine.chunks, n);
+        ms::chunk_counter& counter = mine.text[0];
         const std::size_t token = counter.count(n);
-        ms::join_piece(states, row, counter.number(), token);
+        ms::join_chunk(states, mine.chunks, row, counter.number(), token);
         const std::vector<float> scores{3, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
-        if (counter.ended(n)) ms::score_piece(states, counter.number(), std::span(scores).first(n));
+        if (counter.ended(n)) ms::score_chunk(states, mine.chunks, counter.number(), std::span(scores).first(n));
     }
 };
-static_assert(ms::policy<indexed> && ms::observes_insertion<indexed>);
+static_assert(ms::policy<indexed> && ms::has_on_insert<indexed>);
 
-TEST(pieces, states_wait_until_their_piece_has_ended) {
+TEST(chunks, states_wait_until_their_chunk_has_ended) {
     ms::table<indexed> table({.states = 16});
     for (int p = 0; p < 7; ++p) EXPECT_NE(table.place(p), ms::no_row);
     const std::vector<float> expected{3, 1, 2, 4, ms::waiting, ms::waiting, ms::waiting};
@@ -66,24 +78,24 @@ TEST(pieces, states_wait_until_their_piece_has_ended) {
     EXPECT_EQ(support::forgotten(table), std::vector<int>{1});
 }
 
-TEST(pieces, another_budget_leaves_none_waiting_for_ever) {
+TEST(chunks, another_budget_leaves_none_waiting_for_ever) {
     ms::table<indexed> table({.states = 32}, {.length = 8});
     for (int p = 0; p < 22; ++p) EXPECT_NE(table.place(p), ms::no_row);
     EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 6);
-    static_cast<void>(table.rebudget(20));  // pieces of 5
+    static_cast<void>(table.rebudget(20));  // chunks of 5
     EXPECT_NE(table.place(22), ms::no_row);
     EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 1) << "the newest only";
     EXPECT_EQ(table.scores()[0], 3.0f) << "what has a score keeps it";
     for (int p = 23; p < 27; ++p) EXPECT_NE(table.place(p), ms::no_row);
     EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 0);
-    static_cast<void>(table.rebudget(23));  // pieces of 5 again
+    static_cast<void>(table.rebudget(23));  // chunks of 5 again
     EXPECT_NE(table.place(27), ms::no_row);
     static_cast<void>(table.rebudget(20));
     for (int p = 28; p < 32; ++p) EXPECT_NE(table.place(p), ms::no_row);
     EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 0);
 }
 
-TEST(pieces, what_waited_for_a_piece_of_another_length_is_in_none) {
+TEST(chunks, what_waited_for_a_chunk_of_another_length_is_in_none) {
     ms::table<indexed> table({.states = 32}, {.length = 16});
     for (int p = 0; p < 6; ++p) EXPECT_NE(table.place(p), ms::no_row);
     static_cast<void>(table.rebudget(64));
@@ -92,11 +104,11 @@ TEST(pieces, what_waited_for_a_piece_of_another_length_is_in_none) {
     EXPECT_EQ(table.scores()[6], 3.0f);
 }
 
-TEST(pieces, of_one_token_score_nothing) {
+TEST(chunks, of_one_token_score_nothing) {
     ms::table<indexed> table({.states = 8});
     for (int p = 0; p < 10; ++p) EXPECT_NE(table.place(p), ms::no_row);
     EXPECT_EQ(table.scores()[0], 0.0f);
     EXPECT_EQ(support::held(table), (std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8, 9}));
 }
 
-}  // namespace pieces_test
+}  // namespace chunks_test

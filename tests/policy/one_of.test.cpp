@@ -57,12 +57,10 @@ using wide_choice = ms::one_of<ms::window, reads_rows, reads_queries, merges_row
 constexpr ms::table_shape shape{.states = 8, .heads = 2, .kv_heads = 2, .head_dim = 6, .value_dim = 6};
 
 static_assert(ms::policy<choice> && ms::policy<ms::any_policy>);
-static_assert(ms::names_guards<choice> && ms::has_memory<choice>);
-static_assert(ms::observes_attention<choice> && ms::observes_decision<choice>);
-static_assert(!ms::observes_insertion<choice> && !ms::observes_prompt_end<choice>);
-static_assert(!ms::observes_queries<choice> && !ms::merges<choice>);
-static_assert(ms::observes_queries<wide_choice> && ms::merges<wide_choice> && ms::observes_insertion<wide_choice>);
-static_assert(!ms::observes_attention<ms::one_of<ms::window, ms::full>>, "no choice looks, so none pays");
+static_assert(ms::hooks_of<choice> == (ms::hook::default_guards | ms::hook::on_attention | ms::hook::on_forget));
+static_assert(ms::hooks_of<wide_choice> ==
+              (ms::hook::on_insert | ms::hook::on_query | ms::hook::on_forget | ms::hook::merge));
+static_assert(!ms::has_on_attention<ms::one_of<ms::window, ms::full>>, "no choice looks, so none pays");
 static_assert(std::is_constructible_v<choice, parameterized> && !std::is_constructible_v<choice, ms::tova>);
 static_assert(std::is_convertible_v<ms::window, choice> && !std::is_convertible_v<int, choice>);
 
@@ -76,11 +74,11 @@ TEST(one_of, answers_for_its_choice) {
     EXPECT_EQ(remembered(chosen).per_table, 6u * sizeof(float));
     EXPECT_EQ(chosen.paper(), "arXiv 1234.56789");
     EXPECT_EQ(chosen.default_guards(8).sinks, 2u);
-    EXPECT_TRUE(chosen.reads_attention());
-    EXPECT_FALSE(chosen.reads_stored());
+    EXPECT_TRUE(ms::reads_of(chosen).attention);
+    EXPECT_FALSE(ms::reads_of(chosen).stored);
     const choice other(reads_rows{});
-    EXPECT_FALSE(ms::reads_attention(other));
-    EXPECT_TRUE(ms::reads_stored(other));
+    EXPECT_FALSE(ms::reads_of(other).attention);
+    EXPECT_TRUE(ms::reads_of(other).stored);
     EXPECT_EQ(remembered(other).states + remembered(other).table, 0u);
     EXPECT_EQ(other.paper(), "");
     EXPECT_EQ(other.default_guards(8).recent, 0u);
@@ -90,19 +88,12 @@ TEST(one_of, answers_for_its_choice) {
 
 /// A hook that only another choice has costs nothing: what is read is asked of the object.
 TEST(one_of, says_what_its_choice_reads) {
-    struct answers {
-        bool attention = false, queries = false, arrivals = false, stored = false, order = false;
-        bool operator==(const answers&) const = default;
-    };
-    const auto of = [](const wide_choice& p) {
-        return answers{ms::reads_attention(p), ms::reads_queries(p), ms::reads_arrivals(p), ms::reads_stored(p),
-                       ms::reads_order(p)};
-    };
     EXPECT_EQ(wide_choice(merges_rows{}).name(), "merges_rows");
-    EXPECT_EQ(of(ms::window{}), (answers{}));
-    EXPECT_EQ(of(reads_rows{}), (answers{.stored = true, .order = true}));
-    EXPECT_EQ(of(reads_queries{}), (answers{.queries = true, .order = true}));
-    EXPECT_EQ(of(merges_rows{}), (answers{.arrivals = true, .stored = true, .order = true}));
+    EXPECT_EQ(ms::reads_of(wide_choice(ms::window{})), (ms::reads{}));
+    EXPECT_EQ(ms::reads_of(wide_choice(reads_rows{})), (ms::reads{.stored = true, .order = true}));
+    EXPECT_EQ(ms::reads_of(wide_choice(reads_queries{})), (ms::reads{.queries = true, .order = true}));
+    EXPECT_EQ(ms::reads_of(wide_choice(merges_rows{})),
+              (ms::reads{.arrivals = true, .stored = true, .order = true, .writes = true}));
 }
 
 /// What a table refuses when one parameter is set.
@@ -175,6 +166,35 @@ TEST(one_of, finds_presets_behind_the_name_of_their_policy) {
     }
 }
 
+/// Two presets, one of a policy that is no choice itself.
+struct twice {
+    static constexpr std::string_view name = "twice";
+    static constexpr std::string_view paper = "none";
+    static constexpr with_presets make() noexcept { return {2}; }
+};
+struct pooled_twice {
+    static constexpr std::string_view name = "pooled_twice";
+    static constexpr ms::composed<with_presets, ms::pool> make() noexcept { return {with_presets{2}, ms::pool{}}; }
+};
+
+TEST(one_of, has_named_presets) {
+    using some = ms::one_of<ms::window, with_presets, twice, pooled_twice>;
+    static_assert(ms::named_preset<twice> && !ms::named_preset<with_presets>);
+    static_assert(ms::hooks_of<some> == ms::hook::on_forget, "those of the composition");
+    static_assert(std::is_constructible_v<some, ms::composed<with_presets, ms::pool>>);
+    EXPECT_EQ(some::names, (std::array<std::string_view, 4>{"window", "with_presets", "twice", "pooled_twice"}));
+    for (const std::string_view name : some::names) EXPECT_EQ(some::named(name).name(), name);
+    float factor = 0;
+    some::named("twice").for_each_parameter([&](std::string_view name, const auto& value, auto...) {
+        if (name == "factor") factor = static_cast<float>(value);
+    });
+    EXPECT_EQ(factor, 2.0f);
+    EXPECT_EQ(some::named("twice").paper(), "none");
+    EXPECT_EQ(some(with_presets{2}).name(), "with_presets") << "by its type it is the policy";
+    EXPECT_EQ(some(pooled_twice::make()).name(), "pooled_twice");
+    EXPECT_TRUE(ms::reads_of(some(pooled_twice::make())).order);
+}
+
 TEST(one_of, an_unknown_name_is_told_the_known_ones) {
     try {
         choice::named("tovaa");
@@ -189,7 +209,7 @@ TEST(one_of, may_be_a_choice_of_one) {
     using only = ms::one_of<ms::tova>;
     static_assert(ms::policy<only>);
     EXPECT_EQ(only().name(), "tova");
-    EXPECT_TRUE(only().reads_attention());
+    EXPECT_TRUE(ms::reads_of(only()).attention);
 }
 
 /// The policy given, with its parameters, is what a table asks.

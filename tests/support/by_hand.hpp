@@ -16,7 +16,7 @@ struct by_hand {
         std::ranges::copy(probabilities[0].first(states.size()), states.score.begin());
     }
 };
-static_assert(multistate::observes_attention<by_hand>);
+static_assert(multistate::has_on_attention<by_hand>);
 
 /// Says what the rows of a table are worth.
 template <class Table>

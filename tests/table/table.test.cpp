@@ -30,7 +30,7 @@ struct by_hand {
         std::ranges::copy(probabilities[0].first(states.size()), states.score.begin());
     }
 };
-static_assert(ms::observes_attention<by_hand>);
+static_assert(ms::has_on_attention<by_hand>);
 
 template <class Table>
 void score(Table& table, const std::vector<float>& scores) {
@@ -218,16 +218,21 @@ TEST(table, a_copy_is_a_snapshot) {
 /// Memory of a policy is zeroed when a state is placed, and moves with it.
 struct counts_its_life {
     static constexpr ms::per forgets() noexcept { return ms::per::layer; }
-    static constexpr std::size_t floats_per_state(const ms::table_shape&) noexcept { return 2; }
+    struct memory {
+        ms::per_state<float> age, attention;
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept {
+        l(m.age);
+        l(m.attention);
+    }
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
-        for (float& age : states.memory(0)) age += 1;
-        for (std::size_t j = 0; j < states.size(); ++j) states.memory(1)[j] += 10 * probabilities[0][j];
-        for (std::size_t j = 0; j < states.size(); ++j) {
-            states.score[j] = states.memory(1)[j] - 0.001f * states.memory(0)[j];
-        }
+        const auto [age, attention] = states.memory(*this);
+        for (float& a : age) a += 1;
+        for (std::size_t j = 0; j < states.size(); ++j) attention[j] += 10 * probabilities[0][j];
+        for (std::size_t j = 0; j < states.size(); ++j) states.score[j] = attention[j] - 0.001f * age[j];
     }
 };
-static_assert(ms::remembers_states<counts_its_life> && ms::observes_attention<counts_its_life>);
+static_assert(ms::has_memory<counts_its_life> && ms::has_on_attention<counts_its_life>);
 
 TEST(table, a_policy_s_memory_lives_and_moves_with_the_state) {
     ms::table<counts_its_life> table({.states = 3, .block = 3});
@@ -254,18 +259,20 @@ TEST(table, a_policy_s_memory_lives_and_moves_with_the_state) {
 /// Copies what it is shown: the queries to the memory of the table, their first number to every state in sight.
 struct keeps_queries {
     static constexpr ms::per forgets() noexcept { return ms::per::layer; }
-    static constexpr std::size_t floats_per_table(const ms::table_shape& s) noexcept { return s.heads * s.head_dim; }
+    struct memory {
+        ms::per_table_array<float> queries;
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept { l(m.queries, l.shape().heads, l.shape().head_dim); }
     void on_query(ms::rows queries, ms::view states) const noexcept {
-        for (std::size_t i = 0; i < queries.count; ++i) {
-            std::ranges::copy(queries[i], states.own.begin() + static_cast<std::ptrdiff_t>(i * queries.width));
-        }
-        for (float& s : states.score) s += states.own[0] + 1000 * static_cast<float>(states.newest);
+        const auto kept = states.memory(*this).queries;
+        for (std::size_t i = 0; i < queries.count; ++i) std::ranges::copy(queries[i], kept[i].begin());
+        for (float& s : states.score) s += kept[0][0] + 1000 * static_cast<float>(states.newest);
     }
     void on_forget(ms::view states) const noexcept {
-        for (float& s : states.score) s = states.own[5];
+        for (float& s : states.score) s = states.memory(*this).queries[1][2];
     }
 };
-static_assert(ms::observes_queries<keeps_queries> && ms::remembers_more<keeps_queries>);
+static_assert(ms::has_on_query<keeps_queries> && ms::has_memory<keeps_queries>);
 
 constexpr ms::table_shape two_heads{.states = 4, .block = 3, .heads = 2, .head_dim = 3, .value_dim = 1};
 
@@ -337,7 +344,7 @@ struct looks_at_order : by_hand {
         right = right && !gone.empty() && std::ranges::is_sorted(gone, std::ranges::less_equal());  // without equals
     }
 };
-static_assert(ms::decides_from_memory<looks_at_order> && ms::merges<looks_at_order>);
+static_assert(ms::has_on_forget<looks_at_order> && ms::has_merge<looks_at_order>);
 
 /// By places, blocks, early decisions, other budgets and clears.
 TEST(table, by_position_is_the_order_of_the_text) {
@@ -398,7 +405,7 @@ struct hands_down : by_hand {
         stored.set_value(0, heir, {&value, 1});
     }
 };
-static_assert(ms::merges<hands_down>);
+static_assert(ms::has_merge<hands_down>);
 
 /// A token's key is its position and its value is 1, so no value is ever lost.
 TEST(table, merge_is_shown_what_goes_before_it_is_overwritten) {
@@ -594,7 +601,7 @@ TEST(table_of_spoiled_states, they_go_first_wherever_they_lie) {
     const std::vector<float> good{1, 2}, bad{1, std::numeric_limits<float>::infinity()}, huge{1e30f, 0};
     const auto key = [](const std::vector<float>& x) { return ms::rows{x.data(), 1, 2, 2}; };
     static_cast<void>(table.append(0, 6));
-    for (std::size_t row = 0; row < 6; ++row) table.insert(row, key(row == 5 ? bad : good), key(good));
+    for (std::size_t row = 0; row < 6; ++row) table.observe_arrival(row, key(row == 5 ? bad : good), key(good));
     EXPECT_TRUE(table.holds_spoiled());
     score(table, {1, 2, 3, 4, 5, 6});
     static_cast<void>(table.forget());

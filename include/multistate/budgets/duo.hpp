@@ -3,7 +3,7 @@
 // All states for KV heads that retrieve, few for those that stream (DuoAttention).
 //
 //     const float threshold = ms::retrieval_threshold(scores, 0.5f);  // scores [layers * kv_heads]: half of the heads
-//     ms::cache<ms::per_head<ms::window>> duo(shape, {}, ms::duo_budget(scores, threshold, 32768));
+//     ms::cache<ms::composed<ms::window, ms::per_head>> duo(shape, {}, ms::duo_budget(scores, threshold, 32768));
 //
 // Scores: trained tables of the authors, or attention_profile.hpp.
 #include <algorithm>
@@ -31,7 +31,7 @@ inline float retrieval_threshold(std::span<const float> scores, float share) {
     return sorted[count - 1];
 }
 
-/// A budget for each KV head: heads that retrieve keep `full`, the others only sinks and recent. For per_head<window>
+/// A budget for each KV head: heads that retrieve keep `full`, the others only sinks and recent. For composed<window, per_head>
 /// with shape.sinks = kept.sinks, whose states beyond the sinks are the newest: a head that streams takes no more
 /// memory.
 ///

@@ -26,6 +26,14 @@ struct parameter {
 template <class P, class T>
 parameter(std::string_view, T P::*, T, T) -> parameter<P, T>;  // Clang 14 does not find it
 
+/// In a list of parameters: all those of a member, under their own names.
+template <class P, class M>
+struct member_parameters {
+    M P::*member;
+};
+template <class P, class M>
+member_parameters(M P::*) -> member_parameters<P, M>;
+
 template <class P>
 concept has_parameters = requires {
     std::tuple_size<std::remove_cvref_t<decltype(P::parameters)>>::value;
@@ -38,8 +46,14 @@ constexpr void for_each_parameter(P& p, F&& f) {
     if constexpr (requires { p.for_each_parameter(f); }) {
         p.for_each_parameter(f);
     } else if constexpr (has_parameters<plain>) {
-        std::apply([&](const auto&... one) { (f(one.name, p.*one.member, one.least, one.most), ...); },
-                   plain::parameters);
+        const auto visit = [&](const auto& one) {
+            if constexpr (requires { one.name; }) {
+                f(one.name, p.*one.member, one.least, one.most);
+            } else {
+                multistate::for_each_parameter(p.*one.member, f);
+            }
+        };
+        std::apply([&](const auto&... one) { (visit(one), ...); }, plain::parameters);
     }
 }
 

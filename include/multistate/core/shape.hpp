@@ -89,6 +89,7 @@ inline void expect_floats(const char* who, const char* argument, const char* wor
     check(given == floats, who, argument, bound{words, floats}, given);
 }
 /// The tokens in a span of `given` floats, `each` per token, checked to be from 1 to `block`.
+// NOLINTBEGIN(bugprone-easily-swappable-parameters): no one but these borders calls it
 inline std::size_t tokens_of(const char* who, const char* argument, const char* words, std::size_t given,
                              std::size_t each, std::size_t block) noexcept {
     const std::size_t tokens = given / each;
@@ -96,6 +97,7 @@ inline std::size_t tokens_of(const char* who, const char* argument, const char* 
     check(tokens <= block, who, "tokens", bound{"at most block = ", block}, tokens);
     return tokens;
 }
+// NOLINTEND(bugprone-easily-swappable-parameters)
 
 inline void require_slack(const char* who, std::size_t given) {
     constexpr std::size_t most = (std::numeric_limits<std::int32_t>::max)() / 2 - 1;

@@ -5,7 +5,7 @@
 //     #include <multistate/execution/thread_pool.hpp>                   // not part of multistate.hpp: only you start threads
 //
 //     ms::thread_pool pool(4);                                // this thread and three helpers
-//     ms::step(cache, layer, position, q, k, v, out, pool);
+//     ms::step(layer, position, inputs, out, scratch, pool);
 //     pool.run(n, [&](std::size_t i) { ... });                // for work of your own
 //
 // Made for decoding, where a run is a few tens of tasks of some ten microseconds: helpers look for work for a while

@@ -4,31 +4,23 @@
 //
 // A symmetric matrix [n, n] is n * n floats of which only the lower triangle is used; so is a triangular one.
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "multistate/simd/elementwise.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// The first floats of a policy's memory, cut into vectors and matrices of these sizes.
-template <std::size_t N>
-constexpr std::array<std::span<float>, N> cut(std::span<float> memory, const std::array<std::size_t, N>& sizes) {
-    std::array<std::span<float>, N> parts;
-    for (std::size_t i = 0; i < N; ++i) {
-        parts[i] = memory.first(sizes[i]);
-        memory = memory.subspan(sizes[i]);
-    }
-    return parts;
-}
-
 /// Euclidean norm.
 inline float norm(std::span<const float> x) noexcept { return std::sqrt(simd::dot(x, x)); }
 
-/// Moves the mean of count - 1 vectors to that of count, of which x is the last. Changes x. For an endless text let the
-/// count end at 2^20: then the mean is of about its last million tokens, and floats do not come to a standstill.
+/// The greatest count for add_to_mean in an endless text. Beyond it the weight of a token no longer falls, so the mean is
+/// of about the last million tokens; with a smaller weight, float32 would stop changing.
+inline constexpr std::uint64_t most_counted = std::uint64_t{1} << 20;
+
+/// Updates the mean of count - 1 vectors to the mean of count vectors, of which x is the last. Changes x.
 inline void add_to_mean(float count, std::span<float> x, std::span<float> mean) noexcept {
     simd::add_scaled(-1, mean, x);
     simd::add_scaled(1 / count, x, mean);
@@ -40,12 +32,12 @@ inline void normalize(std::span<float> x) noexcept {
     simd::scale(x, length > 0 ? 1 / length : 0);
 }
 
-/// Counts a token in a float of a policy's memory. Returns true at the 2^20th, and then again every 2^19: the count was
-/// halved, and the sums that it belongs to must be, so that floats do not come to a standstill: of an endless text they
-/// are about its last million tokens.
-inline bool count_token(float& count) noexcept {
-    if (++count < 0x1p20f) return false;
-    count = 0x1p19f;
+/// Counts a token whose numbers are summed in float32. Returns true at the 2^20th token, and then after every 2^19: the
+/// count was halved, and the caller halves the sums. Sums of an endless text are thus about its last million tokens, and
+/// never so large that adding a token changes nothing.
+inline bool count_token(std::uint64_t& count) noexcept {
+    if (++count < most_counted) return false;
+    count = most_counted / 2;
     return true;
 }
 

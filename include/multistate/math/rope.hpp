@@ -22,7 +22,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// Policies inherit it: its members are theirs. Angles are computed in double; up to position 10,000,000 the error is
+/// A member of the policies that need it. Angles are computed in double; up to position 10,000,000 the error is
 /// below 2e-7 of the length of a pair.
 struct rope {
     float base = 10000;    ///< pair i of n turns by position * base^(-i / n); 0: keys and queries carry no rotation

@@ -6,7 +6,7 @@
 //   rule     with probability min(1, score[i] / mean of score[j]): v_j = v_j + v_i / n, for the first n survivors j
 //            after i in the text, n = `survivors` or as many as there are
 //   reads    the scores, which must be sums of attention as h2o's are; stored values
-//   cost     for each state that goes: `survivors` values read and stored per KV head; one float per state
+//   cost     for each state that goes: `survivors` values read and stored per KV head; 4 bytes per state
 //   NaN      a spoiled state (see policy.hpp) is not merged, and while one is among the followers none is
 //   pitfall  values add up: what was merged is merged again, so where states go one by one for long, values grow and
 //            quality falls (measured in examples/perplexity/README.md). Best for few decisions, as after a prompt.
@@ -16,32 +16,41 @@
 //            here). They draw from a generator, here by a hash of seed, layer, KV head and position, so blocks, threads
 //            and copies draw alike.
 #include <algorithm>
+#include <string_view>
 #include <tuple>
 
 #include "multistate/math/random.hpp"
-#include "multistate/policy/policy.hpp"
+#include "multistate/policy/composed.hpp"
 #include "multistate/simd/elementwise.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct into_following {
+    static constexpr std::string_view name = "into_following";
     std::size_t survivors = 32;
     std::size_t seed = 0;
     static constexpr auto parameters =
         std::tuple{parameter{"survivors", &into_following::survivors, std::size_t{1}, std::size_t{1024}},
                    parameter{"seed", &into_following::seed, std::size_t{0}, static_cast<std::size_t>(-1)}};
 
-    /// What a row that goes leaves to each that it reaches: its share.
-    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
-    static constexpr std::size_t floats_per_table(const table_shape& s) noexcept { return 2 * s.value_dim; }
+    struct memory {
+        per_state<float> share;       // scratch: the factor of a forgotten value in each survivor that it reaches
+        per_table<float> sum, value;  // scratch
+    };
+    static void lay_out(memory& m, layout& l) noexcept {
+        l(m.share);
+        l(m.sum, l.shape().value_dim);
+        l(m.value, l.shape().value_dim);
+    }
 
     void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) const noexcept {
         const auto order = states.by_position;
+        const memory mine = states.memory(*this);
         bool any = false;
         for (std::size_t i = 0; i < order.size(); ++i) {
             if (!goes(order[i], gone)) continue;
             const float share = draw(order[i], order.subspan(i + 1), gone, states);
-            states.memory(0)[order[i]] = share;
+            mine.share[order[i]] = share;
             any = any || share > 0;
         }
         if (!any) return;
@@ -49,10 +58,10 @@ struct into_following {
             std::size_t reach = 0;  // survivors still to come that the latest of the merged states reaches
             for (std::size_t i = 0; i < order.size(); ++i) {
                 if (goes(order[i], gone)) {
-                    if (states.memory(0)[order[i]] > 0) reach = survivors;
+                    if (mine.share[order[i]] > 0) reach = survivors;
                 } else if (reach > 0) {
                     --reach;
-                    gather(stored, h, order.first(i), order[i], gone, states);
+                    gather(stored, h, order.first(i), order[i], gone, mine);
                 }
             }
         }
@@ -83,21 +92,19 @@ struct into_following {
 
     /// Adds to a survivor's value what reaches it from the rows before it in the text: once, however many they are.
     void gather(const editor& stored, std::size_t kv_head, std::span<const std::uint32_t> before, std::uint32_t row,
-                std::span<const std::uint32_t> gone, view states) const noexcept {
-        const auto sum = states.own.first(stored.value_dim);
-        const auto other = states.own.subspan(stored.value_dim, stored.value_dim);
-        stored.value(kv_head, row, sum);
+                std::span<const std::uint32_t> gone, const memory& mine) const noexcept {
+        stored.value(kv_head, row, mine.sum);
         for (std::size_t i = before.size(), passed = 0; i-- > 0 && passed < survivors;) {
             if (!goes(before[i], gone)) {
                 ++passed;
-            } else if (const float share = states.memory(0)[before[i]]; share > 0) {
-                stored.value(kv_head, before[i], other);
-                simd::add_scaled(share, other, sum);
+            } else if (const float share = mine.share[before[i]]; share > 0) {
+                stored.value(kv_head, before[i], mine.value);
+                simd::add_scaled(share, mine.value, mine.sum);
             }
         }
-        stored.set_value(kv_head, row, sum);
+        stored.set_value(kv_head, row, mine.sum);
     }
 };
-static_assert(merges<into_following> && remembers_states<into_following> && remembers_more<into_following>);
+static_assert(hooks_of<into_following> == hook::merge);
 
 }}  // namespace multistate::MULTISTATE_TARGET

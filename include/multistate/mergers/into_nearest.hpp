@@ -9,6 +9,7 @@
 //   cost     as into_similar
 //   differs  kvpress can leave out a share of the states that go, those with the least cosines: pointless where states
 //            go one at a time
+#include <string_view>
 #include <tuple>
 
 #include "multistate/mergers/neighbors.hpp"
@@ -16,19 +17,16 @@
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct into_nearest {
+    static constexpr std::string_view name = "into_nearest";
     float threshold = 0;  ///< least cosine at which values are merged
     static constexpr auto parameters = std::tuple{parameter{"threshold", &into_nearest::threshold, 0.0f, 1.0f}};
 
-    static constexpr std::size_t floats_per_state(const table_shape& s) noexcept {
-        return detail::neighbors::floats_per_state(s);
-    }
-    static constexpr std::size_t floats_per_table(const table_shape& s) noexcept {
-        return detail::neighbors::floats_per_table(s);
-    }
+    using memory = detail::neighbor_memory;
+    static void lay_out(memory& m, layout& l) noexcept { m.lay_out(l); }
 
     void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) const noexcept {
         for (std::size_t h = 0; h < stored.kv_heads; ++h) {
-            detail::neighbors found(stored, h, gone, states);
+            detail::neighbors found(stored, h, gone, states, states.memory(*this));
             found.find();
             for (const std::uint32_t row : gone) {
                 float& weight = found.weight(row);
@@ -40,6 +38,6 @@ struct into_nearest {
         }
     }
 };
-static_assert(merges<into_nearest> && remembers_states<into_nearest> && remembers_more<into_nearest>);
+static_assert(hooks_of<into_nearest> == hook::merge);
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -8,20 +8,23 @@
 //            v_j = (v_j + sum of s_i v_i) / (1 + sum of s_i) over all i merged into j, and keys alike if `keys` is set.
 //            Before that, at each decision, threshold = alpha * threshold + beta * mean of s_i; at the first the mean
 //   reads    stored keys and values
-//   cost     the stored keys are read per KV head, once for four states that go together: slack spreads that; 7 floats
-//            per state for one KV head and one more for each further
+//   cost     the stored keys are read per KV head, once for four states that go together: slack spreads that; 28 bytes
+//            per state for one KV head and 4 more for each further
 //   differs  read in the authors' code, not the paper. It merges keys, too; here that must be asked for: keys come
 //            rotated, each by its own position, and their mean is the key of neither. It divides by the number of
 //            states merged although their weights are below 1, which shrinks what survives; here by the weights. Its
 //            threshold is one for the heads of a layer, here each KV head has its own. Layers' shares of the budget by
 //            the variance of attention are not part of it.
+#include <string_view>
 #include <tuple>
+#include <utility>
 
 #include "multistate/mergers/neighbors.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct into_similar {
+    static constexpr std::string_view name = "into_similar";
     float alpha = 0.5f;  ///< how much of the threshold stays
     float beta = 0.5f;   ///< how much the mean of the cosines counts in it
     bool keys = false;   ///< merge keys, too; for keys that are not rotated
@@ -29,25 +32,26 @@ struct into_similar {
                                                   parameter{"beta", &into_similar::beta, 0.0f, 1.0f},
                                                   parameter{"keys", &into_similar::keys, false, true}};
 
-    static constexpr std::size_t floats_per_state(const table_shape& s) noexcept {
-        return detail::neighbors::floats_per_state(s);
-    }
-    /// And for each KV head the threshold, and whether there is one.
-    static constexpr std::size_t floats_per_table(const table_shape& s) noexcept {
-        return detail::neighbors::floats_per_table(s) + 2 * s.kv_heads;
+    struct memory {
+        detail::neighbor_memory neighbors;
+        per_table<float> threshold;  // [KV heads]
+        per_table<bool> begun;       // [KV heads]: whether there is a threshold
+    };
+    static void lay_out(memory& m, layout& l) noexcept {
+        m.neighbors.lay_out(l);
+        l(m.threshold, l.shape().kv_heads);
+        l(m.begun, l.shape().kv_heads);
     }
 
     void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) const noexcept {
+        const memory mine = states.memory(*this);
         for (std::size_t h = 0; h < stored.kv_heads; ++h) {
-            detail::neighbors found(stored, h, gone, states);
+            detail::neighbors found(stored, h, gone, states, mine.neighbors);
             found.find();
             float mean = 0;
             for (const std::uint32_t row : gone) mean += found.weight(row) / static_cast<float>(gone.size());
-            const auto mine = states.own.subspan(detail::neighbors::floats_per_table(states.shape) + 2 * h, 2);
-            float& threshold = mine[0];
-            float& begun = mine[1];
-            threshold = begun > 0 ? alpha * threshold + beta * mean : mean;
-            begun = 1;
+            float& threshold = mine.threshold[h];
+            threshold = std::exchange(mine.begun[h], true) ? alpha * threshold + beta * mean : mean;
             for (const std::uint32_t row : gone) {
                 if (found.weight(row) < threshold) found.weight(row) = 0;
             }
@@ -55,6 +59,6 @@ struct into_similar {
         }
     }
 };
-static_assert(merges<into_similar> && remembers_states<into_similar> && remembers_more<into_similar>);
+static_assert(hooks_of<into_similar> == hook::merge);
 
 }}  // namespace multistate::MULTISTATE_TARGET

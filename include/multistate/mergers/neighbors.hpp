@@ -2,7 +2,6 @@
 
 // What the mergers share that look for the survivors most like the states that go: into_similar, into_nearest.
 #include <algorithm>
-#include <bit>
 #include <limits>
 
 #include "multistate/math/linear_algebra.hpp"
@@ -11,30 +10,45 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
-/// For one KV head of a table: a survivor for each row that goes, and a weight with which it is merged into that.
-class neighbors {
+struct neighbor_memory {
     /// Rows that look for their neighbors together.
     static constexpr std::size_t at_once = 4;
 
-  public:
-    /// One float for each KV head outlives a decision: the reciprocal of the key's length, 0 where it is not known.
-    static constexpr std::size_t floats_per_state(const table_shape& s) noexcept { return s.kv_heads + 2 + at_once; }
-    static constexpr std::size_t floats_per_table(const table_shape& s) noexcept {
-        return (1 + at_once) * (std::max)(s.head_dim, s.value_dim);
-    }
+    per_state_array<float> reciprocals;  // [KV heads]: of the key's length, 0 where it is not known
+    per_state<std::uint32_t> nearest;    // scratch: a row
+    per_state<float> weight;             // scratch
+    per_state_array<float> cosines;      // scratch: [at_once]
+    per_table<float> sum;                // scratch: a key or value
+    per_table<float> others;             // scratch: keys, or a value
 
-    neighbors(const editor& stored, std::size_t kv_head, std::span<const std::uint32_t> gone, view states) noexcept
+    void lay_out(layout& l) noexcept {
+        const std::size_t d = (std::max)(l.shape().head_dim, l.shape().value_dim);
+        l(reciprocals, l.shape().kv_heads);
+        l(nearest);
+        l(weight);
+        l(cosines, at_once);
+        l(sum, d);
+        l(others, at_once * d);
+    }
+};
+
+/// For one KV head of a table: a survivor for each row that goes, and the weight with which the row is merged into it.
+class neighbors {
+    static constexpr std::size_t at_once = neighbor_memory::at_once;
+
+  public:
+    neighbors(const editor& stored, std::size_t kv_head, std::span<const std::uint32_t> gone, view states,
+              const neighbor_memory& memory) noexcept
         : stored_(stored),
           kv_head_(kv_head),
           gone_(gone),
           positions_(states.position),
-          reciprocal_(states.memory(kv_head)),
-          nearest_(states.memory(states.shape.kv_heads)),
-          weight_(states.memory(states.shape.kv_heads + 1)),
-          cosines_(states.memory(states.shape.kv_heads + 2)),
-          stride_(states.plane_stride),
-          sum_(states.own.first((std::max)(stored.head_dim, stored.value_dim))),
-          others_(states.own.subspan(sum_.size(), at_once * sum_.size())) {}
+          reciprocal_(memory.reciprocals[kv_head]),
+          nearest_(memory.nearest),
+          weight_(memory.weight),
+          cosines_(memory.cosines),
+          sum_(memory.sum),
+          others_(memory.others) {}
 
     /// Finds for each row that goes the survivor whose key has the greatest cosine with its own, of equals the oldest,
     /// and makes that cosine its weight. A key of zeros has the cosine 0 with all. Four rows that go share one
@@ -52,14 +66,12 @@ class neighbors {
             const auto some = gone_.subspan(first, (std::min)(at_once, gone_.size() - first));
             const std::size_t d = stored_.head_dim;
             for (std::size_t i = 0; i < some.size(); ++i) stored_.key(kv_head_, some[i], others_.subspan(i * d, d));
-            stored_.dot_keys(kv_head_, {others_.data(), some.size(), d, d}, cosines_, stride_);
-            for (std::size_t i = 0; i < some.size(); ++i) {
-                find_greatest(some[i], {cosines_.data() + i * stride_, cosines_.size()});
-            }
+            stored_.dot_keys(kv_head_, {others_.data(), some.size(), d, d}, cosines_[0], cosines_.stride());
+            for (std::size_t i = 0; i < some.size(); ++i) find_greatest(some[i], cosines_[i]);
         }
     }
 
-    std::uint32_t nearest(std::uint32_t row) const noexcept { return std::bit_cast<std::uint32_t>(nearest_[row]); }
+    std::uint32_t nearest(std::uint32_t row) const noexcept { return nearest_[row]; }
     /// How much a row that goes counts in its neighbor, which itself counts 1; nothing unless greater than 0.
     float& weight(std::uint32_t row) noexcept { return weight_[row]; }
     float value_length(std::uint32_t row) noexcept {
@@ -93,7 +105,7 @@ class neighbors {
             return similar != similar ? none : -similar;
         });
         const std::size_t found = least(products, positions_);
-        nearest_[row] = std::bit_cast<float>(static_cast<std::uint32_t>(found));  // kept in a float's bits
+        nearest_[row] = static_cast<std::uint32_t>(found);
         weight_[row] =
             (std::min)(1.0f, (std::max)(-1.0f, -products[found] * weight_[row]));  // -1 where that is no number
     }
@@ -137,11 +149,10 @@ class neighbors {
     std::size_t kv_head_;
     std::span<const std::uint32_t> gone_;
     std::span<const position> positions_;
-    std::span<float> reciprocal_;  // by row, as the others
-    std::span<float> nearest_;
+    std::span<float> reciprocal_;
+    std::span<std::uint32_t> nearest_;
     std::span<float> weight_;
-    std::span<float> cosines_;  // of the first row of those at once; the others' follow in the planes behind
-    std::size_t stride_;
+    per_state_array<float> cosines_;
     std::span<float> sum_;
     std::span<float> others_;
 };

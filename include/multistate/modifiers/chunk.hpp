@@ -8,13 +8,15 @@
 //   differs  the paper keeps whole chunks; here the count is exact, so the last chunk to go may go in part, oldest
 //            first
 #include <algorithm>
+#include <string_view>
 #include <tuple>
 
-#include "multistate/policy/modified.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct chunk {
+    static constexpr std::string_view name = "chunk";
     std::size_t length = 20;
     static constexpr auto parameters =
         std::tuple{parameter{"length", &chunk::length, std::size_t{1}, std::size_t{4096}}};
@@ -29,6 +31,6 @@ struct chunk {
         }
     }
 };
-static_assert(modifier<chunk>);
+static_assert(hooks_of<chunk> == hook::modify);
 
 }}  // namespace multistate::MULTISTATE_TARGET

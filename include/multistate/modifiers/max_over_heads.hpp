@@ -1,38 +1,36 @@
 #pragma once
 
-// max_over_heads: the policy sees, for each state, the greatest probability that any of its query heads gives.
+// max_over_heads: the policy sees, for each state, the greatest probability that one of its query heads gives.
 //
-//     ms::cache<ms::max_over_heads<ms::tova>> cache(shape);   // a state stays while one head of the layer wants it
+//     ms::cache<ms::composed<ms::tova, ms::max_over_heads>> cache(shape);   // one head is enough to keep a state
 //
-//   rule     a[j] = max of a[i][j] over the query heads i of the table, where the policy would sum (or average) them
-//   reads    what the policy reads, and the probabilities
+//   rule     a[j] = max of a[i][j] over the query heads i of the table, where the policy would sum or average them
+//   reads    the attention probabilities
 //   cost     one comparison per probability, one float per state
 #include <algorithm>
+#include <string_view>
 
-#include "multistate/policy/policy.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-template <policy P>
-requires observes_attention<P>
-struct max_over_heads : P {
+struct max_over_heads {
+    static constexpr std::string_view name = "max_over_heads";
     struct memory {
-        per_state<float> most;
+        per_state<float> greatest;  // scratch
     };
-    void lay_out(memory& m, layout& l) const noexcept {
-        l.part(static_cast<const P&>(*this));
-        l(m.most);
-    }
+    void lay_out(memory& m, layout& l) const noexcept { l(m.greatest); }
 
-    void on_attention(rows probabilities, view states) noexcept {
-        const auto most = states.memory(*this).most;
-        std::ranges::copy(probabilities[0], most.begin());
+    rows before_attention(rows probabilities, view states) const noexcept {
+        const auto greatest = states.memory(*this).greatest;
+        std::ranges::copy(probabilities[0], greatest.begin());
         for (std::size_t i = 1; i < probabilities.count; ++i) {
             const auto row = probabilities[i];
-            for (std::size_t j = 0; j < most.size(); ++j) most[j] = (std::max)(most[j], row[j]);
+            for (std::size_t j = 0; j < greatest.size(); ++j) greatest[j] = (std::max)(greatest[j], row[j]);
         }
-        P::on_attention({most.data(), 1, most.size(), most.size()}, states);
+        return {greatest.data(), 1, greatest.size(), greatest.size()};
     }
 };
+static_assert(hooks_of<max_over_heads> == hook::before_attention);
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -1,24 +1,26 @@
 #pragma once
 
-// pool: a state's score becomes the mean, or the greatest, of its neighbours' in the text.
+// pool: a state's score becomes the mean, or the greatest, of its neighbors' in the text.
 //
-//     ms::modified<ms::h2o, ms::pool> policy;
-//     policy.modifiers.width = 7;
+//     ms::composed<ms::h2o, ms::pool> policy;
+//     policy.get<ms::pool>().width = 7;
 //
 //   paper    "SnapKV: LLM Knows What You are Looking for Before Generation", arXiv 2404.14469
 //   rule     score[j] = mean (or max) of score[i] over the `width` states held around j, itself in the middle; guarded
-//            states are no one's neighbours
-//   cost     `width` operations per state and decision
+//            states are no one's neighbors
+//   cost     `width` operations per state and decision; 4 bytes per state
 //   differs  at the ends a mean is over the states that exist; with `zero_padded` it is the authors' avg_pool1d, which
 //            counts zeros there, so a state beside a guard counts for less. A maximum is the same either way.
 #include <algorithm>
+#include <string_view>
 #include <tuple>
 
-#include "multistate/policy/modified.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct pool {
+    static constexpr std::string_view name = "pool";
     std::size_t width = 5;     ///< odd; of an even width the greater half is older
     bool greatest = false;     ///< the maximum instead of the mean
     bool zero_padded = false;  ///< a mean counts zeros beyond the ends
@@ -26,11 +28,14 @@ struct pool {
                                                   parameter{"greatest", &pool::greatest, false, true},
                                                   parameter{"zero_padded", &pool::zero_padded, false, true}};
 
-    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
+    struct memory {
+        per_state<float> before;  // scratch: scores in the order of the text
+    };
+    static void lay_out(memory& m, layout& l) noexcept { l(m.before); }
 
     void modify(view states) const noexcept {
         const auto order = states.unguarded();
-        const auto before = states.memory(0);  // in the order of the text
+        const auto before = states.memory(*this).before;
         for (std::size_t i = 0; i < order.size(); ++i) before[i] = states.score[order[i]];
         for (std::size_t i = 0; i < order.size(); ++i) {
             const std::size_t first = i - (std::min)(i, width / 2);
@@ -45,6 +50,6 @@ struct pool {
         }
     }
 };
-static_assert(modifier<pool>);
+static_assert(hooks_of<pool> == hook::modify);
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -1,24 +1,24 @@
 #pragma once
 
-// per_layer and per_head: the same policy, deciding for all heads of a layer or for each KV head.
+// per_layer and per_head: the policy decides for all heads of a layer, or for each KV head.
 //
-//     ms::cache<ms::per_layer<ms::knorm>> cache(shape);       // keys' norms summed over the KV heads
+//     ms::cache<ms::composed<ms::knorm, ms::per_layer>> cache(shape);   // norms of keys, summed over the KV heads
 //
-//   rule     a table of several heads sums over them: probabilities over query heads, the rest over KV heads
+//   rule     a table of several heads sums over them: probabilities over query heads, everything else over KV heads
 //   cost     a layer decides once instead of once per KV head
 #include <string_view>
 
-#include "multistate/policy/policy.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-template <policy P>
-struct per_layer : P {
+struct per_layer {
+    static constexpr std::string_view name = "per_layer";
     static constexpr per forgets() noexcept { return per::layer; }
 };
 
-template <policy P>
-struct per_head : P {
+struct per_head {
+    static constexpr std::string_view name = "per_head";
     static constexpr per forgets() noexcept { return per::head; }
 };
 

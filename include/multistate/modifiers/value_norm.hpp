@@ -5,16 +5,21 @@
 //   paper    "Attention Score is not All You Need for Token Importance Indicator" (VATP), arXiv 2406.12335
 //   rule     score[j] = score[j] * |v_j|_1, summed over the KV heads of the table
 //   reads    new values
-//   cost     one addition per float of a new value, one float per state, one product per state and decision
+//   cost     one addition per float of a new value, 4 bytes per state, one product per state and decision
 //   differs  the norm is taken of the value as it came, before a codec rounds it
 #include <cmath>
+#include <string_view>
 
-#include "multistate/policy/modified.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct value_norm {
-    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
+    static constexpr std::string_view name = "value_norm";
+    struct memory {
+        per_state<float> norm;
+    };
+    static void lay_out(memory& m, layout& l) noexcept { l(m.norm); }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
         detail::expect_heads("value_norm", "values", values, states);
@@ -22,10 +27,10 @@ struct value_norm {
         for (std::size_t h = 0; h < values.count; ++h) {
             for (const float x : values[h]) sum += std::abs(x);
         }
-        states.memory(0)[row] = sum;
+        states.memory(*this).norm[row] = sum;
     }
-    void modify(view states) const noexcept { simd::multiply(states.memory(0), states.score); }
+    void modify(view states) const noexcept { simd::multiply(states.memory(*this).norm, states.score); }
 };
-static_assert(modifier<value_norm> && observes_insertion<value_norm>);
+static_assert(hooks_of<value_norm> == (hook::on_insert | hook::modify));
 
 }}  // namespace multistate::MULTISTATE_TARGET

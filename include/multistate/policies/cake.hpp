@@ -1,6 +1,6 @@
 #pragma once
 
-// cake: tova_head with neighbours pooled and the newest guarded, as CAKE decodes.
+// cake: tova_head with neighbors pooled and the newest guarded, as CAKE decodes.
 //
 //   paper    "CAKE: Cascading and Adaptive KV Cache Eviction with Layer Preferences", arXiv 2503.12491
 //   rule     score[j] = mean, over the states around j in the text that are not guarded, of a[i][t][j] summed over the
@@ -9,23 +9,24 @@
 //   forgets  for each KV head; the newest min(32, states / 2) are guarded unless the user names another `recent`
 //   cost     tova's, one float per state, and `width` operations per state to decide
 //   differs  this is the authors' rule for decoding (CakeDecodingKVCache_LayerWise); theirs for the prompt is
-//            cake_prompt. Their code never sorts the cache again after a decision, so neighbours are there in the order
+//            cake_prompt. Their code never sorts the cache again after a decision, so neighbors are there in the order
 //            of the last scores; here in that of the text. It counts zeros beyond the ends (zero_padded): every state
-//            that leaves the guard then has two of five neighbours that give nothing, and mostly goes at once.
+//            that leaves the guard then has two of five neighbors that give nothing, and mostly goes at once.
 #include <algorithm>
 
 #include "multistate/modifiers/pool.hpp"
-#include "multistate/policies/tova_head.hpp"
+#include "multistate/modifiers/scope.hpp"
+#include "multistate/policies/tova.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct cake : modified<tova_head, pool> {
+struct cake : composed<tova, per_head, pool> {
     static constexpr std::string_view name = "cake";
     static constexpr std::string_view paper = "arXiv 2503.12491";
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = 0, .recent = (std::min<std::size_t>)(32, states / 2)};
     }
 };
-static_assert(policy<cake> && names_guards<cake> && observes_attention<cake> && decides_from_memory<cake>);
+static_assert(policy<cake> && hooks_of<cake> == (hook::default_guards | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -8,7 +8,7 @@
 //            score kept is the number of heads times that.
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
-//   cost     morphkv's and one float per state; four operations per float of memory to decide
+//   cost     morphkv's and 8 bytes per state; four operations per float of memory to decide
 //   differs  the authors take the variance for each query head and then the mean over the group, which needs the window
 //            of every head; here the variance of the mean. They count zeros beyond the ends (zero_padded). Their
 //            layers' shares of the budget are not this policy's (the rule is used for a prompt, see snapkv). Numbers as
@@ -25,11 +25,17 @@ struct mean_and_variance : morphkv {
         std::tuple{parameter{"window", &morphkv::window, std::size_t{1}, std::size_t{1024}},
                    parameter{"gamma", &mean_and_variance::gamma, 0.0f, 1e6f}};
 
-    constexpr std::size_t floats_per_state(const table_shape&) const noexcept { return window + 1; }
+    struct memory {
+        per_state<float> mean;  // scratch
+    };
+    void lay_out(memory& m, layout& l) const noexcept {
+        l.part(static_cast<const morphkv&>(*this));
+        l(m.mean);
+    }
 
     void on_forget(view states) const noexcept {
         const rows given = attention(states);
-        const auto mean = states.memory(window);
+        const auto mean = states.memory(*this).mean;
         std::ranges::fill(mean, 0.0f);
         std::ranges::fill(states.score, 0.0f);
         if (given.count == 0) return;
@@ -45,13 +51,13 @@ struct mean_and_variance : morphkv {
     }
 };
 
-struct cake_prompt : modified<mean_and_variance, pool> {
+struct cake_prompt : composed<mean_and_variance, pool> {
     static constexpr std::string_view name = "cake_prompt";
     static constexpr std::string_view paper = "arXiv 2503.12491";
 
-    constexpr cake_prompt() noexcept : modified{.base = {{.window = 32}}, .modifiers = {}} {}
+    constexpr cake_prompt() noexcept : composed({{.window = 32}}, {}) {}
 };
-static_assert(policy<cake_prompt> && names_guards<cake_prompt> && observes_attention<cake_prompt> &&
-              decides_from_memory<cake_prompt>);
+static_assert(policy<cake_prompt> &&
+              hooks_of<cake_prompt> == (hook::default_guards | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -8,18 +8,18 @@
 //   reads    the attention probabilities of every token, stored values
 //   forgets  for each KV head; the newest floor(states / 2) are guarded unless the user names another `recent`
 //   cost     h2o's, and for each state that goes `survivors` values read and stored; one float per state
-//   differs  see mergers/into_following.hpp. The authors merge under H2O and under StreamingLLM; under others, say
-//            under h2o_decayed, it is merging<h2o_decayed, into_following>, which is also for endless texts (see h2o)
+//   differs  see mergers/into_following.hpp. The authors merge under H2O and under StreamingLLM. For endless
+//            texts (see h2o) take composed<h2o, decayed, into_following>
 #include "multistate/mergers/into_following.hpp"
 #include "multistate/policies/h2o.hpp"
-#include "multistate/policy/merging.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct cam : merging<h2o, into_following> {
+struct cam : composed<h2o, into_following> {
     static constexpr std::string_view name = "cam";
     static constexpr std::string_view paper = "ICML 2024";
 };
-static_assert(policy<cam> && names_guards<cam> && observes_attention<cam> && merges<cam>);
+static_assert(policy<cam> && hooks_of<cam> == (hook::default_guards | hook::on_attention | hook::merge));
 
 }}  // namespace multistate::MULTISTATE_TARGET

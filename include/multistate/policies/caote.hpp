@@ -101,7 +101,6 @@ struct caote {
         return share * share * simd::dot(mine.value, mine.value);
     }
 };
-static_assert(policy<caote> && has_memory<caote> && observes_insertion<caote> && observes_attention<caote> &&
-              decides_from_storage<caote>);
+static_assert(policy<caote> && hooks_of<caote> == (hook::on_insert | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

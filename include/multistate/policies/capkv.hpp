@@ -4,7 +4,7 @@
 // like their keys.
 //
 //     ms::capkv policy;
-//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
+//     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
 //
 //   paper    "Rethinking KV Cache Eviction via a Unified Information-Theoretic Objective" (CapKV), arXiv 2604.25975
 //   rule     score[j] = mean over the query heads of the group of w[j] v[j] . A^-1 v[j], where A = I + sum over j of
@@ -14,7 +14,7 @@
 //   forgets  for each KV head; the first min(4, states / 8) are guarded, and left out of the sums
 //   cost     head_dim operations per query. A decision takes n value_dim^2 + value_dim^3 / 2 operations per query head:
 //            measured, 40 (4096 states) to 66 times (512) what attention costs, with a slack of 31 1.4 to 2.2 times.
-//            value_dim^2 floats per table and head_dim per query head.
+//            4 value_dim^2 bytes per table and 4 head_dim per query head.
 //   differs  The rule was read in kvpress, and the abstract of the paper. kvpress compresses a prompt once, from the
 //            queries of all tokens but the first 4; here the mean runs along. kvpress says that the paper has k . mu in
 //            place of the cosine, and no R. Where float32 cannot take the inverse, I grows tenfold. A layer (per_layer)
@@ -22,7 +22,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numeric>
 #include <tuple>
 
 #include "multistate/math/linear_algebra.hpp"
@@ -31,44 +30,65 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct capkv : rope {
+struct capkv {
     static constexpr std::string_view name = "capkv";
     static constexpr std::string_view paper = "arXiv 2604.25975";
     static constexpr per forgets() noexcept { return per::head; }
 
-    float tau = 5;             ///< how sharply keys are told apart
-    std::size_t future = 512;  ///< positions
-    std::size_t skipped = 4;   ///< the first positions, whose queries do not count
+    multistate::rope rope = {};  ///< the model's rotary positions
+    float tau = 5;               ///< how sharply keys are told apart
+    std::size_t future = 512;    ///< positions
+    std::size_t skipped = 4;     ///< the first positions, whose queries do not count
     float epsilon = 1e-6f;
-    static constexpr auto parameters = std::tuple_cat(
-        rope::parameters, std::tuple{parameter{"tau", &capkv::tau, 0.0f, 80.0f},
-                                     parameter{"future", &capkv::future, std::size_t{1}, std::size_t{1} << 20},
-                                     parameter{"skipped", &capkv::skipped, std::size_t{0}, std::size_t{1} << 20},
-                                     parameter{"epsilon", &capkv::epsilon, 0.0f, 1.0f}});
+    static constexpr auto parameters =
+        std::tuple{member_parameters{&capkv::rope}, parameter{"tau", &capkv::tau, 0.0f, 80.0f},
+                   parameter{"future", &capkv::future, std::size_t{1}, std::size_t{1} << 20},
+                   parameter{"skipped", &capkv::skipped, std::size_t{0}, std::size_t{1} << 20},
+                   parameter{"epsilon", &capkv::epsilon, 0.0f, 1.0f}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
     }
-    /// The norm of each KV head's key; the weights for one query head.
-    static constexpr std::size_t floats_per_state(const table_shape& s) noexcept { return s.kv_heads + 1; }
-    constexpr std::size_t floats_per_table(const table_shape& s) const noexcept {
-        const auto sizes = memory(s);
-        return std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
+    struct memory {
+        per_state_array<float> norms;    // [KV heads]: of the keys
+        per_state<float> weights;        // scratch: w of one query head
+        per_table<std::uint64_t> count;  // of the tokens whose queries count, up to 2^20
+        per_table_array<float> means;    // [query heads][head_dim]
+        per_table<float> turns, query;   // scratch: cosines and sines; a query
+        per_table<float> capacity;       // scratch: A, then L^-1 where A = L L^T
+        per_table<float> values;         // scratch: values one below the other
+        per_table<float> scratch;        // of add_squares; values side by side, and their products
+    };
+    static void lay_out(memory& m, layout& l) noexcept {
+        const table_shape& s = l.shape();
+        const std::size_t d = s.head_dim, v = s.value_dim;
+        l(m.norms, s.kv_heads);
+        l(m.weights);
+        l(m.count);
+        l(m.means, s.heads, d);
+        l(m.turns, d);
+        l(m.query, d);
+        l(m.capacity, v * v);
+        l(m.values, v * panel_width);
+        l(m.scratch, (2 * v + panel_width) * panel_width);
     }
+
+    void check_shape(const table_shape& s) const { rope.check_shape(s); }
 
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "keys", keys, states);
-        for (std::size_t h = 0; h < keys.count; ++h) states.memory(h)[row] = norm(keys[h]);
+        const memory mine = states.memory(*this);
+        for (std::size_t h = 0; h < keys.count; ++h) mine.norms[h][row] = norm(keys[h]);
     }
     void on_query(rows queries, view states) const noexcept {
         if (states.newest < static_cast<position>(skipped)) return;
-        const auto [count, turns, query, a, values, scratch, means] = cut(states.own, memory(states.shape));
-        count[0] = (std::min)(count[0] + 1, 0x1p20f);
-        find_turns(states.newest, turns);
+        const memory mine = states.memory(*this);
+        mine.count[0] = (std::min)(mine.count[0] + 1, most_counted);
+        rope.find_turns(states.newest, mine.turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
-            std::ranges::copy(queries[i], query.begin());
-            turn_back(turns, query);
-            add_to_mean(count[0], query, means.subspan(i * query.size(), query.size()));
+            std::ranges::copy(queries[i], mine.query.begin());
+            rope.turn_back(mine.turns, mine.query);
+            add_to_mean(static_cast<float>(mine.count[0]), mine.query, mine.means[i]);
         }
     }
     void on_forget(const reader& stored, view states) const noexcept {
@@ -81,25 +101,20 @@ struct capkv : rope {
     }
 
   private:
-    /// How many queries came; cosines and sines; a query; A, then the inverse of its root; values, one below the other
-    /// and side by side; scratch; for each query head the mean.
-    constexpr std::array<std::size_t, 7> memory(const table_shape& s) const noexcept {
-        const std::size_t d = s.head_dim, v = s.value_dim;
-        return {1, d, d, v * v, v * panel_width, (2 * v + panel_width) * panel_width, s.heads * d};
-    }
-    /// Those that count, from the oldest to the newest.
+    /// The rows that count, from the oldest to the newest.
     static std::span<const std::uint32_t> counted(view states) noexcept {
         return states.by_position.subspan((std::min)(states.guarded.sinks, states.size()));
     }
     void find_weights(const reader& stored, view states, std::size_t head) const noexcept {
-        const auto [count, turns, query, a, values, scratch, means] = cut(states.own, memory(states.shape));
+        const memory mine = states.memory(*this);
         const std::size_t h = head / states.shape.group();
-        const auto norms = states.memory(h), weights = states.memory(states.shape.kv_heads);
-        find_mean_turns(states.newest + 1, future, turns);
-        std::ranges::copy(means.subspan(head * query.size(), query.size()), query.begin());
-        turn(turns, query);
-        normalize(query);
-        stored.dot_keys(h, query, weights);
+        const auto norms = mine.norms[h];
+        const auto weights = mine.weights;
+        rope.find_mean_turns(states.newest + 1, future, mine.turns);
+        std::ranges::copy(mine.means[head], mine.query.begin());
+        rope.turn(mine.turns, mine.query);
+        normalize(mine.query);
+        stored.dot_keys(h, mine.query, weights);
         float most = -1;
         for (const std::uint32_t row : counted(states)) {
             weights[row] = norms[row] == 0 ? 0 : std::clamp(weights[row] / norms[row], -1.0f, 1.0f);
@@ -117,41 +132,41 @@ struct capkv : rope {
     }
     /// A becomes L^-1, where A = L L^T.
     bool invert_capacity(const reader& stored, view states, std::size_t h) const noexcept {
-        const auto [count, turns, query, a, values, scratch, means] = cut(states.own, memory(states.shape));
+        const memory mine = states.memory(*this);
         const std::size_t d = states.shape.value_dim;
-        const auto weights = states.memory(states.shape.kv_heads);
+        const auto a = mine.capacity;
         for (float ridge = 1; std::isfinite(ridge); ridge *= 10) {
             std::ranges::fill(a, 0.0f);
             for (auto left = counted(states); !left.empty();
                  left = left.subspan((std::min)(panel_width, left.size()))) {
-                const rows x = load(stored, states, h, left, values);
+                const rows x = load(stored, states, h, left, mine.values);
                 std::array<float, panel_width> factors;
-                for (std::size_t k = 0; k < x.count; ++k) factors[k] = weights[left[k]] + epsilon;
-                add_squares(factors, x, a, scratch);
+                for (std::size_t k = 0; k < x.count; ++k) factors[k] = mine.weights[left[k]] + epsilon;
+                add_squares(factors, x, a, mine.scratch);
             }
             for (std::size_t c = 0; c < d; ++c) a[c * d + c] += ridge;
             if (!cholesky(a, d)) continue;
-            invert_lower(a, d, scratch);
+            invert_lower(a, d, mine.scratch);
             return true;
         }
         return false;
     }
     void add_leverages(const reader& stored, view states, std::size_t h) const noexcept {
-        const auto [count, turns, query, a, values, scratch, means] = cut(states.own, memory(states.shape));
-        const auto weights = states.memory(states.shape.kv_heads);
-        const auto panel = scratch.first(values.size()), products = scratch.subspan(values.size());
+        const memory mine = states.memory(*this);
+        const auto panel = mine.scratch.first(mine.values.size()), products = mine.scratch.subspan(panel.size());
         for (auto left = counted(states); !left.empty(); left = left.subspan((std::min)(panel_width, left.size()))) {
-            const rows x = load(stored, states, h, left, values);
+            const rows x = load(stored, states, h, left, mine.values);
             for (std::size_t k = 0; k < x.count; ++k) stand(x[k], panel, k);
             std::array<float, panel_width> leverages;
-            squared_lengths(a, x.width, panel, leverages, products);  // v . A^-1 v = |L^-1 v|^2
+            squared_lengths(mine.capacity, x.width, panel, leverages, products);  // v . A^-1 v = |L^-1 v|^2
             for (std::size_t k = 0; k < x.count; ++k) {
-                states.score[left[k]] += weights[left[k]] * leverages[k] / static_cast<float>(states.shape.group());
+                states.score[left[k]] +=
+                    mine.weights[left[k]] * leverages[k] / static_cast<float>(states.shape.group());
             }
         }
     }
 };
-static_assert(policy<capkv> && names_guards<capkv> && remembers_states<capkv> && remembers_more<capkv>);
-static_assert(observes_insertion<capkv> && observes_queries<capkv> && decides_from_storage<capkv>);
+static_assert(policy<capkv> && hooks_of<capkv> == (hook::check_shape | hook::default_guards | hook::on_insert |
+                                                   hook::on_query | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -10,9 +10,9 @@
 //   cost     morphkv's, and two passes to decide
 //   differs  as the chunk modifier does: the count is exact, so one chunk may go in part, oldest first, and chunks are
 //            counted from the oldest state held. The paper decides once, for a prompt (see snapkv), and shares the
-//            choice between neighbouring layers; here each layer decides. Chunks of 20 as in kvpress, where the paper
+//            choice between neighboring layers; here each layer decides. Chunks of 20 as in kvpress, where the paper
 //            finds 10 a robust choice. kvpress takes the scores of its SnapKV (window 64, a pooled mean of 5; with
-//            pooling: modified<per_layer<snapkv>, chunk>) and keeps a chunk whole that the window enters; here the
+//            pooling: composed<snapkv, per_layer, chunk>) and keeps a chunk whole that the window enters; here the
 //            window's states alone are safe, and count in the mean of their chunk with what they are given.
 #include "multistate/modifiers/chunk.hpp"
 #include "multistate/modifiers/scope.hpp"
@@ -20,12 +20,12 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct chunkkv : modified<per_layer<morphkv>, chunk> {
+struct chunkkv : composed<morphkv, per_layer, chunk> {
     static constexpr std::string_view name = "chunkkv";
     static constexpr std::string_view paper = "arXiv 2502.00299";
 
-    constexpr chunkkv() noexcept : modified{.base = {{.window = 32}}, .modifiers = {}} {}
+    constexpr chunkkv() noexcept : composed({.window = 32}, {}, {}) {}
 };
-static_assert(policy<chunkkv> && names_guards<chunkkv> && observes_attention<chunkkv> && decides_from_memory<chunkkv>);
+static_assert(policy<chunkkv> && hooks_of<chunkkv> == (hook::default_guards | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -28,6 +28,6 @@ struct citrus {
         add(probabilities, states.score);
     }
 };
-static_assert(policy<citrus> && observes_attention<citrus>);
+static_assert(policy<citrus> && hooks_of<citrus> == hook::on_attention);
 
 }}  // namespace multistate::MULTISTATE_TARGET

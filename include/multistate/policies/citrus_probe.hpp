@@ -10,7 +10,7 @@
 //            softmax_j(scale * q[i][t] . k[j]). The score kept is the sum. Without a probe: citrus.
 //   reads    the attention probabilities of every token; the stored keys
 //   forgets  for the layer; no state is guarded
-//   cost     with a probe, at each decision the attention logits of all its tokens; one float per state. Blocks are
+//   cost     with a probe, at each decision the attention logits of all its tokens; 4 bytes per state. Blocks are
 //            therefore the way to use it: one decision each.
 //   differs  the authors run the instruction through the model anew for each chunk; here its queries are given once,
 //            rotated by the caller for the positions that they shall ask from, and attend to stored keys only, not to
@@ -29,7 +29,10 @@ struct citrus_probe {
 
     std::span<const rows> probe;  ///< [layers]: queries [tokens, query heads of the layer * head_dim]; none: citrus
 
-    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
+    struct memory {
+        per_state<float> attention;  // scratch: of one query
+    };
+    static void lay_out(memory& m, layout& l) noexcept { l(m.attention); }
 
     void check_shape(const table_shape& s) const {
         if (probe.empty()) return;
@@ -51,7 +54,7 @@ struct citrus_probe {
         if (probe.empty()) return;
         const table_shape& s = states.shape;
         const rows queries = probe[s.layer];
-        const auto attention = states.memory(0);
+        const auto attention = states.memory(*this).attention;
         std::ranges::fill(states.score, 0.0f);
         for (std::size_t t = 0; t < queries.count; ++t) {
             const auto token = queries[t].subspan(s.kv_head * s.group() * s.head_dim);
@@ -64,7 +67,7 @@ struct citrus_probe {
         }
     }
 };
-static_assert(policy<citrus_probe> && remembers_states<citrus_probe> && observes_attention<citrus_probe> &&
-              decides_from_storage<citrus_probe>);
+static_assert(policy<citrus_probe> &&
+              hooks_of<citrus_probe> == (hook::check_shape | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

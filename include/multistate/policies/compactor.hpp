@@ -1,61 +1,70 @@
 #pragma once
 
-// compactor: leverage and noncausal together: keys that stand apart, and states that their neighbours attend to.
+// compactor: leverage and noncausal together: keys that stand apart, and states that their neighbors attend to.
 //
 //     ms::compactor policy;
-//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
+//     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
 //
 //   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
 //            2507.08143
-//   rule     score[j] = blend * z(leverage[j]) + z(noncausal[j]), z(x) = (x - mean) / deviation over j's piece of the
-//            text; pieces begin behind the sinks
+//   rule     score[j] = blend * z(leverage[j]) + z(noncausal[j]), z(x) = (x - mean) / deviation over j's chunk of the
+//            text; chunks begin behind the sinks
 //   reads    queries; new keys and values
 //   forgets  for each KV head; the first min(8, states / 8) and the newest min(4, states / 8) are guarded
-//   cost     that of its two parts, and two floats per state
+//   cost     that of its two parts, and 8 bytes per state
 //   differs  as its parts do. The authors' engine has a blend of 0.5 and guards 16 and 64. kvpress guards 8 and 4, and
 //            its blend is the share that it removes, which a table of fixed size does not have. Its z is over the
-//            prompt and all heads, here over a piece and the heads of a table.
+//            prompt and all heads, here over a chunk and the heads of a table.
 #include <algorithm>
 #include <cmath>
 #include <tuple>
 
+#include "multistate/math/rope.hpp"
 #include "multistate/policies/leverage.hpp"
 #include "multistate/policies/noncausal.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct compactor : rope {
+struct compactor {
     static constexpr std::string_view name = "compactor";
     static constexpr std::string_view paper = "arXiv 2507.08143";
     static constexpr per forgets() noexcept { return per::head; }
     /// Each head measures by its own deviations.
     static constexpr bool scores_are_comparable() noexcept { return false; }
 
-    std::size_t chunk = 256;  ///< tokens; see piece_length for small tables
-    std::size_t sketch = 48;  ///< columns of the random matrix of leverage
-    float blend = 0.5f;       ///< weight of leverage
-    bool scaled = false;      ///< whether the logits of noncausal are multiplied with the scale of attention
+    multistate::rope rope = {};  ///< the model's rotary positions
+    std::size_t chunk = 256;     ///< tokens; see chunk_length for small tables
+    std::size_t sketch = 48;     ///< columns of the random matrix of leverage
+    float blend = 0.5f;          ///< weight of leverage
+    bool scaled = false;         ///< whether the logits of noncausal are multiplied with the scale of attention
     std::size_t seed = 0;
     static constexpr auto parameters =
-        std::tuple_cat(rope::parameters,
-                       std::tuple{parameter{"chunk", &compactor::chunk, std::size_t{4}, std::size_t{1} << 20},
-                                  parameter{"sketch", &compactor::sketch, std::size_t{1}, std::size_t{4096}},
-                                  parameter{"blend", &compactor::blend, 0.0f, 1e6f},
-                                  parameter{"scaled", &compactor::scaled, false, true},
-                                  parameter{"seed", &compactor::seed, std::size_t{0}, static_cast<std::size_t>(-1)}});
+        std::tuple{member_parameters{&compactor::rope},
+                   parameter{"chunk", &compactor::chunk, std::size_t{4}, std::size_t{1} << 20},
+                   parameter{"sketch", &compactor::sketch, std::size_t{1}, std::size_t{4096}},
+                   parameter{"blend", &compactor::blend, 0.0f, 1e6f},
+                   parameter{"scaled", &compactor::scaled, false, true},
+                   parameter{"seed", &compactor::seed, std::size_t{0}, static_cast<std::size_t>(-1)}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(8, states / 8), .recent = (std::min<std::size_t>)(4, states / 8)};
     }
-    /// The two scores, and what each part remembers.
-    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 2 + 2 * floats_of_pieces; }
-    /// The length, and what each part remembers.
-    std::size_t floats_per_table(const table_shape& s) const noexcept {
-        return 1 + keys().floats_per_table(s) + attention().floats_per_table(s);
+    struct memory {
+        per_state<float> leverage, noncausal;  // the scores of the two parts
+        per_table<std::uint64_t> length;       // of a chunk
+    };
+    void lay_out(memory& m, layout& l) const noexcept {
+        l.part(keys());
+        l.part(attention());
+        l(m.leverage);
+        l(m.noncausal);
+        l(m.length);
     }
 
+    void check_shape(const table_shape& s) const { rope.check_shape(s); }
+
     void on_insert(rows new_keys, rows values, view states, std::size_t row) const noexcept {
-        start_pieces(states, piece_length(chunk, states.shape));
+        start_chunks(states, *this, states.memory(*this).length, chunk_length(chunk, states.shape));
         if (row < states.guarded.sinks) return;
         keys().on_insert(new_keys, values, of_keys(states), row);
         attention().on_insert(new_keys, values, of_attention(states), row);
@@ -72,25 +81,22 @@ struct compactor : rope {
     noncausal attention() const noexcept { return {.chunk = chunk, .scaled = scaled}; }
     leverage keys() const noexcept {
         leverage result;
-        static_cast<rope&>(result) = *this;
+        result.rope = rope;
         result.chunk = chunk;
         result.sketch = sketch;
         result.seed = seed;
         return result;
     }
     view of_keys(view states) const noexcept {
-        states.score = states.memory(0);
-        states.planes = states.memory(2).data();
-        states.own = states.own.subspan(1, keys().floats_per_table(states.shape));
+        states.score = states.memory(*this).leverage;
         return states;
     }
     view of_attention(view states) const noexcept {
-        states.score = states.memory(1);
-        states.planes = states.memory(2 + floats_of_pieces).data();
-        states.own = states.own.last(attention().floats_per_table(states.shape));
+        states.score = states.memory(*this).noncausal;
+        states.skip(keys());
         return states;
     }
-    /// Of the states that wait for the piece that has ended.
+    /// Of the states that wait for the chunk that has ended.
     void score(view states, std::span<const float> leverages, std::span<const float> attentions) const noexcept {
         const auto is_new = [&](std::size_t row) { return states.score[row] == waiting && attentions[row] != waiting; };
         const auto z = [&](std::span<const float> x) {
@@ -110,8 +116,8 @@ struct compactor : rope {
         }
     }
 };
-static_assert(policy<compactor> && names_guards<compactor> && remembers_states<compactor>);
-static_assert(knows_comparable<compactor> && remembers_more<compactor> && observes_insertion<compactor> &&
-              observes_queries<compactor>);
+static_assert(policy<compactor> &&
+              hooks_of<compactor> == (hook::check_shape | hook::default_guards | hook::scores_are_comparable |
+                                      hook::on_insert | hook::on_query));
 
 }}  // namespace multistate::MULTISTATE_TARGET

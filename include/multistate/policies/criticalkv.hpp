@@ -4,10 +4,10 @@
 //
 //     std::vector<ms::rows> projections;                             // of each layer, as engines hold them
 //     ms::criticalkv policy;
-//     policy.output_projection = projections;                        // the caller's memory: it must outlive the cache
+//     policy.output.projection = projections;                        // the caller's memory: it must outlive the cache
 //
 //   paper    "Identify Critical KV Cache in LLM Inference from an Output Perturbation Perspective", arXiv 2502.03805
-//   rule     s = snapkv's score, a mean over tokens, heads and 5 neighbours. The floor(first_share * b) greatest stay,
+//   rule     s = snapkv's score, a mean over tokens, heads and 5 neighbors. The floor(first_share * b) greatest stay,
 //            b being the states to keep that are not guarded; of the others, score[j] = (s[j] + epsilon) * sum over the
 //            query heads i of the group of |W_o[i] v[j]|_1, or of |v[j]|_1 without a projection
 //   reads    the attention probabilities of every token, new values
@@ -29,13 +29,14 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct criticalkv : snapkv, output_effect {
+struct criticalkv : snapkv {
     static constexpr std::string_view name = "criticalkv";
     static constexpr std::string_view paper = "arXiv 2502.03805";
 
     constexpr criticalkv() noexcept : snapkv(32, {.width = 5}) {}
 
-    float first_share = 0.5f;  ///< of the budget, kept by attention alone
+    output_effect output = {};  ///< how much values can change the output
+    float first_share = 0.5f;   ///< of the budget, kept by attention alone
     float epsilon = 1e-4f;
 
     template <class F>
@@ -55,24 +56,24 @@ struct criticalkv : snapkv, output_effect {
         l(m.effect);
         l(m.ranked);
     }
-    void check_shape(const table_shape& s) const { check_projection(name.data(), s); }
+    void check_shape(const table_shape& s) const { output.check(name.data(), s); }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "values", values, states);
-        states.memory(*this).effect[row] = effect(values, states.shape);
+        states.memory(*this).effect[row] = output.effect(values, states.shape);
     }
 
     void on_forget(view states) noexcept {
-        snapkv::on_forget(states);
+        snapkv::on_forget({}, states);
         const table_shape& s = states.shape;
-        const std::size_t tokens = (std::max<std::size_t>)(base.attention(states).count, 1);
+        const std::size_t tokens = (std::max<std::size_t>)(get<morphkv>().attention(states).count, 1);
         simd::scale(states.score, 1 / static_cast<float>(tokens * s.heads));
         const auto budget = static_cast<float>(s.states - states.guarded.sinks - states.guarded.recent);
         choose(states, states.unguarded(), static_cast<std::size_t>(first_share * budget));
     }
 
     /// Heads are compared by snapkv's score: what lifts the first stage above the second is each head's own.
-    void on_compare(view states) noexcept { snapkv::on_forget(states); }
+    void on_compare(view states) noexcept { snapkv::on_forget({}, states); }
 
   private:
     template <class Self, class F>
@@ -110,7 +111,8 @@ struct criticalkv : snapkv, output_effect {
         }
     }
 };
-static_assert(policy<criticalkv> && names_guards<criticalkv> && observes_insertion<criticalkv> &&
-              observes_attention<criticalkv> && decides_from_memory<criticalkv> && observes_comparison<criticalkv>);
+static_assert(policy<criticalkv> &&
+              hooks_of<criticalkv> == (hook::check_shape | hook::default_guards | hook::on_insert | hook::on_attention |
+                                       hook::on_forget | hook::on_compare));
 
 }}  // namespace multistate::MULTISTATE_TARGET

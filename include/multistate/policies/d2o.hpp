@@ -15,17 +15,17 @@
 
 #include "multistate/mergers/into_similar.hpp"
 #include "multistate/policies/h2o.hpp"
-#include "multistate/policy/merging.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct d2o : merging<h2o, into_similar> {
+struct d2o : composed<h2o, into_similar> {
     static constexpr std::string_view name = "d2o";
     static constexpr std::string_view paper = "arXiv 2406.13035";
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, (states - 1) / 2), .recent = states / 2};
     }
 };
-static_assert(policy<d2o> && names_guards<d2o> && observes_attention<d2o> && merges<d2o>);
+static_assert(policy<d2o> && hooks_of<d2o> == (hook::default_guards | hook::on_attention | hook::merge));
 
 }}  // namespace multistate::MULTISTATE_TARGET

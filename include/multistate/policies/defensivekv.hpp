@@ -5,7 +5,7 @@
 //
 //     std::vector<ms::rows> projections;                             // of each layer, as engines hold them
 //     ms::defensivekv policy;
-//     policy.output_projection = projections;                        // the caller's memory: it must outlive the cache
+//     policy.output.projection = projections;                        // the caller's memory: it must outlive the cache
 //
 //   paper    "Taming the Fragility of KV Cache Eviction in LLM Inference" (DefensiveKV), arXiv 2510.13334
 //   rule     score[j] = max(m[j], mean of m) * e[j] / sum of e. m[j] = maximum over the last `window` tokens t and the
@@ -16,7 +16,7 @@
 //            for at most. Only states that are not guarded take part.
 //   reads    the attention probabilities of every token; new values
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
-//   cost     `window` floats per state and query head, and a copy of the probabilities. A decision takes about 2 width
+//   cost     4 * `window` bytes per state and query head, and a copy of the probabilities. A decision takes about 2 width
 //            operations per such float, and a sort: measured, 2.5 to 5 times what attention costs, with a slack of 31
 //            0.3 times. A new value costs what criticalkv's does.
 //   differs  The rule was read in the authors' code, and the abstract of the paper. The authors compress a prompt once,
@@ -32,14 +32,15 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct defensivekv : output_effect {
+struct defensivekv {
     static constexpr std::string_view name = "defensivekv";
     static constexpr std::string_view paper = "arXiv 2510.13334";
     static constexpr per forgets() noexcept { return per::head; }
 
-    std::size_t window = 32;   ///< tokens
-    std::size_t width = 5;     ///< states, odd; of an even width the greater half is older
-    float first_share = 0.9f;  ///< of the attention, whose states stay whatever their values
+    output_effect output = {};  ///< how much values can change the output
+    std::size_t window = 32;    ///< tokens
+    std::size_t width = 5;      ///< states, odd; of an even width the greater half is older
+    float first_share = 0.9f;   ///< of the attention, whose states stay whatever their values
     static constexpr auto parameters =
         std::tuple{parameter{"window", &defensivekv::window, std::size_t{1}, std::size_t{1024}},
                    parameter{"width", &defensivekv::width, std::size_t{1}, std::size_t{1024}},
@@ -48,37 +49,46 @@ struct defensivekv : output_effect {
     constexpr guards default_guards(std::size_t states) const noexcept {
         return {.sinks = 0, .recent = (std::min)(window, states / 2)};
     }
-    /// A ring: what each query head of each of the last tokens gave to the state. Its effect; in the order of the text
-    /// one of the ring, the same pooled, the maximum and the mean of all.
-    std::size_t floats_per_state(const table_shape& s) const noexcept { return window * s.heads + 5; }
-    /// The tokens so far, up to `window`; then counted round, from window to 2 * window - 1, to find the oldest.
-    static constexpr std::size_t floats_per_table(const table_shape&) noexcept { return 1; }
+    struct memory {
+        per_state_array<float> attention;            // a ring [window * query heads] of the last tokens
+        per_state<float> effect;                     // of the value
+        per_state<float> given, pooled, most, mean;  // scratch, in the order of the text
+        per_table<std::uint64_t> tokens;             // so far
+    };
+    void lay_out(memory& m, layout& l) const noexcept {
+        l(m.attention, window * l.shape().heads);
+        l(m.effect);
+        l(m.given);
+        l(m.pooled);
+        l(m.most);
+        l(m.mean);
+        l(m.tokens);
+    }
 
-    void check_shape(const table_shape& s) const { check_projection(name.data(), s); }
+    void check_shape(const table_shape& s) const { output.check(name.data(), s); }
 
     void on_insert(rows, rows values, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "values", values, states);
-        states.memory(window * states.shape.heads)[row] = effect(values, states.shape);
+        states.memory(*this).effect[row] = output.effect(values, states.shape);
     }
     void on_attention(rows probabilities, view states) const noexcept {
-        const auto count = static_cast<std::size_t>(states.own[0]);
+        const memory mine = states.memory(*this);
+        const std::size_t first = static_cast<std::size_t>(mine.tokens[0]++ % window) * states.shape.heads;
         for (std::size_t i = 0; i < probabilities.count; ++i) {
-            const auto given = states.memory(count % window * states.shape.heads + i);
-            std::ranges::copy(probabilities[i].first(given.size()), given.begin());
+            std::ranges::copy(probabilities[i].first(states.size()), mine.attention[first + i].begin());
         }
-        states.own[0] = static_cast<float>(count + 1 < 2 * window ? count + 1 : window);
     }
     void on_forget(view states) const noexcept {
-        const std::size_t ring = window * states.shape.heads;
-        const std::size_t tokens = (std::min)(window, static_cast<std::size_t>(states.own[0]));
+        const memory mine = states.memory(*this);
+        const auto tokens = static_cast<std::size_t>((std::min<std::uint64_t>)(window, mine.tokens[0]));
         const auto free = states.unguarded();
-        const auto plane = [&](std::size_t i) { return states.memory(ring + i).first(free.size()); };
-        const auto effects = states.memory(ring), given = plane(1), pooled = plane(2), most = plane(3), mean = plane(4);
+        const auto given = mine.given.first(free.size()), pooled = mine.pooled.first(free.size());
+        const auto most = mine.most.first(free.size()), mean = mine.mean.first(free.size());
         std::ranges::fill(states.score, 0.0f);
         std::ranges::fill(most, 0.0f);
         std::ranges::fill(mean, 0.0f);
         for (std::size_t i = 0; i < tokens * states.shape.heads; ++i) {
-            const auto probabilities = states.memory(i);
+            const auto probabilities = mine.attention[i];
             for (std::size_t j = 0; j < free.size(); ++j) given[j] = probabilities[free[j]];
             const float sum = simd::sum(given);
             if (sum == 0) continue;
@@ -88,10 +98,10 @@ struct defensivekv : output_effect {
             for (std::size_t j = 0; j < free.size(); ++j) most[j] = (std::max)(most[j], pooled[j]);
         }
         float all = 0;
-        for (const std::uint32_t row : free) all += effects[row];
+        for (const std::uint32_t row : free) all += mine.effect[row];
         const float least = simd::sum(most) / static_cast<float>((std::max<std::size_t>)(free.size(), 1));
         for (std::size_t j = 0; j < free.size(); ++j) {
-            states.score[free[j]] = all > 0 ? (std::max)(most[j], least) * effects[free[j]] / all : 0;
+            states.score[free[j]] = all > 0 ? (std::max)(most[j], least) * mine.effect[free[j]] / all : 0;
         }
         spare(states, mean, pooled, static_cast<float>(tokens * states.shape.heads));
     }
@@ -128,8 +138,7 @@ struct defensivekv : output_effect {
         }
     }
 };
-static_assert(policy<defensivekv> && names_guards<defensivekv> && remembers_states<defensivekv> &&
-              remembers_more<defensivekv> && observes_insertion<defensivekv> && observes_attention<defensivekv> &&
-              decides_from_memory<defensivekv>);
+static_assert(policy<defensivekv> && hooks_of<defensivekv> == (hook::check_shape | hook::default_guards |
+                                                               hook::on_insert | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -2,6 +2,8 @@
 
 // full: forgets nothing. The unbounded multi-state RNN, the line every other policy is compared with.
 //
+//   paper    none
+//   rule     no state is scored
 //   reads    nothing
 //   forgets  never: when the rows are used up, append returns false and changes nothing
 //   cost     none; memory grows with the text
@@ -13,6 +15,6 @@ struct full {
     static constexpr std::string_view name = "full";
     static constexpr per forgets() noexcept { return per::never; }
 };
-static_assert(policy<full>);
+static_assert(policy<full> && hooks_of<full> == hook::none);
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -11,6 +11,8 @@
 //            over the batch, sizes as shares of the prompt, one row lost between the two halves. Here: per KV head,
 //            the group's heads summed, the sum never divided by age. It comes to a standstill after some 2^24 / heads
 //            tokens (see policy.hpp): for longer texts take h2o_decayed.
+#include <algorithm>
+
 #include "multistate/policy/policy.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
@@ -19,10 +21,15 @@ struct h2o {
     static constexpr std::string_view name = "h2o";
     static constexpr std::string_view paper = "arXiv 2306.14048";
     static constexpr per forgets() noexcept { return per::head; }
-    static constexpr guards default_guards(std::size_t states) noexcept { return {.sinks = 0, .recent = states / 2}; }
+
+    std::size_t recent_at_most = static_cast<std::size_t>(-1);  ///< how many of the newest states are guarded at most
+
+    constexpr guards default_guards(std::size_t states) const noexcept {
+        return {.sinks = 0, .recent = (std::min)(recent_at_most, states / 2)};
+    }
 
     void on_attention(rows probabilities, view states) const noexcept { add(probabilities, states.score); }
 };
-static_assert(policy<h2o> && names_guards<h2o> && observes_attention<h2o>);
+static_assert(policy<h2o> && hooks_of<h2o> == (hook::default_guards | hook::on_attention));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -14,10 +14,10 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct h2o_layer : per_layer<h2o> {
+struct h2o_layer : composed<h2o, per_layer> {
     static constexpr std::string_view name = "h2o_layer";
     static constexpr std::string_view paper = "arXiv 2401.06104";
 };
-static_assert(policy<h2o_layer> && names_guards<h2o_layer> && observes_attention<h2o_layer>);
+static_assert(policy<h2o_layer> && hooks_of<h2o_layer> == (hook::default_guards | hook::on_attention));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -21,14 +21,14 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct h2o_normalized : per_layer<observed_attention> {
+struct h2o_normalized : composed<observed_attention, per_layer> {
     static constexpr std::string_view name = "h2o_normalized";
     static constexpr std::string_view paper = "OpenVINO GenAI";
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(32, states / 8), .recent = (std::min<std::size_t>)(128, states / 4)};
     }
 };
-static_assert(policy<h2o_normalized> && names_guards<h2o_normalized>);
-static_assert(observes_attention<h2o_normalized> && decides_from_memory<h2o_normalized>);
+static_assert(policy<h2o_normalized> &&
+              hooks_of<h2o_normalized> == (hook::default_guards | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

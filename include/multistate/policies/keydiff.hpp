@@ -8,7 +8,7 @@
 //   reads    new keys; the stored keys, twice
 //   forgets  for each KV head; no state is guarded
 //   cost     4 n head_dim operations per decision and KV head: measured, as much as attention costs a group of 4, a
-//            tenth of it with a slack of 31. One float per state and KV head.
+//            tenth of it with a slack of 31. 4 bytes per state and KV head.
 //   differs  the paper compresses after each block of 128 tokens: that is slack, or `block` prefill, here. The anchor
 //            could be kept up as keys come and go; it is taken afresh, because what a codec rounds would add up. A key
 //            of length 0 is like none. Of two states the oldest goes. A layer (per_layer) sums over its KV heads.
@@ -23,26 +23,32 @@ struct keydiff {
     static constexpr std::string_view name = "keydiff";
     static constexpr std::string_view paper = "arXiv 2504.15364";
     static constexpr per forgets() noexcept { return per::head; }
-    /// 1 / |k| for each KV head; a product of one.
-    static constexpr std::size_t floats_per_state(const table_shape& s) noexcept { return s.kv_heads + 1; }
-    /// The anchor; a key.
-    static constexpr std::size_t floats_per_table(const table_shape& s) noexcept { return 2 * s.head_dim; }
+    struct memory {
+        per_state_array<float> inverse_norms;  // [KV heads]: 1 / |k|
+        per_state<float> cosines;              // scratch
+        per_table<float> anchor, key;          // scratch
+    };
+    static void lay_out(memory& m, layout& l) noexcept {
+        l(m.inverse_norms, l.shape().kv_heads);
+        l(m.cosines);
+        l(m.anchor, l.shape().head_dim);
+        l(m.key, l.shape().head_dim);
+    }
 
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "keys", keys, states);
+        const memory mine = states.memory(*this);
         for (std::size_t h = 0; h < keys.count; ++h) {
             const float length = norm(keys[h]);
-            states.memory(h)[row] = length > 0 ? 1 / length : 0;
+            mine.inverse_norms[h][row] = length > 0 ? 1 / length : 0;
         }
     }
     void on_forget(const reader& stored, view states) const noexcept {
-        const std::size_t d = states.shape.head_dim;
-        const auto anchor = states.own.first(d), key = states.own.subspan(d, d);
-        const auto cosines = states.memory(states.shape.kv_heads);
+        const auto [all_inverse_norms, cosines, anchor, key] = states.memory(*this);
         std::ranges::fill(states.score, 0.0f);
         if (states.size() == 2) return;  // two are alike to their mean, but for rounding
         for (std::size_t h = 0; h < states.shape.kv_heads; ++h) {
-            const auto inverse_norms = states.memory(h);
+            const auto inverse_norms = all_inverse_norms[h];
             std::ranges::fill(anchor, 0.0f);
             for (std::size_t row = 0; row < states.size(); ++row) {
                 stored.key(h, row, key);
@@ -55,7 +61,6 @@ struct keydiff {
         }
     }
 };
-static_assert(policy<keydiff> && remembers_states<keydiff> && remembers_more<keydiff> && observes_insertion<keydiff>);
-static_assert(decides_from_storage<keydiff>);
+static_assert(policy<keydiff> && hooks_of<keydiff> == (hook::on_insert | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

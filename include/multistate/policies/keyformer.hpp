@@ -80,7 +80,7 @@ struct keyformer {
     }
     void finish_prompt(const reader&, view states) const noexcept { states.memory(*this).after_prompt[0] = 1; }
 };
-static_assert(policy<keyformer> && names_guards<keyformer> && observes_attention<keyformer>);
-static_assert(observes_prompt_end<keyformer> && has_memory<keyformer>);
+static_assert(policy<keyformer> &&
+              hooks_of<keyformer> == (hook::default_guards | hook::on_attention | hook::finish_prompt));
 
 }}  // namespace multistate::MULTISTATE_TARGET

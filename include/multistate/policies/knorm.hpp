@@ -27,6 +27,6 @@ struct knorm {
         for (std::size_t h = 0; h < keys.count; ++h) states.score[row] -= norm(keys[h]);
     }
 };
-static_assert(policy<knorm> && observes_insertion<knorm> && knows_comparable<knorm>);
+static_assert(policy<knorm> && hooks_of<knorm> == (hook::scores_are_comparable | hook::on_insert));
 
 }}  // namespace multistate::MULTISTATE_TARGET

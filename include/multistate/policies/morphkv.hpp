@@ -8,7 +8,7 @@
 //            i of the group
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
-//   cost     `window` floats per state; one addition per probability; `window` additions per state to decide
+//   cost     4 * `window` bytes per state; one addition per probability; `window` additions per state to decide
 //   differs  read in the authors' code, which adds up the logits of a group and takes their softmax afresh over what it
 //            holds outside the window; here probabilities count as they were when a token attended. Its scripts use
 //            the maximum and windows from 16 to 200.
@@ -33,17 +33,20 @@ struct morphkv {
     constexpr guards default_guards(std::size_t states) const noexcept {
         return {.sinks = 0, .recent = (std::min)(window, states / 2)};
     }
-    /// A ring: what each of the last tokens gave to the state.
-    constexpr std::size_t floats_per_state(const table_shape&) const noexcept { return window; }
-    /// The tokens so far, up to `window`; then counted round, from window to 2 * window - 1, to find the oldest.
-    static constexpr std::size_t floats_per_table(const table_shape&) noexcept { return 1; }
+    struct memory {
+        per_state_array<float> given;     // a ring [window]: the attention of each of the last tokens
+        per_table<std::uint64_t> tokens;  // so far
+    };
+    void lay_out(memory& m, layout& l) const noexcept {
+        l(m.given, window);
+        l(m.tokens);
+    }
 
     void on_attention(rows probabilities, view states) const noexcept {
-        const auto count = static_cast<std::size_t>(states.own[0]);
-        const auto given = states.memory(count % window);
+        const memory mine = states.memory(*this);
+        const auto given = mine.given[mine.tokens[0]++ % window];
         std::ranges::fill(given, 0.0f);
         add(probabilities, given);
-        states.own[0] = static_cast<float>(count + 1 < 2 * window ? count + 1 : window);
     }
     void on_forget(view states) const noexcept {
         std::ranges::fill(states.score, 0.0f);
@@ -55,13 +58,13 @@ struct morphkv {
         }
     }
 
-    /// What the tokens of the window gave to each state, in any order: [tokens, size()].
+    /// The attention of the window's tokens, in any order: [tokens, size()].
     rows attention(view states) const noexcept {
-        const std::size_t tokens = (std::min)(window, static_cast<std::size_t>(states.own[0]));
-        return {states.planes, tokens, states.size(), states.plane_stride};
+        const memory mine = states.memory(*this);
+        const auto tokens = (std::min<std::uint64_t>)(window, mine.tokens[0]);
+        return {mine.given.data(), static_cast<std::size_t>(tokens), states.size(), mine.given.stride()};
     }
 };
-static_assert(policy<morphkv> && names_guards<morphkv> && remembers_states<morphkv> && remembers_more<morphkv> &&
-              observes_attention<morphkv> && decides_from_memory<morphkv>);
+static_assert(policy<morphkv> && hooks_of<morphkv> == (hook::default_guards | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -4,21 +4,20 @@
 //
 //   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
 //            2507.08143: the other half of its score
-//   rule     s[j] = |v[j]|_2 * the sum over the query heads of the group and the tokens t of j's piece of the text of
-//            softmax over j in the piece of q[t] . k[j]; score[j] = mean of s over j and its two neighbours
+//   rule     s[j] = |v[j]|_2 * the sum over the query heads of the group and the tokens t of j's chunk of the text of
+//            softmax over j in the chunk of q[t] . k[j]; score[j] = mean of s over j and its two neighbors
 //   reads    queries; new keys and values
 //   forgets  for each KV head; no state is guarded
-//   cost     head_dim operations per query and token of its piece, all when the piece has ended; a decision costs
-//            nothing. Measured, 4 % of what attention costs a group of 4 with 4096 states, 20 % with 512. Two floats
-//            per state; the queries and keys of a piece, and the keys of a block.
-//   differs  kvpress compresses a prompt once. Here each piece is scored when it has ended, until then its states stay;
-//            the numbers are the same, but that means of three end with the piece, and that kvpress counts zeros beyond
-//            the ends of the prompt and lets its last, short piece attend to padding. The authors' engine has pieces of
-//            128, and neither values nor neighbours. Both leave the logits without a scale, and so does the rule;
+//   cost     head_dim operations per query and token of its chunk, all when the chunk has ended; a decision costs
+//            nothing. Measured, 4 % of what attention costs a group of 4 with 4096 states, 20 % with 512. 8 bytes
+//            per state; the queries and keys of a chunk, and the keys of a block.
+//   differs  kvpress compresses a prompt once. Here each chunk is scored when it has ended; until then its states stay.
+//            The numbers are the same, except that means of three end with the chunk, and that kvpress counts zeros
+//            beyond the ends of the prompt and lets its last, short chunk attend to padding. The authors' engine has
+//            chunks of 128, and neither values nor neighbors. Both leave the logits without a scale, and so does the rule;
 //            `scaled` gives them one. kvpress's z-score would change no order. A layer (per_layer) sums over its KV
 //            heads.
 #include <algorithm>
-#include <array>
 #include <numeric>
 #include <tuple>
 
@@ -34,89 +33,92 @@ struct noncausal {
     static constexpr std::string_view paper = "arXiv 2507.08143";
     static constexpr per forgets() noexcept { return per::head; }
 
-    std::size_t chunk = 256;  ///< tokens; see piece_length for small tables
+    std::size_t chunk = 256;  ///< tokens; see chunk_length for small tables
     bool scaled = false;      ///< whether logits are multiplied with the scale of attention
     static constexpr auto parameters =
         std::tuple{parameter{"chunk", &noncausal::chunk, std::size_t{4}, std::size_t{1} << 20},
                    parameter{"scaled", &noncausal::scaled, false, true}};
 
-    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return floats_of_pieces; }
-    constexpr std::size_t floats_per_table(const table_shape& s) const noexcept {
-        const auto sizes = memory(s);
-        return std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
+    struct memory {
+        chunk_memory chunks;
+        per_table<chunk_counter> arrived, attended;
+        per_table_array<float> queries;  // [query heads][tokens][head_dim]: of the chunk
+        per_table_array<float> panels;   // [open chunks * KV heads]: keys, panel after panel
+        per_table_array<float> norms;    // [open chunks * KV heads][tokens]: of the values
+        per_table<float> logits;         // scratch: of a tile of queries
+        per_table<float> attention;      // scratch: [tokens]
+        per_table<float> scores;         // scratch: [tokens]
+    };
+    void lay_out(memory& m, layout& l) const noexcept {
+        const table_shape& s = l.shape();
+        const std::size_t n = chunk_length(chunk, s), padded = simd::padded(n, panel_width);
+        m.chunks.lay_out(l);
+        l(m.arrived);
+        l(m.attended);
+        l(m.queries, s.heads, n * s.head_dim);
+        l(m.panels, open_chunks(s) * s.kv_heads, padded * s.head_dim);
+        l(m.norms, open_chunks(s) * s.kv_heads, n);
+        l(m.logits, tile * padded);
+        l(m.attention, n);
+        l(m.scores, n);
     }
 
     void on_insert(rows keys, rows values, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "keys", keys, states);
         detail::expect_heads(name, "values", values, states);
-        const table_shape& s = states.shape;
-        start_pieces(states, piece_length(chunk, s));
-        piece_counter text(states.own.subspan(1));
-        const std::size_t token = text.count(piece_length(chunk, s));
-        join_piece(states, row, text.number(), token);
+        const memory mine = states.memory(*this);
+        const std::size_t n = chunk_length(chunk, states.shape);
+        start_chunks(states, *this, mine.chunks, n);
+        chunk_counter& arrived = mine.arrived[0];
+        const std::size_t token = arrived.count(n);
+        join_chunk(states, mine.chunks, row, arrived.number(), token);
         for (std::size_t h = 0; h < keys.count; ++h) {
-            const auto [panels, lengths] = keys_of(states, text.number(), h);
-            stand(keys[h], panels.subspan(token / panel_width * panel_width * keys.width), token % panel_width);
-            lengths[token] = norm(values[h]);
+            const std::size_t head = head_of(states.shape, arrived.number(), h);
+            const auto panel = mine.panels[head].subspan(token / panel_width * panel_width * keys.width);
+            stand(keys[h], panel, token % panel_width);
+            mine.norms[head][token] = norm(values[h]);
         }
     }
     void on_query(rows queries, view states) const noexcept {
         const table_shape& s = states.shape;
-        const std::size_t n = piece_length(chunk, s), d = s.head_dim;
-        const auto [start, inserted, counter, logits, attention, scores, all_queries, all_keys] =
-            cut(states.own, memory(s));
-        piece_counter attended(counter);
+        const memory mine = states.memory(*this);
+        const std::size_t n = chunk_length(chunk, s), d = s.head_dim;
+        chunk_counter& attended = mine.attended[0];
         const std::size_t token = attended.count(n);
         for (std::size_t i = 0; i < queries.count; ++i) {
-            std::ranges::copy(queries[i], all_queries.subspan((i * n + token) * d).begin());
+            std::ranges::copy(queries[i], mine.queries[i].subspan(token * d).begin());
         }
         if (!attended.ended(n)) return;
-        std::ranges::fill(scores, 0.0f);
+        std::ranges::fill(mine.scores, 0.0f);
         for (std::size_t h = 0; h < s.kv_heads; ++h) {
-            const auto [panels, lengths] = keys_of(states, attended.number(), h);
+            const std::size_t head = head_of(s, attended.number(), h);
             const std::size_t group = n * s.group();
-            std::ranges::fill(attention, 0.0f);
+            std::ranges::fill(mine.attention, 0.0f);
             for (std::size_t t = 0; t < group; t += tile) {
-                const rows some{all_queries.data() + (h * group + t) * d, (std::min)(tile, group - t), d, d};
-                add_attention(some, panels, scaled ? s.scale : 1, logits, attention);
+                const rows some{mine.queries.data() + (h * group + t) * d, (std::min)(tile, group - t), d, d};
+                add_attention(some, mine.panels[head], scaled ? s.scale : 1, mine.logits, mine.attention);
             }
-            simd::multiply(lengths, attention);
-            add_means_of_three(attention, scores);
+            simd::multiply(mine.norms[head], mine.attention);
+            add_means_of_three(mine.attention, mine.scores);
         }
-        score_piece(states, attended.number(), scores);
+        score_chunk(states, mine.chunks, attended.number(), mine.scores);
     }
-    /// Whether the query that came last was the last of its piece.
+    /// Whether the newest query was the last of its chunk.
     bool ended(view states) const noexcept {
-        const piece_counter attended(states.own.subspan(1 + piece_counter::floats));
-        return attended.ended(piece_length(chunk, states.shape));
+        return states.memory(*this).attended[0].ended(chunk_length(chunk, states.shape));
     }
 
   private:
-    /// Queries that meet the keys together.
+    /// Queries that are multiplied with the keys together.
     static constexpr std::size_t tile = 16;
-    /// The length, counters of keys and of queries; logits of a tile, two numbers for each token of a piece, its
-    /// queries, and the keys and lengths of values of those pieces that may be open: of a block all keys come before
-    /// its queries.
-    constexpr std::array<std::size_t, 8> memory(const table_shape& s) const noexcept {
-        const std::size_t n = piece_length(chunk, s), counter = piece_counter::floats;
-        const std::size_t keys = open(s) * s.kv_heads * floats_of_keys(s);
-        return {1, counter, counter, tile * simd::padded(n, panel_width), n, n, n * s.heads * s.head_dim, keys};
-    }
-    constexpr std::size_t open(const table_shape& s) const noexcept {
-        const std::size_t n = piece_length(chunk, s);
+    /// The chunks whose keys may be waiting for queries: all keys of a block come before its first query.
+    constexpr std::size_t open_chunks(const table_shape& s) const noexcept {
+        const std::size_t n = chunk_length(chunk, s);
         return 1 + (s.block + n - 2) / n;
     }
-    constexpr std::size_t floats_of_keys(const table_shape& s) const noexcept {
-        const std::size_t n = piece_length(chunk, s);
-        return simd::padded(n, panel_width) * s.head_dim + n;
-    }
-    /// The keys of a KV head in a piece, panel after panel, and the lengths of its values.
-    std::array<std::span<float>, 2> keys_of(view states, float piece, std::size_t kv_head) const noexcept {
-        const table_shape& s = states.shape;
-        const std::size_t head = static_cast<std::size_t>(piece) % open(s) * s.kv_heads + kv_head;
-        const auto keys = cut(states.own, memory(s)).back().subspan(head * floats_of_keys(s));
-        const std::size_t n = piece_length(chunk, s);
-        return cut<2>(keys, {floats_of_keys(s) - n, n});
+    /// Where the keys of a KV head in a chunk are.
+    constexpr std::size_t head_of(const table_shape& s, std::size_t number, std::size_t kv_head) const noexcept {
+        return number % open_chunks(s) * s.kv_heads + kv_head;
     }
     /// attention[j] += the sum over the queries of softmax_j(scale * q . k[j])
     static void add_attention(rows queries, std::span<const float> panels, float scale, std::span<float> logits,
@@ -140,7 +142,6 @@ struct noncausal {
         }
     }
 };
-static_assert(policy<noncausal> && remembers_states<noncausal> && remembers_more<noncausal>);
-static_assert(observes_insertion<noncausal> && observes_queries<noncausal>);
+static_assert(policy<noncausal> && hooks_of<noncausal> == (hook::on_insert | hook::on_query));
 
 }}  // namespace multistate::MULTISTATE_TARGET

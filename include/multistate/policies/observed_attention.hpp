@@ -33,7 +33,6 @@ struct observed_attention {
         }
     }
 };
-static_assert(policy<observed_attention> && has_memory<observed_attention>);
-static_assert(observes_attention<observed_attention> && decides_from_memory<observed_attention>);
+static_assert(policy<observed_attention> && hooks_of<observed_attention> == (hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -12,7 +12,7 @@
 //   forgets  for each KV head; no state is guarded (the authors' example guards the newest 64 of 128)
 //   cost     with filters, head_dim operations per new key, and a decision costs nothing. Without, head_dim^2 per query
 //            and `steps` times that per decision and KV head: measured, from half of what attention costs a group of
-//            4 (4096 states) to all of it (512), a third of that with a slack of 31. head_dim^2 floats per KV head.
+//            4 (4096 states) to all of it (512), a third of that with a slack of 31. 4 head_dim^2 bytes per KV head.
 //   differs  with filters, as the authors publish them or as q_filter finds them, in nothing. Without, the direction is
 //            that of all queries of the group so far together: their mean, turned by power iteration towards the
 //            singular vector; its side is that of the mean (see count_token for more than a million tokens). A layer
@@ -39,12 +39,26 @@ struct q_filters {
     static constexpr auto parameters =
         std::tuple{parameter{"steps", &q_filters::steps, std::size_t{0}, std::size_t{1000}}};
 
-    bool reads_queries() const noexcept { return filters.empty(); }
-    bool reads_stored() const noexcept { return filters.empty(); }
-    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 1; }
-    /// Two vectors; the sum of the queries and that of their squares q q^T, for each KV head; how many tokens.
-    std::size_t floats_per_table(const table_shape& s) const noexcept {
-        return filters.empty() ? 2 * s.head_dim + s.kv_heads * (s.head_dim + s.head_dim * s.head_dim) + 1 : 0;
+    reads what_is_read() const noexcept {
+        const bool given = !filters.empty();
+        return {.queries = !given, .arrivals = true, .stored = !given, .order = true};
+    }
+    struct memory {                          // where no filters are given
+        per_state<float> products;           // scratch
+        per_table<std::uint64_t> count;      // of tokens; see count_token
+        per_table_array<float> queries;      // [KV heads][head_dim]: their sum
+        per_table_array<float> squares;      // [KV heads][head_dim, head_dim]: the sum of q q^T
+        per_table<float> direction, vector;  // scratch
+    };
+    void lay_out(memory& m, layout& l) const noexcept {
+        if (!filters.empty()) return;
+        const std::size_t heads = l.shape().kv_heads, d = l.shape().head_dim;
+        l(m.products);
+        l(m.count);
+        l(m.queries, heads, d);
+        l(m.squares, heads, d * d);
+        l(m.direction, d);
+        l(m.vector, d);
     }
 
     void check_shape(const table_shape& s) const {
@@ -69,42 +83,33 @@ struct q_filters {
     }
     void on_query(rows queries, view states) const noexcept {
         if (!filters.empty()) return;
-        if (count_token(states.own.back())) {
-            simd::scale(states.own.first(states.own.size() - 1), 0.5f);  // the direction stays
+        const memory mine = states.memory(*this);
+        if (count_token(mine.count[0])) {
+            for (std::size_t h = 0; h < states.shape.kv_heads; ++h) {  // the directions stay
+                simd::scale(mine.queries[h], 0.5f);
+                simd::scale(mine.squares[h], 0.5f);
+            }
         }
         for (std::size_t i = 0; i < queries.count; ++i) {
-            const sums of = seen(states, i / states.shape.group());
-            simd::add(queries[i], of.queries);
-            add_square(1, queries[i], of.squares);
+            const std::size_t h = i / states.shape.group();
+            simd::add(queries[i], mine.queries[h]);
+            add_square(1, queries[i], mine.squares[h]);
         }
     }
     void on_forget(const reader& stored, view states) const noexcept {
         if (!filters.empty()) return;
-        const std::size_t d = states.shape.head_dim;
-        const auto direction = states.own.first(d), products = states.memory(0);
+        const memory mine = states.memory(*this);
         std::ranges::fill(states.score, 0.0f);
         for (std::size_t h = 0; h < states.shape.kv_heads; ++h) {
-            const sums of = seen(states, h);
-            std::ranges::copy(of.queries, direction.begin());
-            power_iteration(of.squares, steps, direction, states.own.subspan(d, d));
-            stored.dot_keys(h, direction, products);
-            simd::add(products, states.score);
+            std::ranges::copy(mine.queries[h], mine.direction.begin());
+            power_iteration(mine.squares[h], steps, mine.direction, mine.vector);
+            stored.dot_keys(h, mine.direction, mine.products);
+            simd::add(mine.products, states.score);
         }
     }
-
-  private:
-    struct sums {
-        std::span<float> queries, squares;
-    };
-    static sums seen(view states, std::size_t h) noexcept {
-        const std::size_t d = states.shape.head_dim;
-        const auto of_head = states.own.subspan(2 * d + h * (d + d * d));
-        return {of_head.first(d), of_head.subspan(d, d * d)};
-    }
 };
-static_assert(policy<q_filters> && remembers_states<q_filters> && remembers_more<q_filters>);
-static_assert(knows_comparable<q_filters> && observes_insertion<q_filters> && observes_queries<q_filters> &&
-              decides_from_storage<q_filters>);
+static_assert(policy<q_filters> && hooks_of<q_filters> == (hook::check_shape | hook::scores_are_comparable |
+                                                           hook::on_insert | hook::on_query | hook::on_forget));
 
 /// The filter of one query head from its queries [tokens, head_dim], rotated as attention sees them; the authors take
 /// 3000 of ten texts. Average the filters of a group, and give the policy the averages. Allocates.

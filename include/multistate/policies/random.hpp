@@ -31,6 +31,6 @@ struct random {
         states.score[row] = uniform(random_bits(seed, s.layer, s.kv_head, states.position[row]));
     }
 };
-static_assert(policy<random> && observes_insertion<random> && has_parameters<random>);
+static_assert(policy<random> && hooks_of<random> == hook::on_insert);
 
 }}  // namespace multistate::MULTISTATE_TARGET

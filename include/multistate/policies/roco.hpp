@@ -9,7 +9,7 @@
 //            `unstable` of the states and one, counting the guarded `recent` as such
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest min(10, unstable * states) are guarded unless the user names another `recent`
-//   cost     one addition per probability, one pass with a division and four floats per state; a partial sort to decide
+//   cost     one addition per probability, one pass with a division and 16 bytes per state; a partial sort to decide
 //   differs  EasyKV, the authors' code, spares 0.3 of the states when it decodes and 0.1 when it encodes; 0.3 here. Its
 //            variance is a difference of means, which may be negative under the root; here it is Welford's, and without
 //            the root, which orders alike. Where variances are equal at the border neither is spared. EasyKV forgets
@@ -33,36 +33,47 @@ struct roco {
     float unstable = 0.3f;  ///< share of the states that are spared
     static constexpr auto parameters = std::tuple{parameter{"unstable", &roco::unstable, 0.0f, 0.9f}};
 
-    /// Mean, sum of squared distances from it, number of tokens, and space to sort.
-    static constexpr std::size_t floats_per_state(const table_shape&) noexcept { return 4; }
+    struct memory {
+        per_state<float> mean;          // of the attention to the state
+        per_state<float> squares;       // the sum of squared distances from it
+        per_state<std::int32_t> count;  // of the tokens that attended to it, halved as count_token does
+        per_state<float> sorted;        // scratch
+    };
+    static void lay_out(memory& m, layout& l) noexcept {
+        l(m.mean);
+        l(m.squares);
+        l(m.count);
+        l(m.sorted);
+    }
 
     void on_attention(rows probabilities, view states) const noexcept {
-        const auto mean = states.memory(0), squares = states.memory(1), count = states.memory(2);
+        const auto [mean, squares, count, sorted] = states.memory(*this);
         const auto attention = states.score;  // scores are due at the decision
         std::ranges::fill(attention, 0.0f);
         add(probabilities, attention);
         simd::scale(attention, 1 / static_cast<float>(probabilities.count));
         for (std::size_t j = 0; j < states.size(); ++j) {
             const float distance = attention[j] - mean[j];
-            const bool halve = count[j] + 1 >= 0x1p20f;  // as count_token does
-            count[j] = halve ? 0x1p19f : count[j] + 1;
-            mean[j] += distance / count[j];
+            const bool halve = count[j] + 1 >= 1 << 20;
+            count[j] = halve ? 1 << 19 : count[j] + 1;
+            mean[j] += distance / static_cast<float>(count[j]);
             const float before = halve ? 0.5f * squares[j] : squares[j];
             squares[j] = before + distance * (attention[j] - mean[j]);
         }
     }
     void on_forget(view states) const noexcept {
         const table_shape& s = states.shape;
-        std::ranges::copy(states.memory(0), states.score.begin());
+        const memory mine = states.memory(*this);
+        std::ranges::copy(mine.mean, states.score.begin());
         const auto among = states.unguarded();
         const std::size_t recent = states.guarded.recent;
         const std::size_t excess = states.size() - s.states;
         const std::size_t wanted = share(s.states) + excess;
         const std::size_t spared = (std::min)(wanted - (std::min)(wanted, recent), among.size() - excess);
         const auto variance = [&](std::uint32_t row) {  // 0 for a NaN, too, which could not be sorted
-            return (std::max)(0.0f, states.memory(1)[row] / states.memory(2)[row]);
+            return (std::max)(0.0f, mine.squares[row] / static_cast<float>(mine.count[row]));
         };
-        const auto sorted = states.memory(3).first(among.size());
+        const auto sorted = mine.sorted.first(among.size());
         std::ranges::transform(among, sorted.begin(), variance);
         const auto border = sorted.begin() + static_cast<std::ptrdiff_t>(spared);
         std::ranges::nth_element(sorted, border, std::greater());
@@ -72,14 +83,14 @@ struct roco {
     }
 
     /// Each head spares as many, however much they are attended to: heads are compared by their means.
-    void on_compare(view states) const noexcept { std::ranges::copy(states.memory(0), states.score.begin()); }
+    void on_compare(view states) const noexcept { std::ranges::copy(states.memory(*this).mean, states.score.begin()); }
 
   private:
     std::size_t share(std::size_t states) const noexcept {
         return static_cast<std::size_t>(unstable * static_cast<float>(states));
     }
 };
-static_assert(policy<roco> && names_guards<roco> && remembers_states<roco> && has_parameters<roco>);
-static_assert(observes_attention<roco> && decides_from_memory<roco> && observes_comparison<roco>);
+static_assert(policy<roco> &&
+              hooks_of<roco> == (hook::default_guards | hook::on_attention | hook::on_forget | hook::on_compare));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -61,7 +61,6 @@ struct scissorhands {
   private:
     static constexpr std::size_t bits = 64;  // of a word
 };
-static_assert(policy<scissorhands> && names_guards<scissorhands> && observes_attention<scissorhands>);
-static_assert(has_memory<scissorhands> && has_parameters<scissorhands>);
+static_assert(policy<scissorhands> && hooks_of<scissorhands> == (hook::default_guards | hook::on_attention));
 
 }}  // namespace multistate::MULTISTATE_TARGET

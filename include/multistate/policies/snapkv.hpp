@@ -1,9 +1,9 @@
 #pragma once
 
-// snapkv: morphkv's window with neighbours pooled; with the prompt in one block, SnapKV.
+// snapkv: morphkv's window with neighbors pooled; with the prompt in one block, SnapKV.
 //
-//     ms::prefill(cache, layer, 0, q, k, v, out, ms::prefill_mode::block);   // the whole prompt, `block` that large
-//     cache.forget(layer);                                                   // the paper's one decision
+//     ms::prefill(layer, 0, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);  // the whole prompt
+//     layer.forget();                                                        // the paper's one decision
 //
 //     ms::cache<ms::snapkv> cache(shape, ms::snapkv::authors_class());       // by name: "snapkv:class"
 //
@@ -25,7 +25,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct snapkv : modified<morphkv, pool> {
+struct snapkv : composed<morphkv, pool> {
     static constexpr std::string_view name = "snapkv";
     static constexpr std::string_view paper = "arXiv 2404.14469";
 
@@ -38,10 +38,8 @@ struct snapkv : modified<morphkv, pool> {
     static constexpr std::array<preset<snapkv>, 2> presets{{{"runs", &published_runs}, {"class", &authors_class}}};
 
   protected:
-    constexpr snapkv(std::size_t window, pool neighbours) noexcept
-        : modified{.base = {.window = window}, .modifiers = {neighbours}} {}
+    constexpr snapkv(std::size_t window, pool neighbors) noexcept : composed({.window = window}, neighbors) {}
 };
-static_assert(policy<snapkv> && names_guards<snapkv> && observes_attention<snapkv> && decides_from_memory<snapkv>);
-static_assert(has_presets<snapkv>);
+static_assert(policy<snapkv> && hooks_of<snapkv> == (hook::default_guards | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -21,11 +21,17 @@ struct tova {
     static constexpr std::string_view paper = "arXiv 2401.06104";
     static constexpr per forgets() noexcept { return per::layer; }
 
+    std::size_t recent_at_most = 0;  ///< how many of the newest states are guarded at most
+
+    constexpr guards default_guards(std::size_t states) const noexcept {
+        return {.sinks = 0, .recent = (std::min)(recent_at_most, states - 1)};
+    }
+
     void on_attention(rows probabilities, view states) const noexcept {
         std::ranges::fill(states.score, 0.0f);
         add(probabilities, states.score);
     }
 };
-static_assert(policy<tova> && observes_attention<tova>);
+static_assert(policy<tova> && hooks_of<tova> == (hook::default_guards | hook::on_attention));
 
 }}  // namespace multistate::MULTISTATE_TARGET

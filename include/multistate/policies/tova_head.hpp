@@ -13,9 +13,9 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct tova_head : per_head<tova> {
+struct tova_head : composed<tova, per_head> {
     static constexpr std::string_view name = "tova_head";
 };
-static_assert(policy<tova_head> && observes_attention<tova_head>);
+static_assert(policy<tova_head> && hooks_of<tova_head> == (hook::default_guards | hook::on_attention));
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -3,7 +3,7 @@
 // triattention: keeps states to which the mean query will attend most, over the next tens of thousands of positions.
 //
 //     ms::triattention policy;
-//     policy.base = 500000;                                   // rotary positions (rope.hpp): they must be the model's
+//     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
 //     // the authors' use: a decision every 128 tokens
 //     ms::cache<ms::triattention> cache({.layers = 32, …, .states = 2048, .slack = 127}, policy);
 //
@@ -16,7 +16,7 @@
 //   forgets  for each KV head; no state is guarded
 //   cost     4 head_dim operations per query. A decision takes head_dim / 2 square roots per state, and 1.5 head_dim
 //            operations per state and query head: measured, 3 to 4 times what attention costs, with a slack of 31 0.3
-//            times. 1.5 head_dim floats per query head.
+//            times. 6 head_dim bytes per query head.
 //   differs  The rule was read in the authors' code, and the abstract of the paper. The authors take E from a text that
 //            the model reads once, beforehand; here it runs along. They never forget the prompt, for which `sinks` can
 //            be set. In their published runs a KV head keeps the same states in all layers, by the mean of the layers'
@@ -24,10 +24,8 @@
 //            the newest 128. Dimensions that are not rotated count by their product alone. A layer (per_layer) takes
 //            the maximum over all its query heads.
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <tuple>
 #include <utility>
 
@@ -37,89 +35,108 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct triattention : rope {
+struct triattention {
     static constexpr std::string_view name = "triattention";
     static constexpr std::string_view paper = "arXiv 2604.04921";
     static constexpr per forgets() noexcept { return per::head; }
 
+    multistate::rope rope = {};  ///< the model's rotary positions
     std::size_t future = 65536;  ///< positions, the farthest that counts
     bool normalized = true;      ///< whether z_j is taken, else x[j] itself
-    static constexpr auto parameters = std::tuple_cat(
-        rope::parameters, std::tuple{parameter{"future", &triattention::future, std::size_t{1}, std::size_t{1} << 30},
-                                     parameter{"normalized", &triattention::normalized, false, true}});
+    static constexpr auto parameters =
+        std::tuple{member_parameters{&triattention::rope},
+                   parameter{"future", &triattention::future, std::size_t{1}, std::size_t{1} << 30},
+                   parameter{"normalized", &triattention::normalized, false, true}};
 
     /// Deviations are each head's own, and so are the keys that x is of.
     static constexpr bool scores_are_comparable() noexcept { return false; }
-    /// x, for each query head of the group.
-    static std::size_t floats_per_state(const table_shape& s) noexcept { return s.group(); }
-    std::size_t floats_per_table(const table_shape& s) const noexcept {
-        const auto sizes = memory(s);
-        return std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
+    struct memory {
+        per_state_array<float> products;  // scratch: x for each query head of the group
+        per_table<std::uint64_t> count;   // of the queries, up to 2^20
+        per_table_array<float> means;  // [query heads][head_dim + pairs]: of queries and of the lengths of their pairs
+        per_table<bool> known;         // whether `ahead` is
+        per_table<float> ahead;        // the mean rotation by the distances: cosines and sines
+        per_table<float> turns;        // scratch: cosines and sines
+        per_table<float> vector;       // scratch: a query or key, and the lengths of its pairs
+        per_table_array<float> group;  // scratch: what keys are multiplied with, for each query head of the group
+        per_table<float> panel, tile;  // scratch: keys side by side, and their products
+    };
+    void lay_out(memory& m, layout& l) const noexcept {
+        const table_shape& s = l.shape();
+        const std::size_t d = s.head_dim, n = d + rope.pairs(d);
+        l(m.products, s.group());
+        l(m.count);
+        l(m.means, s.heads, n);
+        l(m.known);
+        l(m.ahead, d);
+        l(m.turns, d);
+        l(m.vector, n);
+        l(m.group, s.group(), n);
+        l(m.panel, n * panel_width);
+        l(m.tile, s.group() * panel_width);
     }
 
+    void check_shape(const table_shape& s) const { rope.check_shape(s); }
+
     void on_query(rows queries, view states) const noexcept {
-        const auto [count, known, ahead, turns, x, panel, tile, heads, means] = cut(states.own, memory(states.shape));
+        const memory mine = states.memory(*this);
         const std::size_t d = queries.width;
-        count[0] = (std::min)(count[0] + 1, 0x1p20f);
-        find_turns(states.newest, turns);
+        mine.count[0] = (std::min)(mine.count[0] + 1, most_counted);
+        rope.find_turns(states.newest, mine.turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
-            std::ranges::copy(queries[i], x.begin());
-            find_lengths(queries[i], x.subspan(d));
-            turn_back(turns, x.first(d));
-            add_to_mean(count[0], x, means.subspan(i * x.size(), x.size()));
+            std::ranges::copy(queries[i], mine.vector.begin());
+            rope.find_lengths(queries[i], mine.vector.subspan(d));
+            rope.turn_back(mine.turns, mine.vector.first(d));
+            add_to_mean(static_cast<float>(mine.count[0]), mine.vector, mine.means[i]);
         }
     }
     void on_forget(const reader& stored, view states) const noexcept {
         std::ranges::fill(states.score, -std::numeric_limits<float>::infinity());
         for (std::size_t h = 0; h < states.shape.kv_heads; ++h) {
             look_ahead(states, h);
-            meet_keys(stored, states, h);
-            for (std::size_t i = 0; i < states.shape.group(); ++i) raise_scores(states.memory(i), states);
+            multiply_keys(stored, states, h);
+            const auto products = states.memory(*this).products;
+            for (std::size_t i = 0; i < products.size(); ++i) raise_scores(products[i], states);
         }
     }
 
   private:
-    /// How many queries came; whether `ahead` is known, the mean rotation by the distances; cosines and sines; a query
-    /// or key and the lengths of its pairs; such side by side, and their products; for each head of the group what keys
-    /// are multiplied with; for each query head the means.
-    std::array<std::size_t, 9> memory(const table_shape& s) const noexcept {
-        const std::size_t d = s.head_dim, n = d + pairs(d), group = s.group();
-        return {1, 1, d, d, n, n * panel_width, group * panel_width, group * n, s.heads * n};
-    }
+    /// The mean queries of the group, rotated to the positions to come.
     void look_ahead(view states, std::size_t h) const noexcept {
-        const auto [count, known, ahead, turns, x, panel, tile, heads, means] = cut(states.own, memory(states.shape));
+        const memory mine = states.memory(*this);
         const std::size_t d = states.shape.head_dim;
-        if (std::exchange(known[0], 1.0f) == 0) {
+        if (!std::exchange(mine.known[0], true)) {
             float distances = 0;
             for (std::size_t distance = 1; distance <= future; distance *= 2, ++distances) {
-                find_turns(static_cast<position>(1 + distance), turns);
-                simd::add(turns, ahead);
+                rope.find_turns(static_cast<position>(1 + distance), mine.turns);
+                simd::add(mine.turns, mine.ahead);
             }
-            simd::scale(ahead, 1 / distances);
+            simd::scale(mine.ahead, 1 / distances);
         }
-        find_turns(states.newest, turns);
-        std::ranges::copy(means.subspan(h * heads.size(), heads.size()), heads.begin());
-        for (std::size_t first = 0; first < heads.size(); first += x.size()) {
-            const auto query = heads.subspan(first, d), lengths = heads.subspan(first + d, x.size() - d);
-            find_lengths(query, x);
-            simd::add_scaled(-1, x, lengths);
-            turn(ahead, query);
-            turn(turns, query);
+        rope.find_turns(states.newest, mine.turns);
+        for (std::size_t i = 0; i < mine.group.size(); ++i) {
+            std::ranges::copy(mine.means[h * mine.group.size() + i], mine.group[i].begin());
+            const auto query = mine.group[i].first(d), lengths = mine.group[i].subspan(d);
+            rope.find_lengths(query, mine.vector);
+            simd::add_scaled(-1, mine.vector, lengths);
+            rope.turn(mine.ahead, query);
+            rope.turn(mine.turns, query);
         }
     }
-    void meet_keys(const reader& stored, view states, std::size_t h) const noexcept {
-        const auto [count, known, ahead, turns, x, panel, tile, heads, means] = cut(states.own, memory(states.shape));
+    void multiply_keys(const reader& stored, view states, std::size_t h) const noexcept {
+        const memory mine = states.memory(*this);
+        const auto x = mine.vector;
         const std::size_t d = states.shape.head_dim, group = states.shape.group();
         for (std::size_t row = 0; row < states.size(); row += panel_width) {
             const std::size_t keys = (std::min)(panel_width, states.size() - row);
             for (std::size_t k = 0; k < keys; ++k) {
                 stored.key(h, row + k, x.first(d));
-                find_lengths(x.first(d), x.subspan(d));
-                stand(x, panel, k);
+                rope.find_lengths(x.first(d), x.subspan(d));
+                stand(x, mine.panel, k);
             }
-            products({heads.data(), group, x.size(), x.size()}, panel, tile, panel_width);
+            products({mine.group.data(), group, x.size(), x.size()}, mine.panel, mine.tile, panel_width);
             for (std::size_t i = 0; i < group; ++i) {
-                std::ranges::copy(tile.subspan(i * panel_width, keys), states.memory(i).subspan(row).begin());
+                std::ranges::copy(mine.tile.subspan(i * panel_width, keys), mine.products[i].subspan(row).begin());
             }
         }
     }
@@ -135,7 +152,7 @@ struct triattention : rope {
         }
     }
 };
-static_assert(policy<triattention> && remembers_states<triattention> && remembers_more<triattention>);
-static_assert(observes_queries<triattention> && decides_from_storage<triattention>);
+static_assert(policy<triattention> && hooks_of<triattention> == (hook::check_shape | hook::scores_are_comparable |
+                                                                 hook::on_query | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

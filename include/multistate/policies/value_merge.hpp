@@ -8,18 +8,18 @@
 //   reads    the attention probabilities of every token, stored keys and values
 //   forgets  for each KV head; the newest floor(states / 2) are guarded unless the user names another `recent`
 //   cost     h2o's, and one reading of the stored keys for four states that go together; 7 floats per state
-//   differs  kvpress wraps any scorer: merging<any policy, into_nearest>. See mergers/into_nearest.hpp
+//   differs  kvpress wraps any scorer: composed<any policy, into_nearest>. See mergers/into_nearest.hpp
 #include "multistate/mergers/into_nearest.hpp"
 #include "multistate/policies/h2o.hpp"
-#include "multistate/policy/merging.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct value_merge : merging<h2o, into_nearest> {
+struct value_merge : composed<h2o, into_nearest> {
     static constexpr std::string_view name = "value_merge";
     static constexpr std::string_view paper = "NVIDIA kvpress";
 };
-static_assert(policy<value_merge> && names_guards<value_merge> && observes_attention<value_merge> &&
-              merges<value_merge>);
+static_assert(policy<value_merge> &&
+              hooks_of<value_merge> == (hook::default_guards | hook::on_attention | hook::merge));
 
 }}  // namespace multistate::MULTISTATE_TARGET

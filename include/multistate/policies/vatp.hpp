@@ -10,23 +10,23 @@
 //   cost     h2o's, an addition per float of a new value, two floats per state, a product per state and decision
 //   differs  the authors guard the 20 first, at any size (their value vectors are small and would be lost); below 160
 //            states it is an eighth here. Their code for h2o is the masked simulation of h2o.hpp. Their other
-//            variant is modified<scissorhands, value_norm>.
+//            variant is composed<scissorhands, value_norm>.
 #include <algorithm>
 
 #include "multistate/modifiers/value_norm.hpp"
 #include "multistate/policies/h2o.hpp"
-#include "multistate/policy/modified.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-struct vatp : modified<h2o, value_norm> {
+struct vatp : composed<h2o, value_norm> {
     static constexpr std::string_view name = "vatp";
     static constexpr std::string_view paper = "arXiv 2406.12335";
     static constexpr guards default_guards(std::size_t states) noexcept {
-        return {.sinks = (std::min<std::size_t>)(20, states / 8), .recent = h2o::default_guards(states).recent};
+        return {.sinks = (std::min<std::size_t>)(20, states / 8), .recent = states / 2};
     }
 };
-static_assert(policy<vatp> && names_guards<vatp> && observes_attention<vatp>);
-static_assert(observes_insertion<vatp> && decides_from_memory<vatp>);
+static_assert(policy<vatp> &&
+              hooks_of<vatp> == (hook::default_guards | hook::on_insert | hook::on_attention | hook::on_forget));
 
 }}  // namespace multistate::MULTISTATE_TARGET

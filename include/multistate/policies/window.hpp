@@ -18,6 +18,6 @@ struct window {
     static constexpr std::string_view paper = "arXiv 2401.06104";
     static constexpr per forgets() noexcept { return per::layer; }
 };
-static_assert(policy<window>);
+static_assert(policy<window> && hooks_of<window> == hook::none);
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -1,34 +1,47 @@
 #pragma once
 
-// Scores by pieces of the text: for policies that score a stretch of tokens at once, when it has ended, and never
-// again. Until then its states wait, above all others. So a score depends on the text, not on what the table still
-// holds, and a decision costs such a policy nothing.
+// For policies that score a chunk of consecutive tokens at once, when its last token has come, and never again.
+//
+//     struct memory {
+//         ms::chunk_memory chunks;                             // which chunk each state belongs to
+//         ms::per_table<ms::chunk_counter> text;               // [1]: counts the tokens
+//     };
+//     void on_insert(ms::rows keys, ms::rows values, ms::view states, std::size_t row) const noexcept {
+//         const auto mine = states.memory(*this);
+//         const std::size_t n = ms::chunk_length(256, states.shape);
+//         ms::start_chunks(states, *this, mine.chunks, n);
+//         const std::size_t index = mine.text[0].count(n);
+//         ms::join_chunk(states, mine.chunks, row, mine.text[0].number(), index);    // waits
+//         if (mine.text[0].ended(n)) ms::score_chunk(states, mine.chunks, mine.text[0].number(), scores);
+//     }
+//
+// Until its chunk has ended a state waits with a score above all others. A score therefore depends on the text and not
+// on what the table still holds, and a decision costs such a policy nothing.
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 #include <span>
 
 #include "multistate/policy/policy.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// The score of a state that waits for the end of its piece.
+/// The score of a state that waits for the end of its chunk.
 inline constexpr float waiting = 1e30f;
 
-/// The tokens of a piece: as many as are wanted, but no more than a quarter of the states, so that those which wait
-/// leave room. A table of fewer than 16 has pieces of one token, which say nothing: all score 0, and the oldest goes.
-constexpr std::size_t piece_length(std::size_t wanted, const table_shape& s) noexcept {
+/// The tokens of a chunk: as many as are wanted, but no more than a quarter of the states, so that waiting states leave
+/// room for others. A table of fewer than 16 states has chunks of one token, which say nothing: all score 0, and the
+/// oldest state goes.
+constexpr std::size_t chunk_length(std::size_t wanted, const table_shape& s) noexcept {
     const std::size_t length = (std::min)(wanted, s.states / 4);
     return length < 4 ? 1 : length;
 }
 
-/// Counts tokens, as they arrive or as they attend, in two floats of a policy's memory: up to 2^24 pieces, 67 million
-/// tokens in the shortest pieces, and all that positions can number in those of 128.
-class piece_counter {
+/// Counts tokens, as they arrive or as they attend. An element of a policy's memory.
+class chunk_counter {
   public:
-    static constexpr std::size_t floats = 2;
-    explicit piece_counter(std::span<float> memory) noexcept : tokens_(memory[0]), number_(memory[1]) {}
-
-    /// One more token; returns its index in its piece.
+    /// One more token; returns its index in its chunk.
     std::size_t count(std::size_t length) noexcept {
         if (number_ == 0 || ended(length)) {
             tokens_ = 0;
@@ -36,40 +49,62 @@ class piece_counter {
         }
         return static_cast<std::size_t>(tokens_++);
     }
-    /// The piece of the token that was counted last, from 1 on; whether that was its last.
-    float number() const noexcept { return number_; }
-    bool ended(std::size_t length) const noexcept { return tokens_ == static_cast<float>(length); }
+    /// The chunk of the token that was counted last; the first chunk is 1.
+    std::uint32_t number() const noexcept { return static_cast<std::uint32_t>(number_); }
+    /// Whether that token was the last of its chunk.
+    bool ended(std::size_t length) const noexcept { return tokens_ == length; }
 
   private:
-    float& tokens_;
-    float& number_;
+    // A chunk has at least one token, so positions end before the numbers of chunks do.
+    static_assert(last_position < (std::numeric_limits<std::uint32_t>::max)());
+
+    std::uint64_t tokens_ = 0;  // of the chunk
+    std::uint64_t number_ = 0;
 };
 
-/// What each state remembers: the piece it waits for, 0 when it has a score, and its index there.
-inline constexpr std::size_t floats_of_pieces = 2;
+/// What a policy remembers to know the chunk of each state. A member of its memory.
+struct chunk_memory {
+    per_state<std::uint32_t> chunk;   ///< the chunk that the state waits for; 0 when it has a score
+    per_state<std::uint32_t> index;   ///< of the state's token in its chunk
+    per_table<std::uint64_t> length;  ///< [1]: the tokens of a chunk
 
-/// To be called at each arrival, before anything is remembered; own[0] is the length. Where it changes (at first, and
-/// after another budget) the policy starts anew with empty memory, and what waited scores 0.
-inline void start_pieces(view states, std::size_t length) noexcept {
-    if (states.own[0] == static_cast<float>(length)) return;
-    std::ranges::fill(states.own, 0.0f);
-    states.own[0] = static_cast<float>(length);
-    std::ranges::fill(states.memory(0), 0.0f);
+    void lay_out(layout& l) noexcept {
+        l(chunk);
+        l(index);
+        l(length);
+    }
+};
+
+/// To be called at each arrival, before anything is remembered. Where the length changes (at first, and after another
+/// budget) the policy starts anew: its table memory becomes zero, and states that waited score 0. Returns whether it
+/// did.
+template <class P>
+bool start_chunks(view states, const P& policy, std::span<std::uint64_t> known_length, std::size_t length) noexcept {
+    if (known_length[0] == length) return false;
+    states.clear_table_memory(policy);
+    known_length[0] = length;
     std::ranges::replace(states.score, waiting, 0.0f);
+    return true;
 }
-/// The state in `row` joins a piece and waits.
-inline void join_piece(view states, std::size_t row, float number, std::size_t index) noexcept {
-    states.memory(0)[row] = number;
-    states.memory(1)[row] = static_cast<float>(index);
+/// The same; no state then waits for a chunk.
+template <class P>
+void start_chunks(view states, const P& policy, const chunk_memory& mine, std::size_t length) noexcept {
+    if (start_chunks(states, policy, mine.length, length)) std::ranges::fill(mine.chunk, 0u);
+}
+/// The state in `row` joins a chunk and waits.
+inline void join_chunk(view states, const chunk_memory& mine, std::size_t row, std::uint32_t chunk,
+                       std::size_t index) noexcept {
+    mine.chunk[row] = chunk;
+    mine.index[row] = static_cast<std::uint32_t>(index);
     states.score[row] = waiting;
 }
-/// Gives the states of a piece their scores, by index; 0 where the piece is one token.
-inline void score_piece(view states, float number, std::span<const float> scores) noexcept {
-    const auto piece = states.memory(0), index = states.memory(1);
+/// Gives the states of a chunk their scores, by index; 0 where the chunk is one token.
+inline void score_chunk(view states, const chunk_memory& mine, std::uint32_t chunk,
+                        std::span<const float> scores) noexcept {
     for (std::size_t row = 0; row < states.size(); ++row) {
-        if (piece[row] != number) continue;
-        piece[row] = 0;
-        states.score[row] = scores.size() > 1 ? scores[static_cast<std::size_t>(index[row])] : 0;
+        if (mine.chunk[row] != chunk) continue;
+        mine.chunk[row] = 0;
+        states.score[row] = scores.size() > 1 ? scores[mine.index[row]] : 0;
     }
 }
 

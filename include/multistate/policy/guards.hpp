@@ -40,14 +40,14 @@ guards guards_in_force(const table_shape& s, const P& policy) {
         other.head_dim = head_dim;
         return detail::size_of_memory(policy, other, 1).per_table;
     };
-    const bool reads = reads_queries(policy) || reads_stored(policy);
+    const bool reads = reads_of(policy).queries || reads_of(policy).stored;
     if (reads || memory(0) != memory(1)) {
         require(s.head_dim >= 1, who, "head_dim", "at least 1 for a policy that reads queries or keys", s.head_dim);
     }
     if (reads) {
         require(s.value_dim >= 1, who, "value_dim", "at least 1 for a policy that reads queries or keys", s.value_dim);
     }
-    multistate::check_shape(policy, s);
+    call_hook<hook::check_shape>(policy, s);
     if (policy.forgets() == per::never) return {};
     const guards wanted = default_guards(policy, s.states);
     const guards result =

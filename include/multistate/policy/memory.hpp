@@ -248,15 +248,6 @@ void layout::part(const P& p) noexcept {
     if constexpr (has_memory<P>) {
         typename P::memory bound;
         p.lay_out(bound, *this);
-    } else {  // until all policies are converted
-        if constexpr (requires { p.floats_per_state(shape_); }) {
-            per_state_array<float> planes;
-            (*this)(planes, p.floats_per_state(shape_));
-        }
-        if constexpr (requires { p.floats_per_table(shape_); }) {
-            per_table<float> own;
-            (*this)(own, p.floats_per_table(shape_));
-        }
     }
 }
 
@@ -268,13 +259,6 @@ memory_size size_of_memory(const P& policy, const table_shape& s, std::size_t ro
     layout l(s, rows);
     l.part(policy);
     return l.size();
-}
-
-/// False where there is a struct `memory` and no lay_out that fits it, or lay_out and no such struct.
-template <class P>
-consteval bool memory_fits() {
-    return has_memory<P> || (
-                                !requires { typename P::memory; } && !requires { &P::lay_out; });
 }
 
 }  // namespace detail

@@ -5,11 +5,19 @@
 //     using mine = ms::one_of<ms::window, ms::tova, decayed>;
 //     ms::cache<mine> cache(shape, mine::named("tova"));     // or mine(decayed{.decay = 0.9f})
 //
+// A choice is a policy, or a named preset: another set of numbers for a policy, under a name of its own.
+//
+//     struct h2o_local {
+//         static constexpr std::string_view name = "h2o_local";
+//         static constexpr ms::h2o make() noexcept { return {.recent_at_most = 0}; }
+//     };
+//
 // Costs a call and a comparison per choice for each hook; a hook that the chosen policy does not have does nothing.
 #include <array>
 #include <concepts>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -19,17 +27,96 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-template <policy... Policies>
-class one_of {
+/// A choice that is made of another policy.
+template <class Choice>
+concept named_preset = requires {
+    { Choice::make() } -> policy;
+};
+
+namespace detail {
+
+template <class Choice>
+struct policy_of_choice {
+    using type = Choice;
+};
+template <named_preset Choice>
+struct policy_of_choice<Choice> {
+    using type = decltype(Choice::make());
+};
+
+/// A variant of the types, each once.
+template <class Variant, class... Types>
+struct distinct {
+    using type = Variant;
+};
+template <class... Known, class First, class... Rest>
+struct distinct<std::variant<Known...>, First, Rest...>
+    : distinct<std::conditional_t<(false || ... || std::same_as<First, Known>), std::variant<Known...>,
+                                  std::variant<Known..., First>>,
+               Rest...> {};
+
+/// How a choice is called.
+struct choice_names {
+    std::string_view name, paper;
+};
+template <class Choice>
+inline constexpr choice_names names_of_choice{Choice::name, [] {
+                                                  std::string_view paper;
+                                                  if constexpr (requires { Choice::paper; }) paper = Choice::paper;
+                                                  return paper;
+                                              }()};
+
+/// Calls f(what the variant holds). Not std::visit, which may throw and so has no place in a decoding step.
+template <class Variant, class F, std::size_t... I>
+constexpr auto visit_choice(Variant& chosen, F& f, std::index_sequence<I...>) {
+    using result = decltype(f(*std::get_if<0>(&chosen)));
+    if constexpr (std::is_void_v<result>) {
+        static_cast<void>(((chosen.index() == I && (f(*std::get_if<I>(&chosen)), true)) || ...));
+    } else {
+        result found{};
+        static_cast<void>(((chosen.index() == I && (found = f(*std::get_if<I>(&chosen)), true)) || ...));
+        return found;
+    }
+}
+
+/// The hooks that any of the policies has.
+template <class Variant>
+inline constexpr hook hooks_of_any = hook::none;
+template <class... Policies>
+inline constexpr hook hooks_of_any<std::variant<Policies...>> =
+    ((hook::forgets | ... | hooks_of<Policies>)) & hook::of_policies;
+
+}  // namespace detail
+
+template <class... Choices>
+class one_of;
+
+namespace detail {
+
+template <class... Choices>
+using policies_of = typename distinct<std::variant<>, typename policy_of_choice<Choices>::type...>::type;
+template <class... Choices>
+using forwards_any = forwards<one_of<Choices...>, hooks_of_any<policies_of<Choices...>>>;
+
+}  // namespace detail
+
+template <class... Choices>
+class one_of : public detail::forwards_any<Choices...> {
+    static_assert((hooks_are_checked<typename detail::policy_of_choice<Choices>::type> && ...));
+    using policies = detail::policies_of<Choices...>;
+    using first = std::variant_alternative_t<0, policies>;
+
   public:
+    static constexpr bool is_chosen_at_run_time = true;
     /// The names of the choices, in order.
-    static constexpr std::array<std::string_view, sizeof...(Policies)> names{Policies::name...};
+    static constexpr std::array<std::string_view, sizeof...(Choices)> names{Choices::name...};
 
     one_of() = default;
     template <class P>
-    requires(std::same_as<P, Policies> || ...)  // not `policy P`, which would ask whether one_of is copyable
+    requires(std::same_as<P, typename detail::policy_of_choice<Choices>::type> ||
+             ...)  // not `policy P`, which would ask whether one_of is copyable
         one_of(P policy)
-    noexcept : chosen_(std::move(policy)) {}
+    noexcept : chosen_(std::move(policy)), names_(first_names_of<P>()) {}
 
     /// The policy of that name with its default parameters, or "policy:preset"; throws std::invalid_argument that lists
     /// the names.
@@ -37,10 +124,12 @@ class one_of {
         one_of result;
         bool found = false;
         std::string known = "one of";
-        for_each_name([&](const std::string& one, auto make) {
+        for_each_name([&](const std::string& one, const detail::choice_names& its, auto make) {
             known.append(known.size() == 6 ? " " : ", ").append(one);
-            if (one == name) result.chosen_ = make();
-            found = found || one == name;
+            if (one != name) return;
+            result.chosen_ = make();
+            result.names_ = &its;
+            found = true;
         });
         if (!found) detail::refuse("one_of", "name", known, std::string("'").append(name).append("'"));
         return result;
@@ -48,172 +137,81 @@ class one_of {
     /// All that named() takes: the names of the choices, each with those of its presets behind it.
     static std::vector<std::string> all_names() {
         std::vector<std::string> result;
-        for_each_name([&](const std::string& one, auto) { result.push_back(one); });
+        for_each_name([&](const std::string& one, auto&&...) { result.push_back(one); });
         return result;
     }
 
-    std::string_view name() const noexcept {
-        return visit([]<class P>(const P&) { return P::name; });
+    /// The hooks of the choice.
+    hook hooks() const noexcept {
+        return visit(chosen_, []<class P>(const P&) { return hooks_of<P>; });
     }
-    /// The paper that the chosen policy names, or nothing.
-    std::string_view paper() const noexcept {
-        return visit([]<class P>(const P&) -> std::string_view {
-            if constexpr (requires { P::paper; }) {
-                return P::paper;
-            } else {
-                return {};
-            }
-        });
-    }
+    std::string_view name() const noexcept { return names_->name; }
+    /// The paper that the choice names, or nothing.
+    std::string_view paper() const noexcept { return names_->paper; }
+
     template <class F>
     void for_each_parameter(F&& f) {
-        visit([&](auto& p) { multistate::for_each_parameter(p, f); });
+        visit(chosen_, [&](auto& p) { multistate::for_each_parameter(p, f); });
     }
     template <class F>
     void for_each_parameter(F&& f) const {
-        visit([&](const auto& p) { multistate::for_each_parameter(p, f); });
+        visit(chosen_, [&](const auto& p) { multistate::for_each_parameter(p, f); });
     }
-    per forgets() const noexcept {
-        return visit([](const auto& p) { return p.forgets(); });
-    }
-    bool reads_attention() const noexcept {
-        return visit([](const auto& p) { return multistate::reads_attention(p); });
-    }
-    bool reads_queries() const noexcept {
-        return visit([](const auto& p) { return multistate::reads_queries(p); });
-    }
-    bool reads_arrivals() const noexcept {
-        return visit([](const auto& p) { return multistate::reads_arrivals(p); });
-    }
-    bool reads_order() const noexcept {
-        return visit([](const auto& p) { return multistate::reads_order(p); });
-    }
-    bool reads_stored() const noexcept {
-        return visit([](const auto& p) { return multistate::reads_stored(p); });
-    }
-    bool scores_are_comparable() const noexcept {
-        return visit([](const auto& p) { return multistate::scores_are_comparable(p); });
-    }
-    void check_shape(const table_shape& s) const {
-        visit([&](const auto& p) { multistate::check_shape(p, s); });
-    }
-    guards default_guards(std::size_t states) const noexcept {
-        return visit([=](const auto& p) { return multistate::default_guards(p, states); });
+    constexpr reads what_is_read() const noexcept {
+        return visit(chosen_, [](const auto& p) { return reads_of(p); });
     }
     struct memory {};  // that of the choice
     void lay_out(memory&, layout& l) const noexcept {
-        visit([&](const auto& p) { l.part(p); });
+        visit(chosen_, [&](const auto& p) { l.part(p); });
     }
 
-    // Defined outside, and not inlined: the hooks of all policies wherever a table calls one would take compilers
-    // minutes.
-    MULTISTATE_NOINLINE void on_insert(rows keys, rows values, view states, std::size_t row) noexcept
-        requires(observes_insertion<Policies> || ...);
-    MULTISTATE_NOINLINE void on_query(rows queries, view states) noexcept requires(observes_queries<Policies> || ...);
-    MULTISTATE_NOINLINE void on_attention(rows probabilities, view states) noexcept
-        requires(observes_attention<Policies> || ...);
-    MULTISTATE_NOINLINE void on_forget(const reader& stored, view states) noexcept
-        requires(observes_decision<Policies> || ...);
-    MULTISTATE_NOINLINE void on_compare(view states) noexcept requires(observes_comparison<Policies> || ...);
-    MULTISTATE_NOINLINE void merge(const editor& stored, std::span<const std::uint32_t> gone, view states) noexcept
-        requires(merges<Policies> || ...);
-    MULTISTATE_NOINLINE void finish_prompt(const reader& stored, view states) noexcept
-        requires(observes_prompt_end<Policies> || ...);
+    /// What each hook does (hooks.hpp). Not inlined: the hooks of all policies wherever a table calls one would take
+    /// compilers minutes.
+    template <hook H, class Self, class... A>
+    [[gnu::noinline]] static auto forward(Self& self, A&... a) noexcept(H != hook::check_shape)
+        -> detail::hook_result<H> {
+        return visit(self.chosen_, [&](auto& p) { return call_hook<H>(p, a...); });
+    }
 
   private:
+    /// Calls f(name, names of the choice, function that makes it) for all that can be chosen.
     template <class F>
     static void for_each_name(F f) {
-        (names_of<Policies>(f), ...);
+        (names_of<Choices>(f), ...);
     }
-    template <class P, class F>
+    template <class Choice, class F>
     static void names_of(F& f) {
-        const std::string own(P::name);
-        f(own, [] { return P{}; });
-        if constexpr (has_presets<P>) {
-            for (const auto& one : P::presets) f(own + ":" + std::string(one.name), one.make);
-        }
-    }
-
-    // Not std::visit, which may throw and so has no place in a decoding step.
-    template <class F>
-    auto visit(F&& f) {
-        return visit(chosen_, f, std::index_sequence_for<Policies...>());
-    }
-    template <class F>
-    auto visit(F&& f) const {
-        return visit(chosen_, f, std::index_sequence_for<Policies...>());
-    }
-    template <class Variant, class F, std::size_t... I>
-    static auto visit(Variant& chosen, F& f, std::index_sequence<I...>) {
-        using result = decltype(f(*std::get_if<0>(&chosen)));
-        if constexpr (std::is_void_v<result>) {
-            static_cast<void>(((chosen.index() == I && (f(*std::get_if<I>(&chosen)), true)) || ...));
+        const std::string own(Choice::name);
+        const detail::choice_names& its = detail::names_of_choice<Choice>;
+        if constexpr (named_preset<Choice>) {
+            f(own, its, [] { return Choice::make(); });
         } else {
-            result found{};
-            static_cast<void>(((chosen.index() == I && (found = f(*std::get_if<I>(&chosen)), true)) || ...));
-            return found;
+            f(own, its, [] { return Choice{}; });
+        }
+        if constexpr (has_presets<Choice>) {
+            for (const auto& one : Choice::presets) f(own + ":" + std::string(one.name), its, one.make);
         }
     }
+    /// The names of the first choice that is such a policy.
+    template <class P>
+    static constexpr const detail::choice_names* first_names_of() noexcept {
+        const detail::choice_names* first = nullptr;
+        const auto ask = [&]<class Choice>(std::type_identity<Choice>) {
+            if constexpr (std::same_as<P, typename detail::policy_of_choice<Choice>::type>) {
+                if (first == nullptr) first = &detail::names_of_choice<Choice>;
+            }
+        };
+        (ask(std::type_identity<Choices>()), ...);
+        return first;
+    }
 
-    std::variant<Policies...> chosen_;
+    template <class Variant, class F>
+    static constexpr auto visit(Variant& chosen, F&& f) {
+        return detail::visit_choice(chosen, f, std::make_index_sequence<std::variant_size_v<policies>>());
+    }
+
+    policies chosen_;
+    const detail::choice_names* names_ = first_names_of<first>();
 };
-
-template <policy... Policies>
-void one_of<Policies...>::on_insert(rows keys, rows values, view states, std::size_t row) noexcept
-    requires(observes_insertion<Policies> || ...) {
-    visit([&]<class P>(P& p) {
-        if constexpr (observes_insertion<P>) p.on_insert(keys, values, states, row);
-    });
-}
-
-template <policy... Policies>
-void one_of<Policies...>::on_query(rows queries, view states) noexcept requires(observes_queries<Policies> || ...) {
-    visit([&]<class P>(P& p) {
-        if constexpr (observes_queries<P>) p.on_query(queries, states);
-    });
-}
-
-template <policy... Policies>
-void one_of<Policies...>::on_attention(rows probabilities, view states) noexcept
-    requires(observes_attention<Policies> || ...) {
-    visit([&]<class P>(P& p) {
-        if constexpr (observes_attention<P>) p.on_attention(probabilities, states);
-    });
-}
-
-template <policy... Policies>
-void one_of<Policies...>::on_forget(const reader& stored, view states) noexcept
-    requires(observes_decision<Policies> || ...) {
-    visit([&]<class P>(P& p) {
-        if constexpr (decides_from_storage<P>) {
-            p.on_forget(stored, states);
-        } else if constexpr (decides_from_memory<P>) {
-            p.on_forget(states);
-        }
-    });
-}
-
-template <policy... Policies>
-void one_of<Policies...>::on_compare(view states) noexcept requires(observes_comparison<Policies> || ...) {
-    visit([&]<class P>(P& p) {
-        if constexpr (observes_comparison<P>) p.on_compare(states);
-    });
-}
-
-template <policy... Policies>
-void one_of<Policies...>::merge(const editor& stored, std::span<const std::uint32_t> gone, view states) noexcept
-    requires(merges<Policies> || ...) {
-    visit([&]<class P>(P& p) {
-        if constexpr (merges<P>) p.merge(stored, gone, states);
-    });
-}
-
-template <policy... Policies>
-void one_of<Policies...>::finish_prompt(const reader& stored, view states) noexcept
-    requires(observes_prompt_end<Policies> || ...) {
-    visit([&]<class P>(P& p) {
-        if constexpr (observes_prompt_end<P>) p.finish_prompt(stored, states);
-    });
-}
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -11,25 +11,24 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// Policies inherit it: its members are theirs.
+/// A member of policies.
 struct output_effect {
     /// [layers]: [model dimension, query heads of the layer * value_dim], so that row r times the heads' outputs is
     /// element r of the layer's output. The caller's memory: it must outlive the cache.
-    std::span<const rows> output_projection;
+    std::span<const rows> projection;
 
     /// Throws std::invalid_argument unless there is none, or one for the table's layer that its heads fit. `who` is the
     /// policy.
-    void check_projection(const char* who, const table_shape& s) const {
-        if (output_projection.empty()) return;
+    void check(const char* who, const table_shape& s) const {
+        if (projection.empty()) return;
         using detail::require;
-        require(s.layer < output_projection.size(), who, "output_projection", "one matrix for each layer",
-                output_projection.size());
-        const rows& matrix = output_projection[s.layer];
+        require(s.layer < projection.size(), who, "output.projection", "one matrix for each layer", projection.size());
+        const rows& matrix = projection[s.layer];
         const std::size_t columns = s.group() * s.value_dim, least = (s.kv_head + s.kv_heads) * columns;
         require(columns > 0, who, "value_dim", "at least 1 with an output projection", s.value_dim);
-        require(matrix.count >= 1 && matrix.data != nullptr, who, "output_projection", "a row for each output",
+        require(matrix.count >= 1 && matrix.data != nullptr, who, "output.projection", "a row for each output",
                 matrix.count);
-        require(matrix.width >= least && matrix.width % columns == 0, who, "output_projection",
+        require(matrix.width >= least && matrix.width % columns == 0, who, "output.projection",
                 "[outputs, heads * value_dim], a multiple of " + std::to_string(columns) + ", at least " +
                     std::to_string(least),
                 matrix.width);
@@ -46,11 +45,11 @@ struct output_effect {
   private:
     float effect(std::span<const float> value, const table_shape& s, std::size_t h) const noexcept {
         float sum = 0;
-        if (output_projection.empty()) {
+        if (projection.empty()) {
             for (const float x : value) sum += std::abs(x);
             return sum;
         }
-        const rows matrix = output_projection[s.layer];
+        const rows matrix = projection[s.layer];
         for (std::size_t r = 0; r < matrix.count; ++r) {
             for (std::size_t i = 0; i < s.group(); ++i) {
                 const std::size_t head = (s.kv_head + h) * s.group() + i;

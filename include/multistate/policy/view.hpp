@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <optional>
 #include <span>
@@ -41,11 +42,8 @@ inline bool bounded(rows x) noexcept {
 struct view {
     const table_shape& shape;
     std::span<const multistate::position> position;
-    std::span<float> score;        ///< to be written by the policy; 0 when a state is placed
-    detail::memory_origin origin;  ///< where memory() begins
-    float* planes = nullptr;       ///< see memory()
-    std::size_t plane_stride = 0;  ///< rows of the table
-    std::span<float> own = {};     ///< memory of the policy's own, floats_per_table(); 0 at first and after clear()
+    std::span<float> score;                      ///< to be written by the policy; 0 when a state is placed
+    detail::memory_origin origin;                ///< where the policy's memory begins; see memory()
     std::span<const std::uint32_t> by_position;  ///< from the oldest to the newest: in on_forget, on_compare, merge
     multistate::position newest;                 ///< the newest position held
     multistate::position block_begin;            ///< the first position of the block that `newest` arrived in: `newest`
@@ -67,28 +65,26 @@ struct view {
         policy.lay_out(result, l);
         return result;
     }
-    /// What is seen by a policy whose memory lies behind that of `policy`: for policies that call others.
+    /// The view of a policy whose memory is laid out directly after that of `policy`. For policies that call others.
     template <class P>
     view after(const P& policy) const noexcept {
         view result = *this;
         result.skip(policy);
         return result;
     }
+    /// Makes this view such a one.
     template <class P>
     void skip(const P& policy) noexcept {
         const detail::memory_size used = detail::size_of_memory(policy, shape, origin.rows);
         origin.states += used.states;
         origin.table += used.table;
-        bind_floats();
     }
-    void bind_floats() noexcept {  // until all policies are converted
-        planes = static_cast<float*>(static_cast<void*>(origin.states));
-        plane_stride = detail::to_cache_lines(origin.rows * sizeof(float)) / sizeof(float);
-        own = {static_cast<float*>(static_cast<void*>(origin.table)),
-               static_cast<std::size_t>(origin.table_end - origin.table) / sizeof(float)};
+    /// Sets the policy's per_table members to zero.
+    template <class P>
+    void clear_table_memory(const P& policy) const noexcept {
+        const std::size_t bytes = detail::size_of_memory(policy, shape, origin.rows).table;
+        if (bytes > 0) std::memset(origin.table, 0, bytes);
     }
-    /// The policy's memory of each state, i < floats_per_state(): one float per row, 0 when a state is placed.
-    std::span<float> memory(std::size_t i) const noexcept { return {planes + i * plane_stride, size()}; }
 };
 
 /// How a reader reaches keys and values, whatever stores them. Only what a policy calls must be there.
@@ -198,6 +194,19 @@ struct editor : reader {
 
 namespace detail {
 
+/// The rows of one table: `owner` is what the functions of `access` are called with.
+inline editor lend_rows(void* owner, const storage_access& access, const table_shape& s) noexcept {
+    editor result;
+    result.owner = owner;
+    result.access = &access;
+    result.layer = s.layer;
+    result.first_kv_head = s.kv_head;
+    result.kv_heads = s.kv_heads;
+    result.head_dim = s.head_dim;
+    result.value_dim = s.value_dim;
+    return result;
+}
+
 /// The check of a policy that looks at each new key or value: callers of a table may leave out what no one reads.
 inline void expect_heads(std::string_view policy, const char* argument, rows given, const view& states) noexcept {
     check(given.count == states.shape.kv_heads, policy.data(), argument,
@@ -212,5 +221,4 @@ inline void add(rows probabilities, std::span<float> score) noexcept {
                   detail::bound{"at least as wide as score, ", score.size()}, probabilities.width);
     simd::add_rows(probabilities.data, probabilities.count, probabilities.stride, score);
 }
-
 }}  // namespace multistate::MULTISTATE_TARGET

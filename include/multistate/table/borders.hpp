@@ -13,14 +13,16 @@ namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 /// What the policy of a table reads, and what it was not yet shown of the newest tokens.
 class table_borders {
   public:
-    static constexpr std::uint8_t attention = 1, queries = 2, arrivals = 4, stored_rows = 8;
+    static constexpr std::uint8_t attention = 1, queries = 2, arrivals = 4, stored_rows = 8, writes = 16;
 
     template <policy P>
     table_borders(const P& policy, table_shape s) noexcept : counts_heads_(s.heads != 1) {
-        if (reads_attention(policy)) reads_ |= attention;
-        if (reads_queries(policy)) reads_ |= queries;
-        if (reads_arrivals(policy)) reads_ |= arrivals;
-        if (reads_stored(policy)) reads_ |= stored_rows;
+        const multistate::reads what = reads_of(policy);
+        if (what.attention) reads_ |= attention;
+        if (what.queries) reads_ |= queries;
+        if (what.arrivals) reads_ |= arrivals;
+        if (what.stored) reads_ |= stored_rows;
+        if (what.writes) reads_ |= writes;
         const auto memory = [&] {
             const memory_size size = size_of_memory(policy, s, 1);
             return size.per_state + size.per_table;
@@ -42,7 +44,7 @@ class table_borders {
         check(owed_ == 0, who, "the newest token",
               (owed_ & attention) != 0 ? "observed first (observe: the policy reads attention)"
               : (owed_ & queries) != 0 ? "observed first (observe_queries: the policy reads queries)"
-                                       : "shown to the policy first (insert: it reads new keys and values)",
+                                       : "shown to the policy first (observe_arrival: it reads new keys and values)",
               "not");
     }
     /// Positions rise and end; what came before was shown.
@@ -85,6 +87,7 @@ class table_borders {
 
   private:
     /// [count, width]; a width of 0 was not told.
+    // NOLINTNEXTLINE(bugprone-easily-swappable-parameters)
     static void expect_rows(const char* who, const char* argument, rows given, const char* words, std::size_t count,
                             std::size_t width) noexcept {
         check(given.count == count, who, argument, bound{words, count}, given.count);

@@ -33,12 +33,6 @@ struct stores_nothing {};
 
 }  // namespace detail
 
-/// What is lent to a policy that reads no stored rows.
-struct no_rows {
-    editor lend(const table_shape&) const noexcept { return {}; }
-};
-inline constexpr no_rows nothing_stored;
-
 /// Products with stored rows load one row after the other: each product of a policy costs one call of `load` for every
 /// row that is held. Allocates in the constructor. It has scratch of its own, so each thread brings one, as with a
 /// workspace. It must stay where it is while it is lent.
@@ -54,16 +48,10 @@ class reading {
           row_(simd::padded((std::max)(head_dim_, value_dim_)) + simd::padding) {}
 
     /// The rows of one table, as its hooks take them.
-    editor lend(const table_shape& s) noexcept {
-        editor result;
-        result.owner = this;
-        result.access = &access;
-        result.layer = s.layer;
-        result.first_kv_head = s.kv_head;
-        result.kv_heads = s.kv_heads;
-        result.head_dim = head_dim_;
-        result.value_dim = value_dim_;
-        return result;
+    editor lend(table_shape s) noexcept {
+        s.head_dim = head_dim_;
+        s.value_dim = value_dim_;
+        return detail::lend_rows(this, access, s);
     }
 
   private:

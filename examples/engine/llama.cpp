@@ -1,0 +1,253 @@
+#include "llama.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace demo {
+
+namespace {
+
+Eigen::Index index(std::size_t n) { return static_cast<Eigen::Index>(n); }
+
+/// Throws if one of the values, which begin at element `first` of a tensor, is not finite.
+void refuse_non_finite(const gguf& file, const tensor_view& t, std::size_t first, std::span<const float> values) {
+    if (Eigen::Map<const Eigen::ArrayXf>(values.data(), index(values.size())).allFinite()) return;
+    const auto bad = std::ranges::find_if(values, [](float each) { return !std::isfinite(each); });
+    const std::size_t element = first + static_cast<std::size_t>(bad - values.begin());
+    throw file.error("tensor " + quoted(t.name) + " is " + std::to_string(*bad) + " at index " +
+                     std::to_string(element % t.columns()) + " of row " + std::to_string(element / t.columns()) +
+                     "; weights must be finite");
+}
+
+std::vector<float> read_values(const gguf& file, const tensor_view& t) {
+    std::vector<float> values(t.elements());
+    dequantize(t.type, t.data, values);
+    refuse_non_finite(file, t, 0, values);
+    return values;
+}
+
+/// Whether all weights fit in 8 GiB as floats: then they are decoded once, else panel by panel at each use.
+bool is_small(const gguf& file) {
+    std::size_t elements = 0;
+    for (const tensor_view& t : file.tensors()) elements += t.elements();
+    return elements <= (std::size_t{8} << 30) / sizeof(float);
+}
+
+}  // namespace
+
+linear::linear(tensor_reader& tensors, const std::string& name, std::size_t columns, std::size_t rows, bias wanted)
+    : tensor_(&tensors.take(name + ".weight", {columns, rows})), rows_(rows), columns_(columns) {
+    if (wanted == bias::none) return;
+    const tensor_view* const found = tensors.take_optional(name + ".bias", {rows});
+    if (found != nullptr) bias_ = read_values(tensors.file(), *found);
+}
+
+void linear::decode(const gguf& file, bool keep) {
+    for (std::size_t i = 0; i < panels(); ++i) {
+        const matrix rows = decode_panel(i);
+        refuse_non_finite(file, *tensor_, i * panel * columns_,
+                          std::span(rows.data(), static_cast<std::size_t>(rows.size())));
+        if (keep) decoded_.emplace_back(rows.transpose());
+    }
+}
+
+matrix linear::decode_panel(std::size_t i) const {
+    const std::size_t count = panel_rows(i);
+    const std::size_t bytes = bytes_of(tensor_->type, columns_);
+    matrix rows(index(count), index(columns_));
+    dequantize(tensor_->type, tensor_->data.subspan(i * panel * bytes, count * bytes),
+               std::span(rows.data(), static_cast<std::size_t>(rows.size())));
+    return rows;
+}
+
+void linear::read_row(std::size_t i, std::span<float> out) const {
+    const std::size_t bytes = bytes_of(tensor_->type, columns_);
+    dequantize(tensor_->type, tensor_->data.subspan(i * bytes, bytes), out);
+}
+
+void linear::multiply_panel(std::size_t i, const matrix& x, matrix& y, bool accumulate) const {
+    const matrix fresh = decoded_.empty() ? matrix(decode_panel(i).transpose()) : matrix();
+    const matrix& w = decoded_.empty() ? fresh : decoded_[i];
+    auto target = y.middleCols(index(i * panel), w.cols());
+    if (accumulate) {
+        target.noalias() += x * w;
+    } else {
+        target.noalias() = x * w;
+    }
+    if (!bias_.empty()) target.rowwise() += Eigen::Map<const Eigen::RowVectorXf>(bias_.data() + i * panel, w.cols());
+}
+
+llama::llama(const gguf& file, ms::thread_pool& pool) : pool_(pool), config_(read_llama_config(file, notes_)) {
+    read_weights(file);
+}
+
+/// All that can be refused at a glance is, before the first weight is decoded.
+void llama::read_weights(const gguf& file) {
+    const llama_config& c = config_;
+    tensor_reader tensors(file);
+    auto w = std::make_shared<parts>(
+        parts{linear(tensors, "token_embd", c.width, c.vocabulary, linear::bias::none), {}, {}, {}});
+    for (std::size_t i = 0; i < c.layers; ++i) w->layers.push_back(read_layer(tensors, i));
+    final_norm_ = read_values(file, tensors.take("output_norm.weight", {c.width}));
+    const bool tied = file.find_tensor("output.weight") == nullptr;
+    if (!tied) {
+        w->separate_output.emplace_back(tensors, "output", c.width, c.vocabulary, linear::bias::optional);
+    }
+    w->rope_factors = read_rope_factors(tensors);
+    tensors.refuse_rest();
+    refuse_excess(file, c);
+
+    const bool keep = is_small(file);
+    w->embedding.decode(file, keep && tied);  // else rows of the embedding are read, no more
+    for (layer& each : w->layers) {
+        for (linear* const m : each.matrices()) m->decode(file, keep);
+    }
+    for (linear& output : w->separate_output) output.decode(file, keep);
+    weights_ = std::move(w);
+    rope_.base = static_cast<float>(c.rope_base);
+    rope_.adjacent = true;  // the convention of llama models in GGUF
+    rope_.rotated = c.rope_dim;
+    rope_.stretch = c.scaling.yarn ? 1 : static_cast<float>(c.scaling.factor);
+    rope_.slower = weights_->rope_factors;
+}
+
+llama::layer llama::read_layer(tensor_reader& tensors, std::size_t i) const {
+    const llama_config& c = config_;
+    const std::string name = "blk." + std::to_string(i) + ".";
+    const auto norm = [&](const char* which) {
+        return read_values(tensors.file(), tensors.take(name + which, {c.width}));
+    };
+    const auto weights = [&](const char* which, std::size_t columns, std::size_t rows) {
+        return linear(tensors, name + which, columns, rows, linear::bias::optional);
+    };
+    return {.attention_norm = norm("attn_norm.weight"),
+            .feed_forward_norm = norm("ffn_norm.weight"),
+            .query = weights("attn_q", c.width, c.heads * c.key_dim),
+            .key = weights("attn_k", c.width, c.kv_heads * c.key_dim),
+            .value = weights("attn_v", c.width, c.kv_heads * c.value_dim),
+            .output = weights("attn_output", c.heads * c.value_dim, c.width),
+            .gate = weights("ffn_gate", c.width, c.feed_forward),
+            .up = weights("ffn_up", c.width, c.feed_forward),
+            .down = weights("ffn_down", c.feed_forward, c.width)};
+}
+
+std::vector<float> llama::read_rope_factors(tensor_reader& tensors) const {
+    const std::size_t pairs = config_.rope_dim / 2;
+    std::vector<float> factors;
+    // Llama 3 stretches slow frequencies more than fast ones
+    const tensor_view* const found = tensors.take_optional("rope_freqs.weight", {pairs});
+    if (found != nullptr) factors = read_values(tensors.file(), *found);
+    for (const float factor : factors) {
+        if (!(factor > 0)) throw tensors.file().error("tensor 'rope_freqs.weight' must hold positive numbers");
+    }
+    if (!config_.scaling.yarn) return factors;
+    // YaRN divides each pair by a factor of its own.
+    const std::vector<double> scaled = rope_frequencies(config_, factors);
+    llama_config plain = config_;
+    plain.scaling = {};
+    const std::vector<double> unscaled = rope_frequencies(plain, {});
+    factors.resize(pairs);
+    for (std::size_t i = 0; i < pairs; ++i) factors[i] = static_cast<float>(unscaled[i] / scaled[i]);
+    return factors;
+}
+
+ms::shape llama::cache_shape(std::size_t states, std::size_t block) const {
+    return {.layers = config_.layers,
+            .heads = config_.heads,
+            .kv_heads = config_.kv_heads,
+            .head_dim = config_.key_dim,
+            .value_dim = config_.value_dim,
+            .states = states,
+            .block = block};
+}
+
+void llama::set_rotations(ms::position first, std::size_t tokens) {
+    turns_.resize(index(tokens), index(config_.rope_dim));
+    for (Eigen::Index t = 0; t < turns_.rows(); ++t) {
+        rope_.find_turns(first + static_cast<ms::position>(t), {turns_.row(t).data(), config_.rope_dim});
+    }
+    turns_ *= static_cast<float>(config_.scaling.magnitude);
+}
+
+void llama::embed(std::span<const token> tokens, matrix& hidden) {
+    hidden.resize(index(tokens.size()), index(config_.width));
+    for (std::size_t t = 0; t < tokens.size(); ++t) {
+        weights_->embedding.read_row(static_cast<std::size_t>(tokens[t]),
+                                     {hidden.data() + t * config_.width, config_.width});
+    }
+}
+
+void llama::multiply(std::initializer_list<const linear*> weights, const matrix& x, std::initializer_list<matrix*> y,
+                     bool accumulate) {
+    std::size_t panels = 0;
+    auto result = y.begin();
+    for (const linear* w : weights) {
+        (*result++)->resize(x.rows(), index(w->rows()));  // no change where it has that size
+        panels += w->panels();
+    }
+    pool_.run(panels, [&](std::size_t i) {
+        auto target = y.begin();
+        for (const linear* w : weights) {
+            if (i < w->panels()) return w->multiply_panel(i, x, **target, accumulate);
+            i -= w->panels();
+            ++target;
+        }
+    });
+}
+
+void llama::normalize(const Eigen::Ref<const matrix>& x, std::span<const float> weight, matrix& y) {
+    y.resize(x.rows(), x.cols());
+    const Eigen::Map<const Eigen::RowVectorXf> w(weight.data(), x.cols());
+    pool_.run(static_cast<std::size_t>(x.rows()), [&](std::size_t i) {
+        const auto row = x.row(index(i));
+        const float mean = row.squaredNorm() / static_cast<float>(x.cols());
+        y.row(index(i)) = row.cwiseProduct(w) / std::sqrt(mean + config_.norm_epsilon);
+    });
+}
+
+void llama::rotate(matrix& heads_of_tokens, std::size_t heads) {
+    pool_.run(static_cast<std::size_t>(heads_of_tokens.rows()), [&](std::size_t t) {
+        const std::span<const float> turns(turns_.row(index(t)).data(), config_.rope_dim);
+        for (std::size_t h = 0; h < heads; ++h) {
+            rope_.turn(turns, {heads_of_tokens.row(index(t)).data() + h * config_.key_dim, config_.key_dim});
+        }
+    });
+}
+
+void llama::project(const layer& part, const matrix& hidden) {
+    normalize(hidden, part.attention_norm, normal_);
+    multiply({&part.query, &part.key, &part.value}, normal_, {&query_, &key_, &value_});
+    rotate(query_, config_.heads);
+    rotate(key_, config_.kv_heads);
+}
+
+void llama::feed_forward(const layer& part, matrix& hidden) {
+    normalize(hidden, part.feed_forward_norm, normal_);
+    multiply({&part.gate, &part.up}, normal_, {&gate_, &up_});
+    pool_.run(static_cast<std::size_t>(gate_.rows()), [&](std::size_t i) {
+        auto gate = gate_.row(index(i)).array();
+        gate = gate / (1 + (-gate).exp()) * up_.row(index(i)).array();  // silu(gate) * up
+    });
+    multiply({&part.down}, gate_, {&hidden}, true);
+}
+
+void llama::negative_log_likelihoods(const matrix& hidden, std::span<const token> targets, std::span<double> nll) {
+    const auto& separate = weights_->separate_output;
+    const linear& output = separate.empty() ? weights_->embedding : separate.front();
+    constexpr std::size_t slice = 64;  // a large vocabulary times a whole prompt would not fit in memory
+    for (std::size_t begin = 0; begin < targets.size(); begin += slice) {
+        const std::size_t count = std::min(slice, targets.size() - begin);
+        normalize(hidden.middleRows(index(begin), index(count)), final_norm_, normal_);
+        multiply({&output}, normal_, {&logits_});
+        pool_.run(count, [&](std::size_t i) {
+            const auto row = logits_.row(index(i)).array();
+            const float greatest = row.maxCoeff();
+            const float sum = (row - greatest).exp().sum();
+            nll[begin + i] = std::log(static_cast<double>(sum)) + static_cast<double>(greatest) -
+                             static_cast<double>(row(index(static_cast<std::size_t>(targets[begin + i]))));
+        });
+    }
+}
+
+}  // namespace demo

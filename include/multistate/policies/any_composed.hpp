@@ -1,0 +1,193 @@
+#pragma once
+
+// A composition that is put together at run time, itself a policy: any policy of the list, and parts in any number.
+//
+//     ms::any_composed policy(ms::any_policy::named("h2o"));
+//     policy.add("pool");                                    // see ms::part_list::names
+//     ms::cache<ms::any_composed> cache(shape, policy);
+//
+// It decides as composed<P, parts…> does. Opt-in: it instantiates all policies and parts. spec.hpp makes one of text.
+#include <array>
+#include <concepts>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <variant>
+
+#include "multistate/core/errors.hpp"
+#include "multistate/mergers/into_following.hpp"
+#include "multistate/mergers/into_nearest.hpp"
+#include "multistate/mergers/into_similar.hpp"
+#include "multistate/modifiers/chunk.hpp"
+#include "multistate/modifiers/decayed.hpp"
+#include "multistate/modifiers/max_over_heads.hpp"
+#include "multistate/modifiers/pool.hpp"
+#include "multistate/modifiers/scope.hpp"
+#include "multistate/modifiers/value_norm.hpp"
+#include "multistate/policies/list.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+namespace detail {
+
+using any_part = std::variant<pool, chunk, value_norm, decayed, max_over_heads, per_layer, per_head, into_following,
+                              into_nearest, into_similar>;
+
+template <class... Parts>
+inline constexpr hook hooks_of_parts = hook::none;
+template <class... Parts>
+inline constexpr hook hooks_of_parts<std::variant<Parts...>> = (hook::none | ... | hooks_of<Parts>);
+
+}  // namespace detail
+
+/// Parts in their order; itself a part.
+class part_list : public detail::forwards<part_list, detail::hooks_of_parts<detail::any_part>> {
+  public:
+    static constexpr bool is_chosen_at_run_time = true;
+    static constexpr std::array<std::string_view, 10> names{
+        "pool",      "chunk",    "value_norm",     "decayed",      "max_over_heads",
+        "per_layer", "per_head", "into_following", "into_nearest", "into_similar"};
+    static constexpr std::size_t capacity = 6;
+
+    std::size_t size() const noexcept { return size_; }
+    /// Appends the part of that name with its default parameters; throws std::invalid_argument that lists the names, or
+    /// where there are `capacity` parts.
+    void add(std::string_view name) {
+        detail::require(size_ < capacity, "part_list", "parts", "at most " + std::to_string(capacity), size_ + 1);
+        const bool found = [&]<std::size_t... I>(std::index_sequence<I...>) {
+            return (add_if<std::variant_alternative_t<I, detail::any_part>>(name) || ...);
+        }
+        (std::make_index_sequence<std::variant_size_v<detail::any_part>>());
+        if (found) return;
+        std::string known = "one of";
+        for (const std::string_view one : names) known.append(known.size() == 6 ? " " : ", ").append(one);
+        detail::refuse("part_list", "name", known, std::string("'").append(name).append("'"));
+    }
+
+    /// Calls f(the i-th part).
+    template <class F>
+    void visit(std::size_t i, F f) {
+        visit(parts_[i], f);
+    }
+    /// Calls f(part) for each part in order.
+    template <class F>
+    void for_each(F f) {
+        for (std::size_t i = 0; i < size_; ++i) visit(parts_[i], f);
+    }
+    template <class F>
+    void for_each(F f) const {
+        for (std::size_t i = 0; i < size_; ++i) visit(parts_[i], f);
+    }
+
+    bool modifies() const noexcept { return contains(hooks(), hook::modify); }
+    /// The hooks of all parts together.
+    hook hooks() const noexcept {
+        hook found = hook::none;
+        for_each([&]<class Part>(const Part&) { found = found | hooks_of<Part>; });
+        return found;
+    }
+    reads what_is_read() const noexcept {
+        reads result;
+        for_each([&](const auto& part) { result = result | reads_of(part); });
+        return result;
+    }
+    struct memory {};  // that of each part
+    void lay_out(memory&, layout& l) const noexcept {
+        for_each([&](const auto& part) { l.part(part); });
+    }
+    template <class F>
+    void for_each_parameter(F&& f) {
+        for_each([&](auto& part) { multistate::for_each_parameter(part, f); });
+    }
+    template <class F>
+    void for_each_parameter(F&& f) const {
+        for_each([&](const auto& part) { multistate::for_each_parameter(part, f); });
+    }
+
+    /// What each hook does (hooks.hpp).
+    template <hook H, class Self, class... A>
+    [[gnu::noinline]] static auto forward(Self& self, A&... a) noexcept -> detail::hook_result<H> {
+        view its = std::get<view&>(std::tie(a...));
+        if constexpr (H == hook::before_attention) {
+            rows probabilities = std::get<rows&>(std::tie(a...));
+            self.for_each([&](auto& part) {
+                if constexpr (requires { part.before_attention(probabilities, its); }) {
+                    probabilities = part.before_attention(probabilities, its);
+                }
+                its.skip(part);
+            });
+            return probabilities;
+        } else {
+            self.for_each([&](auto& part) {
+                call_hook<H>(part, detail::or_view(a, its)...);
+                its.skip(part);
+            });
+        }
+    }
+
+  private:
+    template <class Part, class F>
+    static void visit(Part& part, F& f) {
+        detail::visit_choice(part, f, std::make_index_sequence<std::variant_size_v<detail::any_part>>());
+    }
+    template <class Part>
+    bool add_if(std::string_view name) noexcept {
+        if (name != Part::name) return false;
+        parts_[size_++] = Part{};
+        return true;
+    }
+
+    std::array<detail::any_part, capacity> parts_;
+    std::size_t size_ = 0;
+};
+
+class any_composed : public composed<any_policy, part_list> {
+  public:
+    any_composed() noexcept = default;
+    any_composed(any_policy policy) noexcept : composed(std::move(policy), part_list{}) {}
+
+    /// Appends the part of that name: see part_list::add.
+    void add(std::string_view part) { get<part_list>().add(part); }
+
+    std::string_view name() const noexcept { return get<any_policy>().name(); }
+    std::string_view paper() const noexcept { return get<any_policy>().paper(); }
+    per forgets() const noexcept {
+        per result = get<any_policy>().forgets();
+        get<part_list>().for_each([&]<class Part>(const Part& part) {
+            if constexpr (has_forgets<Part>) result = part.forgets();
+        });
+        return result;
+    }
+    /// Throws std::invalid_argument unless the parts go with the policy, as composed says of types.
+    void check_shape(const table_shape& s) const {
+        check_parts();
+        composed::check_shape(s);
+    }
+    void check_parts() const {
+        const any_policy& policy = get<any_policy>();
+        const part_list& parts = get<part_list>();
+        const std::string who(name());
+        const auto require = [&](bool holds, std::string_view part, const char* bound) {
+            if (!holds) detail::refuse(who.c_str(), std::string(part).c_str(), bound, "part of it");
+        };
+        require(parts.size() == 0 || policy.forgets() != per::never, "a part", "absent, as it forgets nothing");
+        bool merges = reads_of(policy).writes;
+        parts.for_each([&]<class Part>(const Part&) {
+            if constexpr (has_before_attention<Part>) {
+                require(contains(policy.hooks(), hook::on_attention), Part::name, "absent, as it reads no attention");
+            }
+            if constexpr (std::same_as<Part, decayed>) {
+                require((policy.hooks() & hook::on_forget) == hook::none, Part::name,
+                        "absent, as its sums of attention are not in its scores");
+            }
+            if constexpr (has_merge<Part>)
+                require(!std::exchange(merges, true), Part::name, "the only part that merges");
+        });
+    }
+};
+static_assert(policy<any_composed> && hooks_are_checked<any_composed>);
+
+}}  // namespace multistate::MULTISTATE_TARGET

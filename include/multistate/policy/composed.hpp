@@ -1,0 +1,226 @@
+#pragma once
+
+// A policy and parts that change it: itself a policy.
+//
+//     using mine = ms::composed<ms::h2o, ms::value_norm, ms::pool, ms::into_nearest>;   // parts act in this order
+//     mine policy;
+//     policy.get<ms::pool>().width = 7;                                                 // a part by its type
+//     ms::composed other{ms::h2o{}, ms::pool{.width = 7}, ms::per_layer{}};
+//
+// A part is a small struct. It has at least one of these hooks, and memory and parameters as a policy has them:
+//
+//     void modify(states)                             changes states.score before each decision   modifiers/pool.hpp
+//     rows before_attention(probabilities, states)    what on_attention sees instead; may change  modifiers/decayed.hpp
+//                                                     the policy's scores before that
+//     per  forgets()                                  another scope                               modifiers/scope.hpp
+//     void merge(stored, gone, states)                saves something of forgotten states         mergers/*.hpp
+//
+// and on_insert, on_query, finish_prompt, check_shape as a policy does. Questions (forgets, default_guards) are
+// answered by the last part that has the hook. If a part modifies, the policy's own scores are kept apart, so sums go
+// on summing; that costs one float per state and a copy of the scores per decision. A merger sees the scores that
+// decided. A part may say what it needs of the policy in a static member `template <class P> check_policy()`.
+#include <algorithm>
+#include <concepts>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "multistate/policy/policy.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+namespace detail {
+
+/// Holds the policy or a part of a composition, one of each type.
+template <class T>
+struct part_holder {
+    [[no_unique_address]] T part;
+};
+
+/// The hooks that a composition forwards.
+template <class P, class... Parts>
+inline constexpr hook hooks_of_composition = [] {
+    const hook found = (hooks_of<P> | ... | hooks_of<Parts>) | hook::forgets;
+    return ((found & hook::modify) == hook::none ? found : found | hook::on_forget) & hook::of_policies;
+}();
+
+template <class Part, class P>
+consteval bool part_fits() noexcept {
+    if constexpr (part_is_checked<Part>) {
+        static_assert(hooks_of<Part> != hook::none || has_forgets<Part>,
+                      "a part of a composition has at least one hook");
+        static_assert((hooks_of<Part> & (hook::on_attention | hook::on_forget | hook::on_compare)) == hook::none,
+                      "a part of a composition scores in modify or before_attention: on_attention, on_forget and "
+                      "on_compare are hooks of policies");
+        static_assert(!has_before_attention<Part> || has_on_attention<P>,
+                      "a part with before_attention needs a policy with on_attention");
+        if constexpr (requires { Part::template check_policy<P>(); }) Part::template check_policy<P>();
+    }
+    return true;
+}
+
+/// Whether a part modifies scores: a list of parts that is made at run time may not.
+template <class Part>
+constexpr bool modifies_scores(const Part& part) noexcept {
+    if constexpr (requires { part.modifies(); }) {
+        return part.modifies();
+    } else {
+        return has_modify<Part>;
+    }
+}
+/// Whether a policy or part merges for certain; a choice at run time is checked by whoever makes it.
+template <class T>
+inline constexpr int certain_merges = has_merge<T> && !requires {
+    T::is_chosen_at_run_time;
+};
+
+/// The argument, or `states` in place of a view.
+inline view& or_view(view&, view& states) noexcept { return states; }
+template <class T>
+T& or_view(T& argument, view&) noexcept {
+    return argument;
+}
+
+}  // namespace detail
+
+template <policy P, class... Parts>
+class composed : detail::part_holder<P>,
+                 detail::part_holder<Parts>...,
+                 public detail::forwards<composed<P, Parts...>, detail::hooks_of_composition<P, Parts...>> {
+    static_assert(hooks_are_checked<P> && (true && ... && detail::part_fits<Parts, P>()));
+    static_assert((detail::certain_merges<P> + ... + detail::certain_merges<Parts>) <= 1,
+                  "a composition merges in one way at most");
+
+  public:
+    constexpr composed() noexcept : detail::part_holder<P>{}, detail::part_holder<Parts>{}... {}
+    constexpr composed(P policy, Parts... parts) noexcept
+        : detail::part_holder<P>{std::move(policy)}, detail::part_holder<Parts>{std::move(parts)}... {}
+
+    /// The policy or the part of that type, or what the policy, if it is a composition, has of that type.
+    template <class T>
+    constexpr T& get() noexcept {
+        return find<T>(*this);
+    }
+    template <class T>
+    constexpr const T& get() const noexcept {
+        return find<T>(*this);
+    }
+
+    constexpr reads what_is_read() const noexcept { return (reads_of(get<P>()) | ... | reads_of(get<Parts>())); }
+
+    struct memory {};  // the policy's, then its own scores where a part modifies them, then that of each part
+    void lay_out(memory&, layout& l) const noexcept {
+        l.part(scored());
+        (l.part(get<Parts>()), ...);
+    }
+
+    template <class F>
+    void for_each_parameter(F&& f) {
+        multistate::for_each_parameter(get<P>(), f);
+        (multistate::for_each_parameter(get<Parts>(), f), ...);
+    }
+    template <class F>
+    void for_each_parameter(F&& f) const {
+        multistate::for_each_parameter(get<P>(), f);
+        (multistate::for_each_parameter(get<Parts>(), f), ...);
+    }
+
+    /// What each hook does (hooks.hpp).
+    template <hook H, class Self, class... A>
+    static constexpr auto forward(Self& self, A&... a) noexcept(H != hook::check_shape) -> detail::hook_result<H> {
+        if constexpr (!std::is_void_v<detail::hook_result<H>>) {
+            return last_answer<H>(self, a...);
+        } else if constexpr (H == hook::check_shape) {
+            call_hook<H>(self.template get<P>(), a...);
+            (call_hook<H>(self.template get<Parts>(), a...), ...);
+        } else if constexpr (H == hook::on_attention) {
+            self.attend(a...);
+        } else if constexpr (H == hook::on_forget || H == hook::on_compare) {
+            self.template decide<H>(a...);
+        } else {
+            view& states = std::get<view&>(std::tie(a...));
+            view own = self.as_policy_sees(states);
+            call_hook<H>(self.template get<P>(), detail::or_view(a, own)...);
+            self.template for_parts_with<H>(
+                states, [&](auto& part, view its) { call_hook<H>(part, detail::or_view(a, its)...); });
+        }
+    }
+
+  private:
+    constexpr bool modifies() const noexcept { return (false || ... || detail::modifies_scores(get<Parts>())); }
+
+    /// The policy, and its own scores behind its memory.
+    struct scored_policy {
+        const P& policy;
+        bool modifies;
+        struct memory {
+            per_state<float> scores;
+        };
+        void lay_out(memory& m, layout& l) const noexcept {
+            l.part(policy);
+            if (modifies) l(m.scores);
+        }
+    };
+    scored_policy scored() const noexcept { return {get<P>(), modifies()}; }
+
+    template <class T, class Self>
+    static constexpr auto& find(Self& self) noexcept {
+        if constexpr ((std::same_as<T, P> || ... || std::same_as<T, Parts>)) {
+            using holder = detail::part_holder<T>;
+            return static_cast<std::conditional_t<std::is_const_v<Self>, const holder, holder>&>(self).part;
+        } else {
+            return find<P>(self).template get<T>();
+        }
+    }
+
+    /// The policy answers unless a part has the hook, too; of several parts the last.
+    template <hook H>
+    static constexpr auto last_answer(const composed& self, auto&... a) noexcept {
+        auto answer = call_hook<H>(self.get<P>(), a...);
+        const auto ask = [&]<class Part>(const Part& part) {
+            if constexpr (has_hook<Part, H>) answer = call_hook<H>(part, a...);
+        };
+        (ask(self.get<Parts>()), ...);
+        return answer;
+    }
+
+    view as_policy_sees(view states) const noexcept {
+        if (modifies()) states.score = states.memory(scored()).scores;
+        return states;
+    }
+    /// Calls f(part, states with the memory of the part) for each part with the hook.
+    template <hook H, class F>
+    void for_parts_with([[maybe_unused]] view states, [[maybe_unused]] F f) noexcept {
+        if constexpr ((false || ... || has_hook<Parts, H>)) {
+            states.skip(scored());
+            const auto visit = [&]<class Part>(Part& part) {
+                if constexpr (has_hook<Part, H>) f(part, states);
+                states.skip(part);
+            };
+            (visit(get<Parts>()), ...);
+        }
+    }
+
+    void attend(rows probabilities, view states) noexcept {
+        const view own = as_policy_sees(states);
+        for_parts_with<hook::before_attention>(states, [&](auto& part, view its) {
+            its.score = own.score;
+            probabilities = part.before_attention(probabilities, its);
+        });
+        get<P>().on_attention(probabilities, own);
+    }
+    /// on_forget(stored, states) or on_compare(states).
+    template <hook H>
+    void decide(auto&... a) noexcept {
+        view& states = std::get<view&>(std::tie(a...));
+        view own = as_policy_sees(states);
+        call_hook<H>(get<P>(), detail::or_view(a, own)...);
+        if (modifies()) std::ranges::copy(own.score, states.score.begin());
+        for_parts_with<hook::modify>(states, [](auto& part, view its) { part.modify(its); });
+    }
+};
+
+template <class P, class... Parts>
+composed(P, Parts...) -> composed<P, Parts...>;
+
+}}  // namespace multistate::MULTISTATE_TARGET

@@ -1,0 +1,93 @@
+// any_composed: a composition made at run time decides, bit for bit, as the same composition by its type.
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <multistate/attention/prefill.hpp>
+#include <multistate/policies/any_composed.hpp>
+
+#include "support/any_policy.hpp"
+#include "support/stream.hpp"
+
+namespace any_composed_test {
+
+namespace ms = multistate;
+
+constexpr ms::shape shape{.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 8, .states = 12, .block = 7, .slack = 1};
+
+struct trace {
+    std::vector<std::vector<int>> positions;
+    std::vector<float> out;
+    bool operator==(const trace&) const = default;
+};
+
+/// 60 tokens in steps and blocks.
+template <class P>
+trace run(const P& policy) {
+    ms::cache<P> cache(shape, policy);
+    const support::stream tokens(shape, 60, 3);
+    trace result;
+    std::size_t t = 0;
+    while (t < 60) {
+        const std::size_t n = t % 3 == 0 && t + 7 <= 60 ? 7 : 1;
+        std::vector<float> out(n * tokens.out_width);
+        EXPECT_TRUE(ms::prefill(cache, 0, static_cast<int>(t), tokens.q(t, n), tokens.k(t, n), tokens.v(t, n), out,
+                                ms::prefill_mode::block));
+        result.out.insert(result.out.end(), out.begin(), out.end());
+        for (std::size_t h = 0; h < 2; ++h) {
+            result.positions.emplace_back(cache.positions(0, h).begin(), cache.positions(0, h).end());
+        }
+        t += n;
+    }
+    return result;
+}
+
+ms::any_composed made(const char* policy, const std::vector<const char*>& parts) {
+    ms::any_composed result(ms::any_policy::named(policy));
+    for (const char* part : parts) result.add(part);
+    return result;
+}
+
+TEST(any_composed, decides_as_the_composition_of_types_does) {
+    EXPECT_EQ(run(made("h2o", {})), run(ms::h2o{}));
+    EXPECT_EQ(run(made("h2o", {"pool"})), run(ms::composed<ms::h2o, ms::pool>()));
+    EXPECT_EQ(run(made("tova", {"value_norm", "pool", "per_head"})),
+              run(ms::composed<ms::tova, ms::value_norm, ms::pool, ms::per_head>()));
+    EXPECT_EQ(run(made("h2o", {"max_over_heads", "decayed", "chunk", "per_layer"})),
+              run(ms::composed<ms::h2o, ms::max_over_heads, ms::decayed, ms::chunk, ms::per_layer>()));
+    EXPECT_EQ(run(made("h2o", {"pool", "into_similar"})), run(ms::composed<ms::h2o, ms::pool, ms::into_similar>()));
+}
+
+TEST(any_composed, costs_no_memory_for_scores_unless_a_part_modifies_them) {
+    const ms::table_shape s{.states = 8, .head_dim = 4, .value_dim = 4};
+    const auto bytes = [&](const auto& policy) { return ms::detail::size_of_memory(policy, s, 8).per_state; };
+    EXPECT_EQ(bytes(made("h2o", {})), 0u);
+    EXPECT_EQ(bytes(made("h2o", {"decayed", "per_layer"})), 0u);
+    EXPECT_EQ(bytes(made("h2o", {"chunk"})), bytes(ms::composed<ms::h2o, ms::chunk>()));
+    EXPECT_EQ(bytes(made("h2o", {"pool", "value_norm"})), bytes(ms::composed<ms::h2o, ms::pool, ms::value_norm>()));
+}
+
+TEST(any_composed, reads_what_policy_and_parts_read) {
+    EXPECT_EQ(ms::reads_of(made("window", {})), ms::reads{});
+    EXPECT_EQ(ms::reads_of(made("tova", {"pool"})), (ms::reads{.attention = true, .order = true}));
+    EXPECT_EQ(ms::reads_of(made("window", {"value_norm"})), (ms::reads{.arrivals = true, .order = true}));
+    EXPECT_TRUE(ms::reads_of(made("h2o", {"into_nearest"})).writes);
+}
+
+TEST(any_composed, refuses_parts_that_do_not_go_with_the_policy) {
+    EXPECT_THROW(made("h2o", {"poool"}), std::invalid_argument);
+    EXPECT_THROW(made("h2o", std::vector<const char*>(7, "pool")), std::invalid_argument);
+    const ms::table_shape s{.states = 8, .head_dim = 4, .value_dim = 4};
+    const auto refused = [&](const ms::any_composed& policy) {
+        EXPECT_THROW(ms::table<ms::any_composed>(s, policy), std::invalid_argument);
+    };
+    refused(made("window", {"decayed"}));
+    refused(made("knorm", {"max_over_heads"}));
+    refused(made("snapkv", {"decayed"}));
+    refused(made("d2o", {"into_nearest"}));
+    refused(made("h2o", {"into_nearest", "into_following"}));
+    refused(made("full", {"per_layer"}));
+}
+
+}  // namespace any_composed_test

@@ -1,0 +1,30 @@
+# Compiles FILE, which must not compile, and looks for what it must print: every line `// prints: SENTENCE` once, every
+# line `// prints N times: SENTENCE` N times.
+#
+#     cmake -DCOMPILER=… "-DFLAGS=…;…" -DFILE=… -P check.cmake
+execute_process(COMMAND ${COMPILER} ${FLAGS} -std=c++20 -fsyntax-only ${FILE} RESULT_VARIABLE failed OUTPUT_VARIABLE output
+                ERROR_VARIABLE output)
+if(failed EQUAL 0)
+    message(FATAL_ERROR "${FILE} compiles")
+endif()
+file(STRINGS ${FILE} expected REGEX "^// prints")
+list(LENGTH expected count)
+if(count EQUAL 0)
+    message(FATAL_ERROR "${FILE} does not say what it must print")
+endif()
+foreach(line IN LISTS expected)
+    string(REGEX MATCH "^// prints( ([0-9]+) times)?: (.*)$" whole "${line}")
+    set(wanted ${CMAKE_MATCH_2})
+    set(sentence "${CMAKE_MATCH_3}")
+    if(NOT wanted)
+        set(wanted 1)
+    endif()
+    string(REPLACE "${sentence}" "" without "${output}")
+    string(LENGTH "${output}" length)
+    string(LENGTH "${without}" rest)
+    string(LENGTH "${sentence}" one)
+    math(EXPR found "(${length} - ${rest}) / ${one}")
+    if(NOT found EQUAL wanted)
+        message(FATAL_ERROR "found ${found} times, expected ${wanted} times: ${sentence}\n${output}")
+    endif()
+endforeach()
