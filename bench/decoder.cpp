@@ -22,7 +22,7 @@ decoder<Keys, Values>::decoder(const ms::any_policy& policy, const layer_shape& 
 template <class Keys, class Values>
 void decoder<Keys, Values>::prepare() {
     const ms::shape& s = caches_.front().shape();
-    if (!never_forgets_ || caches_[step_at_].size(0) < s.states + s.block) return;
+    if (!never_forgets_ || caches_[step_at_].layer(0).size() < s.states + s.block) return;
     for (cache& c : caches_) {
         c.clear();
         fill(c, s.states + 1, q_, k_, v_);
@@ -37,7 +37,7 @@ void decoder<Keys, Values>::step() noexcept {
 
 template <class Keys, class Values>
 void decoder<Keys, Values>::attend() noexcept {
-    ms::attend(caches_[attend_at_], 0, q_, out_, ms::serial{}, &scratch_);
+    ms::attend(caches_[attend_at_].layer(0), q_, out_, scratch_);
     attend_at_ = (attend_at_ + 1) % caches_.size();
 }
 

@@ -76,11 +76,11 @@ inline void must(bool done) noexcept {
 void fill(auto& cache, std::size_t rows, std::span<const float> q, const endless_text& k, const endless_text& v) {
     const ms::shape& s = cache.shape();
     const std::vector<float> equal(rows, 1 / static_cast<float>(rows));
-    while (cache.size(0) < rows) {
-        const ms::position p = cache.next_position();
-        must(cache.append(0, p, k.token(p), v.token(p)));
-        cache.observe_queries(0, q);
-        cache.observe(0, ms::rows{equal.data(), s.heads, cache.size(0), 0});
+    while (cache.layer(0).size() < rows) {
+        const ms::position p = cache.layer(0).next_position();
+        must(cache.layer(0).append(p, k.token(p), v.token(p)));
+        cache.layer(0).observe_queries(q);
+        cache.layer(0).observe(ms::rows{equal.data(), s.heads, cache.layer(0).size(), 0});
     }
 }
 
@@ -104,7 +104,7 @@ class decoder {
     std::span<const float> query() const { return q_; }
     std::size_t count() const { return caches_.size(); }
     /// States that a step attends to.
-    std::size_t size() const { return caches_.front().size(0); }
+    std::size_t size() const { return caches_.front().layer(0).size(); }
     std::size_t bytes() const { return bytes_of<Keys, Values>(layer_, size()); }
 
     /// Untimed, before each turn: a policy that never forgets starts again when its rows are used up.
@@ -116,8 +116,8 @@ class decoder {
     template <class Executor>
     void step(Executor& run) noexcept {
         cache& c = caches_[step_at_];
-        const ms::position p = c.next_position();
-        must(ms::step(c, 0, p, q_, k_.token(p), v_.token(p), out_, run, &scratch_));
+        const ms::position p = c.layer(0).next_position();
+        must(ms::step(c.layer(0), p, {q_, k_.token(p), v_.token(p)}, out_, scratch_, run));
         step_at_ = (step_at_ + 1) % caches_.size();
     }
 

@@ -9,7 +9,8 @@
 #include <type_traits>
 
 #include <Eigen/Core>
-#include <multistate/codecs/codec.hpp>
+#include <multistate/codecs/f16.hpp>
+#include <multistate/codecs/f32.hpp>
 #include <multistate/core/shape.hpp>
 
 namespace bench {

@@ -27,14 +27,16 @@ int main() {
     for (const mine& policy : {mine(decayed{.decay = 0.9f}), mine::named("tova")}) {  // chosen at run time
         ms::cache<mine> cache({.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 16, .states = 8, .recent = 4},
                               policy);
+        ms::workspace scratch(cache.shape());
         std::mt19937 random(1);
         std::normal_distribution<float> normal;
         std::vector<float> q(4 * 16), k(2 * 16), v(2 * 16), out(4 * 16);
         for (ms::position position = 0; position < 100; ++position) {
             for (auto* x : {&q, &k, &v}) std::ranges::generate(*x, [&] { return normal(random); });
-            if (!ms::step(cache, 0, position, q, k, v, out)) return 1;  // refused where nothing may be forgotten
+            if (!ms::step(cache.layer(0), position, {q, k, v}, out, scratch))
+                return 1;  // refused where nothing may be forgotten
         }
-        for (const ms::position p : cache.positions(0, 0)) std::cout << p << ' ';
+        for (const ms::position p : cache.layer(0).positions(0)) std::cout << p << ' ';
         std::cout << "are kept by " << policy.name() << " in KV head 0\n";
     }
 }

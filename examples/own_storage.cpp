@@ -66,7 +66,7 @@ struct engine {
 void a_model() {
     ms::tables<ms::d2o> tables({.layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 32, .states = 16});
     const ms::shape& shape = tables.shape();
-    engine mine{.shape = shape, .rows = tables.rows(0)};
+    engine mine{.shape = shape, .rows = tables.layer(0).rows()};
 
     // How the policy reads your rows, and how it changes them. What is not wanted is empty.
     ms::reading stored(
@@ -89,25 +89,26 @@ void a_model() {
         for (std::size_t layer = 0; layer < shape.layers; ++layer) {
             fill(k);
             fill(v);
-            const bool done = tables.append(
-                layer, {.first = position, .k = k, .v = v}, stored,
-                [&](std::size_t kv_head, std::size_t row, std::span<const ms::move>) {  // moves: with slack or blocks
+            const bool done = tables.layer(layer).append(
+                {.first = position, .k = k, .v = v}, stored,
+                [&](std::size_t kv_head, std::size_t row,
+                    std::span<const ms::relocation>) {  // moves: with slack or blocks
                     std::copy_n(&k[kv_head * shape.head_dim], shape.head_dim, mine.key(layer, kv_head, row));
                     std::copy_n(&v[kv_head * shape.head_dim], shape.head_dim, mine.value(layer, kv_head, row));
                 });
             if (!done) return;  // only policies that never forget refuse a token
 
             // Your attention, [heads, size]; every KV head of this layer holds the same number of rows.
-            const std::size_t size = tables.size(layer);
+            const std::size_t size = tables.layer(layer).size();
             probabilities.resize(shape.heads * size);
             fill(probabilities);
             for (std::size_t h = 0; h < shape.heads; ++h) ms::softmax(std::span(probabilities).subspan(h * size, size));
-            tables.observe(layer, probabilities);
+            tables.layer(layer).observe(probabilities);
         }
     }
     for (std::size_t h = 0; h < shape.kv_heads; ++h) {
         std::cout << "KV head " << h << " of layer 1 kept:";
-        for (const ms::position p : tables.positions(1, h)) std::cout << ' ' << p;
+        for (const ms::position p : tables.layer(1).positions(h)) std::cout << ' ' << p;
         std::cout << '\n';
     }
 }

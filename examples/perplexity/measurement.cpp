@@ -126,7 +126,7 @@ class runner {
         };
         if (setting_.feeding == feeding::once) {
             feed(prompt_of(tokens.size()), ms::prefill_mode::block);
-            for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) cache_.finish_prompt(layer);
+            for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) cache_.layer(layer).finish_prompt();
         }
         const auto mode = setting_.feeding == feeding::block ? ms::prefill_mode::block : ms::prefill_mode::exact;
         const std::size_t stretch = std::max<std::size_t>(1, tokens_at_once / setting_.block) * setting_.block;
@@ -164,7 +164,7 @@ class runner {
     /// and the last token predicts nothing.
     [[nodiscard]] bool forgets_before(std::size_t length, std::size_t layer) const {
         for (std::size_t head = 0; head < cache_.shape().kv_heads; ++head) {
-            const auto latest = cache_.forgotten(layer, head);
+            const auto latest = cache_.layer(layer).forgotten(head);
             if (!latest.empty() && latest.front().decided_by + 2 < static_cast<ms::position>(length)) return true;
         }
         return false;
@@ -173,8 +173,8 @@ class runner {
     /// The decision after the last token, if it is due, which no append will ask for.
     void forget_last(std::size_t number, std::vector<forgetting>& forgotten) {
         for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) {
-            if (cache_.size(layer) <= cache_.states(layer) + cache_.shape().slack) continue;
-            cache_.forget(layer);
+            if (cache_.layer(layer).size() <= cache_.layer(layer).states() + cache_.shape().slack) continue;
+            cache_.layer(layer).forget();
             note_forgotten(number, layer, forgotten);
         }
         std::ranges::sort(forgotten, {},
@@ -183,7 +183,7 @@ class runner {
 
     void note_forgotten(std::size_t number, std::size_t layer, std::vector<forgetting>& forgotten) {
         for (std::size_t head = 0; head < cache_.shape().kv_heads; ++head) {
-            for (const auto& f : cache_.forgotten(layer, head)) {
+            for (const auto& f : cache_.layer(layer).forgotten(head)) {
                 forgotten.push_back({number, f.decided_by, layer, head, f.position});
             }
         }
@@ -210,6 +210,7 @@ measurement measure_with(const llama& model, std::span<const sequence> sequences
     }
     measurement result;
     result.cache_bytes = runners.front().cache_bytes();
+    result.scratch_bytes = ms::workspace::bytes_for(shape);
     result.nll.resize(sequences.size());
     std::vector<std::vector<forgetting>> forgotten(sequences.size());
     std::vector<char> forgot(sequences.size());

@@ -50,7 +50,8 @@ struct measurement {
     std::vector<std::vector<double>> nll;  ///< per sequence and predicted token, in nats
     std::vector<forgetting> forgotten;     ///< only when asked for
     bool forgot_nothing = false;           ///< at no prediction was a state missing: k is not put to the test
-    std::size_t cache_bytes = 0;
+    std::size_t cache_bytes = 0;           ///< of one sequence
+    std::size_t scratch_bytes = 0;         ///< of attention, for each sequence that is computed at the same time
     double seconds = 0;
 
     [[nodiscard]] std::size_t tokens() const;

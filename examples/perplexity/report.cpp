@@ -112,7 +112,7 @@ void print_table(std::ostream& out, std::span<const run> runs, const measurement
         const difference d = compare(m, full);
         return with_error(d.percent, d.standard_error, 2);
     });
-    print_grid(out, "Cache, in MB (rows, bookkeeping and scratch)", runs,
+    print_grid(out, "Cache, in MB (rows and bookkeeping; what one more sequence costs)", runs,
                [](const measurement& m) { return fixed(static_cast<double>(m.cache_bytes) * 1e-6, 2); });
     print_grid(out, "Tokens per second", runs,
                [](const measurement& m) { return grouped(static_cast<std::size_t>(tokens_per_second(m))); });
@@ -134,6 +134,7 @@ void write_json(std::ostream& out, std::span<const run> runs, const options& o, 
                         {"nll_sum", r.result.nll_sum()},
                         {"tokens", r.result.tokens()},
                         {"cache_bytes", r.result.cache_bytes},
+                        {"scratch_bytes", r.result.scratch_bytes},
                         {"seconds", r.result.seconds},
                         {"tokens_per_second", tokens_per_second(r.result)}});
         if (r.result.forgot_nothing) list.back()["forgot_nothing"] = true;

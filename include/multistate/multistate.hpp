@@ -4,10 +4,17 @@
 // execution/openmp.hpp and attention/reference.hpp (needs Eigen).
 // IWYU pragma: begin_exports
 #include "multistate/attention/prefill.hpp"
+#include "multistate/attention/qkv.hpp"
 #include "multistate/attention/step.hpp"
 #include "multistate/attention/workspace.hpp"
 #include "multistate/cache/cache.hpp"
+#include "multistate/cache/layer.hpp"
+#include "multistate/codecs/bf16.hpp"
 #include "multistate/codecs/codec.hpp"
+#include "multistate/codecs/f16.hpp"
+#include "multistate/codecs/f32.hpp"
+#include "multistate/codecs/int4.hpp"
+#include "multistate/codecs/int8.hpp"
 #include "multistate/core/parameter.hpp"
 #include "multistate/core/shape.hpp"
 #include "multistate/core/target.hpp"
@@ -33,6 +40,7 @@
 #include "multistate/policy/view.hpp"
 #include "multistate/table/reading.hpp"
 #include "multistate/table/table.hpp"
+#include "multistate/table/table_layer.hpp"
 #include "multistate/table/tables.hpp"
 #include "multistate/version.hpp"
 // IWYU pragma: end_exports

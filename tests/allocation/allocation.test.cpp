@@ -115,12 +115,13 @@ TEST(allocation, memory_bytes_is_right_after_a_new_budget) {
     const support::stream tokens(shape_of(1, 1), 30, 1);
     std::vector<float> out(10 * tokens.out_width);
     for (const std::string_view name : every::names) {
+        ms::workspace scratch(shape_of(70, 10));
         const std::size_t before = counting::live_bytes();
         cache<ms::f32, ms::f32> one(shape_of(40, 10), every::named(name));
         for (std::size_t t = 0; t < 30; t += 10) {
             for (std::size_t layer = 0; layer < 3; ++layer) {
-                EXPECT_TRUE(ms::prefill(one, layer, static_cast<ms::position>(t), tokens.q(t, 10), tokens.k(t, 10),
-                                        tokens.v(t, 10), out));
+                EXPECT_TRUE(ms::prefill(one.layer(layer), static_cast<ms::position>(t),
+                                        {tokens.q(t, 10), tokens.k(t, 10), tokens.v(t, 10)}, out, scratch));
             }
         }
         for (const std::size_t(&budget)[3] : budgets) {
@@ -146,6 +147,7 @@ template <class K, class V>
 std::size_t allocations_of_a_life(const every& policy, std::size_t states, std::size_t block, std::size_t slack) {
     const bool never = policy.forgets() == ms::per::never;
     cache<K, V> c(shape_of(never ? 6 * length : states, block, slack), policy);
+    ms::workspace scratch(c.shape());
     const support::stream tokens(c.shape(), length, 1);
     std::vector<float> out(block * tokens.out_width);
     const std::span<float> one = std::span(out).first(tokens.out_width);
@@ -158,23 +160,23 @@ std::size_t allocations_of_a_life(const every& policy, std::size_t states, std::
         for (int round = 0; round < 3; ++round) {
             for (const auto mode : {ms::prefill_mode::exact, ms::prefill_mode::block}) {
                 for (const std::size_t n : {block, (block + 1) / 2}) {
-                    done &= ms::prefill(c, layer, p, tokens.q(t, n), tokens.k(t, n), tokens.v(t, n),
-                                        std::span(out).first(n * tokens.out_width), mode);
+                    done &= ms::prefill(c.layer(layer), p, {tokens.q(t, n), tokens.k(t, n), tokens.v(t, n)},
+                                        std::span(out).first(n * tokens.out_width), scratch, mode);
                     p += static_cast<ms::position>(n);
                     t = (t + n) % (length - block);
                 }
             }
-            done &= ms::step(c, layer, p++, tokens.q(0), tokens.k(0), tokens.v(0), one);
-            done &= c.append(layer, p++, tokens.k(1), tokens.v(1));
-            c.observe_queries(layer, tokens.q(1));
-            c.observe(layer, ms::attend(c, layer, tokens.q(1), one));
-            c.finish_prompt(layer);
-            c.forget(layer);
-            done &= c.memory_bytes() > 0 && c.forgotten(layer).size() <= 2 + slack;
+            done &= ms::step(c.layer(layer), p++, {tokens.q(0), tokens.k(0), tokens.v(0)}, one, scratch);
+            done &= c.layer(layer).append(p++, tokens.k(1), tokens.v(1));
+            c.layer(layer).observe_queries(tokens.q(1));
+            c.layer(layer).observe(ms::attend(c.layer(layer), tokens.q(1), one, scratch));
+            c.layer(layer).finish_prompt();
+            c.layer(layer).forget();
+            done &= c.memory_bytes() > 0 && c.layer(layer).forgotten().size() <= 2 + slack;
         }
     }
     c.clear();
-    done &= ms::step(c, 0, 0, tokens.q(0), tokens.k(0), tokens.v(0), one);
+    done &= ms::step(c.layer(0), 0, {tokens.q(0), tokens.k(0), tokens.v(0)}, one, scratch);
     const std::size_t result = counting::allocations() - before;
     EXPECT_TRUE(done);
     return result;
@@ -196,7 +198,7 @@ std::size_t allocations_of_tables(const every& policy, std::size_t slack) {
     const ms::shape shape = shape_of(policy.forgets() == ms::per::never ? length : 8, 10, slack);
     ms::tables<every> tables(shape, policy);
     const support::stream tokens(tables.shape(), length, 3);
-    std::vector<float> numbers(100), attention(shape.heads * tables.rows(1), 0.1f);
+    std::vector<float> numbers(100), attention(shape.heads * tables.layer(1).rows(), 0.1f);
     ms::reading stored(
         tables.shape(),
         [&](std::size_t, std::size_t, std::size_t row, std::span<float> key, std::span<float> value) {
@@ -206,22 +208,23 @@ std::size_t allocations_of_tables(const every& policy, std::size_t slack) {
         [&](std::size_t, std::size_t, std::size_t row, std::span<const float>, std::span<const float> value) {
             if (!value.empty()) numbers[row % numbers.size()] = value[0];
         });
-    const auto write = [&](std::size_t, std::size_t row, std::span<const ms::move>) { numbers[row % 100] = 1; };
+    const auto write = [&](std::size_t, std::size_t row, std::span<const ms::relocation>) { numbers[row % 100] = 1; };
     bool done = true;
     const std::size_t before = counting::allocations();
     for (std::size_t first = 0; first < length; first += 10) {
         const auto p = static_cast<ms::position>(first);
-        done &= tables.append(1, {p, 9, tokens.k(first, 9), tokens.v(first, 9)}, stored, write);
+        done &= tables.layer(1).append({p, 9, tokens.k(first, 9), tokens.v(first, 9)}, stored, write);
         for (std::size_t i = 0; i < 9; ++i) {
-            tables.observe_queries(1, tokens.q(first + i));
-            const std::size_t width = tables.size(1) - (8 - i);
-            tables.observe(1, ms::rows{attention.data(), shape.heads, width, width});
+            tables.layer(1).observe_queries(tokens.q(first + i));
+            const std::size_t width = tables.layer(1).size() - (8 - i);
+            tables.layer(1).observe(ms::rows{attention.data(), shape.heads, width, width});
         }
-        tables.forget(1, stored, [](std::size_t, std::span<const ms::move>) {});
-        done &= tables.append(1, {p + 9, 1, tokens.k(first + 9), tokens.v(first + 9)}, stored, write);
-        tables.observe_queries(1, tokens.q(first + 9));
-        tables.observe(1, ms::rows{attention.data(), shape.heads, tables.size(1), tables.size(1)});
-        tables.finish_prompt(1, stored);
+        tables.layer(1).forget(stored, [](std::size_t, std::span<const ms::relocation>) {});
+        done &= tables.layer(1).append({p + 9, 1, tokens.k(first + 9), tokens.v(first + 9)}, stored, write);
+        tables.layer(1).observe_queries(tokens.q(first + 9));
+        tables.layer(1).observe(
+            ms::rows{attention.data(), shape.heads, tables.layer(1).size(), tables.layer(1).size()});
+        tables.layer(1).finish_prompt(stored);
     }
     const std::size_t result = counting::allocations() - before;
     EXPECT_TRUE(done);
@@ -263,10 +266,12 @@ constexpr std::array<std::string_view, 7> policies_that_meet_failures{"h2o",    
 using small_cache = cache<ms::f32, ms::int8>;
 
 void feed(small_cache& c, const support::stream& tokens, std::size_t first, std::size_t count) {
+    ms::workspace scratch(c.shape());
     std::vector<float> out(tokens.out_width);
     for (std::size_t t = first; t < first + count; ++t) {
         for (std::size_t layer = 0; layer < c.shape().layers; ++layer) {
-            EXPECT_TRUE(ms::step(c, layer, static_cast<ms::position>(t), tokens.q(t), tokens.k(t), tokens.v(t), out));
+            EXPECT_TRUE(ms::step(c.layer(layer), static_cast<ms::position>(t), {tokens.q(t), tokens.k(t), tokens.v(t)},
+                                 out, scratch));
         }
     }
 }
@@ -275,13 +280,15 @@ void expect_equal(const small_cache& a, const small_cache& b, std::size_t failed
     EXPECT_EQ(a.memory_bytes(), b.memory_bytes()) << "allocation " << failed;
     for (std::size_t layer = 0; layer < a.shape().layers; ++layer) {
         for (std::size_t h = 0; h < a.shape().kv_heads; ++h) {
-            EXPECT_EQ(a.states(layer, h), b.states(layer, h)) << "allocation " << failed;
-            ASSERT_TRUE(std::ranges::equal(a.positions(layer, h), b.positions(layer, h))) << "allocation " << failed;
-            ASSERT_TRUE(std::ranges::equal(a.scores(layer, h), b.scores(layer, h))) << "allocation " << failed;
+            EXPECT_EQ(a.layer(layer).states(h), b.layer(layer).states(h)) << "allocation " << failed;
+            ASSERT_TRUE(std::ranges::equal(a.layer(layer).positions(h), b.layer(layer).positions(h)))
+                << "allocation " << failed;
+            ASSERT_TRUE(std::ranges::equal(a.layer(layer).scores(h), b.layer(layer).scores(h)))
+                << "allocation " << failed;
             std::vector<float> x(20), y(20);
-            for (std::size_t row = 0; row < a.size(layer, h); ++row) {
-                a.values(layer, h).read(row, x.data());
-                b.values(layer, h).read(row, y.data());
+            for (std::size_t row = 0; row < a.layer(layer).size(h); ++row) {
+                a.layer(layer).values(h).read(row, x.data());
+                b.layer(layer).values(h).read(row, y.data());
                 ASSERT_EQ(x, y) << "allocation " << failed << " merged";
             }
         }

@@ -118,13 +118,13 @@ TEST_P(blocks, softcap_scale_and_many_heads) {
 /// Many heads over many rows: the workspace holds fewer tokens than 64 of all heads, or 64 tokens of fewer heads.
 class wide_blocks : public blocks {};
 
-TEST_P(wide_blocks, tiles_shrink_where_scratch_would_grow) {
+TEST_P(wide_blocks, batches_shrink_where_scratch_would_grow) {
     const ms::shape wide{.layers = 1, .heads = 128, .kv_heads = 2, .head_dim = 4, .states = 20, .block = 900};
-    const std::size_t tile = ms::workspace(wide).tile(2);
-    EXPECT_EQ(tile, 34u);  // 16 MiB / (128 heads * 944 floats)
-    EXPECT_EQ(ms::workspace(wide).wave(64), 1u);
+    const std::size_t batch = ms::workspace(wide).tokens_at_once(2);
+    EXPECT_EQ(batch, 34u);  // 16 MiB / (128 heads * 944 floats)
+    EXPECT_EQ(ms::workspace(wide).kv_heads_at_once(64), 1u);
     for (const auto kind : {operation::exact, operation::block}) {
-        reference::run({GetParam(), wide, {{kind, tile + 1}, {kind, 50}, {operation::step}, {kind, 2 * tile}}});
+        reference::run({GetParam(), wide, {{kind, batch + 1}, {kind, 50}, {operation::step}, {kind, 2 * batch}}});
     }
 }
 

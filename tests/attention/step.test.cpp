@@ -40,7 +40,7 @@ const ms::shape shapes[] = {
 /// and two exponentials, on values within ±1. Integers meet queries and weights of 16 bits: half a step of 2^-15.
 template <class Codec>
 constexpr float bound = Codec::scaled                                                    ? 1e-4f
-                        : MULTISTATE_DOTS_BRAINS && sizeof(typename Codec::element) == 2 ? 1e-2f
+                        : MULTISTATE_DOTS_BFLOAT16 && sizeof(typename Codec::element) == 2 ? 1e-2f
                                                                                          : 1e-5f;
 
 /// The last column of the table in codec.hpp.
@@ -48,7 +48,7 @@ template <class Codec>
 constexpr double bound_of_squares() {
     if (std::is_same_v<Codec, ms::int4>) return 1e-7;
     if (std::is_same_v<Codec, ms::int8>) return 1e-8;
-    if (std::is_same_v<Codec, ms::bf16> && MULTISTATE_DOTS_BRAINS) return 1e-4;
+    if (std::is_same_v<Codec, ms::bf16> && MULTISTATE_DOTS_BFLOAT16) return 1e-4;
     return ms::simd::lanes == 1 ? 1e-10 : 1e-11;  // a sum in one piece rounds more
 }
 
@@ -59,20 +59,21 @@ TYPED_TEST(attention, keeps_the_bound_of_its_codec) {
             for (const std::size_t d : {64u, 80u, 128u, 256u}) {
                 const ms::shape shape{.layers = 1, .heads = heads, .kv_heads = 1, .head_dim = d, .states = 300};
                 ms::cache<ms::window, TypeParam> cache(shape);
+                ms::workspace scratch(cache.shape());
                 const support::stream tokens(shape, 300, d);
                 std::vector<float> q(tokens.q(0).begin(), tokens.q(0).end()), out(q.size());
                 for (float& v : q) v *= size;
                 for (std::size_t t = 0; t < 300; ++t)
-                    EXPECT_TRUE(cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t)));
-                ms::attend(cache, 0, q, out);
+                    EXPECT_TRUE(cache.layer(0).append(static_cast<int>(t), tokens.k(t), tokens.v(t)));
+                ms::attend(cache.layer(0), q, out, scratch);
                 double error = 0, length = 0;
                 for (std::size_t h = 0; h < heads; ++h) {
                     std::vector<double> expected(d);
                     std::vector<float> key(d), value(d);
                     double sum = 0;
                     for (std::size_t j = 0; j < 300; ++j) {
-                        cache.keys(0, 0).read(j, key.data());
-                        cache.values(0, 0).read(j, value.data());
+                        cache.layer(0).keys(0).read(j, key.data());
+                        cache.layer(0).values(0).read(j, value.data());
                         double logit = 0;
                         for (std::size_t c = 0; c < d; ++c) {
                             logit += static_cast<double>(q[h * d + c]) * static_cast<double>(key[c]);
@@ -96,20 +97,21 @@ TYPED_TEST(attention, keeps_the_bound_of_its_codec) {
 TYPED_TEST(attention, step_equals_the_reference_over_the_same_rows) {
     for (const ms::shape& shape : shapes) {
         ms::cache<ms::tova_head, TypeParam> cache(shape);
+        ms::workspace scratch(cache.shape());
         const support::stream tokens(shape, 60, 3);
         std::vector<float> out(tokens.out_width), expected(tokens.out_width);
         for (std::size_t t = 0; t < 60; ++t) {
-            EXPECT_TRUE(cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t)));
-            const ms::rows p = ms::attend(cache, 0, tokens.q(t), out);
+            EXPECT_TRUE(cache.layer(0).append(static_cast<int>(t), tokens.k(t), tokens.v(t)));
+            const ms::rows p = ms::attend(cache.layer(0), tokens.q(t), out, scratch);
             std::vector<float> probabilities(shape.heads * p.width);
-            ms::reference_attention(cache, 0, tokens.q(t), expected, probabilities);
+            ms::reference_attention(cache.layer(0), tokens.q(t), expected, probabilities);
             for (std::size_t c = 0; c < out.size(); ++c) ASSERT_NEAR(out[c], expected[c], bound<TypeParam>);
             for (std::size_t h = 0; h < shape.heads; ++h) {
                 for (std::size_t j = 0; j < p.width; ++j) {
                     ASSERT_NEAR(p[h][j], probabilities[h * p.width + j], bound<TypeParam>);
                 }
             }
-            cache.observe(0, p);
+            cache.layer(0).observe(p);
         }
     }
 }
@@ -117,17 +119,18 @@ TYPED_TEST(attention, step_equals_the_reference_over_the_same_rows) {
 TEST(step, is_append_attend_and_observe) {
     const ms::shape& shape = shapes[0];
     ms::cache<ms::tova> whole(shape);
+    ms::workspace scratch(whole.shape());
     ms::cache<ms::tova> parts(shape);
     const support::stream tokens(shape, 40, 5);
     std::vector<float> out(tokens.out_width), expected(tokens.out_width);
     for (std::size_t t = 0; t < 40; ++t) {
         const auto p = static_cast<int>(t);
-        ASSERT_TRUE(ms::step(whole, 1, p, tokens.q(t), tokens.k(t), tokens.v(t), out));
-        ASSERT_TRUE(parts.append(1, p, tokens.k(t), tokens.v(t)));
-        parts.observe(1, ms::attend(parts, 1, tokens.q(t), expected));
+        ASSERT_TRUE(ms::step(whole.layer(1), p, {tokens.q(t), tokens.k(t), tokens.v(t)}, out, scratch));
+        ASSERT_TRUE(parts.layer(1).append(p, tokens.k(t), tokens.v(t)));
+        parts.layer(1).observe(ms::attend(parts.layer(1), tokens.q(t), expected, scratch));
         EXPECT_EQ(out, expected);
-        EXPECT_TRUE(std::ranges::equal(whole.positions(1), parts.positions(1)));
-        EXPECT_TRUE(std::ranges::equal(whole.scores(1), parts.scores(1)));
+        EXPECT_TRUE(std::ranges::equal(whole.layer(1).positions(), parts.layer(1).positions()));
+        EXPECT_TRUE(std::ranges::equal(whole.layer(1).scores(), parts.layer(1).scores()));
     }
 }
 
@@ -135,39 +138,37 @@ TEST(step, is_append_attend_and_observe) {
 TEST(attention_of_an_engine, decides_alike) {
     const ms::shape& shape = shapes[0];
     ms::cache<ms::tova> ours(shape);
+    ms::workspace scratch(ours.shape());
     ms::cache<ms::tova> theirs(shape);
     const support::stream tokens(shape, 60, 7);
     std::vector<float> out(tokens.out_width);
     for (std::size_t t = 0; t < 60; ++t) {
         const auto p = static_cast<int>(t);
-        EXPECT_TRUE(ms::step(ours, 0, p, tokens.q(t), tokens.k(t), tokens.v(t), out));
-        EXPECT_TRUE(theirs.append(0, p, tokens.k(t), tokens.v(t)));
-        std::vector<float> probabilities(shape.heads * theirs.size(0));
-        ms::reference_attention(theirs, 0, tokens.q(t), out, probabilities);
-        theirs.observe(0, probabilities);
-        ASSERT_TRUE(std::ranges::equal(ours.positions(0), theirs.positions(0)));
+        EXPECT_TRUE(ms::step(ours.layer(0), p, {tokens.q(t), tokens.k(t), tokens.v(t)}, out, scratch));
+        EXPECT_TRUE(theirs.layer(0).append(p, tokens.k(t), tokens.v(t)));
+        std::vector<float> probabilities(shape.heads * theirs.layer(0).size());
+        ms::reference_attention(theirs.layer(0), tokens.q(t), out, probabilities);
+        theirs.layer(0).observe(probabilities);
+        ASSERT_TRUE(std::ranges::equal(ours.layer(0).positions(), theirs.layer(0).positions()));
     }
 }
 
-TEST(attention_with_a_workspace_of_its_own, leaves_the_cache_s_alone) {
+/// Attention reads: a constant cache will do, and its probabilities lie in the caller's workspace.
+TEST(attend, works_on_a_cache_that_is_only_read) {
     const ms::shape& shape = shapes[0];
     ms::cache<ms::tova> cache(shape);
-    ms::workspace own(shape);
+    ms::workspace scratch(shape);
     const support::stream tokens(shape, 3, 5);
     std::vector<float> out(tokens.out_width);
-    EXPECT_TRUE(cache.append(0, 0, tokens.k(0), tokens.v(0)));
-    const ms::rows p = ms::attend(cache, 0, tokens.q(0), out, ms::serial{}, &own);
-    EXPECT_EQ(p.data, own.logits(0));
-    EXPECT_EQ(cache.workspace().logits(0)[0], 0.0f);
+    EXPECT_TRUE(cache.layer(0).append(0, tokens.k(0), tokens.v(0)));
+    const ms::rows p = ms::attend(std::as_const(cache).layer(0), tokens.q(0), out, scratch);
+    EXPECT_EQ(p.data, scratch.logits(0));
     EXPECT_EQ(p[3][0], 1.0f);
-    EXPECT_EQ(own.memory_bytes(), cache.workspace().memory_bytes());
 }
 
-static_assert(noexcept(std::declval<ms::cache<ms::tova>&>().append(0, 0, {}, {})));
-static_assert(noexcept(std::declval<ms::cache<ms::tova>&>().observe(0, ms::rows{})));
-static_assert(noexcept(std::declval<ms::cache<ms::tova>&>().forget(0)));
-static_assert(noexcept(ms::step(std::declval<ms::cache<ms::tova>&>(), 0, 0, {}, {}, {}, {})));
-static_assert(noexcept(ms::attend(std::declval<ms::cache<ms::tova>&>(), 0, {}, {})));
+using tova_layer = ms::cache_layer<ms::cache<ms::tova>>;
+static_assert(noexcept(ms::step(std::declval<tova_layer>(), 0, {}, {}, std::declval<ms::workspace&>())));
+static_assert(noexcept(ms::attend(std::declval<tova_layer>(), {}, {}, std::declval<ms::workspace&>())));
 
 /// Few KV heads over many rows: tasks share the rows of one, in any order and on any threads with the same bits.
 TEST(attend, shares_the_rows_of_few_kv_heads) {
@@ -175,20 +176,21 @@ TEST(attend, shares_the_rows_of_few_kv_heads) {
         const ms::shape shape{
             .layers = 1, .heads = 3 * kv_heads, .kv_heads = kv_heads, .head_dim = 20, .value_dim = 36, .states = 1500};
         ms::cache<ms::tova> cache(shape);
+        ms::workspace scratch(cache.shape());
         const support::stream tokens(shape, 1301, 5);
         for (std::size_t t = 0; t <= 1300; ++t) {
-            EXPECT_TRUE(cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t)));
-            const std::vector<float> equal(cache.size(0), 1.0f);
-            cache.observe(0, ms::rows{equal.data(), shape.heads, equal.size(), 0});
+            EXPECT_TRUE(cache.layer(0).append(static_cast<int>(t), tokens.k(t), tokens.v(t)));
+            const std::vector<float> equal(cache.layer(0).size(), 1.0f);
+            cache.layer(0).observe(ms::rows{equal.data(), shape.heads, equal.size(), 0});
             if (t != 1022 && t != 1023 && t != 1024 && t != 1300) continue;
             std::vector<float> out(tokens.out_width), expected(out.size()), again(out.size());
-            const ms::rows p = ms::attend(cache, 0, tokens.q(t), out);
+            const ms::rows p = ms::attend(cache.layer(0), tokens.q(t), out, scratch);
             std::vector<float> probabilities(shape.heads * p.width);
-            ms::reference_attention(cache, 0, tokens.q(t), expected, probabilities);
+            ms::reference_attention(cache.layer(0), tokens.q(t), expected, probabilities);
             for (std::size_t c = 0; c < out.size(); ++c) ASSERT_NEAR(out[c], expected[c], 1e-5f);
-            ms::attend(cache, 0, tokens.q(t), again, support::threads{});
+            ms::attend(cache.layer(0), tokens.q(t), again, scratch, support::threads{});
             EXPECT_EQ(again, out);
-            ms::attend(cache, 0, tokens.q(t), again, support::backwards);
+            ms::attend(cache.layer(0), tokens.q(t), again, scratch, support::backwards);
             EXPECT_EQ(again, out);
         }
     }

@@ -30,8 +30,8 @@ ms::cache<ms::given> holding(ms::shape s, const std::vector<scores>& heads) {
     s.block = heads[0].size();
     ms::cache<ms::given> cache(s);
     const std::vector<float> rows(s.kv_heads * s.block);
-    EXPECT_TRUE(cache.append(0, 0, rows, rows));
-    for (std::size_t h = 0; h < heads.size(); ++h) std::ranges::copy(heads[h], cache.scores(0, h).begin());
+    EXPECT_TRUE(cache.layer(0).append(0, rows, rows));
+    for (std::size_t h = 0; h < heads.size(); ++h) std::ranges::copy(heads[h], cache.layer(0).scores(h).begin());
     return cache;
 }
 
@@ -76,10 +76,10 @@ TEST(adaptive_budget, knows_the_guards_that_a_policy_names) {
     s.block = 8;
     ms::cache<ms::h2o> cache(s);
     const std::vector<float> rows(2 * 8);
-    EXPECT_TRUE(cache.append(0, 0, rows, rows));
-    cache.observe(0, std::vector<float>(2 * 8, 0.125f));
-    std::ranges::copy(scores{4, 3, 2, 9, 9, 9, 9, 9}, cache.scores(0, 0).begin());
-    std::ranges::copy(scores{1, 1, 1, 1, 1, 1, 1, 5}, cache.scores(0, 1).begin());
+    EXPECT_TRUE(cache.layer(0).append(0, rows, rows));
+    cache.layer(0).observe(std::vector<float>(2 * 8, 0.125f));
+    std::ranges::copy(scores{4, 3, 2, 9, 9, 9, 9, 9}, cache.layer(0).scores(0).begin());
+    std::ranges::copy(scores{1, 1, 1, 1, 1, 1, 1, 5}, cache.layer(0).scores(1).begin());
     // recent 3 of 6, free 3: the 6 greatest of the first five of each are 9 9 4 3 2 1
     EXPECT_EQ(states_of(cache, 6, 0), (budget{8, 4}));
 }
@@ -103,17 +103,18 @@ TEST(adaptive_budget, is_for_each_layer_by_itself_and_holds_after_rebudget) {
     ms::cache<ms::given> cache(s);
     const std::vector<float> rows(2 * 8);
     for (std::size_t layer = 0; layer < 2; ++layer) {
-        EXPECT_TRUE(cache.append(layer, 0, rows, rows));
-        for (std::size_t h = 0; h < 2; ++h) std::ranges::copy(one_matters[layer ^ h], cache.scores(layer, h).begin());
+        EXPECT_TRUE(cache.layer(layer).append(0, rows, rows));
+        for (std::size_t h = 0; h < 2; ++h)
+            std::ranges::copy(one_matters[layer ^ h], cache.layer(layer).scores(h).begin());
     }
     const std::size_t before = cache.memory_bytes();
     const ms::guarded_budget given = ms::adaptive_budget(cache, 4);
     EXPECT_EQ(given.states, (budget{7, 1, 1, 7}));
     cache.rebudget(given);
-    EXPECT_EQ(cache.size(0, 0), 7u);
-    EXPECT_EQ(cache.size(0, 1), 1u);
-    EXPECT_EQ(cache.size(1, 0), 1u);
-    EXPECT_EQ(cache.size(1, 1), 7u);
+    EXPECT_EQ(cache.layer(0).size(0), 7u);
+    EXPECT_EQ(cache.layer(0).size(1), 1u);
+    EXPECT_EQ(cache.layer(1).size(0), 1u);
+    EXPECT_EQ(cache.layer(1).size(1), 7u);
     EXPECT_LT(cache.memory_bytes(), before);
     EXPECT_EQ(states_of(cache, 10, 0), (budget{10, 10, 10, 10}));
 }
@@ -135,11 +136,11 @@ void judged_on_a_copy(const P& policy) {
     s.block = 8;
     ms::cache<P> cache(s, policy);
     const std::vector<float> rows(2 * 8);
-    EXPECT_TRUE(cache.append(0, 0, rows, rows));
+    EXPECT_TRUE(cache.layer(0).append(0, rows, rows));
     EXPECT_EQ(states_of(cache, 4), (budget{7, 1}));
     EXPECT_EQ(states_of(cache, 4, 0.5f), (budget{6, 2}));
-    EXPECT_EQ(cache.size(0, 0), 8u) << "the cache itself has forgotten nothing";
-    EXPECT_EQ(cache.scores(0, 0)[0], 0.0f) << "nor decided";
+    EXPECT_EQ(cache.layer(0).size(0), 8u) << "the cache itself has forgotten nothing";
+    EXPECT_EQ(cache.layer(0).scores(0)[0], 0.0f) << "nor decided";
 }
 
 TEST(adaptive_budget, asks_policies_that_score_at_a_decision) {
@@ -175,9 +176,10 @@ TEST(adaptive_budget, names_what_it_refuses) {
 ms::cache<ms::any_policy> after_a_prompt(const ms::shape& s, const support::stream& tokens,
                                          const ms::any_policy& policy) {
     ms::cache<ms::any_policy> cache(s, policy);
+    ms::workspace scratch(cache.shape());
     std::vector<float> out(s.block * tokens.out_width);
-    EXPECT_TRUE(ms::prefill(cache, 0, 0, tokens.q(0, s.block), tokens.k(0, s.block), tokens.v(0, s.block), out,
-                            ms::prefill_mode::block));
+    EXPECT_TRUE(ms::prefill(cache.layer(0), 0, {tokens.q(0, s.block), tokens.k(0, s.block), tokens.v(0, s.block)}, out,
+                            scratch, ms::prefill_mode::block));
     return cache;
 }
 
@@ -283,24 +285,26 @@ TEST(adaptive_budget, keeps_the_guards_of_the_mean_in_every_head) {
     const auto window_is_whole = [&](int newest) {
         for (std::size_t h = 0; h < 4; ++h) {
             for (int p = newest - 31; p <= newest; ++p) {
-                EXPECT_NE(std::ranges::find(cache.positions(0, h), p), cache.positions(0, h).end())
-                    << "position " << p << " in KV head " << h << " of " << cache.states(0, h);
+                EXPECT_NE(std::ranges::find(cache.layer(0).positions(h), p), cache.layer(0).positions(h).end())
+                    << "position " << p << " in KV head " << h << " of " << cache.layer(0).states(h);
             }
         }
     };
     window_is_whole(255);
     std::vector<float> out(tokens.out_width);
+    ms::workspace scratch(cache.shape());
     for (std::size_t t = 256; t < 296; ++t) {
-        ASSERT_TRUE(ms::step(cache, 0, static_cast<int>(t), tokens.q(t), tokens.k(t), tokens.v(t), out));
+        ASSERT_TRUE(
+            ms::step(cache.layer(0), static_cast<int>(t), {tokens.q(t), tokens.k(t), tokens.v(t)}, out, scratch));
     }
-    cache.forget(0);
+    cache.layer(0).forget();
     window_is_whole(295);
     const auto copy = cache.clone();
-    EXPECT_EQ(copy.size(0, 1), cache.states(0, 1));
+    EXPECT_EQ(copy.layer(0).size(1), cache.layer(0).states(1));
     cache.rebudget(given.states);  // a plain list: each head has the guards of its own states again
     const std::size_t least = *std::ranges::min_element(given.states);
     cache.rebudget(budget{least, least, least, least});
-    EXPECT_EQ(cache.size(0, 0), least);
+    EXPECT_EQ(cache.layer(0).size(0), least);
 }
 
 }  // namespace adaptive_budget_test

@@ -18,10 +18,10 @@ namespace ms = multistate;
 using numbers = std::vector<float>;
 
 /// One query head over rows whose positions are `positions`.
-void show(ms::attention_profile& profile, std::size_t layer, std::size_t head, const numbers& probabilities,
+void show(ms::attention_profile& profile, std::size_t layer, std::size_t kv_head, const numbers& probabilities,
           const std::vector<ms::position>& positions) {
     const std::size_t n = positions.size();
-    profile.observe(layer, head, {probabilities.data(), probabilities.size() / n, n, n}, positions);
+    profile.observe({layer, kv_head}, {probabilities.data(), probabilities.size() / n, n, n}, positions);
 }
 
 TEST(attention_profile, is_the_share_between_sinks_and_recent) {
@@ -59,6 +59,7 @@ TEST(attention_profile, leaves_out_tokens_that_have_nothing_far) {
 TEST(attention_profile, tells_heads_of_a_cache_apart) {
     const ms::shape s{.layers = 2, .heads = 6, .kv_heads = 3, .head_dim = 2, .states = 40, .scale = 1.0f};
     ms::cache<ms::full> cache(s);
+    ms::workspace scratch(cache.shape());
     ms::attention_profile profile(2, 3, {.sinks = 4, .recent = 8});
     const numbers v(6, 1.0f);
     numbers out(12);
@@ -66,8 +67,8 @@ TEST(attention_profile, tells_heads_of_a_cache_apart) {
         const float x = static_cast<float>(t);
         const numbers k{x, 0, x, 0, x, 0};
         const numbers q{5, 0, 5, 0, 0, 0, 0, 0, -5, 0, -5, 0};
-        EXPECT_TRUE(cache.append(1, t, k, v));
-        profile.observe(cache, 1, ms::attend(cache, 1, q, out));
+        EXPECT_TRUE(cache.layer(1).append(t, k, v));
+        profile.observe(cache.layer(1), ms::attend(cache.layer(1), q, out, scratch));
     }
     const auto scores = profile.retrieval();
     EXPECT_LT(scores[3], 1e-6f);
@@ -100,8 +101,8 @@ TEST(attention_profile, a_token_that_is_not_finite_does_not_count) {
     ms::attention_profile profile(1, 1, {.sinks = 1, .recent = 1});
     const std::vector<float> good{0.25f, 0.5f, 0.25f}, bad(3, std::nanf(""));
     const std::vector<ms::position> positions{0, 1, 2};
-    profile.observe(0, 0, {good.data(), 1, 3, 3}, positions);
-    profile.observe(0, 0, {bad.data(), 1, 3, 3}, positions);
+    profile.observe({0, 0}, {good.data(), 1, 3, 3}, positions);
+    profile.observe({0, 0}, {bad.data(), 1, 3, 3}, positions);
     EXPECT_EQ(profile.retrieval(), std::vector<float>{0.5f});
 }
 

@@ -23,11 +23,11 @@ void check_rows(const Cache& cache, const std::vector<support::stream>& layers) 
     const ms::shape& s = cache.shape();
     for (std::size_t layer = 0; layer < s.layers; ++layer) {
         for (std::size_t h = 0; h < s.kv_heads; ++h) {
-            for (std::size_t j = 0; j < cache.size(layer, h); ++j) {
-                const auto token = static_cast<std::size_t>(cache.positions(layer, h)[j]);
+            for (std::size_t j = 0; j < cache.layer(layer).size(h); ++j) {
+                const auto token = static_cast<std::size_t>(cache.layer(layer).positions(h)[j]);
                 std::vector<float> key(s.head_dim), value(s.value_dim);
-                cache.keys(layer, h).read(j, key.data());
-                cache.values(layer, h).read(j, value.data());
+                cache.layer(layer).keys(h).read(j, key.data());
+                cache.layer(layer).values(h).read(j, value.data());
                 const auto k = layers[layer].k(token).subspan(h * s.head_dim, s.head_dim);
                 const auto v = layers[layer].v(token).subspan(h * s.value_dim, s.value_dim);
                 ASSERT_TRUE(std::ranges::equal(key, k)) << "layer " << layer << " head " << h << " row " << j;
@@ -47,11 +47,11 @@ void follow(P policy) {
         const std::size_t n = 1 + random.below(4);
         for (std::size_t layer = 0; layer < 3; ++layer) {
             const support::stream& tokens = layers[layer];
-            ASSERT_TRUE(cache.append(layer, static_cast<int>(first), tokens.k(first, n), tokens.v(first, n)));
-            EXPECT_LE(cache.size(layer), 6 + n);
-            const std::vector<float> probabilities = random.floats(4 * cache.size(layer), 1);
-            cache.observe(layer, probabilities);
-            if (random.below(5) == 0) cache.forget(layer);
+            ASSERT_TRUE(cache.layer(layer).append(static_cast<int>(first), tokens.k(first, n), tokens.v(first, n)));
+            EXPECT_LE(cache.layer(layer).size(), 6 + n);
+            const std::vector<float> probabilities = random.floats(4 * cache.layer(layer).size(), 1);
+            cache.layer(layer).observe(probabilities);
+            if (random.below(5) == 0) cache.layer(layer).forget();
         }
         check_rows(cache, layers);
         first += n;
@@ -69,44 +69,45 @@ TEST(cache, layers_and_heads_do_not_disturb_each_other) {
     ms::cache<ms::tova_head> cache(small);
     const support::stream tokens(small, 20, 1);
     for (std::size_t t = 0; t < 20; ++t) {
-        EXPECT_TRUE(cache.append(1, static_cast<int>(t), tokens.k(t), tokens.v(t)));
+        EXPECT_TRUE(cache.layer(1).append(static_cast<int>(t), tokens.k(t), tokens.v(t)));
         // the first head pair looks at the oldest, the second at the newest
-        const std::size_t n = cache.size(1);
+        const std::size_t n = cache.layer(1).size();
         std::vector<float> probabilities(4 * n, 0.01f);
         for (std::size_t h = 0; h < 4; ++h) {
-            const auto looks = [&](std::size_t j) { return static_cast<float>(cache.positions(1, h / 2)[j]); };
+            const auto looks = [&](std::size_t j) { return static_cast<float>(cache.layer(1).positions(h / 2)[j]); };
             for (std::size_t j = 0; j < n; ++j) probabilities[h * n + j] = h < 2 ? 100 - looks(j) : looks(j);
         }
-        cache.observe(1, probabilities);
+        cache.layer(1).observe(probabilities);
     }
-    cache.forget(1);
-    std::vector<int> first(cache.positions(1, 0).begin(), cache.positions(1, 0).end());
-    std::vector<int> second(cache.positions(1, 1).begin(), cache.positions(1, 1).end());
+    cache.layer(1).forget();
+    std::vector<int> first(cache.layer(1).positions(0).begin(), cache.layer(1).positions(0).end());
+    std::vector<int> second(cache.layer(1).positions(1).begin(), cache.layer(1).positions(1).end());
     std::ranges::sort(first);
     std::ranges::sort(second);
     EXPECT_EQ(first, (std::vector<int>{0, 1, 2, 3, 4, 5}));
     EXPECT_EQ(second, (std::vector<int>{14, 15, 16, 17, 18, 19}));
-    EXPECT_EQ(cache.size(0), 0u);
-    EXPECT_EQ(cache.size(2), 0u);
-    EXPECT_EQ(cache.next_position(0), 0);
-    EXPECT_EQ(cache.next_position(1), 20);
+    EXPECT_EQ(cache.layer(0).size(), 0u);
+    EXPECT_EQ(cache.layer(2).size(), 0u);
+    EXPECT_EQ(cache.layer(0).next_position(), 0);
+    EXPECT_EQ(cache.layer(1).next_position(), 20);
 }
 
 /// The layout is public: [layer][kv_head][row][dimension], rows padded to 16 elements with zeros.
 TEST(cache, lays_rows_out_as_documented) {
     ms::cache<ms::window> cache(small);
     const support::stream tokens(small, 4, 2);
-    for (std::size_t layer = 0; layer < 3; ++layer) EXPECT_TRUE(cache.append(layer, 0, tokens.k(0, 4), tokens.v(0, 4)));
-    const float* first = cache.keys(0, 0).data;
+    for (std::size_t layer = 0; layer < 3; ++layer)
+        EXPECT_TRUE(cache.layer(layer).append(0, tokens.k(0, 4), tokens.v(0, 4)));
+    const float* first = cache.layer(0).keys(0).data;
     const std::size_t plane = 10 * 16;  // states + block rows
     for (std::size_t layer = 0; layer < 3; ++layer) {
         for (std::size_t h = 0; h < 2; ++h) {
-            EXPECT_EQ(cache.keys(layer, h).data, first + (layer * 2 + h) * plane);
-            EXPECT_EQ(cache.keys(layer, h).stride, 16u);
-            EXPECT_EQ(cache.keys(layer, h).dimension, 5u);
-            EXPECT_EQ(cache.values(layer, h).dimension, 3u);
+            EXPECT_EQ(cache.layer(layer).keys(h).data, first + (layer * 2 + h) * plane);
+            EXPECT_EQ(cache.layer(layer).keys(h).stride, 16u);
+            EXPECT_EQ(cache.layer(layer).keys(h).dimension, 5u);
+            EXPECT_EQ(cache.layer(layer).values(h).dimension, 3u);
             for (std::size_t j = 0; j < 4; ++j) {
-                const float* row = cache.keys(layer, h).data + j * 16;
+                const float* row = cache.layer(layer).keys(h).data + j * 16;
                 EXPECT_TRUE(std::equal(row, row + 5, tokens.k(j).data() + h * 5));
                 EXPECT_EQ(std::count(row + 5, row + 16, 0.0f), 11);
             }
@@ -119,15 +120,15 @@ TEST(cache, keys_and_values_may_use_different_codecs) {
     ms::cache<ms::tova, ms::f16, ms::int8> cache(small);
     const std::vector<float> k{1, 2, 3, 4, 5, -1, -2, -3, -4, -5};
     const std::vector<float> v{127, 0, -127, 254, 2, -254};
-    EXPECT_TRUE(cache.append(0, 0, k, v));
+    EXPECT_TRUE(cache.layer(0).append(0, k, v));
     std::vector<float> key(5), value(3);
-    cache.keys(0, 1).read(0, key.data());
-    cache.values(0, 1).read(0, value.data());
+    cache.layer(0).keys(1).read(0, key.data());
+    cache.layer(0).values(1).read(0, value.data());
     EXPECT_EQ(key, (std::vector<float>{-1, -2, -3, -4, -5}));
     EXPECT_EQ(value, (std::vector<float>{254, 2, -254}));
-    static_assert(sizeof *cache.keys(0, 0).data == 2 && sizeof *cache.values(0, 0).data == 1);
-    EXPECT_EQ(cache.keys(0, 0).scales, nullptr);
-    EXPECT_EQ(cache.values(0, 0).scale(0), 1.0f);
+    static_assert(sizeof *cache.layer(0).keys(0).data == 2 && sizeof *cache.layer(0).values(0).data == 1);
+    EXPECT_EQ(cache.layer(0).keys(0).scales, nullptr);
+    EXPECT_EQ(cache.layer(0).values(0).scale(0), 1.0f);
 }
 
 TEST(cache, narrow_codecs_need_less_memory) {
@@ -143,21 +144,22 @@ TEST(cache, narrow_codecs_need_less_memory) {
 
 TEST(cache, takes_spans_of_vectors_and_arrays) {
     ms::cache<ms::tova> cache({.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 2, .states = 2});
+    ms::workspace scratch(cache.shape());
     const std::array<float, 2> q{1, 0}, k{1, 1}, v{3, 4};
     std::array<float, 2> out{};
-    EXPECT_TRUE(ms::step(cache, 0, 0, q, k, v, out));
+    EXPECT_TRUE(ms::step(cache.layer(0), 0, {q, k, v}, out, scratch));
     EXPECT_EQ(out, v);
     std::vector<float> query{1, 0}, key{1, 1}, value{5, 6}, result(2);
-    EXPECT_TRUE(cache.append(0, 1, key, value));
-    const ms::rows probabilities = ms::attend(cache, 0, query, result);
+    EXPECT_TRUE(cache.layer(0).append(1, key, value));
+    const ms::rows probabilities = ms::attend(cache.layer(0), query, result, scratch);
     EXPECT_EQ(probabilities.count, 1u);
     EXPECT_EQ(probabilities.width, 2u);
     EXPECT_EQ(probabilities[0][0], 0.5f);
-    cache.observe(0, probabilities);
-    EXPECT_TRUE(cache.append(0, 2, key, value));
+    cache.layer(0).observe(probabilities);
+    EXPECT_TRUE(cache.layer(0).append(2, key, value));
     const std::array<float, 3> given{0.5f, 0.3f, 0.2f};
-    cache.observe(0, given);
-    EXPECT_TRUE(std::ranges::equal(cache.scores(0), given));
+    cache.layer(0).observe(given);
+    EXPECT_TRUE(std::ranges::equal(cache.layer(0).scores(), given));
 }
 
 /// An engine may keep its probabilities in rows longer than the table.
@@ -165,29 +167,29 @@ TEST(cache, observes_rows_with_a_stride) {
     ms::cache<ms::tova_head> cache({.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 1, .states = 2});
     const std::vector<float> one{1, 1};
     for (int p = 0; p < 3; ++p) {
-        EXPECT_TRUE(cache.append(0, p, one, one));
+        EXPECT_TRUE(cache.layer(0).append(p, one, one));
         std::vector<float> strided(4 * 7, 99.0f);
         for (std::size_t h = 0; h < 4; ++h) {
-            for (std::size_t j = 0; j < cache.size(0); ++j) strided[h * 7 + j] = static_cast<float>(10 * h + j);
+            for (std::size_t j = 0; j < cache.layer(0).size(); ++j) strided[h * 7 + j] = static_cast<float>(10 * h + j);
         }
-        cache.observe(0, strided);
+        cache.layer(0).observe(strided);
     }
-    EXPECT_TRUE(std::ranges::equal(cache.scores(0, 0), std::vector<float>{10, 12, 14}));
-    EXPECT_TRUE(std::ranges::equal(cache.scores(0, 1), std::vector<float>{50, 52, 54}));
+    EXPECT_TRUE(std::ranges::equal(cache.layer(0).scores(0), std::vector<float>{10, 12, 14}));
+    EXPECT_TRUE(std::ranges::equal(cache.layer(0).scores(1), std::vector<float>{50, 52, 54}));
 }
 
 TEST(cache, moves_without_copying) {
     ms::cache<ms::h2o> cache(small);
     const support::stream tokens(small, 4, 1);
-    EXPECT_TRUE(cache.append(0, 0, tokens.k(0, 4), tokens.v(0, 4)));
-    const float* memory = cache.keys(0, 0).data;
+    EXPECT_TRUE(cache.layer(0).append(0, tokens.k(0, 4), tokens.v(0, 4)));
+    const float* memory = cache.layer(0).keys(0).data;
     ms::cache<ms::h2o> moved(std::move(cache));
-    EXPECT_EQ(moved.keys(0, 0).data, memory);
-    EXPECT_EQ(moved.size(0), 4u);
+    EXPECT_EQ(moved.layer(0).keys(0).data, memory);
+    EXPECT_EQ(moved.layer(0).size(), 4u);
     ms::cache<ms::h2o> assigned(small);
     assigned = std::move(moved);
-    EXPECT_EQ(assigned.keys(0, 0).data, memory);
-    EXPECT_NE(assigned.clone().keys(0, 0).data, memory);
+    EXPECT_EQ(assigned.layer(0).keys(0).data, memory);
+    EXPECT_NE(assigned.clone().layer(0).keys(0).data, memory);
 }
 
 TEST(cache, knows_its_defaults) {

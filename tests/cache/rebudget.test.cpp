@@ -33,7 +33,7 @@ using some_policy = ms::one_of<ms::full, ms::window, window_head, ms::tova, ms::
 
 template <class Cache>
 std::vector<int> held(const Cache& cache, std::size_t layer, std::size_t kv_head) {
-    const auto positions = cache.positions(layer, kv_head);
+    const auto positions = cache.layer(layer).positions(kv_head);
     std::vector<int> result(positions.begin(), positions.end());
     std::ranges::sort(result);
     return result;
@@ -49,17 +49,18 @@ struct call {
 template <class Cache>
 std::vector<float> feed(Cache& cache, std::size_t layer, way by, int first, std::size_t count, std::span<const float> q,
                         std::span<const float> k, std::span<const float> v) {
+    ms::workspace scratch(cache.shape());
     const ms::shape& s = cache.shape();
     std::vector<float> out(count * s.heads * s.value_dim);
     if (by != way::step) {
         const auto mode = by == way::exact ? ms::prefill_mode::exact : ms::prefill_mode::block;
-        EXPECT_TRUE(ms::prefill(cache, layer, first, q, k, v, out, mode));
+        EXPECT_TRUE(ms::prefill(cache.layer(layer), first, {q, k, v}, out, scratch, mode));
         return out;
     }
     const auto part = [&](auto all, std::size_t t) { return all.subspan(t * all.size() / count, all.size() / count); };
     for (std::size_t t = 0; t < count; ++t) {
-        EXPECT_TRUE(ms::step(cache, layer, first + static_cast<int>(t), part(q, t), part(k, t), part(v, t),
-                             part(std::span(out), t)));
+        EXPECT_TRUE(ms::step(cache.layer(layer), first + static_cast<int>(t), {part(q, t), part(k, t), part(v, t)},
+                             part(std::span(out), t), scratch));
     }
     return out;
 }
@@ -164,8 +165,9 @@ class beside_single_heads {
                 for (std::size_t i = 0; i < given.size(); ++i) {
                     ASSERT_NEAR(given[i], expected[i], tolerance_) << first;
                 }
-                ASSERT_EQ(together.states(layer, h), single.states(0));
-                ASSERT_TRUE(std::ranges::equal(together.positions(layer, h), single.positions(0))) << first;
+                ASSERT_EQ(together.layer(layer).states(h), single.layer(0).states());
+                ASSERT_TRUE(std::ranges::equal(together.layer(layer).positions(h), single.layer(0).positions()))
+                    << first;
                 ASSERT_TRUE(std::ranges::equal(logged(together, layer, h), logged(single, 0, 0))) << first;
             }
         }
@@ -189,7 +191,7 @@ class beside_single_heads {
     template <class Cache>
     static std::vector<int> logged(const Cache& cache, std::size_t layer, std::size_t kv_head) {
         std::vector<int> result;
-        for (const auto& one : cache.forgotten(layer, kv_head)) result.push_back(one.position);
+        for (const auto& one : cache.layer(layer).forgotten(kv_head)) result.push_back(one.position);
         return result;
     }
 
@@ -244,7 +246,7 @@ TEST(budget_of_heads, rows_are_shared_out_head_by_head) {
         feed(cache, 0, way::block, 0, prompt, tokens.q(0, prompt), tokens.k(0, prompt), tokens.v(0, prompt));
         expected.block(tokens, 0, prompt);
         for (std::size_t t = prompt; t < prompt + 20; ++t) expected.compare_step(cache, tokens, t);
-        EXPECT_GE(std::max(cache.size(0, 0), cache.size(0, 1)), ms::detail::rows_worth_sharing);
+        EXPECT_GE(std::max(cache.layer(0).size(0), cache.layer(0).size(1)), ms::detail::states_worth_sharing);
     }
 }
 
@@ -252,16 +254,16 @@ TEST(budget_of_heads, rows_are_shared_out_head_by_head) {
 constexpr std::size_t bytes_of_row = (32 + 16) * sizeof(float);
 constexpr ms::shape small{.layers = 2, .heads = 6, .kv_heads = 3, .head_dim = 20, .value_dim = 12, .block = 4};
 
-/// What a cache takes beside its rows: those of tables, by the row, and scratch by the largest.
+/// What a cache takes without its tables.
 std::size_t bytes_of_rows(const ms::cache<some_policy>& cache) {
     std::size_t bytes = cache.memory_bytes();
     for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
         for (std::size_t h = 0; h < cache.shape().kv_heads; ++h) {
-            ms::table_shape s{.states = cache.states(layer, h), .block = cache.shape().block, .heads = 2};
+            ms::table_shape s{.states = cache.layer(layer).states(h), .block = cache.shape().block, .heads = 2};
             bytes -= sizeof(ms::table<some_policy>) + ms::table<some_policy>(s, ms::h2o{}).memory_bytes();
         }
     }
-    return bytes - ms::workspace(cache.shape()).memory_bytes();
+    return bytes;
 }
 
 TEST(budget_of_heads, takes_memory_for_its_rows_and_no_more) {
@@ -277,7 +279,8 @@ TEST(budget_of_heads, takes_memory_for_its_rows_and_no_more) {
     // rows of heads follow each other without a gap
     std::size_t row = 0;
     for (std::size_t i = 0; i < ragged.size(); ++i) {
-        EXPECT_EQ(uneven.keys(i / 3, i % 3).data - uneven.keys(0, 0).data, static_cast<std::ptrdiff_t>(row * 32));
+        EXPECT_EQ(uneven.layer(i / 3).keys(i % 3).data - uneven.layer(0).keys(0).data,
+                  static_cast<std::ptrdiff_t>(row * 32));
         row += ragged[i] + 4;
     }
 }
@@ -286,8 +289,8 @@ TEST(budget_of_layers, is_for_every_policy) {
     const auto check = [](auto policy) {
         const ms::cache<some_policy> cache(small, policy, budget{5, 11});
         for (std::size_t h = 0; h < 3; ++h) {
-            EXPECT_EQ(cache.states(0, h), 5u);
-            EXPECT_EQ(cache.states(1, h), 11u);
+            EXPECT_EQ(cache.layer(0).states(h), 5u);
+            EXPECT_EQ(cache.layer(1).states(h), 11u);
         }
     };
     check(ms::tova{});
@@ -315,8 +318,8 @@ TEST(budget_of_heads, heads_that_stream_hold_sinks_and_the_newest) {
     const support::stream tokens(s, 30, 1);
     reference_heads expected(s, support::scoring::none, states, 0);
     for (std::size_t t = 0; t < 30; ++t) expected.compare_step(cache, tokens, t);
-    cache.forget(0);
-    EXPECT_EQ(cache.size(0, 0), 30u);
+    cache.layer(0).forget();
+    EXPECT_EQ(cache.layer(0).size(0), 30u);
     EXPECT_EQ(held(cache, 0, 1), (std::vector<int>{0, 1, 2, 25, 26, 27, 28, 29}));
     ms::shape full = s;
     full.states = 40;
@@ -343,7 +346,7 @@ void follows_the_reference(const some_policy& policy, support::scoring by, std::
             cache.rebudget(wanted);
             expected.rebudget(wanted);
             expected.compare_states(cache);
-            for (std::size_t h = 0; h < 3; ++h) EXPECT_EQ(cache.states(0, h), wanted[h]);
+            for (std::size_t h = 0; h < 3; ++h) EXPECT_EQ(cache.layer(0).states(h), wanted[h]);
             EXPECT_EQ(cache.shape().states, *std::ranges::max_element(wanted));
         };
         rebudget({2, 5, 9});  // empty
@@ -382,7 +385,7 @@ TEST(rebudget, keeps_sinks_and_recent) {
         feed(cache, 0, way::step, static_cast<int>(t), 1, tokens.q(t), tokens.k(t), tokens.v(t));
     }
     cache.rebudget(budget{6});
-    EXPECT_EQ(cache.size(0), 6u);
+    EXPECT_EQ(cache.layer(0).size(), 6u);
     const auto now = held(cache, 0, 0);
     EXPECT_EQ((std::vector{now[0], now[1], now[3], now[4], now[5]}), (std::vector{0, 1, 27, 28, 29}));
     cache.rebudget(budget{10});
@@ -411,19 +414,19 @@ void rows_move_as_they_are() {
     cache.rebudget(ragged);
     for (std::size_t layer = 0; layer < 2; ++layer) {
         for (std::size_t h = 0; h < 3; ++h) {
-            ASSERT_EQ(cache.size(layer, h), ragged[layer * 3 + h]);
-            for (std::size_t row = 0; row < cache.size(layer, h); ++row) {
+            ASSERT_EQ(cache.layer(layer).size(h), ragged[layer * 3 + h]);
+            for (std::size_t row = 0; row < cache.layer(layer).size(h); ++row) {
                 const auto old = static_cast<std::size_t>(
-                    std::ranges::find(before.positions(layer, h), cache.positions(layer, h)[row]) -
-                    before.positions(layer, h).begin());
-                ASSERT_LT(old, before.size(layer, h));
+                    std::ranges::find(before.layer(layer).positions(h), cache.layer(layer).positions(h)[row]) -
+                    before.layer(layer).positions(h).begin());
+                ASSERT_LT(old, before.layer(layer).size(h));
                 std::vector<float> given(32), expected(32);
-                cache.keys(layer, h).read(row, given.data());
-                cache.values(layer, h).read(row, given.data() + 20);
-                before.keys(layer, h).read(old, expected.data());
-                before.values(layer, h).read(old, expected.data() + 20);
+                cache.layer(layer).keys(h).read(row, given.data());
+                cache.layer(layer).values(h).read(row, given.data() + 20);
+                before.layer(layer).keys(h).read(old, expected.data());
+                before.layer(layer).values(h).read(old, expected.data() + 20);
                 EXPECT_EQ(given, expected);
-                EXPECT_EQ(cache.scores(layer, h)[row], before.scores(layer, h)[old]);
+                EXPECT_EQ(cache.layer(layer).scores(h)[row], before.layer(layer).scores(h)[old]);
             }
         }
     }
@@ -452,13 +455,13 @@ TEST(rebudget, says_what_it_forgot) {
     const support::stream tokens(s, 21, 3);
     for (std::size_t layer = 0; layer < 2; ++layer) {
         for (std::size_t t = 0; t < 21; ++t)
-            EXPECT_TRUE(cache.append(layer, static_cast<int>(t), tokens.k(t), tokens.v(t)));
+            EXPECT_TRUE(cache.layer(layer).append(static_cast<int>(t), tokens.k(t), tokens.v(t)));
     }
     cache.rebudget(budget{4, 20});
-    ASSERT_EQ(cache.forgotten(0).size(), 17u);
-    for (std::size_t i = 0; i < 17; ++i) EXPECT_EQ(cache.forgotten(0)[i].position, static_cast<int>(i));
-    ASSERT_EQ(cache.forgotten(1).size(), 1u);
-    EXPECT_EQ(cache.next_position(0), 21);
+    ASSERT_EQ(cache.layer(0).forgotten().size(), 17u);
+    for (std::size_t i = 0; i < 17; ++i) EXPECT_EQ(cache.layer(0).forgotten()[i].position, static_cast<int>(i));
+    ASSERT_EQ(cache.layer(1).forgotten().size(), 1u);
+    EXPECT_EQ(cache.layer(0).next_position(), 21);
 }
 
 /// A workspace of the caller's own must fit the new numbers.
@@ -485,9 +488,9 @@ void refuses(const some_policy& policy, const ms::shape& s, const budget& given,
     EXPECT_EQ(cache.shape().states, untouched.shape().states);
     for (std::size_t layer = 0; layer < s.layers; ++layer) {
         for (std::size_t h = 0; h < s.kv_heads; ++h) {
-            EXPECT_EQ(cache.states(layer, h), untouched.states(layer, h));
-            EXPECT_TRUE(std::ranges::equal(cache.positions(layer, h), untouched.positions(layer, h)));
-            EXPECT_TRUE(std::ranges::equal(cache.scores(layer, h), untouched.scores(layer, h)));
+            EXPECT_EQ(cache.layer(layer).states(h), untouched.layer(layer).states(h));
+            EXPECT_TRUE(std::ranges::equal(cache.layer(layer).positions(h), untouched.layer(layer).positions(h)));
+            EXPECT_TRUE(std::ranges::equal(cache.layer(layer).scores(h), untouched.layer(layer).scores(h)));
         }
         EXPECT_EQ(feed(cache, layer, way::step, 15, 20, tokens.q(15, 20), tokens.k(15, 20), tokens.v(15, 20)),
                   feed(untouched, layer, way::step, 15, 20, tokens.q(15, 20), tokens.k(15, 20), tokens.v(15, 20)));
@@ -516,13 +519,14 @@ TEST(rebudget, what_is_refused_changes_nothing) {
 TEST(rebudget, gives_a_cache_that_never_forgets_more_room) {
     ms::cache<some_policy> cache(small, ms::full{}, budget{2, 2});
     const support::stream tokens(small, 10, 7);
-    for (std::size_t t = 0; t < 6; ++t) EXPECT_TRUE(cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t)));
-    EXPECT_FALSE(cache.append(0, 6, tokens.k(6), tokens.v(6)));
+    for (std::size_t t = 0; t < 6; ++t)
+        EXPECT_TRUE(cache.layer(0).append(static_cast<int>(t), tokens.k(t), tokens.v(t)));
+    EXPECT_FALSE(cache.layer(0).append(6, tokens.k(6), tokens.v(6)));
     cache.rebudget(budget{4, 2});
-    EXPECT_EQ(cache.size(0), 6u);
-    EXPECT_TRUE(cache.append(0, 6, tokens.k(6), tokens.v(6)));
-    EXPECT_TRUE(cache.append(0, 7, tokens.k(7), tokens.v(7)));
-    EXPECT_FALSE(cache.append(0, 8, tokens.k(8), tokens.v(8)));
+    EXPECT_EQ(cache.layer(0).size(), 6u);
+    EXPECT_TRUE(cache.layer(0).append(6, tokens.k(6), tokens.v(6)));
+    EXPECT_TRUE(cache.layer(0).append(7, tokens.k(7), tokens.v(7)));
+    EXPECT_FALSE(cache.layer(0).append(8, tokens.k(8), tokens.v(8)));
 }
 
 }  // namespace rebudget_test

@@ -60,17 +60,18 @@ template <class P>
 class of_cache : public testing::Test {
   protected:
     void append(std::size_t tokens = 1) {
-        EXPECT_TRUE(cache.append(0, next, some(tokens * 6), some(tokens * 4)));
+        EXPECT_TRUE(cache.layer(0).append(next, some(tokens * 6), some(tokens * 4)));
         next += static_cast<ms::position>(tokens);
     }
     bool step(ms::position p, std::size_t q, std::size_t k, std::size_t v, std::size_t out) {
-        return ms::step(cache, 0, p, some(q), some(k), some(v), std::span(outputs).first(out));
+        return ms::step(cache.layer(0), p, {some(q), some(k), some(v)}, std::span(outputs).first(out), scratch);
     }
     bool prefill(ms::position p, std::size_t q, std::size_t k, std::size_t v, std::size_t out) {
-        return ms::prefill(cache, 0, p, some(q), some(k), some(v), std::span(outputs).first(out));
+        return ms::prefill(cache.layer(0), p, {some(q), some(k), some(v)}, std::span(outputs).first(out), scratch);
     }
 
     ms::cache<P> cache{shape};
+    ms::workspace scratch{shape};
     ms::position next = 0;
     std::vector<float> outputs = std::vector<float>(96);
 };
@@ -88,41 +89,41 @@ TEST_F(with_tova, observing_is_not_forgotten) {
     EXPECT_ENDS(append(),
                 "append|place: the newest token must be observed first .observe: the policy reads attention.");
     EXPECT_ENDS(append(2), "newest token must be observed first");
-    cache.observe(0, some(4 * cache.size(0)));
+    cache.layer(0).observe(some(4 * cache.layer(0).size()));
     append();
-    EXPECT_EQ(cache.size(0), 2u);
+    EXPECT_EQ(cache.layer(0).size(), 2u);
 }
 
 TEST_F(with_tova, forgetting_does_not_stand_in_for_observing) {
     append(3);
-    EXPECT_ENDS(cache.forget(0), "forget: the newest token must be observed first");
+    EXPECT_ENDS(cache.layer(0).forget(), "forget: the newest token must be observed first");
 }
 
 TEST_F(with_tova, a_block_is_observed_to_its_last_token) {
     append(3);
     const std::span<const float> probabilities = some(4 * 3);
-    cache.observe(0, ms::rows{probabilities.data(), 4, 1, 3});
-    cache.observe(0, ms::rows{probabilities.data(), 4, 2, 3});
+    cache.layer(0).observe(ms::rows{probabilities.data(), 4, 1, 3});
+    cache.layer(0).observe(ms::rows{probabilities.data(), 4, 2, 3});
     EXPECT_ENDS(append(), "newest token must be observed first");
-    cache.observe(0, ms::rows{probabilities.data(), 4, 3, 3});
+    cache.layer(0).observe(ms::rows{probabilities.data(), 4, 3, 3});
     append();
-    EXPECT_EQ(cache.size(0), 3u);
+    EXPECT_EQ(cache.layer(0).size(), 3u);
 }
 
 TEST_F(with_filters, queries_are_not_forgotten) {
     append();
-    cache.observe(0, some(4));  // which this policy does not read
+    cache.layer(0).observe(some(4));  // which this policy does not read
     EXPECT_ENDS(append(), "newest token must be observed first .observe_queries");
-    cache.observe_queries(0, some(12));
+    cache.layer(0).observe_queries(some(12));
     append();
-    EXPECT_EQ(cache.size(0), 2u);
+    EXPECT_EQ(cache.layer(0).size(), 2u);
 }
 
 TEST_F(with_window, need_not_observe) {
     for (int i = 0; i < 10; ++i) append();
     append(3);
     append(2);
-    EXPECT_EQ(cache.size(0), 4u);
+    EXPECT_EQ(cache.layer(0).size(), 4u);
 }
 
 TEST_F(with_choice, is_asked) {
@@ -136,46 +137,56 @@ TEST_F(with_choice, is_asked) {
 // ---- layers and heads
 
 TEST_F(with_h2o, layers_and_heads_out_of_range_are_caught) {
-    EXPECT_ENDS(cache.size(2), "size: layer must be less than layers = 2, is 2");
-    EXPECT_ENDS(cache.size(0, 2), "size: kv_head must be less than kv_heads = 2, is 2");
-    EXPECT_ENDS(cache.states(far), "states: layer must be less");
-    EXPECT_ENDS(cache.positions(2), "positions: layer must be less");
-    EXPECT_ENDS(cache.positions(0, far), "positions: kv_head must be less");
-    EXPECT_ENDS(std::as_const(cache).scores(2), "scores: layer must be less");
-    EXPECT_ENDS(cache.scores(0, 2), "scores: kv_head must be less");
-    EXPECT_ENDS(cache.forgotten(2), "forgotten: layer must be less");
-    EXPECT_ENDS(cache.next_position(2), "next_position: layer must be less");
-    EXPECT_ENDS(cache.keys(2, 0), "keys: layer must be less");
-    EXPECT_ENDS(cache.keys(0, 2), "keys: kv_head must be less");
-    EXPECT_ENDS(cache.values(2, 0), "values: layer must be less");
-    EXPECT_ENDS(cache.values(0, far), "values: kv_head must be less");
-    EXPECT_ENDS((void)cache.append(2, 0, some(6), some(4)), "append: layer must be less");
-    EXPECT_ENDS(cache.observe_queries(2, some(12)), "observe_queries: layer must be less");
-    EXPECT_ENDS(cache.observe(2, some(4)), "observe: layer must be less");
-    EXPECT_ENDS(cache.observe(2, ms::rows{some(4).data(), 4, 1, 1}), "observe: layer must be less");
-    EXPECT_ENDS(cache.forget(2), "forget: layer must be less");
-    EXPECT_ENDS(cache.finish_prompt(2), "finish_prompt: layer must be less");
-    const std::span<float> out = std::span(outputs).first(8);
-    EXPECT_ENDS((void)ms::step(cache, far, 0, some(12), some(6), some(4), out), "layer must be less");
-    EXPECT_ENDS((void)ms::prefill(cache, 2, 0, some(12), some(6), some(4), out), "layer must be less");
-    EXPECT_ENDS(ms::attend(cache, 2, some(12), out), "layer must be less");
+    EXPECT_ENDS(cache.layer(2), "layer: index must be less than layers = 2, is 2");
+    EXPECT_ENDS(cache.layer(far), "layer: index must be less");
+    EXPECT_ENDS(std::as_const(cache).layer(2), "layer: index must be less");
+    const auto layer = cache.layer(0);
+    EXPECT_ENDS(layer.size(2), "size: kv_head must be less than kv_heads = 2, is 2");
+    EXPECT_ENDS(layer.rows(2), "rows: kv_head must be less");
+    EXPECT_ENDS(layer.states(far), "states: kv_head must be less");
+    EXPECT_ENDS(layer.positions(far), "positions: kv_head must be less");
+    EXPECT_ENDS(std::as_const(cache).layer(0).scores(2), "scores: kv_head must be less");
+    EXPECT_ENDS(layer.scores(2), "scores: kv_head must be less");
+    EXPECT_ENDS(layer.forgotten(2), "forgotten: kv_head must be less");
+    EXPECT_ENDS(layer.keys(2), "keys: kv_head must be less");
+    EXPECT_ENDS(layer.values(far), "values: kv_head must be less");
+}
+
+TEST_F(with_h2o, a_handle_that_is_restricted_to_a_table_has_no_other) {
+    const auto layer = cache.layer(0);
+    EXPECT_ENDS(layer.restricted_to(2), "restricted_to: t must be less than table_count.. = 2, is 2");
+    const auto second = layer.restricted_to(1);
+    EXPECT_EQ(second.size(1), 0u);
+    EXPECT_ENDS(second.size(), "size: kv_head must be that of the table to which the handle is restricted, 1, is 0");
+    EXPECT_ENDS(second.keys(0), "keys: kv_head must be that of the table");
+    EXPECT_ENDS(second.restricted_to(1), "restricted_to: t must be less than table_count.. = 1, is 1");
+    EXPECT_ENDS((void)ms::step(second, 0, {some(12), some(6), some(4)}, std::span(outputs).first(8), scratch),
+                "size: kv_head must be that of the table");
+}
+
+/// Staged tokens lie behind the rows that are held, of which a cache has states + slack + block.
+TEST_F(with_window, no_more_is_staged_than_there_is_room_for) {
+    append(3);
+    cache.layer(0).stage(some(12), some(8));
+    EXPECT_ENDS(cache.layer(0).stage(some(18), some(12)), "stage: tokens must be at most the rows that are left, 2");
+    EXPECT_ENDS(cache.layer(0).stage(some(6), some(3)), "stage: v must be");
 }
 
 TEST_F(with_tova, heads_are_checked_where_they_share_a_table) {
-    EXPECT_ENDS(cache.size(0, 2), "size: kv_head must be less than kv_heads = 2, is 2");
-    EXPECT_ENDS(cache.keys(0, 2), "keys: kv_head must be less");
+    EXPECT_ENDS(cache.layer(0).size(2), "size: kv_head must be less than kv_heads = 2, is 2");
+    EXPECT_ENDS(cache.layer(0).keys(2), "keys: kv_head must be less");
 }
 
 // ---- spans
 
 TEST_F(with_window, spans_of_the_wrong_size_are_caught_by_append) {
-    EXPECT_ENDS((void)cache.append(0, 0, some(7), some(4)),
+    EXPECT_ENDS((void)cache.layer(0).append(0, some(7), some(4)),
                 "append: k must be .tokens, kv_heads, head_dim. floats, one or more times 6, is 7");
-    EXPECT_ENDS((void)cache.append(0, 0, some(5), some(4)), "append: k must be .*one or more times 6, is 5");
-    EXPECT_ENDS((void)cache.append(0, 0, {}, {}), "append: k must be .*one or more times 6, is 0");
-    EXPECT_ENDS((void)cache.append(0, 0, some(6), some(6)),
+    EXPECT_ENDS((void)cache.layer(0).append(0, some(5), some(4)), "append: k must be .*one or more times 6, is 5");
+    EXPECT_ENDS((void)cache.layer(0).append(0, {}, {}), "append: k must be .*one or more times 6, is 0");
+    EXPECT_ENDS((void)cache.layer(0).append(0, some(6), some(6)),
                 "append: v must be .tokens, kv_heads, value_dim. floats, 4, is 6");
-    EXPECT_ENDS((void)cache.append(0, 0, some(24), some(16)), "append: tokens must be at most block = 3, is 4");
+    EXPECT_ENDS((void)cache.layer(0).append(0, some(24), some(16)), "append: tokens must be at most block = 3, is 4");
 }
 
 TEST_F(with_window, spans_of_the_wrong_size_are_caught_by_step) {
@@ -206,50 +217,60 @@ TEST_F(with_window, spans_of_the_wrong_size_are_caught_by_prefill) {
 TEST_F(with_window, spans_of_the_wrong_size_are_caught_by_attend) {
     append();
     const std::span<float> out(outputs);
-    EXPECT_ENDS(ms::attend(cache, 0, some(11), out.first(8)), "attend: q must be .heads, head_dim. floats, 12, is 11");
-    EXPECT_ENDS(ms::attend(cache, 0, some(12), out.first(7)), "attend: out must be .heads, value_dim. floats, 8, is 7");
+    EXPECT_ENDS(ms::attend(cache.layer(0), some(11), out.first(8), scratch),
+                "attend: q must be .heads, head_dim. floats, 12, is 11");
+    EXPECT_ENDS(ms::attend(cache.layer(0), some(12), out.first(7), scratch),
+                "attend: out must be .heads, value_dim. floats, 8, is 7");
 }
 
 TEST_F(with_window, attention_needs_a_token) {
-    EXPECT_ENDS(ms::attend(cache, 0, some(12), std::span(outputs).first(8)), "attend: size.. must be at least 1");
+    EXPECT_ENDS(ms::attend(cache.layer(0), some(12), std::span(outputs).first(8), scratch),
+                "attend: size.. must be at least 1");
 }
 
 TEST_F(with_window, outputs_lie_apart_from_what_is_read) {
     const std::span<float> all(outputs);
     append();
-    EXPECT_ENDS(ms::attend(cache, 0, all.first(12), all.subspan(4, 8)), "attend: q must be memory apart from out");
-    EXPECT_ENDS((void)ms::step(cache, 0, 1, all.first(12), some(6), some(4), all.first(8)), "step: q must be memory");
-    EXPECT_ENDS((void)ms::prefill(cache, 0, 1, some(24), all.first(12), some(8), all.subspan(8, 16)),
+    EXPECT_ENDS(ms::attend(cache.layer(0), all.first(12), all.subspan(4, 8), scratch),
+                "attend: q must be memory apart from out");
+    EXPECT_ENDS((void)ms::step(cache.layer(0), 1, {all.first(12), some(6), some(4)}, all.first(8), scratch),
+                "step: q must be memory");
+    EXPECT_ENDS((void)ms::prefill(cache.layer(0), 1, {some(24), all.first(12), some(8)}, all.subspan(8, 16), scratch),
                 "prefill: k must be memory apart from out");
-    EXPECT_ENDS((void)ms::prefill(cache, 0, 1, some(24), some(12), all.first(8), all.subspan(7, 16)),
+    EXPECT_ENDS((void)ms::prefill(cache.layer(0), 1, {some(24), some(12), all.first(8)}, all.subspan(7, 16), scratch),
                 "prefill: v must be memory apart from out");
-    EXPECT_TRUE(ms::step(cache, 0, 1, all.first(12), some(6), some(4), all.subspan(12, 8)));
+    EXPECT_TRUE(ms::step(cache.layer(0), 1, {all.first(12), some(6), some(4)}, all.subspan(12, 8), scratch));
 }
 
 TEST_F(with_tova, probabilities_of_the_wrong_size_are_caught) {
     append(2);
     const float* const p = some(12).data();
-    EXPECT_ENDS(cache.observe(0, some(7)), "observe: probabilities must be .* for each query head at least 2, is 7");
-    EXPECT_ENDS(cache.observe(0, some(9)), "observe: probabilities must be floats in rows of one length");
-    EXPECT_ENDS(cache.observe(0, ms::rows{p, 3, 2, 2}), "observe: probabilities must be one row .*: 4, is 3");
-    EXPECT_ENDS(cache.observe(0, ms::rows{p, 4, 3, 3}), "observe: width must be at most .* 2, is 3");
-    EXPECT_ENDS(cache.observe(0, ms::rows{p, 4, 0, 0}), "observe: width must be more than .* 0, is 0");
-    EXPECT_ENDS(cache.observe(0, ms::rows{p, 4, 2, 1}), "observe: stride must be 0 .* or at least width = 2, is 1");
-    EXPECT_ENDS(cache.observe(0, ms::rows{nullptr, 4, 2, 2}), "observe: probabilities must be .* is empty");
+    EXPECT_ENDS(cache.layer(0).observe(some(7)),
+                "observe: probabilities must be .* for each query head at least 2, is 7");
+    EXPECT_ENDS(cache.layer(0).observe(some(9)), "observe: probabilities must be floats in rows of one length");
+    EXPECT_ENDS(cache.layer(0).observe(ms::rows{p, 3, 2, 2}), "observe: probabilities must be one row .*: 4, is 3");
+    EXPECT_ENDS(cache.layer(0).observe(ms::rows{p, 4, 3, 3}), "observe: width must be at most .* 2, is 3");
+    EXPECT_ENDS(cache.layer(0).observe(ms::rows{p, 4, 0, 0}), "observe: width must be more than .* 0, is 0");
+    EXPECT_ENDS(cache.layer(0).observe(ms::rows{p, 4, 2, 1}),
+                "observe: stride must be 0 .* or at least width = 2, is 1");
+    EXPECT_ENDS(cache.layer(0).observe(ms::rows{nullptr, 4, 2, 2}), "observe: probabilities must be .* is empty");
 }
 
 TEST_F(with_filters, queries_of_the_wrong_size_are_caught) {
     append();
-    EXPECT_ENDS(cache.observe_queries(0, some(11)), "observe_queries: q must be .heads, head_dim. floats, 12, is 11");
+    EXPECT_ENDS(cache.layer(0).observe_queries(some(11)),
+                "observe_queries: q must be .heads, head_dim. floats, 12, is 11");
 }
 
 TEST_F(with_h2o, probabilities_reach_the_smallest_head) {
     const std::size_t budget[] = {2, 4, 2, 4};
     ms::cache<ms::h2o> uneven(shape, {}, budget);
+    ms::workspace larger(uneven.shape());
     for (ms::position p = 0; p < 6; ++p) {
-        EXPECT_TRUE(ms::step(uneven, 0, p, some(12), some(6), some(4), std::span(outputs).first(8)));
+        EXPECT_TRUE(ms::step(uneven.layer(0), p, {some(12), some(6), some(4)}, std::span(outputs).first(8), larger));
     }
-    EXPECT_ENDS(uneven.observe(0, ms::rows{some(8).data(), 4, 2, 2}), "observe: width must be more than .*, 2, is 2");
+    EXPECT_ENDS(uneven.layer(0).observe(ms::rows{some(8).data(), 4, 2, 2}),
+                "observe: width must be more than .*, 2, is 2");
 }
 
 // ---- positions
@@ -263,8 +284,8 @@ TEST_F(with_window, positions_rise) {
     EXPECT_ENDS((void)prefill(0, 24, 12, 8, 16), "position must be at least next_position.* = 1, is 0");
     cache.clear();
     append();
-    EXPECT_EQ(cache.size(0), 1u);
-    EXPECT_EQ(cache.next_position(0), 1);
+    EXPECT_EQ(cache.layer(0).size(), 1u);
+    EXPECT_EQ(cache.layer(0).next_position(), 1);
 }
 
 TEST_F(with_window, positions_are_not_negative) {
@@ -277,7 +298,7 @@ TEST_F(with_window, positions_end_before_they_wrap) {
     EXPECT_ENDS(append(2), "the last position must be at most last_position = 2147483646, is 2147483647");
     EXPECT_ENDS((void)prefill(next, 24, 12, 8, 16), "the last position must be at most last_position");
     append();
-    EXPECT_EQ(cache.next_position(), std::numeric_limits<ms::position>::max());
+    EXPECT_EQ(cache.layer(0).next_position(), std::numeric_limits<ms::position>::max());
     EXPECT_ENDS(append(), "the last position must be at most last_position = 2147483646, is 2147483647");
 }
 
@@ -285,18 +306,24 @@ TEST_F(with_window, positions_end_before_they_wrap) {
 
 TEST_F(with_h2o, a_cache_that_was_moved_from_is_refused) {
     append();
+    const auto before = cache.layer(0);
     const ms::cache<ms::h2o> other = std::move(cache);
-    EXPECT_ENDS(append(), "append: the cache must be one that has layers, is moved from");
-    EXPECT_ENDS(cache.size(0), "size: the cache must be one that has layers, is moved from");
-    EXPECT_ENDS(cache.keys(0, 0), "keys: the cache must be");
-    EXPECT_ENDS(cache.observe(0, some(4)), "observe: the cache must be");
+    EXPECT_ENDS(before.size(), "size: the cache must be one that has layers, is moved from");
+    EXPECT_ENDS(before.keys(0), "keys: the cache must be");
+    EXPECT_ENDS((void)before.append(1, some(6), some(4)), "append: the cache must be");
+    EXPECT_ENDS(before.observe(some(4)), "observe: the cache must be");
+    EXPECT_ENDS(before.forget(), "tables: the cache must be");
+    EXPECT_ENDS(append(), "layer: the cache must be one that has layers, is moved from");
+    EXPECT_ENDS(cache.layer(0).size(), "layer: the cache must be one that has layers, is moved from");
+    EXPECT_ENDS(cache.layer(0).keys(0), "layer: the cache must be");
+    EXPECT_ENDS(cache.layer(0).observe(some(4)), "layer: the cache must be");
     EXPECT_ENDS((void)step(1, 12, 6, 4, 8), "the cache must be one that has layers, is moved from");
-    EXPECT_ENDS((void)cache.clone().append(0, 0, some(6), some(4)), "append: the cache must be");
+    EXPECT_ENDS((void)cache.clone().layer(0).append(0, some(6), some(4)), "layer: the cache must be");
     const std::size_t budget[] = {3, 3};
     EXPECT_REFUSED(cache.rebudget(budget), "cache: layers must be those of a cache that was not moved from, is 0");
     EXPECT_ENDS((void)ms::adaptive_budget(cache, 2), "the cache must be one that has layers, is moved from");
     cache.clear();
-    EXPECT_EQ(other.size(0), 1u);
+    EXPECT_EQ(other.layer(0).size(), 1u);
 }
 
 TEST(of_table, that_was_moved_from_is_refused) {
@@ -321,14 +348,14 @@ TEST_F(with_h2o, workspaces_fit) {
     ms::shape small = shape;
     small.block = 1;
     ms::workspace too_small(small), right(shape);
-    const auto take = [&](ms::workspace& scratch) {
-        return ms::step(cache, 0, 1, some(12), some(6), some(4), std::span(outputs).first(8), ms::serial{}, &scratch);
+    const auto take = [&](ms::workspace& given) {
+        return ms::step(cache.layer(0), 1, {some(12), some(6), some(4)}, std::span(outputs).first(8), given);
     };
     EXPECT_ENDS((void)take(too_small), "step: the workspace must be made for caches of this shape, is of another");
-    EXPECT_ENDS((void)ms::prefill(cache, 0, 1, some(24), some(12), some(8), std::span(outputs).first(16),
-                                  ms::prefill_mode::exact, ms::serial{}, &too_small),
+    EXPECT_ENDS((void)ms::prefill(cache.layer(0), 1, {some(24), some(12), some(8)}, std::span(outputs).first(16),
+                                  too_small, ms::prefill_mode::exact),
                 "prefill: the workspace must be");
-    EXPECT_ENDS(ms::attend(cache, 0, some(12), std::span(outputs).first(8), ms::serial{}, &too_small),
+    EXPECT_ENDS(ms::attend(cache.layer(0), some(12), std::span(outputs).first(8), too_small),
                 "attend: the workspace must be");
     const ms::workspace other = std::move(right);
     EXPECT_ENDS((void)take(right),
@@ -421,11 +448,13 @@ TEST(of_table, new_keys_and_values_are_given_to_a_policy_that_reads_them) {
                 "place: keys must be as wide as the table was told, 3, is 2");
     EXPECT_ENDS((void)table.place(0, {nullptr, 1, 3, 3}, row_of(2)), "place: keys must be floats, is null");
     EXPECT_TRUE(table.append(0, 2).empty());
-    EXPECT_ENDS(table.insert(2, row_of(3), row_of(2)), "insert: row must be less than size.. = 2, is 2");
-    EXPECT_ENDS(table.insert(0, {}, row_of(2)), "knorm: keys must be given for every token");
-    table.insert(0, row_of(3), row_of(2));
-    EXPECT_ENDS((void)table.place(2, row_of(3), row_of(2)), "newest token must be shown to the policy first .insert");
-    table.insert(1, row_of(3), row_of(2));
+    EXPECT_ENDS(table.observe_arrival(2, row_of(3), row_of(2)),
+                "observe_arrival: row must be less than size.. = 2, is 2");
+    EXPECT_ENDS(table.observe_arrival(0, {}, row_of(2)), "knorm: keys must be given for every token");
+    table.observe_arrival(0, row_of(3), row_of(2));
+    EXPECT_ENDS((void)table.place(2, row_of(3), row_of(2)),
+                "newest token must be shown to the policy first .observe_arrival");
+    table.observe_arrival(1, row_of(3), row_of(2));
     EXPECT_EQ(table.place(2, row_of(3)), 2u);  // it looks at no value
 
     support::stored_floats stored(of_keys);
@@ -617,14 +646,16 @@ TEST_F(with_tova, attention_profiles_know_their_shape) {
     append();
     ms::attention_profile profile(2, 2, {.sinks = 0, .recent = 1});
     const ms::position zero = 0;
-    EXPECT_ENDS(profile.observe(2, 0, {some(1).data(), 1, 1, 1}, {&zero, 1}), "observe: layer must be less .* 2, is 2");
-    EXPECT_ENDS(profile.observe(0, 2, {some(1).data(), 1, 1, 1}, {&zero, 1}), "observe: kv_head must be less");
-    EXPECT_ENDS(profile.observe(0, 0, {some(1).data(), 1, 1, 1}, {}), "observe: positions must be at least 1, is 0");
-    EXPECT_ENDS(profile.observe(0, 0, {some(1).data(), 1, 0, 1}, {&zero, 1}), "probabilities must be one for each");
-    EXPECT_ENDS(profile.observe(cache, 2, ms::rows{some(4).data(), 4, 1, 1}), "observe: layer must be less");
-    EXPECT_ENDS(profile.observe(cache, 0, ms::rows{some(4).data(), 3, 1, 1}),
+    EXPECT_ENDS(profile.observe({2, 0}, {some(1).data(), 1, 1, 1}, {&zero, 1}),
+                "observe: layer must be less .* 2, is 2");
+    EXPECT_ENDS(profile.observe({0, 2}, {some(1).data(), 1, 1, 1}, {&zero, 1}), "observe: kv_head must be less");
+    EXPECT_ENDS(profile.observe({0, 0}, {some(1).data(), 1, 1, 1}, {}), "observe: positions must be at least 1, is 0");
+    EXPECT_ENDS(profile.observe({0, 0}, {some(1).data(), 1, 0, 1}, {&zero, 1}), "probabilities must be one for each");
+    EXPECT_ENDS(ms::attention_profile(1, 2).observe(cache.layer(1), {some(4).data(), 4, 1, 1}),
+                "observe: layer must be less");
+    EXPECT_ENDS(profile.observe(cache.layer(0), ms::rows{some(4).data(), 3, 1, 1}),
                 "probabilities must be one row .* 4, is 3");
-    EXPECT_ENDS(ms::attention_profile(2, 4).observe(cache, 0, ms::rows{some(4).data(), 4, 1, 1}),
+    EXPECT_ENDS(ms::attention_profile(2, 4).observe(cache.layer(0), ms::rows{some(4).data(), 4, 1, 1}),
                 "kv_heads of the cache must be as here, 4, is 2");
     EXPECT_REFUSED(ms::attention_profile(1, 1, {.sinks = far << 23, .recent = far << 23}), "shape must be|from 1 to");
 }
@@ -688,10 +719,11 @@ TEST(of_constructors, refuse_what_cannot_be) {
 
 TEST(everything, rows_and_planes_are_checked_where_they_are_read_and_written) {
     const std::size_t rows[] = {2, 2};
-    ms::key_value_storage<ms::f32, ms::f32> storage(rows, 2, 3, 2);
-    EXPECT_ENDS(storage.write(0, 0, 2, some(3).data(), nullptr), "write: row must be less than .* 2, is 2");
-    EXPECT_ENDS(storage.write(1, 0, 0, some(3).data(), nullptr), "write: plane must be less than 2, is 2");
-    EXPECT_ENDS(storage.copy(storage, 0, 0, 0, 2), "copy: row must be less than .* 2, is 2");
+    ms::key_value_storage<ms::f32, ms::f32> storage(
+        rows, {.layers = 1, .heads = 2, .kv_heads = 2, .head_dim = 3, .value_dim = 2});
+    EXPECT_ENDS(storage.write(0, 2, some(3).data(), nullptr), "write: row must be less than .* 2, is 2");
+    EXPECT_ENDS(storage.write(2, 0, some(3).data(), nullptr), "write: plane must be less than 2, is 2");
+    EXPECT_ENDS(storage.copy(storage, 0, {0, 2}), "copy: row must be less than .* 2, is 2");
     const ms::editor stored = storage.lend({.states = 1, .kv_heads = 2});
     std::vector<float> out(3);
     EXPECT_ENDS(stored.key(2, 0, out), "key: kv_head must be less than kv_heads = 2, is 2");

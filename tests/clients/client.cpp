@@ -19,11 +19,12 @@ namespace ms = multistate;
 int main() {
     ms::cache<POLICY, ms::int4, ms::f32> cache(
         {.layers = 1, .heads = 2, .kv_heads = 2, .head_dim = 4, .states = 8, .block = 2});
+    ms::workspace scratch(cache.shape());
     const std::vector<float> rows(16);
     std::vector<float> out(16);
     ms::thread_pool pool(2);
-    const bool done = ms::prefill(cache, 0, 0, rows, rows, rows, out, ms::prefill_mode::exact, pool);
+    const bool done = ms::prefill(cache.layer(0), 0, {rows, rows, rows}, out, scratch, ms::prefill_mode::exact, pool);
     ms::attention_profile profile(1, 2);
     cache.rebudget(ms::adaptive_budget(cache, 8));
-    return done && cache.size(0) == 2 ? 0 : 1;
+    return done && cache.layer(0).size() == 2 ? 0 : 1;
 }

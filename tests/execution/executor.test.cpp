@@ -31,11 +31,12 @@ class executors : public testing::TestWithParam<std::string_view> {
 TEST_P(executors, threads_give_the_bits_of_serial) {
     const support::stream tokens(shape, length, 1);
     cache alone = make();
-    const trace expected = run_layer(alone, 2, tokens, ms::serial{}, nullptr);
+    ms::workspace scratch(shape);
+    const trace expected = run_layer(alone, 2, tokens, scratch);
     cache shared = make();
-    EXPECT_EQ(run_layer(shared, 2, tokens, support::threads{}, nullptr), expected);
+    EXPECT_EQ(run_layer(shared, 2, tokens, scratch, support::threads{}), expected);
     cache reversed = make();
-    EXPECT_EQ(run_layer(reversed, 2, tokens, support::backwards, nullptr), expected);
+    EXPECT_EQ(run_layer(reversed, 2, tokens, scratch, support::backwards), expected);
 }
 
 /// One task after the other: counts what more than one of a run has written of the scratch.
@@ -63,9 +64,9 @@ TEST_P(executors, tasks_have_scratch_of_their_own) {
     const support::stream tokens(shape, length, 1);
     cache watched = make();
     ms::workspace own(shape);
-    const std::size_t tasks = shape.kv_heads * own.parts();
+    const std::size_t tasks = shape.kv_heads * own.tasks_per_kv_head();
     std::size_t shared = 0;
-    run_layer(watched, 2, tokens, watching{{own.products(0), own.products(tasks)}, shared}, &own);
+    run_layer(watched, 2, tokens, own, watching{{own.products(0), own.products(tasks)}, shared});
     EXPECT_EQ(shared, 0u);
     EXPECT_NE(own.products(0)[0], 0.0f);
 }
@@ -74,9 +75,10 @@ TEST_P(executors, layers_of_one_cache_run_concurrently_with_a_workspace_each) {
     std::vector<support::stream> tokens;
     for (std::size_t layer = 0; layer < shape.layers; ++layer) tokens.emplace_back(shape, length, layer);
     cache one_by_one = make();
+    ms::workspace scratch(shape);
     std::vector<trace> expected, found(shape.layers);
     for (std::size_t layer = 0; layer < shape.layers; ++layer) {
-        expected.push_back(run_layer(one_by_one, layer, tokens[layer], ms::serial{}, nullptr));
+        expected.push_back(run_layer(one_by_one, layer, tokens[layer], scratch));
     }
     cache together = make();
     {
@@ -84,7 +86,7 @@ TEST_P(executors, layers_of_one_cache_run_concurrently_with_a_workspace_each) {
         for (std::size_t layer = 0; layer < shape.layers; ++layer) {
             team.emplace_back([&, layer] {
                 ms::workspace own(shape);
-                found[layer] = run_layer(together, layer, tokens[layer], ms::serial{}, &own);
+                found[layer] = run_layer(together, layer, tokens[layer], own);
             });
         }
     }
@@ -94,14 +96,16 @@ TEST_P(executors, layers_of_one_cache_run_concurrently_with_a_workspace_each) {
 TEST_P(executors, caches_run_concurrently) {
     const support::stream tokens(shape, length, 3);
     cache alone = make();
-    const trace expected = run_layer(alone, 0, tokens, ms::serial{}, nullptr);
+    ms::workspace scratch(shape);
+    const trace expected = run_layer(alone, 0, tokens, scratch);
     std::vector<trace> found(4);
     {
         std::vector<std::jthread> team;
         for (trace& one : found) {
             team.emplace_back([&] {
                 cache own = make();
-                one = run_layer(own, 0, tokens, support::threads{}, nullptr);
+                ms::workspace own_scratch(shape);
+                one = run_layer(own, 0, tokens, own_scratch, support::threads{});
             });
         }
     }
@@ -121,8 +125,9 @@ TEST(executor, an_object_with_state_may_be_lent) {
     counting mine;
     const support::stream tokens(shape, 1, 1);
     cache c(shape);
+    ms::workspace scratch(c.shape());
     std::vector<float> out(tokens.out_width);
-    EXPECT_TRUE(ms::step(c, 0, 0, tokens.q(0), tokens.k(0), tokens.v(0), out, mine));
+    EXPECT_TRUE(ms::step(c.layer(0), 0, {tokens.q(0), tokens.k(0), tokens.v(0)}, out, scratch, mine));
     EXPECT_EQ(mine.tasks, shape.kv_heads) << "work is cut by shape: one task per KV head";
 }
 

@@ -17,7 +17,7 @@
 #include <string_view>
 
 #include "fuzz/bytes.hpp"
-#include "perplexity/synthetic_gguf.hpp"
+#include "engine/synthetic_gguf.hpp"
 #include "tokenizer.hpp"
 
 namespace {

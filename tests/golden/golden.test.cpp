@@ -46,7 +46,7 @@ using line = std::vector<std::string>;
 template <class Cache>
 std::string forgotten_by(const Cache& cache, std::size_t layer, std::size_t kv_head) {
     std::string result;
-    for (const ms::forgotten_state& f : cache.forgotten(layer, kv_head)) {
+    for (const ms::forgotten_state& f : cache.layer(layer).forgotten(kv_head)) {
         result.append(result.empty() ? "" : ",").append(std::to_string(f.position));
     }
     return result.empty() ? "-" : result;
@@ -55,15 +55,16 @@ std::string forgotten_by(const Cache& cache, std::size_t layer, std::size_t kv_h
 /// Feeds all tokens to all layers; one line for each layer, or KV head where they decide for themselves.
 template <class Cache>
 std::vector<line> decisions(Cache& cache, const support::stream& input, const way& how, bool by_head) {
+    ms::workspace scratch(cache.shape());
     const ms::shape& s = cache.shape();
     const std::size_t heads = by_head ? s.kv_heads : 1;
     std::vector<line> result(s.layers * heads);
-    for (std::size_t first = cache.next_position(); first < input.size; first += how.block) {
+    for (std::size_t first = cache.layer(0).next_position(); first < input.size; first += how.block) {
         const std::size_t n = std::min(how.block, input.size - first);
         std::vector<float> out(n * input.out_width);
         for (std::size_t layer = 0; layer < s.layers; ++layer) {
-            EXPECT_TRUE(ms::prefill(cache, layer, static_cast<ms::position>(first), input.q(first, n),
-                                    input.k(first, n), input.v(first, n), out, how.mode));
+            EXPECT_TRUE(ms::prefill(cache.layer(layer), static_cast<ms::position>(first),
+                                    {input.q(first, n), input.k(first, n), input.v(first, n)}, out, scratch, how.mode));
             for (std::size_t h = 0; h < heads; ++h) result[layer * heads + h].push_back(forgotten_by(cache, layer, h));
         }
     }

@@ -47,7 +47,7 @@ void check(std::size_t n, float range, double bound, std::uint64_t seed) {
 }
 
 TEST(softmax, is_as_exact_as_stated_for_all_lengths) {
-    for (std::size_t n = 0; n <= 4 * ms::simd::lanes + 1; ++n) {
+    for (std::size_t n = 0; n <= 4 * ms::simd::vector_width + 1; ++n) {
         for (std::uint64_t seed = 0; seed < 20; ++seed) {
             check(n, 8, 1e-6, seed);
             check(n, 40, 5e-6, seed);
@@ -67,7 +67,7 @@ TEST(softmax, is_as_exact_for_long_rows) {
 
 TEST(softmax, leaves_its_surroundings_alone_at_every_alignment) {
     for (std::size_t misaligned = 0; misaligned < 16; ++misaligned) {
-        for (std::size_t n = 0; n <= 4 * ms::simd::lanes + 1; ++n) {
+        for (std::size_t n = 0; n <= 4 * ms::simd::vector_width + 1; ++n) {
             alignas(64) float memory[160];
             std::ranges::fill(memory, 77.0f);
             const std::vector<float> x = support::random_numbers(n + 1).floats(n, 8);

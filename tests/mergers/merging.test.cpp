@@ -152,6 +152,7 @@ struct bounds {
 template <class C>
 void equals_the_model(const some_merging& policy, std::size_t size, ms::prefill_mode mode, bounds error) {
     ms::cache<some_merging, C> cache(shape, policy);
+    ms::workspace scratch(cache.shape());
     const support::stream tokens(shape, 120, 4);
     std::vector<support::erasing_head> heads;
     for (std::size_t h = 0; h < 2; ++h) {
@@ -179,8 +180,9 @@ void equals_the_model(const some_merging& policy, std::size_t size, ms::prefill_
     double sum = 0;
     for (std::size_t first = 0; first < 120; first += size) {
         std::vector<float> out(size * tokens.out_width);
-        ASSERT_TRUE(ms::prefill(cache, layer, static_cast<int>(first), tokens.q(first, size), tokens.k(first, size),
-                                tokens.v(first, size), out, mode));
+        ASSERT_TRUE(ms::prefill(cache.layer(layer), static_cast<int>(first),
+                                {tokens.q(first, size), tokens.k(first, size), tokens.v(first, size)}, out, scratch,
+                                mode));
         for (std::size_t h = 0; h < 2; ++h) {
             const auto own = [&](auto all) { return all.subspan(h * all.size() / 2, all.size() / 2); };
             const auto place = [&](std::size_t t) {
@@ -203,7 +205,7 @@ void equals_the_model(const some_merging& policy, std::size_t size, ms::prefill_
                 }
             }
             ASSERT_GT(heads[h].margin, 1e-5) << "too close to call: another seed is needed";
-            std::vector<int> held(cache.positions(layer, h).begin(), cache.positions(layer, h).end());
+            std::vector<int> held(cache.layer(layer).positions(h).begin(), cache.layer(layer).positions(h).end());
             std::ranges::sort(held);
             ASSERT_EQ(held, heads[h].positions()) << policy.name() << " after " << first + size;
         }
@@ -246,7 +248,9 @@ TEST(merging, copies_go_on_alike) {
         const support::stream tokens(shape, 80, 4);
         std::vector<float> out(tokens.out_width), other(tokens.out_width);
         const auto step = [&](auto& c, std::size_t t, std::vector<float>& to) {
-            EXPECT_TRUE(ms::step(c, 0, static_cast<int>(t), tokens.q(t), tokens.k(t), tokens.v(t), to));
+            ms::workspace scratch(c.shape());
+            EXPECT_TRUE(
+                ms::step(c.layer(0), static_cast<int>(t), {tokens.q(t), tokens.k(t), tokens.v(t)}, to, scratch));
         };
         for (std::size_t t = 0; t < 50; ++t) step(cache, t, out);
         auto copy = cache.clone();
@@ -359,12 +363,14 @@ TEST(merging, works_with_modifiers) {
     const auto run = [](std::string_view name) {
         using either = ms::one_of<inside, outside>;
         ms::cache<either> cache(shape, either::named(name));
+        ms::workspace scratch(cache.shape());
         const support::stream tokens(shape, 60, 8);
         std::vector<float> out(tokens.out_width);
         for (std::size_t t = 0; t < 60; ++t) {
-            EXPECT_TRUE(ms::step(cache, 0, static_cast<int>(t), tokens.q(t), tokens.k(t), tokens.v(t), out));
+            EXPECT_TRUE(
+                ms::step(cache.layer(0), static_cast<int>(t), {tokens.q(t), tokens.k(t), tokens.v(t)}, out, scratch));
         }
-        return std::vector<int>(cache.positions(0, 1).begin(), cache.positions(0, 1).end());
+        return std::vector<int>(cache.layer(0).positions(1).begin(), cache.layer(0).positions(1).end());
     };
     EXPECT_EQ(run(inside::name), run(outside::name)) << "values do not decide";
 }

@@ -31,8 +31,8 @@ TEST(scope, says_how_many_tables_a_cache_has) {
     const ms::shape shape{.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 4, .states = 2};
     const std::vector<float> keys(8, 0.0f);
     const auto alike = [&](auto cache) {
-        for (int p = 0; p < 60; ++p) EXPECT_TRUE(cache.append(0, p, keys, keys));
-        return std::ranges::equal(cache.positions(0, 0), cache.positions(0, 1));
+        for (int p = 0; p < 60; ++p) EXPECT_TRUE(cache.layer(0).append(p, keys, keys));
+        return std::ranges::equal(cache.layer(0).positions(0), cache.layer(0).positions(1));
     };
     EXPECT_FALSE(alike(ms::cache<ms::random>(shape)));
     EXPECT_TRUE(alike(ms::cache<layered<ms::random>>(shape)));

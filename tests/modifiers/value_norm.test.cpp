@@ -51,7 +51,7 @@ TEST(value_norm, looks_at_each_token_of_a_block) {
     ms::table<weighed> table({.states = 2, .block = 3});
     const float values[] = {4, 1, 2};
     static_cast<void>(table.append(0, 3));
-    for (std::size_t row = 0; row < 3; ++row) table.insert(row, {}, {values + row, 1, 1, 1});
+    for (std::size_t row = 0; row < 3; ++row) table.observe_arrival(row, {}, {values + row, 1, 1, 1});
     support::observe(table, {{0.25f, 0.5f, 0.25f}});
     static_cast<void>(table.forget());  // 1 .5 .5
     EXPECT_EQ(support::forgotten(table), positions{1});

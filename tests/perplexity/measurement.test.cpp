@@ -11,9 +11,9 @@
 
 #include <gtest/gtest.h>
 
-#include "perplexity/naive_llama.hpp"
-#include "perplexity/synthetic_gguf.hpp"
-#include "perplexity/temporary_folder.hpp"
+#include "engine/naive_llama.hpp"
+#include "engine/synthetic_gguf.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace measurement_test {
 

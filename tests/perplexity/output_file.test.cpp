@@ -12,7 +12,7 @@
 
 #include <gtest/gtest.h>
 
-#include "perplexity/temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace output_file_test {
 

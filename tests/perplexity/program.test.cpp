@@ -19,10 +19,10 @@
 #include <multistate/multistate.hpp>
 #include <nlohmann/json.hpp>
 
+#include "engine/naive_llama.hpp"
+#include "engine/synthetic_gguf.hpp"
 #include "policy_spec.hpp"
-#include "perplexity/naive_llama.hpp"
-#include "perplexity/synthetic_gguf.hpp"
-#include "perplexity/temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace program_test {
 

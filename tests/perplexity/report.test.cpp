@@ -17,6 +17,7 @@ run made_run(const std::string& policy, std::size_t states, std::vector<std::vec
     measurement m;
     m.nll = std::move(nll);
     m.cache_bytes = 1234567;
+    m.scratch_bytes = 7654;
     m.seconds = 0.5;
     return {{.policy = demo::parse_policies(policy).front(), .states = states}, std::move(m)};
 }
@@ -61,7 +62,7 @@ TEST(Json, HasTheFieldsThatWereAskedForAndNoOthers) {
     const auto& first = json["runs"][0];
     EXPECT_EQ(keys_of(first),
               (std::vector<std::string>{"policy", "states", "codec", "prefill", "ppl", "ppl_error", "nll_sum", "tokens",
-                                        "cache_bytes", "seconds", "tokens_per_second"}));
+                                        "cache_bytes", "scratch_bytes", "seconds", "tokens_per_second"}));
     EXPECT_EQ(first["policy"], "tova");
     EXPECT_EQ(first["states"], 64);
     EXPECT_EQ(first["codec"], "f32");
@@ -71,6 +72,7 @@ TEST(Json, HasTheFieldsThatWereAskedForAndNoOthers) {
     EXPECT_DOUBLE_EQ(first["ppl"].get<double>(), std::exp(8.5 / 4));
     EXPECT_DOUBLE_EQ(first["ppl_error"].get<double>(), *runs[0].result.standard_error());
     EXPECT_EQ(first["cache_bytes"], 1234567);
+    EXPECT_EQ(first["scratch_bytes"], 7654);
     EXPECT_EQ(first["seconds"], 0.5);
     EXPECT_EQ(first["tokens_per_second"], 8.0);
 

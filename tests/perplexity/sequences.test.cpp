@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include "perplexity/temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace sequences_test {
 

@@ -1,4 +1,4 @@
-// caote: hand-checked decisions (shared/methods.md 2.7, restated here).
+// caote: hand-checked decisions.
 #include <cmath>
 #include <limits>
 #include <vector>

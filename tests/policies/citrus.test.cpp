@@ -48,9 +48,11 @@ TEST(citrus, exact_prefill_is_tova_with_slack_or_without) {
         const support::stream tokens(shape, 60, 3);
         const auto held_after = [&]<class Policy>(Policy) {
             ms::cache<Policy> cache(shape);
+            ms::workspace scratch(cache.shape());
             std::vector<float> out(60 * tokens.out_width);
-            EXPECT_TRUE(ms::prefill(cache, 0, 0, tokens.q(0, 60), tokens.k(0, 60), tokens.v(0, 60), out));
-            positions held(cache.positions(0).begin(), cache.positions(0).end());
+            EXPECT_TRUE(
+                ms::prefill(cache.layer(0), 0, {tokens.q(0, 60), tokens.k(0, 60), tokens.v(0, 60)}, out, scratch));
+            positions held(cache.layer(0).positions().begin(), cache.layer(0).positions().end());
             std::ranges::sort(held);
             return held;
         };

@@ -75,7 +75,8 @@ template <class Cache>
 std::vector<std::vector<int>> held(const Cache& cache) {
     std::vector<std::vector<int>> result;
     for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
-        for (std::size_t h = 0; h < cache.shape().kv_heads; ++h) result.push_back(sorted(cache.positions(layer, h)));
+        for (std::size_t h = 0; h < cache.shape().kv_heads; ++h)
+            result.push_back(sorted(cache.layer(layer).positions(h)));
     }
     return result;
 }
@@ -84,7 +85,7 @@ std::vector<std::vector<float>> scores(const Cache& cache) {
     std::vector<std::vector<float>> result;
     for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
         for (std::size_t h = 0; h < cache.shape().kv_heads; ++h) {
-            result.emplace_back(cache.scores(layer, h).begin(), cache.scores(layer, h).end());
+            result.emplace_back(cache.layer(layer).scores(h).begin(), cache.layer(layer).scores(h).end());
         }
     }
     return result;
@@ -119,6 +120,7 @@ template <class Cache>
 std::vector<float> feed(
     Cache& cache, const support::stream& tokens, way how, std::size_t begin, std::size_t end,
     const std::function<void(std::size_t)>& check = [](std::size_t) {}) {
+    ms::workspace scratch(cache.shape());
     std::vector<float> all;
     const std::size_t block = how == way::steps ? 1 : cache.shape().block;
     for (std::size_t first = begin; first < end; first += block) {
@@ -127,8 +129,8 @@ std::vector<float> feed(
         for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
             const auto position = static_cast<int>(first);
             const auto mode = how == way::block ? ms::prefill_mode::block : ms::prefill_mode::exact;
-            EXPECT_TRUE(ms::prefill(cache, layer, position, tokens.q(first, n), tokens.k(first, n), tokens.v(first, n),
-                                    out, mode));
+            EXPECT_TRUE(ms::prefill(cache.layer(layer), position,
+                                    {tokens.q(first, n), tokens.k(first, n), tokens.v(first, n)}, out, scratch, mode));
             all.insert(all.end(), out.begin(), out.end());
         }
         check(first + n);
@@ -170,7 +172,7 @@ TEST_P(contract, never_holds_more_than_states_and_slack_and_a_block) {
                 const support::stream tokens(s, length, states);
                 const std::size_t most = never_forgets() ? length : states + slack + (how == way::block ? s.block : 1);
                 feed(cache, tokens, how, 0, length, [&](std::size_t seen) { check_positions(cache, seen, most); });
-                for (std::size_t layer = 0; layer < 2; ++layer) cache.forget(layer);
+                for (std::size_t layer = 0; layer < 2; ++layer) cache.layer(layer).forget();
                 check_positions(cache, length, never_forgets() ? length : states);
             }
         }
@@ -187,7 +189,7 @@ TEST_P(contract, with_slack_a_decision_falls_every_slack_and_one_steps) {
             const std::size_t first = 9 + slack + 2;  // the token before was the first too many
             const bool decides = !never_forgets() && seen >= first && (seen - first) % (slack + 1) == 0;
             for (std::size_t h = 0; h < 2; ++h)
-                EXPECT_EQ(cache.forgotten(1, h).size(), decides ? slack + 1 : 0) << seen;
+                EXPECT_EQ(cache.layer(1).forgotten(h).size(), decides ? slack + 1 : 0) << seen;
         });
     }
 }
@@ -200,7 +202,7 @@ TEST_P(contract_of_the_forgetful, guards_are_never_forgotten) {
             const support::stream tokens(s, length, sinks);
             feed(cache, tokens, how, 0, length, [&](std::size_t seen) {
                 check_guards(cache, seen, in_force(s));
-                cache.forget(0);
+                cache.layer(0).forget();
                 check_guards(cache, seen, in_force(s));
             });
         }
@@ -215,7 +217,7 @@ TEST_P(contract_of_the_forgetful, recent_given_by_the_user_replaces_the_policy_s
         watched_cache cache(s, policy());
         const support::stream tokens(s, length, recent);
         feed(cache, tokens, way::steps, 0, length, [&](std::size_t seen) {
-            for (std::size_t layer = 0; layer < 2; ++layer) cache.forget(layer);
+            for (std::size_t layer = 0; layer < 2; ++layer) cache.layer(layer).forget();
             check_guards(cache, seen, in_force(s));
         });
     }
@@ -261,9 +263,9 @@ TEST_P(contract, clear_starts_anew) {
         const auto kept = held(cache);
         cache.clear();
         for (std::size_t layer = 0; layer < 2; ++layer) {
-            EXPECT_EQ(cache.size(layer), 0u);
-            EXPECT_EQ(cache.next_position(layer), 0);
-            EXPECT_TRUE(cache.forgotten(layer).empty());
+            EXPECT_EQ(cache.layer(layer).size(), 0u);
+            EXPECT_EQ(cache.layer(layer).next_position(), 0);
+            EXPECT_TRUE(cache.layer(layer).forgotten().empty());
         }
         EXPECT_EQ(feed(cache, tokens, how, 0, length), expected);
         EXPECT_EQ(held(cache), kept);
@@ -351,8 +353,8 @@ TEST_P(contract, scores_are_numbers) {
                     watched_cache cache(s, policy());
                     watched::not_numbers = 0;
                     const auto out = feed(cache, tokens, how, 0, 40);
-                    cache.forget(0);
-                    cache.finish_prompt(0);
+                    cache.layer(0).forget();
+                    cache.layer(0).finish_prompt();
                     for (const auto& head : scores(cache)) {
                         EXPECT_TRUE(std::ranges::none_of(head, [](float x) { return std::isnan(x); }));
                     }
@@ -444,21 +446,22 @@ TEST_P(contract, parameters_beyond_their_bounds_are_refused) {
 TEST_P(contract, next_position_follows_the_newest_and_not_the_size) {
     watched_cache cache(shape(3), policy());
     const support::stream tokens(cache.shape(), length, 8);
-    EXPECT_EQ(cache.next_position(), 0);
+    EXPECT_EQ(cache.layer(0).next_position(), 0);
     feed(cache, tokens, way::steps, 0, 20,
-         [&](std::size_t seen) { EXPECT_EQ(cache.next_position(1), static_cast<int>(seen)); });
+         [&](std::size_t seen) { EXPECT_EQ(cache.layer(1).next_position(), static_cast<int>(seen)); });
     feed(cache, tokens, way::block, 20, 33);
-    cache.forget(0);
-    EXPECT_EQ(cache.next_position(0), 33);
-    EXPECT_EQ(cache.next_position(1), 33);
+    cache.layer(0).forget();
+    EXPECT_EQ(cache.layer(0).next_position(), 33);
+    EXPECT_EQ(cache.layer(1).next_position(), 33);
 }
 
 TEST_P(contract, a_layer_that_decides_once_holds_the_same_in_all_heads) {
     watched_cache cache(shape(30), policy());  // H2O keeps the first in every head
     const support::stream tokens(cache.shape(), length, 9);
     bool always = true;
-    feed(cache, tokens, way::steps, 0, length,
-         [&](std::size_t) { always = always && std::ranges::equal(cache.positions(0, 0), cache.positions(0, 1)); });
+    feed(cache, tokens, way::steps, 0, length, [&](std::size_t) {
+        always = always && std::ranges::equal(cache.layer(0).positions(0), cache.layer(0).positions(1));
+    });
     const watched p = policy();
     if (p.forgets() != ms::per::head) {
         EXPECT_TRUE(always);
@@ -471,24 +474,26 @@ TEST_P(contract, a_layer_that_decides_once_holds_the_same_in_all_heads) {
 TEST_P(contract_of_the_forgetful, guards_are_about_arrivals_after_every_rebudget) {
     ms::shape s{.layers = 1, .heads = 2, .kv_heads = 1, .head_dim = 12, .states = 8, .block = 13};
     watched_cache cache(s, policy());
+    ms::workspace scratch(cache.shape());
     const support::stream tokens(s, 500, 3);
     watched::wrong_sinks = 0;
     std::size_t seen = 0, decided = 0;
     const auto check = [&] {
-        for (const auto& gone : cache.forgotten(0)) {
+        for (const auto& gone : cache.layer(0).forgotten()) {
             ++decided;
             ASSERT_TRUE(std::ranges::count(watched::unguarded, gone.position) == 1)
-                << gone.position << " was guarded, " << cache.states(0) << " states, " << seen << " tokens";
+                << gone.position << " was guarded, " << cache.layer(0).states() << " states, " << seen << " tokens";
         }
-        ASSERT_EQ(watched::wrong_sinks, 0u) << cache.states(0) << " states, " << seen << " tokens";
+        ASSERT_EQ(watched::wrong_sinks, 0u) << cache.layer(0).states() << " states, " << seen << " tokens";
     };
     for (const std::size_t states : {8u, 64u, 24u, 40u, 8u, 9u, 64u}) {
         cache.rebudget(std::vector{states});
         check();
         for (int i = 0; i < 4; ++i, seen += 13) {
             std::vector<float> out(13 * tokens.out_width);
-            EXPECT_TRUE(ms::prefill(cache, 0, static_cast<int>(seen), tokens.q(seen, 13), tokens.k(seen, 13),
-                                    tokens.v(seen, 13), out, ms::prefill_mode::block));
+            EXPECT_TRUE(ms::prefill(cache.layer(0), static_cast<int>(seen),
+                                    {tokens.q(seen, 13), tokens.k(seen, 13), tokens.v(seen, 13)}, out, scratch,
+                                    ms::prefill_mode::block));
             check();
         }
         feed(cache, tokens, way::steps, seen, seen + 18, [&](std::size_t) { check(); });
@@ -526,24 +531,25 @@ after run_with_a_bad_token(watched policy, ms::shape s, const support::stream& c
     if (where == part::key) spoil(tokens.keys, tokens.key_width);
     if (where == part::value) spoil(tokens.values, tokens.value_width);
     watched_cache cache(s, policy);
+    ms::workspace scratch(cache.shape());
     after result;
     std::vector<float> out(tokens.out_width);
     for (std::size_t t = 0; t < tokens.size; ++t) {
         const auto before = held(cache);
-        EXPECT_TRUE(cache.append(0, static_cast<int>(t), tokens.k(t), tokens.v(t)));
-        const ms::rows given = ms::attend(cache, 0, tokens.q(t), out);
-        cache.observe_queries(0, tokens.q(t));
+        EXPECT_TRUE(cache.layer(0).append(static_cast<int>(t), tokens.k(t), tokens.v(t)));
+        const ms::rows given = ms::attend(cache.layer(0), tokens.q(t), out, scratch);
+        cache.layer(0).observe_queries(tokens.q(t));
         if (where == part::probabilities && t == bad_token) {
             const std::vector<float> row(given.count * given.stride, bad);
-            cache.observe(0, ms::rows{row.data(), given.count, given.width, given.stride});
+            cache.layer(0).observe(ms::rows{row.data(), given.count, given.width, given.stride});
         } else {
-            cache.observe(0, given);
+            cache.layer(0).observe(given);
         }
         if (2 * t < tokens.size) continue;
         result.bad_outputs += !std::ranges::all_of(out, [](float x) { return std::isfinite(x); });
         for (std::size_t h = 0; h < s.kv_heads; ++h) {
             const auto first = std::ranges::lower_bound(before[h], oldest);
-            for (const auto& gone : cache.forgotten(0, h)) result.choices += gone.position != *first;
+            for (const auto& gone : cache.layer(0).forgotten(h)) result.choices += gone.position != *first;
         }
     }
     result.held = held(cache);

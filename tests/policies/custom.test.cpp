@@ -144,7 +144,7 @@ ms::shape shape_of(std::size_t states, std::size_t block) {
 
 template <class Cache>
 std::vector<int> held(const Cache& cache, std::size_t kv_head) {
-    std::vector<int> result(cache.positions(1, kv_head).begin(), cache.positions(1, kv_head).end());
+    std::vector<int> result(cache.layer(1).positions(kv_head).begin(), cache.layer(1).positions(kv_head).end());
     std::ranges::sort(result);
     return result;
 }
@@ -155,14 +155,16 @@ enum class way { steps, exact, block };
 template <class Cache>
 void feed(Cache& cache, const support::stream& tokens, way how, std::size_t block, std::size_t first = 0,
           std::size_t end = length) {
+    ms::workspace scratch(cache.shape());
     std::vector<float> out(block * tokens.out_width);
     for (; first < end; first += block) {
         const std::size_t n = std::min(block, end - first);
         const auto mode = how == way::block ? ms::prefill_mode::block : ms::prefill_mode::exact;
-        ASSERT_TRUE(ms::prefill(cache, 1, static_cast<int>(first), tokens.q(first, n), tokens.k(first, n),
-                                tokens.v(first, n), std::span(out).first(n * tokens.out_width), mode));
+        ASSERT_TRUE(ms::prefill(cache.layer(1), static_cast<int>(first),
+                                {tokens.q(first, n), tokens.k(first, n), tokens.v(first, n)},
+                                std::span(out).first(n * tokens.out_width), scratch, mode));
     }
-    cache.forget(1);
+    cache.layer(1).forget();
 }
 
 /// What a codec makes of a row.
@@ -244,9 +246,9 @@ TEST(custom, finish_prompt_judges_once) {
     for (const ms::per unit : {ms::per::head, ms::per::layer}) {
         ms::cache<mine> cache(shape, judges_the_prompt{.unit = unit});
         feed(cache, tokens, way::exact, 10, 0, 10);
-        cache.finish_prompt(1);
+        cache.layer(1).finish_prompt();
         for (std::size_t h = 0; h < 2; ++h) {
-            for (const float score : cache.scores(1, h)) EXPECT_LT(score, 0);
+            for (const float score : cache.layer(1).scores(h)) EXPECT_LT(score, 0);
         }
         feed(cache, tokens, way::steps, 1, 10, 15);
         for (std::size_t h = 0; h < 2; ++h) {
@@ -254,7 +256,7 @@ TEST(custom, finish_prompt_judges_once) {
             EXPECT_EQ(positions.size(), 10u);
             for (int p = 10; p < 15; ++p) EXPECT_TRUE(std::ranges::binary_search(positions, p)) << "not judged";
         }
-        EXPECT_TRUE(cache.scores(0).empty());
+        EXPECT_TRUE(cache.layer(0).scores().empty());
     }
 }
 
@@ -262,8 +264,8 @@ TEST(custom, finish_prompt_judges_once) {
 template <class Cache>
 float margin(const Cache& cache, std::size_t kv_head, const ms::guards& guards) {
     std::vector<std::pair<int, float>> states;
-    for (std::size_t j = 0; j < cache.size(1, kv_head); ++j) {
-        states.emplace_back(cache.positions(1, kv_head)[j], cache.scores(1, kv_head)[j]);
+    for (std::size_t j = 0; j < cache.layer(1).size(kv_head); ++j) {
+        states.emplace_back(cache.layer(1).positions(kv_head)[j], cache.layer(1).scores(kv_head)[j]);
     }
     std::ranges::sort(states);
     std::vector<float> scores;
@@ -274,14 +276,16 @@ float margin(const Cache& cache, std::size_t kv_head, const ms::guards& guards) 
 
 /// Feeds token by token, and returns the smallest margin of a decision.
 float feed_steps(ms::cache<mine>& cache, const support::stream& tokens, const ms::guards& guards) {
+    ms::workspace scratch(cache.shape());
     float least = 1;
     std::vector<float> out(tokens.out_width);
     for (std::size_t t = 0; t < length; ++t) {
-        EXPECT_TRUE(ms::step(cache, 1, static_cast<int>(t), tokens.q(t), tokens.k(t), tokens.v(t), out));
-        if (cache.size(1) <= cache.shape().states) continue;
+        EXPECT_TRUE(
+            ms::step(cache.layer(1), static_cast<int>(t), {tokens.q(t), tokens.k(t), tokens.v(t)}, out, scratch));
+        if (cache.layer(1).size() <= cache.shape().states) continue;
         for (std::size_t h = 0; h < 2; ++h) least = std::min(least, margin(cache, h, guards));
     }
-    cache.forget(1);
+    cache.layer(1).forget();
     return least;
 }
 
@@ -324,11 +328,11 @@ void check_one_of(P policy) {
             feed(plain, *part, how, how == way::steps ? 1 : 11);
             feed(chosen, *part, how, how == way::steps ? 1 : 11);
         }
-        plain.finish_prompt(1);
-        chosen.finish_prompt(1);
+        plain.layer(1).finish_prompt();
+        chosen.layer(1).finish_prompt();
         for (std::size_t h = 0; h < 2; ++h) {
-            EXPECT_TRUE(std::ranges::equal(plain.positions(1, h), chosen.positions(1, h)));
-            EXPECT_TRUE(std::ranges::equal(plain.scores(1, h), chosen.scores(1, h)));
+            EXPECT_TRUE(std::ranges::equal(plain.layer(1).positions(h), chosen.layer(1).positions(h)));
+            EXPECT_TRUE(std::ranges::equal(plain.layer(1).scores(h), chosen.layer(1).scores(h)));
         }
     }
 }
@@ -360,16 +364,16 @@ TEST(custom, hooks_know_their_layer_and_kv_head) {
     ms::cache<tells_where> layers(shape, {.unit = ms::per::layer});
     for (std::size_t layer = 0; layer < 2; ++layer) {
         const auto l = static_cast<float>(layer);
-        EXPECT_TRUE(heads.append(layer, 0, tokens.k(0), tokens.v(0)));
-        EXPECT_TRUE(layers.append(layer, 0, tokens.k(0), tokens.v(0)));
-        EXPECT_EQ(heads.scores(layer, 0)[0], 100 * l + 1);
-        EXPECT_EQ(heads.scores(layer, 1)[0], 100 * l + 11);
-        EXPECT_EQ(layers.scores(layer)[0], 100 * l + 2);
-        heads.finish_prompt(layer);
-        layers.finish_prompt(layer);
-        EXPECT_EQ(heads.scores(layer, 0)[0], 1000 * l + 15);
-        EXPECT_EQ(heads.scores(layer, 1)[0], 1000 * l + 115);
-        EXPECT_EQ(layers.scores(layer)[0], 1000 * l + 25);
+        EXPECT_TRUE(heads.layer(layer).append(0, tokens.k(0), tokens.v(0)));
+        EXPECT_TRUE(layers.layer(layer).append(0, tokens.k(0), tokens.v(0)));
+        EXPECT_EQ(heads.layer(layer).scores(0)[0], 100 * l + 1);
+        EXPECT_EQ(heads.layer(layer).scores(1)[0], 100 * l + 11);
+        EXPECT_EQ(layers.layer(layer).scores()[0], 100 * l + 2);
+        heads.layer(layer).finish_prompt();
+        layers.layer(layer).finish_prompt();
+        EXPECT_EQ(heads.layer(layer).scores(0)[0], 1000 * l + 15);
+        EXPECT_EQ(heads.layer(layer).scores(1)[0], 1000 * l + 115);
+        EXPECT_EQ(layers.layer(layer).scores()[0], 1000 * l + 25);
     }
 }
 
@@ -401,7 +405,7 @@ TEST(custom, hooks_see_the_rows_up_to_their_token) {
         ms::cache<counts_rows> cache(shape);
         for (std::size_t first = 0; first < 66; first += 11) {
             feed(cache, tokens, how, how == way::steps ? 1 : 11, first, first + 11);
-            for (const float score : cache.scores(1)) EXPECT_EQ(score, 1.0f);
+            for (const float score : cache.layer(1).scores()) EXPECT_EQ(score, 1.0f);
         }
     }
 }
@@ -458,7 +462,7 @@ TEST(custom, queries_come_between_the_token_and_its_attention) {
                 for (std::size_t first = 0; first < 66; first += 11) {
                     feed(cache, tokens, how, how == way::steps ? 1 : 11, first, first + 11);
                     for (std::size_t h = 0; h < 2; ++h) {
-                        for (const float score : cache.scores(1, h)) EXPECT_EQ(score, 1.0f);
+                        for (const float score : cache.layer(1).scores(h)) EXPECT_EQ(score, 1.0f);
                     }
                 }
             }

@@ -80,9 +80,10 @@ TEST(defensivekv, heads_compete_as_published) {
     policy.width = 3;
     ms::cache<ms::defensivekv> cache(
         {.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 4, .value_dim = 3, .states = n, .block = n}, policy);
+    ms::workspace scratch(cache.shape());
     std::vector<float> out(n * 12);
-    EXPECT_TRUE(
-        ms::prefill(cache, 0, 0, queries, keys, support::prompt_numbers(90000, n * 6), out, ms::prefill_mode::block));
+    EXPECT_TRUE(ms::prefill(cache.layer(0), 0, {queries, keys, support::prompt_numbers(90000, n * 6)}, out, scratch,
+                            ms::prefill_mode::block));
     EXPECT_EQ(ms::adaptive_budget(cache, 56, 0).states, (std::vector<std::size_t>{62, 50}));
 }
 

@@ -25,30 +25,33 @@ TEST(full, a_table_answers_no_row_and_stays_as_it_is) {
 
 template <class P>
 void fill_and_overflow(ms::cache<P> cache) {
+    ms::workspace scratch(cache.shape());
     const support::stream tokens(cache.shape(), 12, 1);
     std::vector<float> out(4 * tokens.out_width);
     const auto two = std::span(out).first(2 * tokens.out_width);
     const auto one = std::span(out).first(tokens.out_width);
-    ASSERT_TRUE(ms::prefill(cache, 0, 0, tokens.q(0, 4), tokens.k(0, 4), tokens.v(0, 4), out));
-    ASSERT_TRUE(ms::prefill(cache, 0, 4, tokens.q(4, 4), tokens.k(4, 4), tokens.v(4, 4), out));
-    ASSERT_TRUE(ms::step(cache, 0, 8, tokens.q(8), tokens.k(8), tokens.v(8), one));
-    const std::vector<float> keys(cache.keys(0, 0).data, cache.keys(0, 0).data + 10 * cache.keys(0, 0).stride);
+    ASSERT_TRUE(ms::prefill(cache.layer(0), 0, {tokens.q(0, 4), tokens.k(0, 4), tokens.v(0, 4)}, out, scratch));
+    ASSERT_TRUE(ms::prefill(cache.layer(0), 4, {tokens.q(4, 4), tokens.k(4, 4), tokens.v(4, 4)}, out, scratch));
+    ASSERT_TRUE(ms::step(cache.layer(0), 8, {tokens.q(8), tokens.k(8), tokens.v(8)}, one, scratch));
+    const std::vector<float> keys(cache.layer(0).keys(0).data,
+                                  cache.layer(0).keys(0).data + 10 * cache.layer(0).keys(0).stride);
 
     // One row is left: a block of two does not fit, and nothing may change.
     std::ranges::fill(out, 7.0f);
     for (const auto mode : {ms::prefill_mode::exact, ms::prefill_mode::block}) {
-        EXPECT_FALSE(ms::prefill(cache, 0, 9, tokens.q(9, 2), tokens.k(9, 2), tokens.v(9, 2), two, mode));
+        EXPECT_FALSE(
+            ms::prefill(cache.layer(0), 9, {tokens.q(9, 2), tokens.k(9, 2), tokens.v(9, 2)}, two, scratch, mode));
     }
-    EXPECT_EQ(cache.size(0), 9u);
-    ASSERT_TRUE(ms::step(cache, 0, 9, tokens.q(9), tokens.k(9), tokens.v(9), one));
-    EXPECT_FALSE(cache.append(0, 10, tokens.k(10), tokens.v(10)));
+    EXPECT_EQ(cache.layer(0).size(), 9u);
+    ASSERT_TRUE(ms::step(cache.layer(0), 9, {tokens.q(9), tokens.k(9), tokens.v(9)}, one, scratch));
+    EXPECT_FALSE(cache.layer(0).append(10, tokens.k(10), tokens.v(10)));
     std::ranges::fill(out, 7.0f);
-    EXPECT_FALSE(ms::step(cache, 0, 10, tokens.q(10), tokens.k(10), tokens.v(10), one));
+    EXPECT_FALSE(ms::step(cache.layer(0), 10, {tokens.q(10), tokens.k(10), tokens.v(10)}, one, scratch));
     EXPECT_EQ(std::ranges::count(out, 7.0f), static_cast<std::ptrdiff_t>(out.size()));
-    EXPECT_EQ(cache.size(0), 10u);
-    EXPECT_EQ(cache.next_position(0), 10);
-    EXPECT_EQ(cache.size(1), 0u) << "another layer";
-    EXPECT_TRUE(std::equal(keys.begin(), keys.begin() + 9 * 16, cache.keys(0, 0).data));
+    EXPECT_EQ(cache.layer(0).size(), 10u);
+    EXPECT_EQ(cache.layer(0).next_position(), 10);
+    EXPECT_EQ(cache.layer(1).size(), 0u) << "another layer";
+    EXPECT_TRUE(std::equal(keys.begin(), keys.begin() + 9 * 16, cache.layer(0).keys(0).data));
 }
 
 TEST(full, a_cache_answers_false_and_stays_as_it_is) {

@@ -1,4 +1,4 @@
-// h2o: hand-checked decisions (shared/methods.md 2.7, restated here).
+// h2o: hand-checked decisions.
 #include <vector>
 
 #include <gtest/gtest.h>

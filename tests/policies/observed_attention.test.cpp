@@ -1,4 +1,4 @@
-// observed_attention: hand-checked averages (shared/methods.md 2.7, restated here).
+// observed_attention: hand-checked averages.
 #include <algorithm>
 #include <cmath>
 #include <vector>

@@ -53,7 +53,7 @@ TEST(random, samples_the_text_evenly) {
 TEST(random, draws_for_blocks_as_for_single_tokens) {
     ms::table<ms::random> table({.states = 6, .block = 30});
     static_cast<void>(table.append(0, 30));
-    for (std::size_t row = 0; row < 30; ++row) table.insert(row, {}, {});
+    for (std::size_t row = 0; row < 30; ++row) table.observe_arrival(row, {}, {});
     static_cast<void>(table.forget());
     EXPECT_EQ(support::held(table), kept({.states = 6}, 0, 30));
 }

@@ -127,18 +127,19 @@ TEST(snapkv, a_prompt_and_then_steps_in_a_cache) {
     const ms::shape shape{.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 8, .states = 10, .block = 40};
     const support::stream tokens(shape, 41, 1);
     ms::cache<ms::snapkv> cache(shape);
+    ms::workspace scratch(cache.shape());
     std::vector<float> out(40 * tokens.out_width);
-    ASSERT_TRUE(
-        ms::prefill(cache, 0, 0, tokens.q(0, 40), tokens.k(0, 40), tokens.v(0, 40), out, ms::prefill_mode::block));
-    EXPECT_EQ(cache.size(0), 40u);
-    cache.forget(0);
-    EXPECT_EQ(cache.size(0), 10u);
+    ASSERT_TRUE(ms::prefill(cache.layer(0), 0, {tokens.q(0, 40), tokens.k(0, 40), tokens.v(0, 40)}, out, scratch,
+                            ms::prefill_mode::block));
+    EXPECT_EQ(cache.layer(0).size(), 40u);
+    cache.layer(0).forget();
+    EXPECT_EQ(cache.layer(0).size(), 10u);
     for (int newest = 35; newest < 40; ++newest) {
-        EXPECT_NE(std::ranges::find(cache.positions(0, 1), newest), cache.positions(0, 1).end());
+        EXPECT_NE(std::ranges::find(cache.layer(0).positions(1), newest), cache.layer(0).positions(1).end());
     }
     out.resize(tokens.out_width);
-    ASSERT_TRUE(ms::step(cache, 0, 40, tokens.q(40), tokens.k(40), tokens.v(40), out));
-    EXPECT_EQ(cache.size(0), 11u);
+    ASSERT_TRUE(ms::step(cache.layer(0), 40, {tokens.q(40), tokens.k(40), tokens.v(40)}, out, scratch));
+    EXPECT_EQ(cache.layer(0).size(), 11u);
 }
 
 }  // namespace snapkv_test

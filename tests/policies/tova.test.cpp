@@ -1,4 +1,4 @@
-// tova: hand-checked decisions (shared/methods.md 2.7, restated here).
+// tova: hand-checked decisions.
 #include <algorithm>
 #include <vector>
 

@@ -35,7 +35,7 @@ template <class P>
 ms::table<P> holding(std::vector<float> values, P policy) {
     ms::table<P> table({.states = values.size() - 1, .block = values.size(), .recent = 0}, policy);
     static_cast<void>(table.append(0, values.size()));
-    for (std::size_t row = 0; row < values.size(); ++row) table.insert(row, {}, {&values[row], 1, 1, 1});
+    for (std::size_t row = 0; row < values.size(); ++row) table.observe_arrival(row, {}, {&values[row], 1, 1, 1});
     return table;
 }
 
@@ -201,7 +201,7 @@ TEST(composed, planes_of_memory_do_not_overlap_and_move_with_their_states) {
     for (const std::size_t count : {5u, 4u, 1u, 1u, 5u, 3u, 1u, 1u, 1u, 5u, 5u}) {
         static_cast<void>(table.append(next, count));
         for (std::size_t row = table.size() - count; row < table.size(); ++row) {
-            table.insert(row, {}, {&value, 1, 1, 1});
+            table.observe_arrival(row, {}, {&value, 1, 1, 1});
         }
         next += static_cast<int>(count);
         std::vector<float> seen(table.size());

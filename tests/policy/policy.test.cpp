@@ -157,7 +157,7 @@ static_assert(!ms::executor<no_run> && !ms::executor<int> && !ms::executor<declt
 // Policies without parameters take no memory of their own in a table; a state of the decision fits a register.
 static_assert(std::is_empty_v<ms::full> && std::is_empty_v<ms::window> && std::is_empty_v<ms::citrus>);
 static_assert(sizeof(ms::tova) == sizeof(std::size_t) && sizeof(ms::h2o_layer) == sizeof(ms::h2o));
-static_assert(sizeof(ms::position) == 4 && sizeof(ms::forgotten_state) == 8 && sizeof(ms::move) == 8);
+static_assert(sizeof(ms::position) == 4 && sizeof(ms::forgotten_state) == 8 && sizeof(ms::relocation) == 8);
 static_assert(std::is_trivially_copyable_v<ms::view> && std::is_trivially_copyable_v<ms::rows>);
 static_assert(std::is_nothrow_move_constructible_v<ms::cache<ms::any_policy>>);
 static_assert(std::is_nothrow_move_assignable_v<ms::cache<ms::tova, ms::int8>>);
@@ -171,14 +171,16 @@ static_assert(noexcept(std::declval<table&>().place(0)) && noexcept(std::declval
 static_assert(noexcept(std::declval<table&>().observe({})) && noexcept(std::declval<table&>().forget()));
 static_assert(noexcept(std::declval<table&>().observe_queries({}, 1)));
 static_assert(noexcept(std::declval<table&>().clear()) && noexcept(std::declval<table&>().finish_prompt()));
-static_assert(noexcept(std::declval<cache&>().append(0, 0, {}, {})) && noexcept(std::declval<cache&>().clear()));
-static_assert(noexcept(std::declval<cache&>().observe(0, ms::rows{})));
-static_assert(noexcept(std::declval<cache&>().observe(0, std::span<const float>())));
-static_assert(noexcept(std::declval<cache&>().observe_queries(0, {})));
-static_assert(noexcept(std::declval<cache&>().forget(0)) && noexcept(std::declval<cache&>().finish_prompt(0)));
-static_assert(noexcept(ms::attend(std::declval<cache&>(), 0, {}, {})));
-static_assert(noexcept(ms::step(std::declval<cache&>(), 0, 0, {}, {}, {}, {})));
-static_assert(noexcept(ms::prefill(std::declval<cache&>(), 0, 0, {}, {}, {}, {})));
+static_assert(noexcept(std::declval<cache&>().clear()) && noexcept(std::declval<cache&>().layer(0)));
+using layer = ms::cache_layer<cache>;
+static_assert(noexcept(std::declval<layer>().append(0, {}, {})));
+static_assert(noexcept(std::declval<layer>().observe(ms::rows{})));
+static_assert(noexcept(std::declval<layer>().observe(std::span<const float>())));
+static_assert(noexcept(std::declval<layer>().observe_queries({})));
+static_assert(noexcept(std::declval<layer>().forget()) && noexcept(std::declval<layer>().finish_prompt()));
+static_assert(noexcept(ms::attend(std::declval<layer>(), {}, {}, std::declval<ms::workspace&>())));
+static_assert(noexcept(ms::step(std::declval<layer>(), 0, {}, {}, std::declval<ms::workspace&>())));
+static_assert(noexcept(ms::prefill(std::declval<layer>(), 0, {}, {}, std::declval<ms::workspace&>())));
 
 constexpr ms::table_shape shape{.states = 8, .heads = 6, .kv_heads = 2, .head_dim = 5};
 

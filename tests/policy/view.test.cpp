@@ -54,8 +54,8 @@ class view_of : public testing::Test {
         cache c(shape, visitor{.unit = unit, .visit = &visit});
         current = &c;
         const support::stream tokens(shape, length, 3);
-        EXPECT_TRUE(c.append(1, 0, tokens.k(0, length), tokens.v(0, length)));
-        c.forget(1);
+        EXPECT_TRUE(c.layer(1).append(0, tokens.k(0, length), tokens.v(0, length)));
+        c.layer(1).forget();
         EXPECT_EQ(calls, unit == ms::per::layer ? 1u : shape.kv_heads);
     }
 };
@@ -133,10 +133,10 @@ TYPED_TEST(view_of, rows_are_those_of_the_table_s_own_heads) {
             for (std::size_t h = 0; h < stored.kv_heads; ++h) {
                 std::vector<float> key(12), same(12);
                 stored.key(h, 3, key);
-                cache.keys(1, states.shape.kv_head + h).read(3, same.data());
+                cache.layer(1).keys(states.shape.kv_head + h).read(3, same.data());
                 EXPECT_EQ(key, same);
                 stored.value(h, 3, key);
-                cache.values(1, states.shape.kv_head + h).read(3, same.data());
+                cache.layer(1).values(states.shape.kv_head + h).read(3, same.data());
                 EXPECT_EQ(key, same);
             }
         });

@@ -1,4 +1,4 @@
-// Rules that look at keys, values and queries, and at no attention: written from methods.md and the papers' formulas.
+// Rules that look at keys, values and queries, and at no attention: written from the papers' formulas.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

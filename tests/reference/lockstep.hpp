@@ -18,7 +18,12 @@ template <class Cache>
 class lockstep {
   public:
     lockstep(Cache& cache, const prepared& p)
-        : cache_(cache), scenario_(p.what), tokens_(p.tokens), expected_(p.expected), before_(p.what.shape.kv_heads) {}
+        : cache_(cache),
+          scratch_(cache.shape()),
+          scenario_(p.what),
+          tokens_(p.tokens),
+          expected_(p.expected),
+          before_(p.what.shape.kv_heads) {}
 
     /// Outputs are weighted means of values within ±1. A probability's relative error is at most twice that of a logit
     /// (about 1e-6 here: 128 products of magnitude 1 at most, summed in float32) plus softmax's own 1e-6.
@@ -48,12 +53,12 @@ class lockstep {
         const auto v = tokens_.v(token_, o.what <= operation::block ? n : 0);
         out_.assign(o.what <= operation::block ? n * tokens_.out_width : 0, 9.0f);
         bool done = true;
-        if (o.what == operation::step) done = ms::step(cache_, layer(), position, q, k, v, out_);
-        if (o.what == operation::exact) done = ms::prefill(cache_, layer(), position, q, k, v, out_);
+        if (o.what == operation::step) done = ms::step(layer(), position, {q, k, v}, out_, scratch_);
+        if (o.what == operation::exact) done = ms::prefill(layer(), position, {q, k, v}, out_, scratch_);
         if (o.what == operation::block) {
-            done = ms::prefill(cache_, layer(), position, q, k, v, out_, ms::prefill_mode::block);
+            done = ms::prefill(layer(), position, {q, k, v}, out_, scratch_, ms::prefill_mode::block);
         }
-        if (o.what == operation::forget) cache_.forget(layer());
+        if (o.what == operation::forget) layer().forget();
         if (o.what == operation::clear) cache_.clear();
         if (o.what == operation::clone) cache_ = cache_.clone();
         EXPECT_TRUE(done);
@@ -70,7 +75,7 @@ class lockstep {
         }
         EXPECT_LE(error, bound);
         for (std::size_t h = 0; h < scenario_.shape.kv_heads; ++h) {
-            std::vector<int> present(cache_.positions(layer(), h).begin(), cache_.positions(layer(), h).end());
+            std::vector<int> present(layer().positions(h).begin(), layer().positions(h).end());
             std::sort(present.begin(), present.end());
             EXPECT_EQ(present, expected.present[h]) << "KV head " << h;
             if (o.what == operation::clear) before_[h].clear();
@@ -90,7 +95,7 @@ class lockstep {
         std::set_difference(came.begin(), came.end(), present.begin(), present.end(), std::back_inserter(gone));
         std::vector<int> reported;
         int last = -1;
-        for (const auto [position, decided_by] : cache_.forgotten(layer(), kv_head)) {
+        for (const auto [position, decided_by] : layer().forgotten(kv_head)) {
             reported.push_back(position);
             EXPECT_EQ(decided_by, expected_.decided_by(i, kv_head, position)) << "position " << position;
             EXPECT_LE(last, decided_by) << "in the order of the decisions";
@@ -100,9 +105,10 @@ class lockstep {
         EXPECT_EQ(reported, gone) << "KV head " << kv_head;
     }
 
-    std::size_t layer() const { return scenario_.shape.layers - 1; }
+    auto layer() { return cache_.layer(scenario_.shape.layers - 1); }
 
     Cache& cache_;
+    multistate::workspace scratch_;
     const scenario& scenario_;
     const support::stream& tokens_;
     const expectation& expected_;

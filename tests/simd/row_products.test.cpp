@@ -3,7 +3,11 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/codecs/codec.hpp>
+#include <multistate/codecs/bf16.hpp>
+#include <multistate/codecs/f16.hpp>
+#include <multistate/codecs/f32.hpp>
+#include <multistate/codecs/int4.hpp>
+#include <multistate/codecs/int8.hpp>
 #include <multistate/simd/row_products.hpp>
 
 #include "support/random.hpp"
@@ -28,7 +32,7 @@ struct stored {
             if constexpr (C::scaled) scales[j] = scale;
         }
     }
-    simd::matrix<typename C::element> matrix() const { return {elements.data(), scales.data(), stride}; }
+    simd::matrix<C> matrix() const { return {elements.data(), scales.data(), stride}; }
     std::vector<float> row(std::size_t j) const {
         std::vector<float> out(dimension + 1, 99.0f);
         simd::read_row(matrix(), j, dimension, out.data());

@@ -14,7 +14,7 @@ namespace uniform_test {
 namespace ms = multistate;
 
 TEST(open_uniforms, are_the_same_at_every_length) {
-    for (std::size_t n = 0; n <= 4 * ms::simd::lanes + 3; ++n) {
+    for (std::size_t n = 0; n <= 4 * ms::simd::vector_width + 3; ++n) {
         for (const std::uint64_t key : {std::uint64_t{0}, ms::random_bits(1, 2), ~std::uint64_t{0}}) {
             std::vector<std::int32_t> index(n);
             std::iota(index.begin(), index.end(), 1'000'000);

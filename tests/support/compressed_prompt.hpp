@@ -30,16 +30,18 @@ compressed_prompt compress_prompt(const P& policy) {
     constexpr std::size_t n = 24, heads = 2, d = 4, v = 3;
     multistate::cache<P> cache(
         {.layers = 1, .heads = heads, .kv_heads = 1, .head_dim = d, .value_dim = v, .states = 16, .block = n}, policy);
+    multistate::workspace scratch(cache.shape());
     std::vector<float> out(n * heads * v);
-    EXPECT_TRUE(multistate::prefill(cache, 0, 0, prompt_numbers(1, n * heads * d), prompt_numbers(5000, n * d),
-                                    prompt_numbers(9000, n * v), out, multistate::prefill_mode::block));
-    cache.forget(0);
+    EXPECT_TRUE(multistate::prefill(
+        cache.layer(0), 0, {prompt_numbers(1, n * heads * d), prompt_numbers(5000, n * d), prompt_numbers(9000, n * v)},
+        out, scratch, multistate::prefill_mode::block));
+    cache.layer(0).forget();
     compressed_prompt result;
-    result.kept.assign(cache.positions(0, 0).begin(), cache.positions(0, 0).end());
+    result.kept.assign(cache.layer(0).positions(0).begin(), cache.layer(0).positions(0).end());
     std::ranges::sort(result.kept);
     for (const int p : result.kept) {
-        const auto row = std::ranges::find(cache.positions(0, 0), p) - cache.positions(0, 0).begin();
-        result.scores.push_back(cache.scores(0, 0)[static_cast<std::size_t>(row)]);
+        const auto row = std::ranges::find(cache.layer(0).positions(0), p) - cache.layer(0).positions(0).begin();
+        result.scores.push_back(cache.layer(0).scores(0)[static_cast<std::size_t>(row)]);
     }
     return result;
 }

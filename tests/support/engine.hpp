@@ -35,7 +35,7 @@ class engine_rows : public stored_floats {
             std::ranges::copy(value_rows(v)[h], value(h, row));
         }
     }
-    void relocate(std::span<const multistate::move> moves) {
+    void relocate(std::span<const multistate::relocation> moves) {
         for (const auto [from, to] : moves) {
             for (std::size_t h = 0; h < shape_.kv_heads; ++h) {
                 std::copy_n(key(h, from), shape_.head_dim, key(h, to));
@@ -85,7 +85,7 @@ class engine {
         for (std::size_t t = 0; t < tokens; ++t) {
             const auto key = k.subspan(t * k.size() / tokens);
             const auto value = v.subspan(t * v.size() / tokens);
-            table.insert(begin + t, rows.key_rows(key), rows.value_rows(value));
+            table.observe_arrival(begin + t, rows.key_rows(key), rows.value_rows(value));
             rows.write(begin + t, key, value);
         }
         for (std::size_t t = 0; t < tokens; ++t) attend(q.subspan(t * q.size() / tokens), begin + t + 1);

@@ -31,13 +31,15 @@ struct trace {
 enum class way { step, attend, exact, block };
 
 /// Steps, exact blocks, blocks that shrink once: `run_length` tokens in all.
-template <class Executor>
-trace run_layer(cache& c, std::size_t layer, const stream& tokens, Executor&& run, multistate::workspace* own) {
+template <class Executor = multistate::serial>
+trace run_layer(cache& c, std::size_t index, const stream& tokens, multistate::workspace& scratch,
+                Executor&& run = {}) {
     namespace ms = multistate;
     struct part {
         std::size_t tokens;
         way by;
     };
+    const auto layer = c.layer(index);
     trace result;
     std::size_t first = 0;
     for (const auto [n, by] : {part{1, way::step}, part{13, way::exact}, part{1, way::step}, part{1, way::attend},
@@ -46,22 +48,22 @@ trace run_layer(cache& c, std::size_t layer, const stream& tokens, Executor&& ru
         const auto position = static_cast<ms::position>(first);
         const auto q = tokens.q(first, n), k = tokens.k(first, n), v = tokens.v(first, n);
         if (by == way::step) {
-            EXPECT_TRUE(ms::step(c, layer, position, q, k, v, out, run, own));
+            EXPECT_TRUE(ms::step(layer, position, {q, k, v}, out, scratch, run));
         } else if (by == way::attend) {
-            EXPECT_TRUE(c.append(layer, position, k, v));
-            c.observe_queries(layer, q);
-            c.observe(layer, ms::attend(c, layer, q, out, run, own));
+            EXPECT_TRUE(layer.append(position, k, v));
+            layer.observe_queries(q);
+            layer.observe(ms::attend(layer, q, out, scratch, run));
         } else {
             const auto mode = by == way::exact ? ms::prefill_mode::exact : ms::prefill_mode::block;
-            EXPECT_TRUE(ms::prefill(c, layer, position, q, k, v, out, mode, run, own));
+            EXPECT_TRUE(ms::prefill(layer, position, {q, k, v}, out, scratch, mode, run));
         }
         result.out.insert(result.out.end(), out.begin(), out.end());
         first += n;
     }
     EXPECT_EQ(first, run_length);
     for (std::size_t h = 0; h < c.shape().kv_heads; ++h) {
-        result.positions.emplace_back(c.positions(layer, h).begin(), c.positions(layer, h).end());
-        result.scores.emplace_back(c.scores(layer, h).begin(), c.scores(layer, h).end());
+        result.positions.emplace_back(layer.positions(h).begin(), layer.positions(h).end());
+        result.scores.emplace_back(layer.scores(h).begin(), layer.scores(h).end());
     }
     return result;
 }
@@ -71,10 +73,11 @@ template <class Executor>
 void expect_the_bits_of_serial(std::string_view policy, Executor&& run) {
     const stream tokens(small_shape, run_length, 1);
     cache alone(small_shape, multistate::any_policy::named(policy));
-    const trace expected = run_layer(alone, 2, tokens, multistate::serial{}, nullptr);
+    multistate::workspace scratch(small_shape);
+    const trace expected = run_layer(alone, 2, tokens, scratch);
     for (int again = 0; again < 10; ++again) {  // threads do not meet in the same order each time
         cache shared(small_shape, multistate::any_policy::named(policy));
-        EXPECT_EQ(run_layer(shared, 2, tokens, run, nullptr), expected);
+        EXPECT_EQ(run_layer(shared, 2, tokens, scratch, run), expected);
     }
 }
 

@@ -70,7 +70,7 @@ void expect_blocks_to_equal_single_steps(multistate::table_shape shape, std::siz
         const std::size_t end = std::min(first + block, tokens);
         static_cast<void>(blocks.append(static_cast<int>(first), end - first));
         for (std::size_t t = first; t < end; ++t) {
-            blocks.insert(t, of(k, t, kv_heads, shape.head_dim), of(v, t, kv_heads, shape.value_dim));
+            blocks.observe_arrival(t, of(k, t, kv_heads, shape.head_dim), of(v, t, kv_heads, shape.value_dim));
         }
         for (std::size_t t = first; t < end; ++t) blocks.observe_queries(of(q, t, heads, shape.head_dim), t + 1);
     }

@@ -601,7 +601,7 @@ TEST(table_of_spoiled_states, they_go_first_wherever_they_lie) {
     const std::vector<float> good{1, 2}, bad{1, std::numeric_limits<float>::infinity()}, huge{1e30f, 0};
     const auto key = [](const std::vector<float>& x) { return ms::rows{x.data(), 1, 2, 2}; };
     static_cast<void>(table.append(0, 6));
-    for (std::size_t row = 0; row < 6; ++row) table.insert(row, key(row == 5 ? bad : good), key(good));
+    for (std::size_t row = 0; row < 6; ++row) table.observe_arrival(row, key(row == 5 ? bad : good), key(good));
     EXPECT_TRUE(table.holds_spoiled());
     score(table, {1, 2, 3, 4, 5, 6});
     static_cast<void>(table.forget());

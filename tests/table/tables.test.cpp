@@ -31,8 +31,8 @@ class engine {
     explicit engine(const ms::tables<ms::any_policy>& tables) : shape_(tables.shape()) {
         for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
             for (std::size_t h = 0; h < shape_.kv_heads; ++h) {
-                keys_.emplace_back(tables.rows(layer, h) * shape_.head_dim);
-                values_.emplace_back(tables.rows(layer, h) * shape_.value_dim);
+                keys_.emplace_back(tables.layer(layer).rows(h) * shape_.head_dim);
+                values_.emplace_back(tables.layer(layer).rows(h) * shape_.value_dim);
             }
         }
     }
@@ -43,7 +43,7 @@ class engine {
     std::span<float> value(std::size_t layer, std::size_t kv_head, std::size_t row) {
         return std::span(values_[layer * shape_.kv_heads + kv_head]).subspan(row * shape_.value_dim, shape_.value_dim);
     }
-    void copy(std::size_t layer, std::size_t kv_head, ms::move m) {
+    void copy(std::size_t layer, std::size_t kv_head, ms::relocation m) {
         std::ranges::copy(key(layer, kv_head, m.from), key(layer, kv_head, m.to).begin());
         std::ranges::copy(value(layer, kv_head, m.from), value(layer, kv_head, m.to).begin());
     }
@@ -81,8 +81,8 @@ class both {
             if (testing::Test::HasFailure()) return;
             first += n;
             if (first == 30) {
-                cache_.finish_prompt(layer);
-                tables_.finish_prompt(layer, stored);
+                cache_.layer(layer).finish_prompt();
+                tables_.layer(layer).finish_prompt(stored);
             }
         }
     }
@@ -92,22 +92,23 @@ class both {
         const auto k = tokens_.k(first, n), v = tokens_.v(first, n);
         const ms::shape& s = tables_.shape();
         const auto p = static_cast<ms::position>(first);
-        EXPECT_TRUE(cache_.append(layer, p, k, v));
-        EXPECT_TRUE(tables_.append(layer, {.first = p, .tokens = n, .k = k, .v = v}, stored,
-                                   [&](std::size_t kv_head, std::size_t row, std::span<const ms::move> moves) {
-                                       for (const ms::move m : moves) engine_.copy(layer, kv_head, m);
-                                       for (std::size_t i = 0; i < n; ++i) {
-                                           const std::size_t head = i * s.kv_heads + kv_head;
-                                           std::ranges::copy(k.subspan(head * s.head_dim, s.head_dim),
-                                                             engine_.key(layer, kv_head, row + i).begin());
-                                           std::ranges::copy(v.subspan(head * s.value_dim, s.value_dim),
-                                                             engine_.value(layer, kv_head, row + i).begin());
-                                       }
-                                   }));
+        EXPECT_TRUE(cache_.layer(layer).append(p, k, v));
+        EXPECT_TRUE(tables_.layer(layer).append(
+            {.first = p, .tokens = n, .k = k, .v = v}, stored,
+            [&](std::size_t kv_head, std::size_t row, std::span<const ms::relocation> moves) {
+                for (const ms::relocation m : moves) engine_.copy(layer, kv_head, m);
+                for (std::size_t i = 0; i < n; ++i) {
+                    const std::size_t head = i * s.kv_heads + kv_head;
+                    std::ranges::copy(k.subspan(head * s.head_dim, s.head_dim),
+                                      engine_.key(layer, kv_head, row + i).begin());
+                    std::ranges::copy(v.subspan(head * s.value_dim, s.value_dim),
+                                      engine_.value(layer, kv_head, row + i).begin());
+                }
+            }));
         compare(layer);
         for (std::size_t i = 0; i < n; ++i) {
-            cache_.observe_queries(layer, tokens_.q(first + i));
-            tables_.observe_queries(layer, tokens_.q(first + i));
+            cache_.layer(layer).observe_queries(tokens_.q(first + i));
+            tables_.layer(layer).observe_queries(tokens_.q(first + i));
             observe(layer, n - 1 - i);
         }
     }
@@ -115,21 +116,21 @@ class both {
     /// Attention made up, over all rows but the last `unseen`.
     void observe(std::size_t layer, std::size_t unseen) {
         const ms::shape& s = tables_.shape();
-        const std::size_t width = std::max(tables_.size(layer, 0), tables_.size(layer, 1)) - unseen;
+        const std::size_t width = std::max(tables_.layer(layer).size(0), tables_.layer(layer).size(1)) - unseen;
         std::vector<float> probabilities = random_.floats(s.heads * width, 2);
         for (std::size_t head = 0; head < s.heads; ++head) {
-            const std::size_t size = tables_.size(layer, head / tables_.shape().group()) - unseen;
+            const std::size_t size = tables_.layer(layer).size(head / tables_.shape().group()) - unseen;
             ms::softmax(std::span(probabilities).subspan(head * width, size));
         }
         const ms::rows shown{probabilities.data(), s.heads, width, width};
-        cache_.observe(layer, shown);
-        tables_.observe(layer, shown);
+        cache_.layer(layer).observe(shown);
+        tables_.layer(layer).observe(shown);
     }
 
     void forget(std::size_t layer, auto& stored) {
-        cache_.forget(layer);
-        tables_.forget(layer, stored, [&](std::size_t kv_head, std::span<const ms::move> moves) {
-            for (const ms::move m : moves) engine_.copy(layer, kv_head, m);
+        cache_.layer(layer).forget();
+        tables_.layer(layer).forget(stored, [&](std::size_t kv_head, std::span<const ms::relocation> moves) {
+            for (const ms::relocation m : moves) engine_.copy(layer, kv_head, m);
         });
         compare(layer);
     }
@@ -137,13 +138,13 @@ class both {
     void compare(std::size_t layer) {
         const ms::shape& s = tables_.shape();
         std::vector<float> key(s.head_dim), value(s.value_dim);
-        EXPECT_EQ(tables_.next_position(layer), cache_.next_position(layer));
+        EXPECT_EQ(tables_.layer(layer).next_position(), cache_.layer(layer).next_position());
         for (std::size_t h = 0; h < s.kv_heads; ++h) {
-            ASSERT_TRUE(std::ranges::equal(tables_.positions(layer, h), cache_.positions(layer, h)));
-            EXPECT_EQ(tables_.forgotten(layer, h).size(), cache_.forgotten(layer, h).size());
-            for (std::size_t row = 0; row < tables_.size(layer, h); ++row) {
-                cache_.keys(layer, h).read(row, key.data());
-                cache_.values(layer, h).read(row, value.data());
+            ASSERT_TRUE(std::ranges::equal(tables_.layer(layer).positions(h), cache_.layer(layer).positions(h)));
+            EXPECT_EQ(tables_.layer(layer).forgotten(h).size(), cache_.layer(layer).forgotten(h).size());
+            for (std::size_t row = 0; row < tables_.layer(layer).size(h); ++row) {
+                cache_.layer(layer).keys(h).read(row, key.data());
+                cache_.layer(layer).values(h).read(row, value.data());
                 // Sums of up to 14 values within 1, which mergers add up in another order.
                 for (std::size_t c = 0; c < key.size(); ++c) EXPECT_NEAR(engine_.key(layer, h, row)[c], key[c], 1e-5);
                 for (std::size_t c = 0; c < value.size(); ++c) {
@@ -188,24 +189,25 @@ TEST(tables, of_a_policy_that_reads_attention_alone_need_no_keys) {
     ms::tables<ms::tova_head> tables({.layers = 1, .heads = 2, .kv_heads = 2, .head_dim = 4, .states = 2});
     std::vector<std::size_t> rows(2);
     for (ms::position p = 0; p < 4; ++p) {
-        EXPECT_TRUE(tables.append(0, {.first = p}, ms::nothing_stored,
-                                  [&](std::size_t kv_head, std::size_t row, std::span<const ms::move> moves) {
-                                      rows[kv_head] = row;
-                                      EXPECT_TRUE(moves.empty());
-                                  }));
+        EXPECT_TRUE(
+            tables.layer(0).append({.first = p}, ms::nothing_stored,
+                                   [&](std::size_t kv_head, std::size_t row, std::span<const ms::relocation> moves) {
+                                       rows[kv_head] = row;
+                                       EXPECT_TRUE(moves.empty());
+                                   }));
         // KV head 0 looks away from row 1, KV head 1 from row 0.
         const std::vector<float> attention =
             p < 2 ? std::vector<float>{0.5f, 0.5f, 0.5f, 0.5f} : std::vector<float>{0.4f, 0.1f, 0.5f, 0.1f, 0.4f, 0.5f};
-        if (p > 0) tables.observe(0, attention);
-        if (p == 0) tables.observe(0, std::vector<float>{1, 1});
+        if (p > 0) tables.layer(0).observe(attention);
+        if (p == 0) tables.layer(0).observe(std::vector<float>{1, 1});
     }
     EXPECT_EQ(rows, (std::vector<std::size_t>{1, 0}));
-    EXPECT_EQ(tables.forgotten(0, 0)[0].position, 1);
-    EXPECT_EQ(tables.forgotten(0, 1)[0].position, 0);
+    EXPECT_EQ(tables.layer(0).forgotten(0)[0].position, 1);
+    EXPECT_EQ(tables.layer(0).forgotten(1)[0].position, 0);
 }
 
 TEST(tables, misuse_is_met_at_the_border) {
-    const auto nowhere = [](std::size_t, std::size_t, std::span<const ms::move>) {};
+    const auto nowhere = [](std::size_t, std::size_t, std::span<const ms::relocation>) {};
     const auto load = [](std::size_t, std::size_t, std::size_t, std::span<float>, std::span<float>) {};
     const std::vector<float> k(8), v(8);
     ms::tables<ms::d2o> tables({.layers = 2, .heads = 2, .kv_heads = 2, .head_dim = 4, .states = 2, .block = 2});
@@ -213,9 +215,9 @@ TEST(tables, misuse_is_met_at_the_border) {
     ms::reading shorter(ms::shape{.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 3}, load,
                         [](std::size_t, std::size_t, std::size_t, std::span<const float>, std::span<const float>) {});
     const auto append = [&](std::size_t layer, const ms::arrival& a, auto&& lent) {
-        static_cast<void>(tables.append(layer, a, lent, nowhere));
+        static_cast<void>(tables.layer(layer).append(a, lent, nowhere));
     };
-    EXPECT_DEATH(append(2, {0, 1, k, v}, stored), "append: layer must be less than layers = 2, is 2");
+    EXPECT_DEATH(append(2, {0, 1, k, v}, stored), "layer: index must be less than layers = 2, is 2");
     EXPECT_DEATH(append(0, {0, 3, k, v}, stored), "append: tokens must be from 1 to block = 2, is 3");
     EXPECT_DEATH(append(0, {0, 2, k, v}, stored), "append: k must be .*head_dim.* 16, is 8");
     EXPECT_DEATH(append(0, {0, 1, k, std::span(v).first(7)}, stored), "append: v must be .*value_dim.* 8, is 7");
@@ -223,7 +225,7 @@ TEST(tables, misuse_is_met_at_the_border) {
     EXPECT_DEATH(append(0, {0, 1, k, v}, ms::nothing_stored), "stored must be lent with a function that stores");
     EXPECT_DEATH(append(0, {0, 1, k, v}, shorter), "stored.head_dim must be that of the table, 4, is 3");
     ms::tables<ms::keydiff> reader(tables.shape());
-    EXPECT_DEATH(static_cast<void>(reader.append(0, {0, 1, k, v}, ms::nothing_stored, nowhere)),
+    EXPECT_DEATH(static_cast<void>(reader.layer(0).append({0, 1, k, v}, ms::nothing_stored, nowhere)),
                  "stored must be given at every call");
 }
 

@@ -4,7 +4,7 @@
 // Not part of multistate.hpp, because it needs Eigen and allocates; decode with step.hpp.
 //
 //     ms::reference_attention(cache.shape(), n, q, keys, values, out, probabilities);   // keys and values as floats
-//     ms::reference_attention(cache, layer, q, out, probabilities);                     // from what a cache stores
+//     ms::reference_attention(cache.layer(i), q, out, probabilities);                   // from what a cache stores
 #include <span>
 #include <vector>
 
@@ -45,18 +45,18 @@ inline void reference_attention(const shape& given, std::size_t n, std::span<con
     }
 }
 
-/// The same over the rows that a cache holds in a layer; probabilities [heads, size(layer)].
-template <policy P, codec K, codec V>
-void reference_attention(const cache<P, K, V>& cache, std::size_t layer, std::span<const float> q, std::span<float> out,
+/// The same over the rows that a cache holds in a layer, as many in each KV head; probabilities [heads, size()].
+template <class Cache>
+void reference_attention(const cache_layer<Cache>& layer, std::span<const float> q, std::span<float> out,
                          std::span<float> probabilities) {
-    const shape& s = cache.shape();
-    const std::size_t n = cache.size(layer);
+    const shape& s = layer.shape();
+    const std::size_t n = layer.size();
     std::vector<float> keys(s.kv_heads * n * s.head_dim);
     std::vector<float> values(s.kv_heads * n * s.value_dim);
     for (std::size_t h = 0; h < s.kv_heads; ++h) {
         for (std::size_t j = 0; j < n; ++j) {
-            cache.keys(layer, h).read(j, keys.data() + (h * n + j) * s.head_dim);
-            cache.values(layer, h).read(j, values.data() + (h * n + j) * s.value_dim);
+            layer.keys(h).read(j, keys.data() + (h * n + j) * s.head_dim);
+            layer.values(h).read(j, values.data() + (h * n + j) * s.value_dim);
         }
     }
     reference_attention(s, n, q, keys, values, out, probabilities);

@@ -1,7 +1,12 @@
 #pragma once
 
-// The scratch memory of one attention call: packed queries, logits that become probabilities, packed outputs. A cache
-// has one; calls on different layers of one cache may run concurrently if each brings a workspace of its own.
+// The scratch memory of one attention call: packed queries, logits that become probabilities, weighted sums.
+//
+//     ms::workspace scratch(cache.shape());                   // one per worker, whatever the number of sequences
+//     ms::step(cache.layer(i), position, {.q = q, .k = k, .v = v}, out, scratch);
+//
+// It belongs to no cache: layers and caches of one shape take turns with it, and calls that run concurrently need one
+// each. An engine with attention of its own needs none.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -11,13 +16,13 @@
 
 #include "multistate/core/aligned_array.hpp"
 #include "multistate/core/shape.hpp"
-#include "multistate/simd/products.hpp"
+#include "multistate/simd/attention_products.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 /// Scratch for attention over caches of one shape: rows of states + slack + block floats, one for each query head and
-/// token that are worked on together. Blocks are cut into tiles of tokens, and heads into waves, so that the rows stay
-/// within 16 MiB, or at one token's worth where that is more.
+/// token that are computed together. Blocks are cut into batches of tokens, and of heads, so that the rows stay within
+/// 16 MiB, or at one token's worth where that is more.
 class workspace {
   public:
     /// Throws std::invalid_argument for a shape that cannot be, or that the machine's memory cannot hold.
@@ -28,46 +33,46 @@ class workspace {
 
     /// Whether caches of this shape can use it; a workspace that was moved from fits none.
     bool fits(const shape& s) const noexcept {
-        return bases_.size() == s.kv_heads && s.heads == shape_.heads && s.kv_heads == shape_.kv_heads &&
+        return held_before_.size() == s.kv_heads && s.heads == shape_.heads && s.kv_heads == shape_.kv_heads &&
                s.head_dim == shape_.head_dim && s.value_dim == shape_.value_dim && s.block <= shape_.block &&
                rows_of(s) <= rows_of(shape_);
     }
-    /// Tokens of a block that are worked on together, where all of `kv_heads` KV heads must be.
-    std::size_t tile(std::size_t kv_heads) const noexcept {
+    /// Tokens of a block that are computed together, where all of `kv_heads` KV heads must be.
+    std::size_t tokens_at_once(std::size_t kv_heads) const noexcept {
         return (std::min)({rows_ / (kv_heads * shape_.group()), shape_.block, most_tokens});
     }
-    /// KV heads that are worked on together, with a tile of `tokens`.
-    std::size_t wave(std::size_t tokens) const noexcept {
+    /// KV heads that are computed together, with `tokens` tokens at once.
+    std::size_t kv_heads_at_once(std::size_t tokens) const noexcept {
         return (std::min)(rows_ / (tokens * shape_.group()), shape_.kv_heads);
     }
     /// Tasks that share the work of one KV head where there are few KV heads. By shape, so that every executor computes
     /// the same.
-    std::size_t parts() const noexcept { return parts_of(shape_); }
-    /// Floats from one row of logits to the next: an odd number of cache lines, or the rows of a tile would share few
-    /// sets of the cache.
+    std::size_t tasks_per_kv_head() const noexcept { return tasks_of(shape_); }
+    /// Floats from one row of logits to the next: an odd number of cache lines, or the rows of a
+    /// batch would share few sets of the processor's cache.
     std::size_t stride() const noexcept { return stride_; }
 
-    // Rows of the three arrays: query head h, counted from the first of the wave, and token t of a tile of `tokens`
-    // share row h * tokens + t.
+    // Rows of the three arrays: query head h, counted from the first of the batch, and token t of `tokens` tokens share
+    // row h * tokens + t.
     float* queries(std::size_t row) noexcept { return queries_.data() + row * simd::query_stride(shape_.head_dim); }
     float* logits(std::size_t row) noexcept { return logits_.data() + row * stride_; }
-    float* mixed(std::size_t row) noexcept { return mixed_.data() + row * simd::query_stride(shape_.value_dim); }
+    float* sums(std::size_t row) noexcept { return sums_.data() + row * simd::query_stride(shape_.value_dim); }
 
-    /// What simd's products need, for each of kv_heads * parts() tasks.
+    /// What simd's products need, for each of kv_heads * tasks_per_kv_head() tasks.
     float* products(std::size_t task) noexcept { return products_.data() + task * products_size(); }
 
-    /// For each token of a tile the row in which a table placed it; one stretch of `tile` per KV head.
-    std::span<std::uint32_t> placed(std::size_t kv_head) noexcept {
+    /// For each token of a batch the row in which table t of a layer placed it.
+    std::span<std::uint32_t> placed(std::size_t t) noexcept {
         const std::size_t tokens = (std::min)(shape_.block, most_tokens);
-        return {placed_.data() + kv_head * tokens, tokens};
+        return {placed_.data() + t * tokens, tokens};
     }
 
-    /// Rows that the tables of a KV head held before a tile.
-    std::size_t& base(std::size_t kv_head) noexcept { return bases_[kv_head]; }
+    /// Rows that table t of a layer held before a batch.
+    std::size_t& held_before(std::size_t t) noexcept { return held_before_[t]; }
 
     std::size_t memory_bytes() const noexcept {
-        return queries_.bytes() + logits_.bytes() + mixed_.bytes() + products_.bytes() + placed_.bytes() +
-               bases_.size() * sizeof(std::size_t);
+        return queries_.bytes() + logits_.bytes() + sums_.bytes() + products_.bytes() + placed_.bytes() +
+               held_before_.size() * sizeof(std::size_t);
     }
 
   private:
@@ -77,7 +82,7 @@ class workspace {
     static constexpr const char* who = "workspace";
 
     static std::size_t rows_of(const shape& s) noexcept { return s.states + s.slack + s.block; }
-    static std::size_t parts_of(const shape& s) noexcept { return (std::max<std::size_t>)(1, 8 / s.kv_heads); }
+    static std::size_t tasks_of(const shape& s) noexcept { return (std::max<std::size_t>)(1, 8 / s.kv_heads); }
     static std::size_t products_of(const shape& s) noexcept {
         return simd::product_scratch(s.group() * (std::min)(s.block, most_tokens), (std::max)(s.head_dim, s.value_dim));
     }
@@ -95,13 +100,13 @@ class workspace {
             rows = std::clamp(most_logits / stride, s.heads, product(who, s.heads, tokens));
             queries = product(who, rows, simd::query_stride(s.head_dim));
             logits = product(who, rows, stride);
-            mixed = product(who, (std::max)(rows, product(who, s.heads, parts_of(s))), simd::query_stride(s.value_dim));
-            products = product(who, product(who, s.kv_heads, parts_of(s)), products_of(s));
+            sums = product(who, (std::max)(rows, product(who, s.heads, tasks_of(s))), simd::query_stride(s.value_dim));
+            products = product(who, product(who, s.kv_heads, tasks_of(s)), products_of(s));
             placed = product(who, s.kv_heads, tokens);
         }
         std::size_t bytes() const {
             std::size_t total = detail::bytes<std::size_t>(who, s.kv_heads);
-            for (const std::size_t floats : {queries, logits, mixed, products, placed}) {
+            for (const std::size_t floats : {queries, logits, sums, products, placed}) {
                 total = detail::sum(who, total, detail::bytes<float>(who, floats));
             }
             return total;
@@ -109,7 +114,7 @@ class workspace {
 
         shape s;
         std::size_t stride, rows;
-        std::size_t queries, logits, mixed, products, placed;
+        std::size_t queries, logits, sums, products, placed;
     };
 
     explicit workspace(const layout& sizes)
@@ -118,20 +123,20 @@ class workspace {
           rows_(sizes.rows),
           queries_((detail::require_memory(who, sizes.bytes()), sizes.queries)),
           logits_(sizes.logits),
-          mixed_(sizes.mixed),
+          sums_(sizes.sums),
           products_(sizes.products),
           placed_(sizes.placed),
-          bases_(shape_.kv_heads) {}
+          held_before_(shape_.kv_heads) {}
 
     shape shape_;
     std::size_t stride_;
     std::size_t rows_;
     aligned_array<float> queries_;
     aligned_array<float> logits_;
-    aligned_array<float> mixed_;
+    aligned_array<float> sums_;
     aligned_array<float> products_;
     aligned_array<std::uint32_t> placed_;
-    std::vector<std::size_t> bases_;
+    std::vector<std::size_t> held_before_;
 };
 
 namespace detail {

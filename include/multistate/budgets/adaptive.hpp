@@ -3,7 +3,7 @@
 // Budgets of KV heads by what each holds after the prompt.
 //
 //     ms::cache<ms::snapkv> cache(shape);                     // shape.block at least the prompt
-//     for (layers) ms::prefill(cache, layer, 0, q, k, v, out, ms::prefill_mode::block);
+//     for (layers) ms::prefill(cache.layer(i), 0, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);
 //     cache.rebudget(ms::adaptive_budget(cache, 512));        // and go on with 512 states in the mean
 //
 // Heads are compared by their scores, which must mean the same in all of them (see policy.hpp):
@@ -30,7 +30,7 @@
 #include <vector>
 
 #include "multistate/budgets/whole_shares.hpp"
-#include "multistate/cache/cache_access.hpp"
+#include "multistate/cache/cache.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
@@ -51,12 +51,11 @@ struct pooled_score {
 };
 
 /// Adds to `pool` the scores by which one KV head would forget down to `states`. Guarded states are left out.
-template <class C>
-void pool_scores(const C& cache, std::size_t layer, std::size_t kv_head, std::size_t states, guards fixed,
+template <class Layer>
+void pool_scores(const Layer& layer, std::size_t kv_head, std::size_t states, guards fixed,
                  std::vector<pooled_score>& pool) {
-    const auto scores =
-        cache_access::tables(cache, layer)[kv_head].scores_at(states, cache_access::stored(cache, layer, kv_head));
-    const auto positions = cache.positions(layer, kv_head);
+    const auto scores = layer.tables()[kv_head].scores_at(states, layer.stored(kv_head));
+    const auto positions = layer.positions(kv_head);
     std::vector<std::size_t> order(positions.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::ranges::sort(order, {}, [&](std::size_t row) { return positions[row]; });
@@ -68,11 +67,11 @@ void pool_scores(const C& cache, std::size_t layer, std::size_t kv_head, std::si
 }
 
 /// How many of the layer's greatest scores, `free` for each KV head in the mean, belong to each.
-template <class C>
-std::vector<std::size_t> count_by_head(const C& cache, std::size_t layer, std::size_t states, guards fixed) {
-    std::vector<std::size_t> result(cache.shape().kv_heads);
+template <class Layer>
+std::vector<std::size_t> count_by_head(const Layer& layer, std::size_t states, guards fixed) {
+    std::vector<std::size_t> result(layer.shape().kv_heads);
     std::vector<pooled_score> pool;
-    for (std::size_t h = 0; h < result.size(); ++h) pool_scores(cache, layer, h, states, fixed, pool);
+    for (std::size_t h = 0; h < result.size(); ++h) pool_scores(layer, h, states, fixed, pool);
     const std::size_t count = (std::min)(result.size() * (states - fixed.sinks - fixed.recent), pool.size());
     std::ranges::nth_element(pool, pool.begin() + static_cast<std::ptrdiff_t>(count),
                              [](const auto& a, const auto& b) { return a.outlasts(b); });
@@ -100,10 +99,9 @@ std::vector<std::size_t> count_by_head(const C& cache, std::size_t layer, std::s
 /// policies whose scores cannot be compared (see above). Costs a copy of each table and a decision.
 template <policy P, codec K, codec V>
 guarded_budget adaptive_budget(const cache<P, K, V>& cache, std::size_t states, float alpha = 0.2f) {
-    static_cast<void>(cache.states(0));  // checks that the cache was not moved from
+    const P& policy = cache.policy();  // checks that the cache was not moved from
     const shape& s = cache.shape();
-    table_shape wanted = detail::cache_access::tables(cache, 0).front().shape();
-    const P policy = table<P>(detail::cache_access::tables(cache, 0).front()).policy();  // const tables do not show it
+    table_shape wanted = cache.layer(0).tables().front().shape();
     if (policy.forgets() != per::head) {
         detail::refuse("adaptive_budget", "policy", "one that forgets for each KV head", "one that forgets otherwise");
     }
@@ -117,10 +115,11 @@ guarded_budget adaptive_budget(const cache<P, K, V>& cache, std::size_t states, 
     guarded_budget result{.states = {}, .guarded = guards_in_force(wanted, policy)};
     const std::size_t guarded = result.guarded.sinks + result.guarded.recent;
     const std::size_t free = states - guarded;
-    for (std::size_t layer = 0; layer < s.layers; ++layer) {
+    for (std::size_t i = 0; i < s.layers; ++i) {
+        const auto layer = cache.layer(i);
         std::vector<double> shares(s.kv_heads, static_cast<double>(states));
-        if (cache.size(layer) > states) {
-            const auto counts = detail::count_by_head(cache, layer, states, result.guarded);
+        if (layer.size() > states) {
+            const auto counts = detail::count_by_head(layer, states, result.guarded);
             std::ranges::transform(counts, shares.begin(), [&](std::size_t count) {
                 return static_cast<double>(guarded) + static_cast<double>(1 - alpha) * static_cast<double>(count) +
                        static_cast<double>(alpha) * static_cast<double>(free);

@@ -4,8 +4,8 @@
 // and lazy_layers_budget in duo.hpp and lazy_layers.hpp.
 //
 //     ms::attention_profile profile(32, 8);                   // 32 layers of 8 KV heads; sinks 128, recent 256
-//     const auto probabilities = ms::attend(cache, layer, q, out);
-//     profile.observe(cache, layer, probabilities);           // the tokens to judge by, any number
+//     const auto layer = cache.layer(i);
+//     profile.observe(layer, ms::attend(layer, q, out, scratch));  // the tokens to judge by, any number
 //     ms::cache<ms::composed<ms::window, ms::per_head>> duo(shape, {}, ms::duo_budget(profile.retrieval(), 0.1f, 32768));
 //
 //   rule     far = the sum of a[i][t][j] over states j with position >= sinks and, counted back from t with t as the
@@ -22,7 +22,7 @@
 #include <cmath>
 #include <vector>
 
-#include "multistate/cache/cache.hpp"
+#include "multistate/table/table_layer.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
@@ -32,13 +32,18 @@ class attention_profile {
     attention_profile(std::size_t layers, std::size_t kv_heads, guards kept = {.sinks = 128, .recent = 256})
         : kept_(kept), kv_heads_(kv_heads), far_(checked_size(layers, kv_heads, kept)), seen_(far_) {}
 
+    /// Which KV head of which layer.
+    struct head {
+        std::size_t layer;
+        std::size_t kv_head;
+    };
     /// One token of one KV head: probabilities [query heads of its group, n] and the positions [n] of the n states, its
     /// own among them. A token whose probabilities are not finite is not counted.
-    void observe(std::size_t layer, std::size_t kv_head, rows probabilities,
-                 std::span<const position> positions) noexcept {
+    void observe(head of, rows probabilities, std::span<const position> positions) noexcept {
         constexpr const char* who = "attention_profile::observe";
-        expect(who, layer);
-        detail::check(kv_head < kv_heads_, who, "kv_head", detail::bound{"less than kv_heads = ", kv_heads_}, kv_head);
+        expect(who, of.layer);
+        detail::check(of.kv_head < kv_heads_, who, "kv_head", detail::bound{"less than kv_heads = ", kv_heads_},
+                      of.kv_head);
         detail::check(!positions.empty(), who, "positions", "at least 1", positions.size());
         detail::check(probabilities.count >= 1 && probabilities.width >= positions.size(), who, "probabilities",
                       detail::bound{"one for each position, ", positions.size()}, probabilities.width);
@@ -52,22 +57,22 @@ class attention_profile {
             }
         }
         if (!std::isfinite(sum)) return;
-        far_[layer * kv_heads_ + kv_head] += sum / static_cast<double>(probabilities.count);
-        seen_[layer * kv_heads_ + kv_head] += 1;
+        far_[of.layer * kv_heads_ + of.kv_head] += sum / static_cast<double>(probabilities.count);
+        seen_[of.layer * kv_heads_ + of.kv_head] += 1;
     }
     /// The token that attended last, all heads of a layer: probabilities as ms::attend returns them.
-    template <policy P, codec K, codec V>
-    void observe(const cache<P, K, V>& cache, std::size_t layer, rows probabilities) noexcept {
+    template <class Tables>
+    void observe(const table_layer<Tables>& layer, rows probabilities) noexcept {
         constexpr const char* who = "attention_profile::observe";
-        expect(who, layer);
-        detail::check(cache.shape().kv_heads == kv_heads_, who, "kv_heads of the cache",
-                      detail::bound{"as here, ", kv_heads_}, cache.shape().kv_heads);
-        detail::check(probabilities.count == cache.shape().heads, who, "probabilities",
-                      detail::bound{"one row for each query head: ", cache.shape().heads}, probabilities.count);
-        const std::size_t group = cache.shape().group();
+        const shape& s = layer.shape();
+        expect(who, layer.index());
+        detail::check(s.kv_heads == kv_heads_, who, "kv_heads of the cache", detail::bound{"as here, ", kv_heads_},
+                      s.kv_heads);
+        detail::check(probabilities.count == s.heads, who, "probabilities",
+                      detail::bound{"one row for each query head: ", s.heads}, probabilities.count);
         for (std::size_t h = 0; h < kv_heads_; ++h) {
-            const rows own{probabilities[h * group].data(), group, cache.size(layer, h), probabilities.stride};
-            observe(layer, h, own, cache.positions(layer, h));
+            const rows own{probabilities[h * s.group()].data(), s.group(), layer.size(h), probabilities.stride};
+            observe(head{layer.index(), h}, own, layer.positions(h));
         }
     }
 

@@ -10,8 +10,8 @@
 #include "multistate/core/aligned_array.hpp"
 #include "multistate/core/shape.hpp"
 #include "multistate/policy/view.hpp"
-#include "multistate/simd/products.hpp"
 #include "multistate/simd/row_products.hpp"
+#include "multistate/table/table.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
@@ -31,7 +31,7 @@ struct stored_rows {
         }
     }
     /// The rows from `first` on, for the kernels.
-    simd::matrix<typename C::element> matrix(std::size_t first = 0) const noexcept {
+    simd::matrix<C> matrix(std::size_t first = 0) const noexcept {
         return {data + first * stride, C::scaled ? scales + first : nullptr, stride};
     }
 
@@ -51,14 +51,19 @@ class storage {
           elements_(detail::product("cache", first_.back(), stride_) + read_behind),
           scales_(C::scaled ? first_.back() : 0) {}
 
-    /// What memory_bytes() will be of `rows` rows in so many planes. Allocates nothing.
-    static std::size_t bytes_for(std::size_t planes, std::size_t rows, std::size_t dimension) {
+    struct needs {
+        std::size_t planes;
+        std::size_t rows;  ///< of all planes together
+        std::size_t dimension;
+    };
+    /// What memory_bytes() will be. Allocates nothing.
+    static std::size_t bytes_for(needs n) {
         using detail::bytes, detail::product, detail::sum;
         constexpr const char* who = "cache";
-        const std::size_t scales = C::scaled ? bytes<float>(who, rows) : 0;
-        const std::size_t elements = sum(who, product(who, rows, C::stride(dimension)), read_behind);
+        const std::size_t scales = C::scaled ? bytes<float>(who, n.rows) : 0;
+        const std::size_t elements = sum(who, product(who, n.rows, C::stride(n.dimension)), read_behind);
         return sum(who, sum(who, bytes<typename C::element>(who, elements), scales),
-                   bytes<std::size_t>(who, planes + 1));
+                   bytes<std::size_t>(who, n.planes + 1));
     }
 
     storage(std::size_t planes, std::size_t rows, std::size_t dimension)
@@ -78,11 +83,11 @@ class storage {
     }
 
     /// Copies a row of the same plane of `other`, a storage of the same dimension.
-    void copy(const storage& other, std::size_t plane, std::size_t from, std::size_t to) noexcept {
-        other.expect_row("copy", plane, from);
-        expect_row("copy", plane, to);
-        const std::size_t source = other.first_[plane] + from;
-        const std::size_t target = first_[plane] + to;
+    void copy(const storage& other, std::size_t plane, relocation r) noexcept {
+        other.expect_row("copy", plane, r.from);
+        expect_row("copy", plane, r.to);
+        const std::size_t source = other.first_[plane] + r.from;
+        const std::size_t target = first_[plane] + r.to;
         std::copy_n(other.elements_.data() + source * stride_, stride_, elements_.data() + target * stride_);
         if constexpr (C::scaled) scales_.data()[target] = other.scales_.data()[source];
     }
@@ -117,46 +122,38 @@ class storage {
     aligned_array<float> scales_;
 };
 
-/// The keys and values of all layers and KV heads, and how policies reach them.
+/// The keys and values of all layers and KV heads, and how policies reach them. A plane is one KV head of one layer:
+/// layer * kv_heads + kv_head.
 template <codec K, codec V>
 class key_value_storage {
   public:
     /// `rows` [layers * kv_heads]: how many a KV head has.
-    key_value_storage(std::span<const std::size_t> rows, std::size_t kv_heads, std::size_t head_dim,
-                      std::size_t value_dim)
-        : kv_heads_(kv_heads), keys_(rows, head_dim), values_(rows, value_dim) {}
+    key_value_storage(std::span<const std::size_t> rows, const shape& s)
+        : kv_heads_(s.kv_heads), keys_(rows, s.head_dim), values_(rows, s.value_dim) {}
 
-    stored_rows<K> keys(std::size_t layer, std::size_t kv_head) const noexcept {
-        return keys_.plane(layer * kv_heads_ + kv_head);
-    }
-    stored_rows<V> values(std::size_t layer, std::size_t kv_head) const noexcept {
-        return values_.plane(layer * kv_heads_ + kv_head);
-    }
+    std::size_t plane(std::size_t layer, std::size_t kv_head) const noexcept { return layer * kv_heads_ + kv_head; }
+    stored_rows<K> keys(std::size_t plane) const noexcept { return keys_.plane(plane); }
+    stored_rows<V> values(std::size_t plane) const noexcept { return values_.plane(plane); }
 
     /// Encodes a key and a value, of which one may be null, into a row.
-    void write(std::size_t layer, std::size_t kv_head, std::size_t row, const float* key, const float* value) noexcept {
-        if (key != nullptr) keys_.write(layer * kv_heads_ + kv_head, row, key);
-        if (value != nullptr) values_.write(layer * kv_heads_ + kv_head, row, value);
+    void write(std::size_t plane, std::size_t row, const float* key, const float* value) noexcept {
+        if (key != nullptr) keys_.write(plane, row, key);
+        if (value != nullptr) values_.write(plane, row, value);
     }
-    /// Copies a row of the same KV head of `other`, which may be this storage.
-    void copy(const key_value_storage& other, std::size_t layer, std::size_t kv_head, std::size_t from,
-              std::size_t to) noexcept {
-        keys_.copy(other.keys_, layer * kv_heads_ + kv_head, from, to);
-        values_.copy(other.values_, layer * kv_heads_ + kv_head, from, to);
+    /// Copies a row of the same plane of `other`, which may be this storage.
+    void copy(const key_value_storage& other, std::size_t plane, relocation r) noexcept {
+        keys_.copy(other.keys_, plane, r);
+        values_.copy(other.values_, plane, r);
     }
 
     /// The rows of one table; valid while this storage stays where it is.
-    editor lend(const table_shape& s) noexcept {
-        editor result;
-        result.owner = this;
-        result.access = &access;
-        result.layer = s.layer;
-        result.first_kv_head = s.kv_head;
-        result.kv_heads = s.kv_heads;
-        result.head_dim = keys_.dimension();
-        result.value_dim = values_.dimension();
-        return result;
+    editor lend(table_shape s) noexcept {
+        s.head_dim = keys_.dimension();
+        s.value_dim = values_.dimension();
+        return detail::lend_rows(this, access, s);
     }
+    /// The same, for reading only: a reader never calls what stores.
+    reader lend(const table_shape& s) const noexcept { return const_cast<key_value_storage*>(this)->lend(s); }
 
     std::size_t memory_bytes() const noexcept { return keys_.memory_bytes() + values_.memory_bytes(); }
 
@@ -164,26 +161,30 @@ class key_value_storage {
     static const key_value_storage& of(const void* owner) noexcept {
         return *static_cast<const key_value_storage*>(owner);
     }
+    // NOLINTNEXTLINE(bugprone-easily-swappable-parameters): the signature is that of storage_access
     static void load(const void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, float* key,
                      float* value) noexcept {
-        if (key != nullptr) of(owner).keys(layer, kv_head).read(row, key);
-        if (value != nullptr) of(owner).values(layer, kv_head).read(row, value);
+        const std::size_t plane = of(owner).plane(layer, kv_head);
+        if (key != nullptr) of(owner).keys(plane).read(row, key);
+        if (value != nullptr) of(owner).values(plane).read(row, value);
     }
     static void dot(const void* owner, std::size_t layer, std::size_t kv_head, bool values, rows x, std::size_t n,
                     float* out, std::size_t stride) noexcept {
+        const std::size_t plane = of(owner).plane(layer, kv_head);
         const auto dot_all = [&](auto stored) {
             simd::dot_rows(x.data, x.count, x.stride, stored.dimension, stored.matrix(), n, out, stride);
         };
-        values ? dot_all(of(owner).values(layer, kv_head)) : dot_all(of(owner).keys(layer, kv_head));
+        values ? dot_all(of(owner).values(plane)) : dot_all(of(owner).keys(plane));
     }
     static void sum(const void* owner, std::size_t layer, std::size_t kv_head, std::span<const float> weights,
                     std::span<float> out) noexcept {
-        const auto stored = of(owner).values(layer, kv_head);
+        const auto stored = of(owner).values(of(owner).plane(layer, kv_head));
         simd::sum_rows(weights.data(), stored.matrix(), weights.size(), stored.dimension, out.data());
     }
     static void store(void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, const float* key,
                       const float* value) noexcept {
-        static_cast<key_value_storage*>(owner)->write(layer, kv_head, row, key, value);
+        key_value_storage& to = *static_cast<key_value_storage*>(owner);
+        to.write(to.plane(layer, kv_head), row, key, value);
     }
     static constexpr storage_access access{.load = load, .dot = dot, .sum = sum, .store = store};
 

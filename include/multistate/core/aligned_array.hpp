@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -29,34 +28,36 @@ class aligned_array {
     explicit aligned_array(std::size_t size) : size_(size) {
         if (size == 0) return;
         const std::size_t length = detail::product("aligned_array", size, sizeof(T));
-        const bool large = length >= 2 * huge_page;
-        const std::align_val_t alignment{large ? huge_page : 64};
-        data_ = {static_cast<T*>(::operator new(length, alignment)), release{alignment}};
+        const std::align_val_t alignment{alignment_of(length)};
+        data_ = static_cast<T*>(::operator new(length, alignment));
 #if defined(__linux__)
-        if (large) madvise(data_.get(), length, MADV_HUGEPAGE);
+        if (alignment_of(length) == huge_page) madvise(data_, length, MADV_HUGEPAGE);
 #endif
-        std::memset(static_cast<void*>(data_.get()), 0, length);
+        std::memset(static_cast<void*>(data_), 0, length);
     }
     aligned_array(const aligned_array& other) : aligned_array(other.size_) { std::copy_n(other.data(), size_, data()); }
     aligned_array(aligned_array&& other) noexcept
-        : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+        : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    ~aligned_array() {
+        if (data_ != nullptr) ::operator delete(data_, std::align_val_t{alignment_of(bytes())});
+    }
     aligned_array& operator=(aligned_array other) noexcept {
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);
         return *this;
     }
 
-    T* data() noexcept { return data_.get(); }
-    const T* data() const noexcept { return data_.get(); }
+    T* data() noexcept { return data_; }
+    const T* data() const noexcept { return data_; }
     std::size_t bytes() const noexcept { return size_ * sizeof(T); }
 
   private:
     static constexpr std::size_t huge_page = std::size_t{2} << 20;
-    struct release {
-        std::align_val_t alignment{};
-        void operator()(T* p) const noexcept { ::operator delete(p, alignment); }
-    };
-    std::unique_ptr<T[], release> data_;
+    static constexpr std::size_t alignment_of(std::size_t length) noexcept {
+        return length >= 2 * huge_page ? huge_page : 64;
+    }
+
+    T* data_ = nullptr;
     std::size_t size_ = 0;
 };
 

@@ -17,7 +17,6 @@
 //
 // Checks guard against misuse by the calling engine, never against data. Files with different levels may share a
 // program: the level is part of the inline namespace.
-#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <cstdio>
@@ -43,7 +42,8 @@ struct failure {
 /// Called once, on the thread whose call failed. When it returns, the program aborts. It must not throw.
 using failure_handler = void (*)(const failure&);
 
-inline std::atomic<failure_handler> current_failure_handler{nullptr};  ///< null: the default
+/// Null: the default. Read and written by atomic builtins: <atomic> would be a third of this header's compile time.
+inline failure_handler current_failure_handler = nullptr;
 
 }  // namespace multistate
 
@@ -52,15 +52,15 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 /// Replaces the handler of the whole program and returns the one before. Null stands for the default, which prints one
 /// line to stderr.
 inline failure_handler set_failure_handler(failure_handler handler) noexcept {
-    return current_failure_handler.exchange(handler);
+    return __atomic_exchange_n(&current_failure_handler, handler, __ATOMIC_SEQ_CST);
 }
 
 namespace detail {
 
 /// Tells the handler, then aborts.
-[[noreturn]] HWY_NOINLINE inline void fail(const char* who, const char* argument, const std::string& bound,
-                                           const std::string& value) noexcept {
-    if (const failure_handler handler = current_failure_handler) {
+[[noreturn]] MULTISTATE_NOINLINE inline void fail(const char* who, const char* argument, const std::string& bound,
+                                                  const std::string& value) noexcept {
+    if (const failure_handler handler = __atomic_load_n(&current_failure_handler, __ATOMIC_SEQ_CST)) {
         handler({who, argument, bound.c_str(), value.c_str()});
     } else {
         std::fprintf(stderr, "multistate: %s: %s must be %s, is %s\n", who, argument, bound.c_str(), value.c_str());
@@ -69,8 +69,8 @@ namespace detail {
 }
 
 /// Refuses an argument of a constructor.
-[[noreturn]] HWY_NOINLINE inline void refuse(const char* who, const char* argument, const std::string& bound,
-                                             const std::string& value) {
+[[noreturn]] MULTISTATE_NOINLINE inline void refuse(const char* who, const char* argument, const std::string& bound,
+                                                    const std::string& value) {
 #if defined(__cpp_exceptions)
     throw std::invalid_argument(std::string(who) + ": " + argument + " must be " + bound + ", is " + value);
 #else
@@ -93,25 +93,25 @@ struct bound {
 template <std::integral Number>
 bound(const char*, Number) -> bound<Number>;  // Clang 14 does not find it
 
-[[noreturn]] HWY_NOINLINE inline void fail_check(const char* who, const char* argument, const char* words,
-                                                 const char* value) noexcept {
+[[noreturn]] MULTISTATE_NOINLINE inline void fail_check(const char* who, const char* argument, const char* words,
+                                                        const char* value) noexcept {
     fail(who, argument, words, value);
 }
 template <std::integral Given>
-[[noreturn]] HWY_NOINLINE void fail_check(const char* who, const char* argument, const char* words,
-                                          Given given) noexcept {
+[[noreturn]] MULTISTATE_NOINLINE void fail_check(const char* who, const char* argument, const char* words,
+                                                 Given given) noexcept {
     fail(who, argument, words, std::to_string(given));
 }
 template <std::integral Number, std::integral Given>
-[[noreturn]] HWY_NOINLINE void fail_check(const char* who, const char* argument, bound<Number> limit,
-                                          Given given) noexcept {
+[[noreturn]] MULTISTATE_NOINLINE void fail_check(const char* who, const char* argument, bound<Number> limit,
+                                                 Given given) noexcept {
     fail(who, argument, limit.words + std::to_string(limit.number), std::to_string(given));
 }
 
 /// The check of a step, where nothing may throw: ends the program unless the condition holds. What it says is put
 /// together only then. Nothing below its level.
 template <int Level = 1, class Bound, class Given>
-HWY_INLINE void check(bool holds, const char* who, const char* argument, Bound limit, Given given) noexcept {
+MULTISTATE_INLINE void check(bool holds, const char* who, const char* argument, Bound limit, Given given) noexcept {
     if constexpr (MULTISTATE_CHECKS >= Level) {
         if (!holds) [[unlikely]]
             fail_check(who, argument, limit, given);

@@ -3,7 +3,6 @@
 // The sizes of a table and of a cache, and the checks on them. Every constructor of the library validates here and
 // throws std::invalid_argument that names the argument, the bound and the value given.
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -90,6 +89,7 @@ inline void expect_floats(const char* who, const char* argument, const char* wor
     check(given == floats, who, argument, bound{words, floats}, given);
 }
 /// The tokens in a span of `given` floats, `each` per token, checked to be from 1 to `block`.
+// NOLINTBEGIN(bugprone-easily-swappable-parameters): no one but these borders calls it
 inline std::size_t tokens_of(const char* who, const char* argument, const char* words, std::size_t given,
                              std::size_t each, std::size_t block) noexcept {
     const std::size_t tokens = given / each;
@@ -97,13 +97,14 @@ inline std::size_t tokens_of(const char* who, const char* argument, const char* 
     check(tokens <= block, who, "tokens", bound{"at most block = ", block}, tokens);
     return tokens;
 }
+// NOLINTEND(bugprone-easily-swappable-parameters)
 
 inline void require_slack(const char* who, std::size_t given) {
     constexpr std::size_t most = (std::numeric_limits<std::int32_t>::max)() / 2 - 1;
     require(given <= most, who, "slack", "at most " + std::to_string(most), given);
 }
 
-/// The shape with its defaults filled in.
+/// The shape with its defaults filled in. Builtins, because every user compiles this header and <cmath> is slow.
 inline shape checked(shape s) {
     constexpr const char* who = "cache";
     require(s.layers >= 1, who, "layers", "at least 1", s.layers);
@@ -113,9 +114,9 @@ inline shape checked(shape s) {
     require_size(who, "head_dim", s.head_dim);
     if (s.value_dim == 0) s.value_dim = s.head_dim;
     require_size(who, "value_dim", s.value_dim);
-    if (!s.scale) s.scale = 1 / std::sqrt(static_cast<float>(s.head_dim));
-    require(std::isfinite(*s.scale), who, "scale", "finite", *s.scale);
-    require(std::isfinite(s.softcap) && s.softcap >= 0, who, "softcap", "finite and not negative", s.softcap);
+    if (!s.scale) s.scale = 1 / __builtin_sqrtf(static_cast<float>(s.head_dim));
+    require(__builtin_isfinite(*s.scale), who, "scale", "finite", *s.scale);
+    require(__builtin_isfinite(s.softcap) && s.softcap >= 0, who, "softcap", "finite and not negative", s.softcap);
     return s;
 }
 

@@ -5,8 +5,11 @@
 // A header-only library compiled with AVX-512 in one file and without it in another would leave two different bodies
 // under one symbol, and the linker may hand the wrong one to either caller. So everything in `multistate` sits in an
 // inline namespace whose name carries the target: users write `multistate::cache`, the linker sees
-// `multistate::N_AVX3_avx512_fma_f16c::cache`. Highway's own target is not enough of a name: -march=haswell without
-// -maes is SSSE3 to Highway, but the compiler still emits AVX2 and FMA there.
+// `multistate::AVX3_avx512_fma_f16c_checks1::cache`.
+//
+// The name comes from the compiler's own macros, so this header includes nothing heavy. Its first part is the target
+// that Highway derives from the same macros (simd/highway.hpp checks it). That part alone is not enough: with
+// -march=haswell but without -maes Highway takes SSSE3, while the compiler still emits AVX2 and FMA.
 //
 // Every header of the library includes this one before its own code, so the compiler is checked here.
 #if __cplusplus < 202002L && (!defined(_MSVC_LANG) || _MSVC_LANG < 202002L)
@@ -16,29 +19,38 @@
 
 #include <string_view>
 
-// What Highway 1.0.3 needs to be told. With -march=sapphirerapids it stops at an error of its own unless AVX3_DL is
-// wanted. Its vectors of unknown size (SVE) cannot be kept in arrays, which is what the kernels do: such processors run
-// NEON. On ARM it compiles for AES, whatever the flags, if it thinks that GCC could choose a target at run time: it
-// must not think so. Without any flags some compilers get EMU128, whose maximum of infinities is finite: we take the
-// scalar target.
-#if defined(__AVX512BITALG__) && defined(__AVXVNNI__) && !defined(HWY_WANT_AVX3_DL)
-#define HWY_WANT_AVX3_DL
+// Highway's conditions for each of its targets.
+#if defined(__SSE4_1__) && defined(__SSE4_2__) && defined(__AES__) && defined(__PCLMUL__)
+#define MULTISTATE_HAS_SSE4 1
+#else
+#define MULTISTATE_HAS_SSE4 0
 #endif
-#if defined(__ARM_FEATURE_SVE) && !defined(HWY_DISABLED_TARGETS)
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#if MULTISTATE_HAS_SSE4 && defined(__AVX2__) && defined(__BMI2__) && defined(__FMA__) && defined(__F16C__)
+#define MULTISTATE_HAS_AVX2 1
+#else
+#define MULTISTATE_HAS_AVX2 0
 #endif
-#if defined(__aarch64__) && !defined(TOOLCHAIN_MISS_SYS_AUXV_H)
-#define TOOLCHAIN_MISS_SYS_AUXV_H
+#if MULTISTATE_HAS_AVX2 && defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
+    defined(__AVX512VL__)
+#define MULTISTATE_HAS_AVX3 1
+#else
+#define MULTISTATE_HAS_AVX3 0
 #endif
-#ifndef HWY_BROKEN_EMU128
-#define HWY_BROKEN_EMU128 1
-#endif
-#include <hwy/highway.h>
-// Where Highway came first, it was told none of this and may have chosen another target, or none.
-#if HWY_HAVE_SCALABLE || HWY_TARGET == HWY_EMU128 || HWY_TARGET != HWY_STATIC_TARGET || \
-    (HWY_TARGETS & HWY_STATIC_TARGET) == 0
-#error "multistate cannot use the target that Highway chose: include multistate before <hwy/highway.h>"
-#include "multistate/comes_before_highway"  // no such file: the compiler stops here
+#if MULTISTATE_HAS_AVX3 && defined(__AVXVNNI__) && defined(__VAES__) && defined(__VPCLMULQDQ__) && \
+    defined(__AVX512VBMI__) && defined(__AVX512VBMI2__) && defined(__AVX512VPOPCNTDQ__) && defined(__AVX512BITALG__)
+#define MULTISTATE_TARGET_LEVEL AVX3_DL
+#elif MULTISTATE_HAS_AVX3
+#define MULTISTATE_TARGET_LEVEL AVX3
+#elif MULTISTATE_HAS_AVX2
+#define MULTISTATE_TARGET_LEVEL AVX2
+#elif MULTISTATE_HAS_SSE4
+#define MULTISTATE_TARGET_LEVEL SSE4
+#elif defined(__SSSE3__)
+#define MULTISTATE_TARGET_LEVEL SSSE3
+#elif defined(__ARM_NEON)
+#define MULTISTATE_TARGET_LEVEL NEON
+#else
+#define MULTISTATE_TARGET_LEVEL SCALAR
 #endif
 
 #if defined(__AVX512F__)
@@ -95,12 +107,16 @@
 
 #define MULTISTATE_JOIN_EXPANDED(a, b, c, d, e, f) a##b##c##d##e##f
 #define MULTISTATE_JOIN(a, b, c, d, e, f) MULTISTATE_JOIN_EXPANDED(a, b, c, d, e, f)
-#define MULTISTATE_INSTRUCTIONS                                                                            \
-    MULTISTATE_JOIN(HWY_NAMESPACE, MULTISTATE_TARGET_VECTOR, MULTISTATE_TARGET_FMA, MULTISTATE_TARGET_F16, \
+#define MULTISTATE_INSTRUCTIONS                                                                                      \
+    MULTISTATE_JOIN(MULTISTATE_TARGET_LEVEL, MULTISTATE_TARGET_VECTOR, MULTISTATE_TARGET_FMA, MULTISTATE_TARGET_F16, \
                     MULTISTATE_TARGET_DOT, MULTISTATE_TARGET_BF16)
 /// The inline namespace of this translation unit.
 #define MULTISTATE_TARGET \
     MULTISTATE_JOIN(MULTISTATE_INSTRUCTIONS, _checks, MULTISTATE_CHECKS, MULTISTATE_TARGET_ERRORS, , )
+
+// Functions that must, and must not, become a part of their callers.
+#define MULTISTATE_INLINE inline __attribute__((always_inline))
+#define MULTISTATE_NOINLINE __attribute__((noinline))
 
 #define MULTISTATE_QUOTE_EXPANDED(name) #name
 #define MULTISTATE_QUOTE(name) MULTISTATE_QUOTE_EXPANDED(name)
@@ -108,10 +124,7 @@
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 /// The instruction set that the vector code was compiled for, e.g. "AVX3_avx512_fma_f16c_dot" or "NEON". "SCALAR"
-/// means that no vector instructions are used: compile with -march=native or the like.
-inline std::string_view target_name() noexcept {
-    static constexpr std::string_view qualified = MULTISTATE_QUOTE(MULTISTATE_INSTRUCTIONS);
-    return qualified.substr(2);  // without Highway's "N_"
-}
+/// means that attention uses no vector instructions: compile with -march=native or the like.
+inline std::string_view target_name() noexcept { return MULTISTATE_QUOTE(MULTISTATE_INSTRUCTIONS); }
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -3,14 +3,14 @@
 // Who runs the work. The library starts no thread: functions that can share work take an executor as a last argument,
 // anything that can be called with a number of tasks and a task:
 //
-//     ms::step(cache, layer, position, q, k, v, out);                // on the caller's thread: ms::serial
-//     ms::step(cache, layer, position, q, k, v, out, pool);          // ms::thread_pool, in thread_pool.hpp
-//     ms::step(cache, layer, position, q, k, v, out, ms::openmp{});  // openmp.hpp
+//     ms::step(layer, position, inputs, out, scratch);                // on the caller's thread: ms::serial
+//     ms::step(layer, position, inputs, out, scratch, pool);          // ms::thread_pool, in thread_pool.hpp
+//     ms::step(layer, position, inputs, out, scratch, ms::openmp{});  // openmp.hpp
 //
 //     const auto mine = [&](std::size_t n, auto&& task) {            // an engine's own threads
 //         threads.for_each_index(n, task);                           // task(0) … task(n - 1); returns after the last
 //     };
-//     ms::step(cache, layer, position, q, k, v, out, mine);
+//     ms::step(layer, position, inputs, out, scratch, mine);
 //
 // An object with a member `run(n, task)` will do, too; the executors of the library have one.
 //

@@ -4,7 +4,7 @@
 //
 //     #include <multistate/execution/openmp.hpp>                        // not part of multistate.hpp: it needs -fopenmp
 //
-//     ms::step(cache, layer, position, q, k, v, out, ms::openmp{});
+//     ms::step(layer, position, inputs, out, scratch, ms::openmp{});
 #ifndef _OPENMP
 #error "multistate/execution/openmp.hpp: compile with OpenMP (-fopenmp; in CMake link OpenMP::OpenMP_CXX)"
 #endif

@@ -5,7 +5,7 @@
 //     #include <multistate/execution/thread_pool.hpp>                   // not part of multistate.hpp: only you start threads
 //
 //     ms::thread_pool pool(4);                                // this thread and three helpers
-//     ms::step(cache, layer, position, q, k, v, out, pool);
+//     ms::step(layer, position, inputs, out, scratch, pool);
 //     pool.run(n, [&](std::size_t i) { ... });                // for work of your own
 //
 // Made for decoding, where a run is a few tens of tasks of some ten microseconds: helpers look for work for a while
@@ -21,13 +21,20 @@
 #include <type_traits>
 #include <vector>
 
-#include <hwy/cache_control.h>
-
 #include "multistate/execution/executor.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
+
+/// Tells the processor that this thread only waits.
+inline void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
 
 /// Calls f(first, count) for [0, n) in pieces of at most `most`.
 template <class F>
@@ -111,7 +118,7 @@ class thread_pool {
     static void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) noexcept {
         const auto enough = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
         while (value.load(std::memory_order_acquire) == old) {
-            hwy::Pause();
+            detail::pause();
             if (std::chrono::steady_clock::now() > enough) return value.wait(old);
         }
     }

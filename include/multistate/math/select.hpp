@@ -46,8 +46,8 @@ inline std::size_t least(std::span<const float> scores, std::span<const position
     detail::expect_room("least", scores, positions, workspace);
     detail::check(chosen.size() >= (std::min)(count, scores.size()), "least", "chosen",
                   detail::bound{"room for the rows chosen, ", (std::min)(count, scores.size())}, chosen.size());
-    const simd::orders all(scores, positions, among, workspace);
-    return all.write(all.of_least(count), true, chosen);
+    const simd::ranking all(scores, positions, among, workspace);
+    return all.write(all.least(count), true, chosen);
 }
 
 /// The rows of the k greatest scores, ascending, into `kept`; returns min(k, scores.size()). Of equal scores the
@@ -57,8 +57,8 @@ inline std::size_t top_k(std::span<const float> scores, std::span<const position
     detail::expect_room("top_k", scores, positions, workspace);
     detail::check(kept.size() >= (std::min)(k, scores.size()), "top_k", "kept",
                   detail::bound{"room for the rows kept, ", (std::min)(k, scores.size())}, kept.size());
-    const simd::orders all(scores, positions, {}, workspace);
-    return all.write(all.of_least(scores.size() - (std::min)(k, scores.size())), false, kept);
+    const simd::ranking all(scores, positions, {}, workspace);
+    return all.write(all.least(scores.size() - (std::min)(k, scores.size())), false, kept);
 }
 
 }}  // namespace multistate::MULTISTATE_TARGET

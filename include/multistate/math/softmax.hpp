@@ -22,15 +22,13 @@ inline void softmax(std::span<float> x) noexcept {
         return;
     }
     // Partial sums of 64 vectors in float32, added up in double: the error does not grow with the length.
-    const simd::float_tag d;
-    const auto shift = simd::hn::Set(d, greatest);
-    constexpr std::size_t piece = 64 * simd::lanes;
+    constexpr std::size_t piece = 64 * simd::vector_width;
     double total = 0;
     for (std::size_t begin = 0; begin < x.size(); begin += piece) {
-        auto sum = simd::hn::Zero(d);
-        simd::transform(x.subspan(begin, (std::min)(piece, x.size() - begin)), lowest, [&](simd::float_vector v) {
-            const auto e = simd::exp(simd::hn::Sub(v, shift));
-            sum = simd::hn::Add(sum, e);
+        simd::floats sum = {};
+        simd::transform(x.subspan(begin, (std::min)(piece, x.size() - begin)), lowest, [&](simd::floats v) {
+            const simd::floats e = simd::exp(v - greatest);
+            sum += e;
             return e;
         });
         total += static_cast<double>(simd::sum(sum));

@@ -99,11 +99,10 @@ class neighbors {
 
     /// Among the products of its key with all keys.
     void find_greatest(std::uint32_t row, std::span<float> products) noexcept {
-        namespace hn = simd::hn;
-        const auto none = hn::Set(simd::float_tag{}, std::numeric_limits<float>::infinity());
-        simd::combine(reciprocal_, products, [=](simd::float_vector product, simd::float_vector reciprocal) {
-            const auto similar = hn::Mul(product, reciprocal);
-            return hn::IfThenElse(hn::IsNaN(similar), none, hn::Neg(similar));
+        const simd::floats none = simd::fill(std::numeric_limits<float>::infinity());
+        simd::combine(reciprocal_, products, [=](simd::floats product, simd::floats reciprocal) {
+            const simd::floats similar = product * reciprocal;
+            return similar != similar ? none : -similar;
         });
         const std::size_t found = least(products, positions_);
         nearest_[row] = static_cast<std::uint32_t>(found);

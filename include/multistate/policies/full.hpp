@@ -2,6 +2,8 @@
 
 // full: forgets nothing. The unbounded multi-state RNN, the line every other policy is compared with.
 //
+//   paper    none
+//   rule     no state is scored
 //   reads    nothing
 //   forgets  never: when the rows are used up, append returns false and changes nothing
 //   cost     none; memory grows with the text

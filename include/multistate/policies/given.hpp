@@ -4,10 +4,11 @@
 //
 //     ms::cache<ms::given> cache(shape);
 //     ...                                                        // the prompt, with `block` large enough to hold it
-//     for (std::size_t row = 0; row < cache.size(layer, kv_head); ++row) {
-//         cache.scores(layer, kv_head)[row] = worth[cache.positions(layer, kv_head)[row]];
+//     auto layer = cache.layer(i);
+//     for (std::size_t row = 0; row < layer.size(kv_head); ++row) {
+//         layer.scores(kv_head)[row] = worth[layer.positions(kv_head)[row]];
 //     }
-//     cache.forget(layer);                                       // or wait: the next append forgets
+//     layer.forget();                                            // or wait: the next append forgets
 //
 //   paper    none. KVzip (arXiv 2505.23416) scores by a second pass that repeats the prompt; KVzap (2601.07891), Locret
 //            (2410.01805) and others train a small model to score

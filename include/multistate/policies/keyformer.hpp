@@ -22,7 +22,7 @@
 #include "multistate/math/random.hpp"
 #include "multistate/math/softmax.hpp"
 #include "multistate/policy/policy.hpp"
-#include "multistate/simd/logarithm.hpp"
+#include "multistate/simd/elementwise.hpp"
 #include "multistate/simd/uniform.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
@@ -62,14 +62,14 @@ struct keyformer {
         for (std::size_t i = 0; i < probabilities.count; ++i) {
             const auto key = random_bits(seed, s.layer, s.kv_head * s.group() + i, states.newest);
             simd::open_uniforms(key, states.position, noisy);
-            simd::combine(probabilities[i], noisy, [](simd::float_vector u, simd::float_vector a) {
-                return simd::hn::Div(a, simd::hn::Neg(simd::log(u)));  // e^(log a + g)
+            simd::combine(probabilities[i], noisy, [](simd::floats u, simd::floats a) {
+                return a / -simd::log(u);  // e^(log a + g)
             });
             if (tau == 1) {
                 const float total = simd::sum(noisy);
                 simd::scale(noisy, total > 0 ? 1 / total : 0);
             } else {
-                simd::transform(noisy, 1, [](simd::float_vector x) { return simd::log(x); });
+                simd::transform(noisy, 1, [](simd::floats x) { return simd::log(x); });
                 simd::scale(noisy, 1 / tau);
                 softmax(noisy);
                 if (std::isnan(noisy[0])) continue;  // one probability that is not a number would spoil all sums

@@ -2,8 +2,8 @@
 
 // snapkv: morphkv's window with neighbors pooled; with the prompt in one block, SnapKV.
 //
-//     ms::prefill(cache, layer, 0, q, k, v, out, ms::prefill_mode::block);   // the whole prompt, `block` that large
-//     cache.forget(layer);                                                   // the paper's one decision
+//     ms::prefill(layer, 0, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);  // the whole prompt
+//     layer.forget();                                                        // the paper's one decision
 //
 //     ms::cache<ms::snapkv> cache(shape, ms::snapkv::authors_class());       // by name: "snapkv:class"
 //

@@ -194,6 +194,19 @@ struct editor : reader {
 
 namespace detail {
 
+/// The rows of one table: `owner` is what the functions of `access` are called with.
+inline editor lend_rows(void* owner, const storage_access& access, const table_shape& s) noexcept {
+    editor result;
+    result.owner = owner;
+    result.access = &access;
+    result.layer = s.layer;
+    result.first_kv_head = s.kv_head;
+    result.kv_heads = s.kv_heads;
+    result.head_dim = s.head_dim;
+    result.value_dim = s.value_dim;
+    return result;
+}
+
 /// The check of a policy that looks at each new key or value: callers of a table may leave out what no one reads.
 inline void expect_heads(std::string_view policy, const char* argument, rows given, const view& states) noexcept {
     check(given.count == states.shape.kv_heads, policy.data(), argument,

@@ -1,14 +1,16 @@
 #pragma once
 
-// Products of 16-bit numbers, summed in pairs, and of bytes, summed in fours: what narrow codecs are multiplied with.
-// The one file with intrinsics, because Highway 1.0.3 has none of these instructions: VNNI and bf16 on x86, bf16 and
-// products of bytes on ARM. Elsewhere the same integers come out of multiplications of pairs; without bf16 instructions
+// Products of 16-bit numbers, summed in pairs, and of bytes, summed in fours: the multiplication of narrow codecs.
+//
+// This is the one file with intrinsics, because Highway 1.0.3 has none of these instructions: VNNI and bf16 on x86, bf16
+// and products of bytes on ARM. Elsewhere multiplications of pairs give the same integers; without bf16 instructions
 // bf16 is widened to float32 instead (formats.hpp).
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 
+#include "multistate/simd/highway.hpp"
 #include "multistate/simd/vector.hpp"
 
 #if HWY_TARGET != HWY_SCALAR
@@ -23,9 +25,9 @@
 #endif
 #if (HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86 && defined(__AVX512BF16__)) || \
     (HWY_ARCH_ARM_A64 && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC))
-#define MULTISTATE_DOTS_BRAINS 1
+#define MULTISTATE_DOTS_BFLOAT16 1
 #else
-#define MULTISTATE_DOTS_BRAINS 0
+#define MULTISTATE_DOTS_BFLOAT16 0
 #endif
 
 #if MULTISTATE_DOTS_INTEGERS
@@ -41,7 +43,7 @@ template <class Sum>
 inline constexpr bool pairs_lie_apart = HWY_ARCH_ARM_A64 != 0 && std::is_same_v<Sum, integer_vector>;
 
 /// sum + a * b, pair by pair
-HWY_INLINE integer_vector add_pairs(integer_vector sum, short_vector a, short_vector b) noexcept {
+MULTISTATE_INLINE integer_vector add_pairs(integer_vector sum, short_vector a, short_vector b) noexcept {
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3 && defined(__AVX512VNNI__) && !defined(__clang__)
     // Around the intrinsic GCC 12 copies every sum before and after: a quarter of the time of an int8 step.
     asm("vpdpwssd %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
@@ -59,9 +61,9 @@ HWY_INLINE integer_vector add_pairs(integer_vector sum, short_vector a, short_ve
 #endif
 }
 
-#if MULTISTATE_DOTS_BRAINS
+#if MULTISTATE_DOTS_BFLOAT16
 /// The same for bf16, given as bits.
-HWY_INLINE float_vector add_pairs(float_vector sum, short_vector a, short_vector b) noexcept {
+MULTISTATE_INLINE float_vector add_pairs(float_vector sum, short_vector a, short_vector b) noexcept {
 #if HWY_ARCH_X86
     return float_vector{
         _mm512_dpbf16_ps(sum.raw, reinterpret_cast<__m512bh>(a.raw), reinterpret_cast<__m512bh>(b.raw))};
@@ -72,14 +74,14 @@ HWY_INLINE float_vector add_pairs(float_vector sum, short_vector a, short_vector
 #endif
 
 /// A vector of the 32 bits at x.
-HWY_INLINE integer_vector same_bits(const std::int16_t* x) noexcept {
+MULTISTATE_INLINE integer_vector same_bits(const std::int16_t* x) noexcept {
     std::int32_t bits;
     std::memcpy(&bits, x, sizeof bits);
     return hn::Set(integer_tag{}, bits);
 }
 /// A vector of one pair.
 template <class Sum>
-HWY_INLINE short_vector same_pair(const std::int16_t* pair) noexcept {
+MULTISTATE_INLINE short_vector same_pair(const std::int16_t* pair) noexcept {
     const short_tag d;
     if constexpr (pairs_lie_apart<Sum>) {
         return hn::ConcatLowerLower(d, hn::Set(d, pair[1]), hn::Set(d, pair[0]));
@@ -90,7 +92,7 @@ HWY_INLINE short_vector same_pair(const std::int16_t* pair) noexcept {
 
 /// Two rows become pairs of a column: of every 8 columns the first 4, and the last 4.
 template <class Sum>
-HWY_INLINE void make_pairs(short_vector (&rows)[2]) noexcept {
+MULTISTATE_INLINE void make_pairs(short_vector (&rows)[2]) noexcept {
     const short_tag d;
     const auto [x, y] = rows;
     if constexpr (pairs_lie_apart<Sum>) {
@@ -122,38 +124,28 @@ inline float to_shorts(const float* x, std::size_t n, float most, std::int16_t* 
     return peak / most + sum(poison);
 }
 
-#if MULTISTATE_DOTS_BRAINS
-/// Rounds n floats to bf16, n a multiple of 2 * lanes.
-inline void to_brains(const float* x, std::size_t n, std::int16_t* to) noexcept {
-    const hn::Rebind<std::uint16_t, float_tag> d;
-    for (std::size_t i = 0; i < n; i += lanes) {
-        hn::StoreU(to_brains(hn::LoadU(float_tag{}, x + i)), d, reinterpret_cast<std::uint16_t*>(to + i));
-    }
+/// 2 * lanes stored integers in 16 bits.
+MULTISTATE_INLINE short_vector load_shorts(const std::int8_t* x) noexcept {
+    return hn::PromoteTo(short_tag{}, hn::LoadU(hn::Rebind<std::int8_t, short_tag>{}, x));
 }
-#endif
-
-/// Columns [c, c + 2 * lanes) of a stored row in 16 bits, c a multiple of that. Reads up to 16 columns behind the row.
-HWY_INLINE short_vector load_shorts(const std::int8_t* row, std::size_t c) noexcept {
-    return hn::PromoteTo(short_tag{}, hn::LoadU(hn::Rebind<std::int8_t, short_tag>{}, row + c));
+/// The bits of 2 * lanes bf16 numbers.
+MULTISTATE_INLINE short_vector load_shorts(const std::uint16_t* x) noexcept {
+    return hn::LoadU(short_tag{}, reinterpret_cast<const std::int16_t*>(x));
 }
-HWY_INLINE short_vector load_shorts(const brain* row, std::size_t c) noexcept {
-    return hn::LoadU(short_tag{}, reinterpret_cast<const std::int16_t*>(row + c));
-}
-/// The same, with zeros from column `end` on: what lies behind a row may be a NaN, and 0 * NaN is one.
-HWY_INLINE short_vector load_shorts(const brain* row, std::size_t c, std::size_t end) noexcept {
-    if constexpr (padding % (2 * lanes) == 0) return load_shorts(row, c);
+/// The same with zeros from number n on: what lies behind a row may be a NaN, and 0 * NaN is NaN.
+MULTISTATE_INLINE short_vector load_shorts(const std::uint16_t* x, std::size_t n) noexcept {
+    if constexpr (padding % (2 * lanes) == 0) return load_shorts(x);
     const short_tag d;
-    return hn::MaskedLoad(hn::FirstN(d, end - c), d, reinterpret_cast<const std::int16_t*>(row + c));
+    return hn::MaskedLoad(hn::FirstN(d, n), d, reinterpret_cast<const std::int16_t*>(x));
 }
-/// A nibble stands in the upper 4 of 16 bits: the upper half of its product with 16 * scale is nibble * scale.
-HWY_INLINE short_vector load_shorts(const nibbles* row, std::size_t c) noexcept {
+/// The lower or upper 4 bits of 2 * lanes bytes, integers with a sign, times `scale`. An integer in the upper 4 of 16
+/// bits: the upper half of its product with 16 * scale is integer * scale.
+MULTISTATE_INLINE short_vector load_shorts(const std::uint8_t* bytes, bool upper, std::int8_t scale) noexcept {
     const short_tag d;
-    const nibbles& block = row[c / 64];
-    const std::size_t group = c % 64 / 32;
-    const auto bytes = hn::PromoteTo(d, hn::LoadU(hn::Rebind<std::uint8_t, short_tag>{}, block.bytes + c % 32));
+    const auto wide = hn::PromoteTo(d, hn::LoadU(hn::Rebind<std::uint8_t, short_tag>{}, bytes));
     const auto mask = hn::Set(d, static_cast<std::int16_t>(0xf000));
-    const auto raised = group == 0 ? hn::ShiftLeft<12>(bytes) : hn::And(hn::ShiftLeft<8>(bytes), mask);
-    return hn::MulHigh(raised, hn::Set(d, static_cast<std::int16_t>(block.scales[group] * 16)));
+    const auto raised = upper ? hn::And(hn::ShiftLeft<8>(wide), mask) : hn::ShiftLeft<12>(wide);
+    return hn::MulHigh(raised, hn::Set(d, static_cast<std::int16_t>(scale * 16)));
 }
 
 #if MULTISTATE_DOTS_BYTES
@@ -167,15 +159,16 @@ struct in_two {
 };
 
 /// sum + a * b, four products in each lane
-HWY_INLINE in_two<integer_vector> add_fours(in_two<integer_vector> sum, byte_vector a, in_two<byte_vector> b) noexcept {
+MULTISTATE_INLINE in_two<integer_vector> add_fours(in_two<integer_vector> sum, byte_vector a,
+                                                   in_two<byte_vector> b) noexcept {
     return {integer_vector{vdotq_s32(sum.upper.raw, a.raw, b.upper.raw)},
             integer_vector{vdotq_s32(sum.lower.raw, a.raw, b.lower.raw)}};
 }
 /// Exact where the result has 32 bits, even if 256 * upper has more.
-HWY_INLINE integer_vector in_one(in_two<integer_vector> sum) noexcept {
+MULTISTATE_INLINE integer_vector in_one(in_two<integer_vector> sum) noexcept {
     return hn::Add(hn::ShiftLeft<8>(sum.upper), sum.lower);
 }
-HWY_INLINE void store_sums(const in_two<integer_vector> (&v)[4], float* out) noexcept {
+MULTISTATE_INLINE void store_sums(const in_two<integer_vector> (&v)[4], float* out) noexcept {
     const integer_vector sums[] = {in_one(v[0]), in_one(v[1]), in_one(v[2]), in_one(v[3])};
     store_sums(sums, out);
 }
@@ -195,7 +188,7 @@ inline void cut_in_two(std::int16_t* x, std::size_t n) noexcept {
 }
 
 /// Four rows become fours of a column: four columns in each vector.
-HWY_INLINE void make_fours(byte_vector (&rows)[4]) noexcept {
+MULTISTATE_INLINE void make_fours(byte_vector (&rows)[4]) noexcept {
     const byte_tag d;
     const byte_vector even[] = {hn::InterleaveLower(d, rows[0], rows[2]), hn::InterleaveUpper(d, rows[0], rows[2])};
     const byte_vector odd[] = {hn::InterleaveLower(d, rows[1], rows[3]), hn::InterleaveUpper(d, rows[1], rows[3])};

@@ -2,6 +2,9 @@
 
 // The products of attention for many queries, the tokens of a block: stored rows are widened to floats once, then one
 // register-blocked matrix product serves logits and outputs alike.
+#include <algorithm>
+#include <cstddef>
+
 #include "multistate/simd/gemv.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd { namespace detail {
@@ -58,8 +61,8 @@ void product_of_all(std::size_t count, const float* a, std::size_t a_stride, con
 }
 
 /// panel[c, k] = keys[k, c] for k < panel_columns; 0 for k >= n.
-template <class Element>
-void stand_up(matrix<Element> keys, std::size_t n, std::size_t dimension, float* panel) noexcept {
+template <class Codec>
+void stand_up(matrix<Codec> keys, std::size_t n, std::size_t dimension, float* panel) noexcept {
     const auto row = [=](std::size_t k, std::size_t c) {
         return k < n ? load_scaled(keys, k, c) : hn::Zero(float_tag{});
     };
@@ -75,19 +78,19 @@ void stand_up(matrix<Element> keys, std::size_t n, std::size_t dimension, float*
     }
 }
 
-template <class Element>
+template <class Codec>
 void block_dot_products(const float* q, std::size_t count, std::size_t q_stride, std::size_t dimension,
-                        matrix<Element> keys, std::size_t n, float* out, std::size_t stride, float* panel) noexcept {
+                        matrix<Codec> keys, std::size_t n, float* out, std::size_t stride, float* panel) noexcept {
     for (std::size_t j = 0; j < n; j += panel_columns) {
-        stand_up(matrix<Element>{keys.row(j), scaled<Element> ? keys.scales + j : nullptr, keys.stride},
+        stand_up(matrix<Codec>{keys.row(j), Codec::scaled ? keys.scales + j : nullptr, keys.stride},
                  (std::min)(panel_columns, n - j), dimension, panel);
         product_of_all<product_queries, product_vectors, false>(count, q, q_stride, panel, panel_columns, dimension,
                                                                 out + j, stride);
     }
 }
 
-template <class Element>
-void block_weighted_sums(const float* p, std::size_t p_stride, std::size_t count, matrix<Element> values, std::size_t n,
+template <class Codec>
+void block_weighted_sums(const float* p, std::size_t p_stride, std::size_t count, matrix<Codec> values, std::size_t n,
                          std::size_t width, float* out, std::size_t stride, float* panel) noexcept {
     std::fill_n(out, count * stride, 0.0f);
     for (std::size_t j = 0; j < n; j += panel_values) {

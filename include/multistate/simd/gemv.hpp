@@ -1,41 +1,40 @@
 #pragma once
 
-// The products of attention for a few queries, the heads of one group: stored rows stream through once, in order, and
-// all queries use a row while it is near.
+// The products of attention for a few queries, the heads of one group: stored rows are read once, in order, and every
+// query uses a row while it is in the first-level cache. The codec's format (formats.hpp) is the arithmetic.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-
-#include <hwy/cache_control.h>
 
 #include "multistate/simd/elementwise.hpp"
 #include "multistate/simd/formats.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
 
-/// Rows in memory: row j begins at data + j * stride and counts scales[j] times, where its elements have a scale.
-template <class Element>
+/// Rows in memory as a codec stores them: row j begins at data + j * stride and counts scales[j] times, where the codec
+/// has scales.
+template <class Codec>
 struct matrix {
-    const Element* data;
+    const typename Codec::element* data;
     const float* scales;
     std::size_t stride;
 
-    const Element* row(std::size_t j) const noexcept { return data + j * stride; }
+    const typename Codec::element* row(std::size_t j) const noexcept { return data + j * stride; }
 };
 
-/// The most queries that stream.
+/// The most queries for which rows are streamed; more queries are a matrix product (gemm.hpp).
 inline constexpr std::size_t most_streamed = 16;
 
 namespace detail {
 
-// Queries that share the loading of a stored row, limited by the vector registers; sums that these hold beside it.
+// Queries that share the loading of a stored row, and registers for their sums: limited by the vector registers.
 inline constexpr bool many_registers = lanes == 16 || HWY_ARCH_ARM_A64;
 inline constexpr std::size_t dot_queries = many_registers ? 4 : 2;
-inline constexpr std::size_t mix_queries = 4;
-inline constexpr std::size_t mix_sums = many_registers ? 16 : 8;
-/// Of these a sum may take more than one.
-template <class How>
-inline constexpr std::size_t registers = sizeof(typename How::sum) / sizeof(float_vector);
+inline constexpr std::size_t sum_queries = 4;
+inline constexpr std::size_t sum_registers = many_registers ? 16 : 8;
+/// Registers of one sum.
+template <class Format>
+inline constexpr std::size_t registers = sizeof(typename Format::sum) / sizeof(float_vector);
 /// Rows that all queries use before the next are touched, so that they stay in the first-level cache.
 inline constexpr std::size_t rows_at_once = 64;
 
@@ -48,7 +47,7 @@ inline constexpr std::size_t prefetch_distance = 2048;
 #endif
 
 template <class Element>
-HWY_INLINE void prefetch_behind(const Element* row, std::size_t stride) noexcept {
+MULTISTATE_INLINE void prefetch_behind(const Element* row, std::size_t stride) noexcept {
     if constexpr (prefetch_distance != 0) {
         const auto ahead = reinterpret_cast<std::uintptr_t>(row) + prefetch_distance;
         for (std::size_t byte = 0; byte < stride * sizeof(Element); byte += 64) {
@@ -58,10 +57,10 @@ HWY_INLINE void prefetch_behind(const Element* row, std::size_t stride) noexcept
 }
 
 /// Columns [c, c + lanes) of row j, times its scale.
-template <class Element>
-HWY_INLINE float_vector load_scaled(matrix<Element> rows, std::size_t j, std::size_t c) noexcept {
-    const auto x = load(rows.row(j), c);
-    if constexpr (scaled<Element>) {
+template <class Codec>
+MULTISTATE_INLINE float_vector load_scaled(matrix<Codec> rows, std::size_t j, std::size_t c) noexcept {
+    const auto x = load<Codec>(rows.row(j), c);
+    if constexpr (Codec::scaled) {
         return hn::Mul(x, hn::Set(float_tag{}, rows.scales[j]));
     } else {
         return x;
@@ -69,10 +68,11 @@ HWY_INLINE float_vector load_scaled(matrix<Element> rows, std::size_t j, std::si
 }
 
 /// sums[i][r] = the lanes of q_i . row_r
-template <std::size_t Queries, std::size_t Rows, class Element, class Number, class Sum>
-HWY_INLINE void dot_few_rows(const Number* q, std::size_t q_stride, std::size_t dimension, const Element* row,
-                             std::size_t row_stride, Sum (&sums)[Queries][Rows]) noexcept {
-    using how = meeting<Element>;
+template <class Codec, std::size_t Queries, std::size_t Rows, class Number, class Sum>
+MULTISTATE_INLINE void dot_few_rows(const Number* q, std::size_t q_stride, std::size_t dimension,
+                                    const typename Codec::element* row, std::size_t row_stride,
+                                    Sum (&sums)[Queries][Rows]) noexcept {
+    using how = format<Codec>;
     MULTISTATE_UNROLL
     for (std::size_t i = 0; i < Queries; ++i) {
         MULTISTATE_UNROLL
@@ -84,7 +84,7 @@ HWY_INLINE void dot_few_rows(const Number* q, std::size_t q_stride, std::size_t 
         for (std::size_t r = 0; r < Rows; ++r) x[r] = how::load(row + r * row_stride, c, dimension);
         MULTISTATE_UNROLL
         for (std::size_t i = 0; i < Queries; ++i) {
-            const auto y = how::load(q + i * q_stride + c);
+            const auto y = how::load_query(q + i * q_stride + c);
             MULTISTATE_UNROLL
             for (std::size_t r = 0; r < Rows; ++r) sums[i][r] = how::add(sums[i][r], x[r], y);
         }
@@ -92,31 +92,31 @@ HWY_INLINE void dot_few_rows(const Number* q, std::size_t q_stride, std::size_t 
 }
 
 /// out[i * stride + j] = q_i . row_j, without scales.
-template <std::size_t Queries, class Element, class Number>
-void dot_rows(const Number* q, std::size_t q_stride, std::size_t dimension, matrix<Element> keys, std::size_t n,
+template <std::size_t Queries, class Codec, class Number>
+void dot_rows(const Number* q, std::size_t q_stride, std::size_t dimension, matrix<Codec> keys, std::size_t n,
               float* out, std::size_t stride, bool first) noexcept {
-    using sum = typename meeting<Element>::sum;
+    using sum = typename format<Codec>::sum;
     std::size_t j = 0;
     for (; j + 4 <= n; j += 4) {
         if (first) prefetch_behind(keys.row(j), 4 * keys.stride);
         sum sums[Queries][4];
-        dot_few_rows(q, q_stride, dimension, keys.row(j), keys.stride, sums);
+        dot_few_rows<Codec>(q, q_stride, dimension, keys.row(j), keys.stride, sums);
         MULTISTATE_UNROLL
         for (std::size_t i = 0; i < Queries; ++i) store_sums(sums[i], out + i * stride + j);
     }
     for (; j < n; ++j) {
         sum sums[Queries][1];
-        dot_few_rows(q, q_stride, dimension, keys.row(j), keys.stride, sums);
-        for (std::size_t i = 0; i < Queries; ++i) out[i * stride + j] = simd::sum(meeting<Element>::floats(sums[i][0]));
+        dot_few_rows<Codec>(q, q_stride, dimension, keys.row(j), keys.stride, sums);
+        for (std::size_t i = 0; i < Queries; ++i) out[i * stride + j] = simd::sum(format<Codec>::floats(sums[i][0]));
     }
 }
 
 /// out[i] += the weighted sum of n rows, n <= rows_at_once, in `Vectors` vectors of columns from c. Pairs come from two
-/// rows, and their sums lie shuffled, see unshuffle; fours come from four.
-template <std::size_t Queries, std::size_t Vectors, class Element, class Number>
-void mix_rows(const Number* weights, const float* factors, matrix<Element> values, std::size_t n, std::size_t c,
-              float* out, std::size_t stride, bool first) noexcept {
-    using how = meeting<Element>;
+/// rows, fours from four. The sums of pairs lie in another order, see restore_order.
+template <std::size_t Queries, std::size_t Vectors, class Codec, class Number>
+void sum_some_columns(const Number* weights, const float* factors, matrix<Codec> values, std::size_t n, std::size_t c,
+                      float* out, std::size_t stride, bool first) noexcept {
+    using how = format<Codec>;
     constexpr std::size_t rows = how::rows;
     typename how::sum sums[Queries][Vectors * rows];
     MULTISTATE_UNROLL
@@ -125,12 +125,12 @@ void mix_rows(const Number* weights, const float* factors, matrix<Element> value
         for (std::size_t v = 0; v < Vectors * rows; ++v) sums[i][v] = how::zero();
     }
     for (std::size_t j = 0; j < n; j += rows) {
-        const Element* const a = values.row(j);
+        const typename Codec::element* const a = values.row(j);
         if (first) prefetch_behind(a, rows * values.stride);
         decltype(how::same(weights, j)) weight[Queries];
         MULTISTATE_UNROLL
         for (std::size_t i = 0; i < Queries; ++i) weight[i] = how::same(weights + i * rows_at_once, j);
-        const Element* row[rows];
+        const typename Codec::element* row[rows];
         MULTISTATE_UNROLL
         for (std::size_t r = 0; r < rows; ++r) row[r] = j + r < n ? a + r * values.stride : a;  // its weight is 0 then
         MULTISTATE_UNROLL
@@ -138,7 +138,7 @@ void mix_rows(const Number* weights, const float* factors, matrix<Element> value
             decltype(how::load(row[0], c)) x[rows];
             MULTISTATE_UNROLL
             for (std::size_t r = 0; r < rows; ++r) x[r] = how::load(row[r], c + v * how::columns);
-            how::side_by_side(x);
+            how::interleave(x);
             MULTISTATE_UNROLL
             for (std::size_t i = 0; i < Queries; ++i) {
                 MULTISTATE_UNROLL
@@ -160,29 +160,30 @@ void mix_rows(const Number* weights, const float* factors, matrix<Element> value
     }
 }
 
-/// mix_rows from column c to the end of the rows, as many vectors at once as there are registers for.
-template <std::size_t Queries, std::size_t Vectors, class Element, class Number>
-void mix_columns(const Number* weights, const float* factors, matrix<Element> values, std::size_t n, std::size_t c,
+/// sum_some_columns from column c to the end of the rows, as many vectors at once as there are registers for.
+template <std::size_t Queries, std::size_t Vectors, class Codec, class Number>
+void sum_columns(const Number* weights, const float* factors, matrix<Codec> values, std::size_t n, std::size_t c,
                  std::size_t width, float* out, std::size_t stride, bool first) noexcept {
-    constexpr std::size_t columns = Vectors * meeting<Element>::columns;
+    constexpr std::size_t columns = Vectors * format<Codec>::columns;
     for (; c + columns <= width; c += columns) {
-        mix_rows<Queries, Vectors>(weights, factors, values, n, c, out, stride, first);
+        sum_some_columns<Queries, Vectors>(weights, factors, values, n, c, out, stride, first);
         first = false;
     }
     if constexpr (Vectors > 1) {
         if (c < width) {
-            mix_columns<Queries, Vectors / 2>(weights, factors, values, n, c, width, out, stride, first);
+            sum_columns<Queries, Vectors / 2>(weights, factors, values, n, c, width, out, stride, first);
         }
     } else if (c < width) {
-        mix_rows<Queries, 1>(weights, factors, values, n, c, out, stride, first);
+        sum_some_columns<Queries, 1>(weights, factors, values, n, c, out, stride, first);
     }
 }
 
-/// Weights of up to rows_at_once rows: times the rows' scales, narrow, 0 behind the last.
-template <std::size_t Queries, class Element>
-void mix(const float* p, std::size_t p_stride, matrix<Element> values, std::size_t n, std::size_t width, float* out,
-         std::size_t stride, bool first) noexcept {
-    using how = meeting<Element>;
+/// out[i] += the weighted sum of up to rows_at_once rows. Weights are multiplied by the scales of the rows and made
+/// narrow; behind the last they are 0.
+template <std::size_t Queries, class Codec>
+void sum_block(const float* p, std::size_t p_stride, matrix<Codec> values, std::size_t n, std::size_t width, float* out,
+               std::size_t stride, bool first) noexcept {
+    using how = format<Codec>;
     alignas(64) float floats[rows_at_once];
     alignas(64) typename how::number weights[Queries * rows_at_once];
     float factors[Queries];
@@ -193,7 +194,7 @@ void mix(const float* p, std::size_t p_stride, matrix<Element> values, std::size
     for (std::size_t i = 0; i < Queries; ++i) {
         for (std::size_t j = 0; j < rows_at_once; j += lanes) {
             const auto x = load_up_to(p + i * p_stride, j);
-            if constexpr (scaled<Element>) {
+            if constexpr (Codec::scaled) {
                 hn::Store(hn::Mul(x, load_up_to(values.scales, j)), d, floats + j);
             } else {
                 hn::Store(x, d, floats + j);
@@ -201,12 +202,12 @@ void mix(const float* p, std::size_t p_stride, matrix<Element> values, std::size
         }
         factors[i] = how::narrow(floats, rows_at_once, rows_at_once, weights + i * rows_at_once);
     }
-    constexpr std::size_t vectors = mix_sums / registers<how> / Queries / how::rows;
-    mix_columns<Queries, vectors>(weights, factors, values, n, 0, width, out, stride, first);
+    constexpr std::size_t vectors = sum_registers / registers<how> / Queries / how::rows;
+    sum_columns<Queries, vectors>(weights, factors, values, n, 0, width, out, stride, first);
 }
 
-/// Sums of pairs lie [columns 0 … 3, 8 … 11, …][columns 4 … 7, 12 … 15, …] in every two vectors.
-inline void unshuffle(float* x, std::size_t width) noexcept {
+/// Puts sums of pairs in the order of columns; they lie [columns 0 … 3, 8 … 11, …][columns 4 … 7, 12 … 15, …] in every two vectors.
+inline void restore_order(float* x, std::size_t width) noexcept {
     alignas(64) float buffer[2 * lanes];
     for (; width > 0; x += 2 * lanes, width -= (std::min)(width, 2 * lanes)) {
         std::copy_n(x, 2 * lanes, buffer);
@@ -218,16 +219,16 @@ inline void unshuffle(float* x, std::size_t width) noexcept {
 
 /// f(i, Queries) for i in steps of `Queries` below count, then for the rest one by one.
 template <std::size_t Queries, class F>
-HWY_INLINE void in_groups(std::size_t count, F f) noexcept {
+MULTISTATE_INLINE void in_groups(std::size_t count, F f) noexcept {
     std::size_t i = 0;
     for (; i + Queries <= count; i += Queries) f(i, std::integral_constant<std::size_t, Queries>{});
     for (; i < count; ++i) f(i, std::integral_constant<std::size_t, 1>{});
 }
 
-template <class Element>
+template <class Codec>
 void stream_dot_products(const float* q, std::size_t count, std::size_t q_stride, std::size_t dimension,
-                         matrix<Element> keys, std::size_t n, float* out, std::size_t stride, float* scratch) noexcept {
-    using how = meeting<Element>;
+                         matrix<Codec> keys, std::size_t n, float* out, std::size_t stride, float* scratch) noexcept {
+    using how = format<Codec>;
     auto* const numbers = reinterpret_cast<typename how::number*>(scratch);
     float factors[most_streamed];
     for (std::size_t i = 0; i < count; ++i) {
@@ -237,32 +238,32 @@ void stream_dot_products(const float* q, std::size_t count, std::size_t q_stride
         const std::size_t rows = (std::min)(rows_at_once, n - j);
         in_groups<dot_queries / registers<how>>(count, [&](std::size_t i, auto queries) {
             dot_rows<queries>(numbers + i * q_stride, q_stride, dimension,
-                              matrix<Element>{keys.row(j), nullptr, keys.stride}, rows, out + i * stride + j, stride,
+                              matrix<Codec>{keys.row(j), nullptr, keys.stride}, rows, out + i * stride + j, stride,
                               i == 0);
         });
     }
     if constexpr (!std::is_same_v<typename how::number, float>) {
         for (std::size_t i = 0; i < count; ++i) simd::scale({out + i * stride, n}, factors[i]);
     }
-    if constexpr (scaled<Element>) {
+    if constexpr (Codec::scaled) {
         for (std::size_t i = 0; i < count; ++i) multiply({keys.scales, n}, {out + i * stride, n});
     }
 }
 
-template <class Element>
-void stream_weighted_sums(const float* p, std::size_t p_stride, std::size_t count, matrix<Element> values,
-                          std::size_t n, std::size_t width, float* out, std::size_t stride) noexcept {
-    using how = meeting<Element>;
+template <class Codec>
+void stream_weighted_sums(const float* p, std::size_t p_stride, std::size_t count, matrix<Codec> values, std::size_t n,
+                          std::size_t width, float* out, std::size_t stride) noexcept {
+    using how = format<Codec>;
     std::fill_n(out, count * stride, 0.0f);
     for (std::size_t j = 0; j < n; j += rows_at_once) {
         const std::size_t rows = (std::min)(rows_at_once, n - j);
-        const matrix<Element> part{values.row(j), scaled<Element> ? values.scales + j : nullptr, values.stride};
-        in_groups<mix_queries / registers<how>>(count, [&](std::size_t i, auto queries) {
-            mix<queries>(p + i * p_stride + j, p_stride, part, rows, width, out + i * stride, stride, i == 0);
+        const matrix<Codec> part{values.row(j), Codec::scaled ? values.scales + j : nullptr, values.stride};
+        in_groups<sum_queries / registers<how>>(count, [&](std::size_t i, auto queries) {
+            sum_block<queries>(p + i * p_stride + j, p_stride, part, rows, width, out + i * stride, stride, i == 0);
         });
     }
     if constexpr (how::rows == 2) {
-        for (std::size_t i = 0; i < count; ++i) unshuffle(out + i * stride, width);
+        for (std::size_t i = 0; i < count; ++i) restore_order(out + i * stride, width);
     }
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// What policies do with stored rows when they decide: decode one, multiply all with vectors, add them up with weights.
-// In floats, whatever the codec; attention has kernels of its own, for queries that are packed (products.hpp).
+// Operations of policies on stored rows when they decide: decode one, multiply all with vectors, add them up with
+// weights. In floats, whatever the codec; attention has kernels of its own, for packed queries (attention_products.hpp).
 #include <algorithm>
 #include <cstddef>
 
@@ -12,9 +12,9 @@ namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
 namespace detail {
 
 /// out[i * stride + r] = x_i . row_r, without scales.
-template <std::size_t Vectors, std::size_t Rows, class Element>
-HWY_INLINE void dot_few(const float* x, std::size_t x_stride, std::size_t dimension, matrix<Element> rows, float* out,
-                        std::size_t stride) noexcept {
+template <std::size_t Vectors, std::size_t Rows, class Codec>
+MULTISTATE_INLINE void dot_few(const float* x, std::size_t x_stride, std::size_t dimension, matrix<Codec> rows,
+                               float* out, std::size_t stride) noexcept {
     float_vector sums[Vectors][Rows];
     MULTISTATE_UNROLL
     for (auto& some : sums) {
@@ -24,7 +24,7 @@ HWY_INLINE void dot_few(const float* x, std::size_t x_stride, std::size_t dimens
     const auto add_columns = [&](std::size_t c, auto load_vector) {
         float_vector row[Rows];
         MULTISTATE_UNROLL
-        for (std::size_t r = 0; r < Rows; ++r) row[r] = load(rows.row(r), c);
+        for (std::size_t r = 0; r < Rows; ++r) row[r] = load<Codec>(rows.row(r), c);
         MULTISTATE_UNROLL
         for (std::size_t i = 0; i < Vectors; ++i) {
             const auto vector = load_vector(x + i * x_stride + c);
@@ -50,19 +50,19 @@ HWY_INLINE void dot_few(const float* x, std::size_t x_stride, std::size_t dimens
 }
 
 /// Adds the sum of weights[j] * row_j to `Vectors` vectors of out [dimension] from column c.
-template <std::size_t Vectors, class Element>
-HWY_INLINE void add_few(const float* weights, matrix<Element> rows, std::size_t n, std::size_t c, std::size_t dimension,
-                        float* out) noexcept {
+template <std::size_t Vectors, class Codec>
+MULTISTATE_INLINE void add_few(const float* weights, matrix<Codec> rows, std::size_t n, std::size_t c,
+                               std::size_t dimension, float* out) noexcept {
     const float_tag d;
     float_vector sums[Vectors];
     MULTISTATE_UNROLL
     for (auto& one : sums) one = hn::Zero(d);
     for (std::size_t j = 0; j < n; ++j) {
         if (c == 0) prefetch_behind(rows.row(j), rows.stride);
-        const auto weight = hn::Set(d, scaled<Element> ? weights[j] * rows.scales[j] : weights[j]);
+        const auto weight = hn::Set(d, Codec::scaled ? weights[j] * rows.scales[j] : weights[j]);
         MULTISTATE_UNROLL
         for (std::size_t v = 0; v < Vectors; ++v) {
-            sums[v] = hn::MulAdd(load(rows.row(j), c + v * lanes), weight, sums[v]);
+            sums[v] = hn::MulAdd(load<Codec>(rows.row(j), c + v * lanes), weight, sums[v]);
         }
     }
     for (std::size_t v = 0; v < Vectors; ++v, c += lanes) {
@@ -74,8 +74,8 @@ HWY_INLINE void add_few(const float* weights, matrix<Element> rows, std::size_t 
 }  // namespace detail
 
 /// Decodes row j into out [dimension].
-template <class Element>
-void read_row(matrix<Element> rows, std::size_t j, std::size_t dimension, float* out) noexcept {
+template <class Codec>
+void read_row(matrix<Codec> rows, std::size_t j, std::size_t dimension, float* out) noexcept {
     for (std::size_t c = 0; c < dimension; c += lanes) {
         store_first(float_tag{}, detail::load_scaled(rows, j, c), out + c, (std::min)(lanes, dimension - c));
     }
@@ -83,11 +83,11 @@ void read_row(matrix<Element> rows, std::size_t j, std::size_t dimension, float*
 
 /// out[i * stride + j] = x_i . row_j for j < n and `count` vectors x_i = x + i * x_stride [dimension]. What is read
 /// of the rows serves four of them, where vector registers are few two; what is left over goes one by one.
-template <class Element>
-void dot_rows(const float* x, std::size_t count, std::size_t x_stride, std::size_t dimension, matrix<Element> rows,
+template <class Codec>
+void dot_rows(const float* x, std::size_t count, std::size_t x_stride, std::size_t dimension, matrix<Codec> rows,
               std::size_t n, float* out, std::size_t stride) noexcept {
     detail::in_groups<detail::dot_queries>(count, [&](std::size_t i, auto vectors) {
-        const auto from = [&](std::size_t j) { return matrix<Element>{rows.row(j), nullptr, rows.stride}; };
+        const auto from = [&](std::size_t j) { return matrix<Codec>{rows.row(j), nullptr, rows.stride}; };
         std::size_t j = 0;
         for (; j + 4 <= n; j += 4) {
             detail::prefetch_behind(rows.row(j), 4 * rows.stride);
@@ -97,18 +97,18 @@ void dot_rows(const float* x, std::size_t count, std::size_t x_stride, std::size
             detail::dot_few<vectors, 1>(x + i * x_stride, x_stride, dimension, from(j), out + i * stride + j, stride);
         }
     });
-    if constexpr (scaled<Element>) {
+    if constexpr (Codec::scaled) {
         for (std::size_t i = 0; i < count; ++i) multiply({rows.scales, n}, {out + i * stride, n});
     }
 }
 
 /// out [dimension] = the sum of weights[j] * row_j over j < n.
-template <class Element>
-void sum_rows(const float* weights, matrix<Element> rows, std::size_t n, std::size_t dimension, float* out) noexcept {
+template <class Codec>
+void sum_rows(const float* weights, matrix<Codec> rows, std::size_t n, std::size_t dimension, float* out) noexcept {
     std::fill_n(out, dimension, 0.0f);
     for (std::size_t j = 0; j < n; j += detail::rows_at_once) {
         const std::size_t count = (std::min)(detail::rows_at_once, n - j);
-        const matrix<Element> part{rows.row(j), scaled<Element> ? rows.scales + j : nullptr, rows.stride};
+        const matrix<Codec> part{rows.row(j), Codec::scaled ? rows.scales + j : nullptr, rows.stride};
         detail::in_groups<4>((dimension + lanes - 1) / lanes, [&](std::size_t first, auto vectors) {
             detail::add_few<vectors>(weights + j, part, count, first * lanes, dimension, out);
         });

@@ -44,7 +44,7 @@ class table_borders {
         check(owed_ == 0, who, "the newest token",
               (owed_ & attention) != 0 ? "observed first (observe: the policy reads attention)"
               : (owed_ & queries) != 0 ? "observed first (observe_queries: the policy reads queries)"
-                                       : "shown to the policy first (insert: it reads new keys and values)",
+                                       : "shown to the policy first (observe_arrival: it reads new keys and values)",
               "not");
     }
     /// Positions rise and end; what came before was shown.
@@ -87,6 +87,7 @@ class table_borders {
 
   private:
     /// [count, width]; a width of 0 was not told.
+    // NOLINTNEXTLINE(bugprone-easily-swappable-parameters)
     static void expect_rows(const char* who, const char* argument, rows given, const char* words, std::size_t count,
                             std::size_t width) noexcept {
         check(given.count == count, who, argument, bound{words, count}, given.count);

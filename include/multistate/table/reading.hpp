@@ -23,7 +23,6 @@
 #include "multistate/core/shape.hpp"
 #include "multistate/policy/view.hpp"
 #include "multistate/simd/elementwise.hpp"
-#include "multistate/simd/row_products.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
@@ -33,12 +32,6 @@ namespace detail {
 struct stores_nothing {};
 
 }  // namespace detail
-
-/// What is lent to a policy that reads no stored rows.
-struct no_rows {
-    editor lend(const table_shape&) const noexcept { return {}; }
-};
-inline constexpr no_rows nothing_stored;
 
 /// Products with stored rows load one row after the other: each product of a policy costs one call of `load` for every
 /// row that is held. Allocates in the constructor. It has scratch of its own, so each thread brings one, as with a
@@ -55,16 +48,10 @@ class reading {
           row_(simd::padded((std::max)(head_dim_, value_dim_)) + simd::padding) {}
 
     /// The rows of one table, as its hooks take them.
-    editor lend(const table_shape& s) noexcept {
-        editor result;
-        result.owner = this;
-        result.access = &access;
-        result.layer = s.layer;
-        result.first_kv_head = s.kv_head;
-        result.kv_heads = s.kv_heads;
-        result.head_dim = head_dim_;
-        result.value_dim = value_dim_;
-        return result;
+    editor lend(table_shape s) noexcept {
+        s.head_dim = head_dim_;
+        s.value_dim = value_dim_;
+        return detail::lend_rows(this, access, s);
     }
 
   private:
@@ -88,8 +75,8 @@ class reading {
     static void dot(const void* owner, std::size_t layer, std::size_t kv_head, bool values, rows x, std::size_t n,
                     float* out, std::size_t stride) noexcept {
         for (std::size_t j = 0; j < n; ++j) {
-            const simd::matrix<float> row{self(owner).loaded(layer, kv_head, j, values), nullptr, 0};
-            simd::dot_rows(x.data, x.count, x.stride, x.width, row, 1, out + j, stride);
+            const float* const row = self(owner).loaded(layer, kv_head, j, values);
+            for (std::size_t i = 0; i < x.count; ++i) out[i * stride + j] = simd::dot_in_one_sum(x[i], {row, x.width});
         }
     }
     static void sum(const void* owner, std::size_t layer, std::size_t kv_head, std::span<const float> weights,

@@ -20,8 +20,8 @@ constexpr std::size_t product_scratch(std::size_t count, std::size_t dimension) 
 
 /// out[i * stride + j] = q_i . key_j for i < count and j < n; q [count, query_stride(dimension)] ends in zeros, rows of
 /// out have room for n padded to 32.
-template <class Element>
-void dot_products(const float* q, std::size_t count, std::size_t dimension, matrix<Element> keys, std::size_t n,
+template <class Codec>
+void dot_products(const float* q, std::size_t count, std::size_t dimension, matrix<Codec> keys, std::size_t n,
                   float* out, std::size_t stride, float* scratch) noexcept {
     const std::size_t q_stride = query_stride(dimension);
     if (count <= most_streamed) {
@@ -32,8 +32,8 @@ void dot_products(const float* q, std::size_t count, std::size_t dimension, matr
 }
 
 /// out[i] = sum over j < n of p[i * p_stride + j] * value_j for i < count; out is [count, query_stride(width)].
-template <class Element>
-void weighted_sums(const float* p, std::size_t p_stride, std::size_t count, matrix<Element> values, std::size_t n,
+template <class Codec>
+void weighted_sums(const float* p, std::size_t p_stride, std::size_t count, matrix<Codec> values, std::size_t n,
                    std::size_t width, float* out, float* scratch) noexcept {
     const std::size_t stride = query_stride(width);
     if (count <= most_streamed) {

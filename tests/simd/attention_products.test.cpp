@@ -9,7 +9,12 @@
 
 #include <gtest/gtest.h>
 #include <multistate/cache/storage.hpp>
-#include <multistate/simd/products.hpp>
+#include <multistate/codecs/bf16.hpp>
+#include <multistate/codecs/f16.hpp>
+#include <multistate/codecs/f32.hpp>
+#include <multistate/codecs/int4.hpp>
+#include <multistate/codecs/int8.hpp>
+#include <multistate/simd/attention_products.hpp>
 
 #include "support/random.hpp"
 
@@ -49,7 +54,7 @@ struct stored {
             memory.plane(0).read(j, floats[j].data());
         }
     }
-    simd::matrix<typename Codec::element> rows() const { return memory.plane(0).matrix(); }
+    simd::matrix<Codec> rows() const { return memory.plane(0).matrix(); }
     float scale(std::size_t j) const { return memory.plane(0).scale(j); }
 
     ms::storage<Codec> memory;
@@ -70,7 +75,7 @@ double half_step(double peak, std::size_t terms) {
 }
 /// The relative error of queries and weights in bf16, where there are instructions for it.
 template <class Codec>
-constexpr double brain_error = std::is_same_v<Codec, ms::bf16>&& MULTISTATE_DOTS_BRAINS ? 0x1p-8 : 0;
+constexpr double bfloat16_error = std::is_same_v<Codec, ms::bf16>&& MULTISTATE_DOTS_BFLOAT16 ? 0x1p-8 : 0;
 
 double peak_of(const float* x, std::size_t n) {
     double peak = 0;
@@ -95,7 +100,7 @@ TYPED_TEST(products, dot_products_of_all_queries_and_rows) {
                     magnitudes += std::abs(term);
                     integers += std::abs(static_cast<double>(keys.floats[j][c]));
                 }
-                bounds[i * most_rows + j] = rounding(magnitudes, dimension) + brain_error<TypeParam> * magnitudes +
+                bounds[i * most_rows + j] = rounding(magnitudes, dimension) + bfloat16_error<TypeParam> * magnitudes +
                                             half_step<TypeParam>(peak_of(query, dimension), q_stride) * integers;
             }
         }
@@ -144,7 +149,7 @@ TYPED_TEST(products, weighted_sums_of_all_queries_and_rows) {
                         magnitudes += std::abs(term);
                         integers += std::abs(value / static_cast<double>(values.scale(j)));
                     }
-                    bounds[i * width + c] = rounding(magnitudes, n) + brain_error<TypeParam> * magnitudes +
+                    bounds[i * width + c] = rounding(magnitudes, n) + bfloat16_error<TypeParam> * magnitudes +
                                             half_step<TypeParam>(peak, 64) * integers;
                 }
             }
@@ -189,7 +194,7 @@ TYPED_TEST(products, of_nothing_but_peaks_do_not_overflow) {
             for (std::size_t j = 0; j < most_rows; ++j) p[i * most_rows + j] = 3 * sign(i, j, most_rows);
         }
         std::vector<float> scratch(simd::product_scratch(4, dimension));
-        const simd::matrix<typename TypeParam::element> rows = memory.plane(0).matrix();
+        const simd::matrix<TypeParam> rows = memory.plane(0).matrix();
         for (const std::size_t count : {1u, 4u}) {
             simd::dot_products(q.data(), count, dimension, rows, 5, logits.data(), 32, scratch.data());
             simd::weighted_sums(p.data(), most_rows, count, rows, most_rows, dimension, out.data(), scratch.data());

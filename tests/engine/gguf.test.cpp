@@ -9,7 +9,7 @@
 
 #include <gtest/gtest.h>
 
-#include "perplexity/synthetic_gguf.hpp"
+#include "engine/synthetic_gguf.hpp"
 #include "read_vocabulary.hpp"
 
 namespace gguf_test {

@@ -10,7 +10,11 @@
 
 #include <gtest/gtest.h>
 #include <multistate/cache/storage.hpp>
-#include <multistate/codecs/codec.hpp>
+#include <multistate/codecs/bf16.hpp>
+#include <multistate/codecs/f16.hpp>
+#include <multistate/codecs/f32.hpp>
+#include <multistate/codecs/int4.hpp>
+#include <multistate/codecs/int8.hpp>
 
 #include "support/random.hpp"
 
@@ -30,15 +34,15 @@ std::vector<float> round_trip(const std::vector<float>& x) {
 }
 
 /// The value of a half, by its definition.
-double value_of(ms::half h) {
-    const double sign = h.bits >> 15 != 0 ? -1 : 1;
-    const int exponent = h.bits >> 10 & 31;
-    const int mantissa = h.bits & 1023;
+double value_of(std::uint16_t bits) {
+    const double sign = bits >> 15 != 0 ? -1 : 1;
+    const int exponent = bits >> 10 & 31;
+    const int mantissa = bits & 1023;
     return sign * (exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25));
 }
 
-ms::half half_of(std::uint32_t bits) { return {static_cast<std::uint16_t>(bits)}; }
-bool finite(ms::half h) { return (h.bits & 0x7c00) != 0x7c00; }
+std::uint16_t half_of(std::uint32_t bits) { return static_cast<std::uint16_t>(bits); }
+bool finite(std::uint16_t bits) { return (bits & 0x7c00) != 0x7c00; }
 
 std::vector<float> every_half() {
     std::vector<float> result;
@@ -51,7 +55,7 @@ std::vector<float> every_half() {
 TEST(f16, every_finite_half_returns_as_itself) {
     for (std::uint32_t bits = 0; bits < 65536; ++bits) {
         if (!finite(half_of(bits))) continue;
-        ASSERT_EQ(ms::detail::to_half(static_cast<float>(value_of(half_of(bits)))).bits, bits);
+        ASSERT_EQ(ms::simd::to_float16(static_cast<float>(value_of(half_of(bits)))), bits);
     }
     const std::vector<float> all = every_half();
     const std::vector<float> back = round_trip<ms::f16>(all);
@@ -77,15 +81,15 @@ TEST(f16, rounds_to_nearest_and_ties_to_even) {
     }
     EXPECT_EQ(round_trip<ms::f16>(x), expected);
     for (std::size_t i = 0; i < x.size(); ++i) {
-        ASSERT_EQ(value_of(ms::detail::to_half(x[i])), static_cast<double>(expected[i])) << x[i];
+        ASSERT_EQ(value_of(ms::simd::to_float16(x[i])), static_cast<double>(expected[i])) << x[i];
     }
 }
 
 TEST(f16, saturates_beyond_its_range) {
     for (const float huge : {65504.0f, 65505.0f, 65519.0f, 65520.0f, 65536.0f, 1e6f, 3e38f}) {
         EXPECT_EQ(round_trip<ms::f16>({huge, -huge}), (std::vector<float>{65504, -65504}));
-        EXPECT_EQ(ms::detail::to_half(huge).bits, 0x7bff);
-        EXPECT_EQ(ms::detail::to_half(-huge).bits, 0xfbff);
+        EXPECT_EQ(ms::simd::to_float16(huge), 0x7bff);
+        EXPECT_EQ(ms::simd::to_float16(-huge), 0xfbff);
     }
 }
 
@@ -100,15 +104,15 @@ TEST(f16, stays_within_its_relative_error) {
 
 TEST(f16, keeps_nan) {
     EXPECT_TRUE(std::isnan(round_trip<ms::f16>({1, not_a_number})[1]));
-    EXPECT_GT(ms::detail::to_half(not_a_number).bits & 0x7fff, 0x7c00);
+    EXPECT_GT(ms::simd::to_float16(not_a_number) & 0x7fff, 0x7c00);
 }
 
 /// An infinity is an error that must show: it was stored as 65504.
 TEST(f16, keeps_infinities) {
     EXPECT_EQ(round_trip<ms::f16>({1, infinity, -infinity, 65504}),
               (std::vector<float>{1, infinity, -infinity, 65504}));
-    EXPECT_EQ(ms::detail::to_half(infinity).bits, 0x7c00);
-    EXPECT_EQ(ms::detail::to_half(-infinity).bits, 0xfc00);
+    EXPECT_EQ(ms::simd::to_float16(infinity), 0x7c00);
+    EXPECT_EQ(ms::simd::to_float16(-infinity), 0xfc00);
 }
 
 TEST(bf16, saturates_beyond_its_range) {
@@ -240,7 +244,7 @@ TEST(int4, zeros_stay_zero_and_a_row_that_is_not_finite_shows_it) {
 }
 
 TEST(int4, a_column_takes_17_32nds_of_a_byte) {
-    static_assert(sizeof(ms::nibbles) == 34 && ms::int4::stride(64) == 1 && ms::int4::stride(128) == 2);
+    static_assert(sizeof(ms::int4::element) == 34 && ms::int4::stride(64) == 1 && ms::int4::stride(128) == 2);
     static_assert(ms::int4::stride(4) == 1 && ms::int4::stride(65) == 2);
 }
 
@@ -275,7 +279,7 @@ TYPED_TEST(every_codec, pads_rows_with_zeros_and_reads_only_its_input) {
         EXPECT_EQ(TypeParam::scaled, scale != 1.0f);
         std::vector<float> columns(ms::simd::padded(n));
         for (std::size_t i = 0; i < columns.size(); i += ms::simd::lanes) {
-            ms::simd::hn::StoreU(ms::simd::load(row.data(), i), ms::simd::float_tag{}, columns.data() + i);
+            ms::simd::hn::StoreU(ms::simd::load<TypeParam>(row.data(), i), ms::simd::float_tag{}, columns.data() + i);
         }
         for (std::size_t i = n; i < columns.size(); ++i) ASSERT_EQ(columns[i], 0.0f) << "padding " << i << " of " << n;
         const std::vector<unsigned char> untouched(sizeof row[0], 0x55);
@@ -290,7 +294,7 @@ TYPED_TEST(every_codec, moves_a_row_with_its_scale) {
         memory.write(i / 4, i % 4, support::random_numbers(i).floats(20, static_cast<float>(i + 1)).data());
     }
     memory.plane(1).read(3, before.data());
-    memory.copy(memory, 1, 3, 0);
+    memory.copy(memory, 1, {3, 0});
     memory.plane(1).read(0, after.data());
     EXPECT_EQ(after, before);
     memory.plane(1).read(3, after.data());

@@ -10,9 +10,9 @@
 #include <gtest/gtest.h>
 
 #include "gguf.hpp"
-#include "perplexity/naive_llama.hpp"
-#include "perplexity/synthetic_gguf.hpp"
-#include "perplexity/temporary_folder.hpp"
+#include "engine/naive_llama.hpp"
+#include "engine/synthetic_gguf.hpp"
+#include "support/temporary_folder.hpp"
 #include "read_vocabulary.hpp"
 
 namespace llama_test {
@@ -270,7 +270,7 @@ TEST(Llama, TokensBeyondABlockOfTheCacheAreAttendedInBlocks) {
     auto cache = make_cache();
     ASSERT_TRUE(model.prefill(cache, tokens, 0, ms::prefill_mode::block, together, [&](std::size_t layer) {
         layers.push_back(layer);
-        reached.push_back(cache.next_position(layer));
+        reached.push_back(cache.layer(layer).next_position());
     }));
     EXPECT_EQ(layers, (std::vector<std::size_t>{0, 0, 0, 1, 1, 1}));
     EXPECT_EQ(reached, (std::vector<ms::position>{20, 40, 45, 20, 40, 45}));

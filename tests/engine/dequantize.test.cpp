@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "perplexity/synthetic_gguf.hpp"
+#include "engine/synthetic_gguf.hpp"
 
 namespace dequantize_test {
 

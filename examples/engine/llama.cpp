@@ -87,14 +87,14 @@ void llama::read_weights(const gguf& file) {
     const llama_config& c = config_;
     tensor_reader tensors(file);
     auto w = std::make_shared<parts>(
-        parts{linear(tensors, "token_embd", c.width, c.vocabulary, linear::bias::none), {}, {}});
+        parts{linear(tensors, "token_embd", c.width, c.vocabulary, linear::bias::none), {}, {}, {}});
     for (std::size_t i = 0; i < c.layers; ++i) w->layers.push_back(read_layer(tensors, i));
     final_norm_ = read_values(file, tensors.take("output_norm.weight", {c.width}));
     const bool tied = file.find_tensor("output.weight") == nullptr;
     if (!tied) {
         w->separate_output.emplace_back(tensors, "output", c.width, c.vocabulary, linear::bias::optional);
     }
-    read_rope_factors(tensors);
+    w->rope_factors = read_rope_factors(tensors);
     tensors.refuse_rest();
     refuse_excess(file, c);
 
@@ -105,6 +105,11 @@ void llama::read_weights(const gguf& file) {
     }
     for (linear& output : w->separate_output) output.decode(file, keep);
     weights_ = std::move(w);
+    rope_.base = static_cast<float>(c.rope_base);
+    rope_.adjacent = true;  // the convention of llama models in GGUF
+    rope_.rotated = c.rope_dim;
+    rope_.stretch = c.scaling.yarn ? 1 : static_cast<float>(c.scaling.factor);
+    rope_.slower = weights_->rope_factors;
 }
 
 llama::layer llama::read_layer(tensor_reader& tensors, std::size_t i) const {
@@ -127,32 +132,24 @@ llama::layer llama::read_layer(tensor_reader& tensors, std::size_t i) const {
             .down = weights("ffn_down", c.feed_forward, c.width)};
 }
 
-void llama::read_rope_factors(tensor_reader& tensors) {
+std::vector<float> llama::read_rope_factors(tensor_reader& tensors) const {
     const std::size_t pairs = config_.rope_dim / 2;
+    std::vector<float> factors;
     // Llama 3 stretches slow frequencies more than fast ones
     const tensor_view* const found = tensors.take_optional("rope_freqs.weight", {pairs});
-    if (found != nullptr) rope_factors_ = read_values(tensors.file(), *found);
-    for (const float factor : rope_factors_) {
+    if (found != nullptr) factors = read_values(tensors.file(), *found);
+    for (const float factor : factors) {
         if (!(factor > 0)) throw tensors.file().error("tensor 'rope_freqs.weight' must hold positive numbers");
     }
-    frequencies_ = rope_frequencies(config_, rope_factors_);
-    if (!config_.scaling.yarn) return;
-    // What YaRN makes of each pair is a factor too.
-    rope_factors_.resize(pairs);
+    if (!config_.scaling.yarn) return factors;
+    // YaRN divides each pair by a factor of its own.
+    const std::vector<double> scaled = rope_frequencies(config_, factors);
     llama_config plain = config_;
     plain.scaling = {};
     const std::vector<double> unscaled = rope_frequencies(plain, {});
-    for (std::size_t i = 0; i < pairs; ++i) rope_factors_[i] = static_cast<float>(unscaled[i] / frequencies_[i]);
-}
-
-ms::rope llama::rope() const noexcept {
-    ms::rope result;
-    result.base = static_cast<float>(config_.rope_base);
-    result.adjacent = true;
-    result.rotated = config_.rope_dim;
-    result.stretch = config_.scaling.yarn ? 1 : static_cast<float>(config_.scaling.factor);
-    result.slower = rope_factors_;
-    return result;
+    factors.resize(pairs);
+    for (std::size_t i = 0; i < pairs; ++i) factors[i] = static_cast<float>(unscaled[i] / scaled[i]);
+    return factors;
 }
 
 ms::shape llama::cache_shape(std::size_t states, std::size_t block) const {
@@ -166,15 +163,11 @@ ms::shape llama::cache_shape(std::size_t states, std::size_t block) const {
 }
 
 void llama::set_rotations(ms::position first, std::size_t tokens) {
-    cosine_.resize(index(tokens), index(frequencies_.size()));
-    sine_.resize(cosine_.rows(), cosine_.cols());
-    for (Eigen::Index t = 0; t < cosine_.rows(); ++t) {
-        for (Eigen::Index i = 0; i < cosine_.cols(); ++i) {
-            const double angle = static_cast<double>(first + t) * frequencies_[static_cast<std::size_t>(i)];
-            cosine_(t, i) = static_cast<float>(config_.scaling.magnitude * std::cos(angle));
-            sine_(t, i) = static_cast<float>(config_.scaling.magnitude * std::sin(angle));
-        }
+    turns_.resize(index(tokens), index(config_.rope_dim));
+    for (Eigen::Index t = 0; t < turns_.rows(); ++t) {
+        rope_.find_turns(first + static_cast<ms::position>(t), {turns_.row(t).data(), config_.rope_dim});
     }
+    turns_ *= static_cast<float>(config_.scaling.magnitude);
 }
 
 void llama::embed(std::span<const token> tokens, matrix& hidden) {
@@ -213,19 +206,11 @@ void llama::normalize(const Eigen::Ref<const matrix>& x, std::span<const float> 
     });
 }
 
-/// RoPE on interleaved pairs, the convention of llama models in GGUF.
 void llama::rotate(matrix& heads_of_tokens, std::size_t heads) {
     pool_.run(static_cast<std::size_t>(heads_of_tokens.rows()), [&](std::size_t t) {
-        const float* cosine = cosine_.row(index(t)).data();
-        const float* sine = sine_.row(index(t)).data();
+        const std::span<const float> turns(turns_.row(index(t)).data(), config_.rope_dim);
         for (std::size_t h = 0; h < heads; ++h) {
-            float* x = heads_of_tokens.row(index(t)).data() + h * config_.key_dim;
-            for (std::size_t i = 0; i < config_.rope_dim / 2; ++i) {
-                const float a = x[2 * i];
-                const float b = x[2 * i + 1];
-                x[2 * i] = a * cosine[i] - b * sine[i];
-                x[2 * i + 1] = a * sine[i] + b * cosine[i];
-            }
+            rope_.turn(turns, {heads_of_tokens.row(index(t)).data() + h * config_.key_dim, config_.key_dim});
         }
     });
 }

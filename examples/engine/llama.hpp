@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -79,8 +80,8 @@ class llama {
     [[nodiscard]] const llama_config& config() const noexcept { return config_; }
     /// What the reader of results should know: what is in the file and was ignored.
     [[nodiscard]] const std::vector<std::string>& notes() const noexcept { return notes_; }
-    /// How it rotates queries and keys; refers to this model.
-    [[nodiscard]] ms::rope rope() const noexcept;
+    /// The rotation of queries and keys; refers to weights that this model shares with its copies.
+    [[nodiscard]] const ms::rope& rope() const noexcept { return rope_; }
 
     /// The shape of a cache for this model.
     [[nodiscard]] ms::shape cache_shape(std::size_t states, std::size_t block) const;
@@ -112,11 +113,12 @@ class llama {
         linear embedding;
         std::vector<layer> layers;
         std::vector<linear> separate_output;  // empty: tied to the embedding
+        std::vector<float> rope_factors;      // [rope_dim / 2], frequencies are divided by them; empty: none
     };
 
     void read_weights(const gguf& file);
     layer read_layer(tensor_reader& tensors, std::size_t index) const;
-    void read_rope_factors(tensor_reader& tensors);
+    [[nodiscard]] std::vector<float> read_rope_factors(tensor_reader& tensors) const;
     void set_rotations(ms::position first, std::size_t tokens);
     void embed(std::span<const token> tokens, matrix& hidden);
     void project(const layer& part, const matrix& hidden);
@@ -128,19 +130,20 @@ class llama {
 
     ms::thread_pool& pool_;
     std::vector<std::string> notes_;
-    llama_config config_;              // adds to the notes
-    std::vector<float> rope_factors_;  // [rope_dim / 2], by which frequencies are divided; empty: by the stretch alone
-    std::vector<double> frequencies_;  // [rope_dim / 2], radians per position
+    llama_config config_;  // adds to the notes
     std::vector<float> final_norm_;
     std::shared_ptr<const parts> weights_;
+    ms::rope rope_;  // refers to the weights
 
     // scratch of one block, [tokens, …]
-    matrix normal_, query_, key_, value_, attended_, gate_, up_, logits_, cosine_, sine_;
+    std::optional<ms::workspace> scratch_;  // of attention, for the caches of the last call
+    matrix normal_, query_, key_, value_, attended_, gate_, up_, logits_, turns_;
 };
 
 template <class Cache, class Attended>
 bool llama::prefill(Cache& cache, std::span<const token> tokens, ms::position first, ms::prefill_mode mode,
                     matrix& hidden, Attended&& attended) {
+    if (!scratch_ || !scratch_->fits(cache.shape())) scratch_.emplace(cache.shape());
     const auto rows = [](auto& m, std::size_t begin, std::size_t count) {
         const auto width = static_cast<std::size_t>(m.cols());
         return std::span(m.data(), static_cast<std::size_t>(m.size())).subspan(begin * width, count * width);
@@ -152,9 +155,10 @@ bool llama::prefill(Cache& cache, std::span<const token> tokens, ms::position fi
         project(weights_->layers[i], hidden);
         for (std::size_t begin = 0; begin < tokens.size(); begin += cache.shape().block) {
             const std::size_t count = std::min(cache.shape().block, tokens.size() - begin);
-            if (!ms::prefill(cache, i, first + static_cast<ms::position>(begin),
-                             rows(std::as_const(query_), begin, count), rows(std::as_const(key_), begin, count),
-                             rows(std::as_const(value_), begin, count), rows(attended_, begin, count), mode, pool_)) {
+            if (!ms::prefill(cache.layer(i), first + static_cast<ms::position>(begin),
+                             {rows(std::as_const(query_), begin, count), rows(std::as_const(key_), begin, count),
+                              rows(std::as_const(value_), begin, count)},
+                             rows(attended_, begin, count), *scratch_, mode, pool_)) {
                 return false;
             }
             attended(i);

@@ -1,0 +1,70 @@
+#pragma once
+
+// int4: 4-bit integers within ±7, in groups of 32 columns. A group has a scale of 8 bits, in units of one float per row.
+//
+//     ms::cache<ms::tova, ms::int4> cache(shape);
+//
+// Rows that are not finite, or near zero: as int8.
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "multistate/codecs/codec.hpp"
+#include "multistate/simd/formats.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+namespace detail {
+
+/// 64 columns: two groups, each with a scale of its own. Byte c holds column c in its lower half and column c + 32 in its
+/// upper half.
+struct int4_block {
+    std::int8_t scales[2];
+    std::uint8_t bytes[32];
+};
+
+}  // namespace detail
+
+struct int4 {
+    static constexpr std::string_view name = "int4";
+    static constexpr bool scaled = true;
+    using element = detail::int4_block;
+    using format = simd::in_shorts<int4, 7 * 127>;
+    static constexpr std::size_t stride(std::size_t n) noexcept { return simd::padded(n, 64) / 64; }
+
+    static float store(const float* x, std::size_t n, element* row) noexcept {
+        const auto [peak, poison] = simd::peak_of(x, n);
+        const float inverse = peak > 1e-33f ? 7 * 127 / peak : 0;
+        for (std::size_t c = 0; c < n; c += 64, ++row) {
+            alignas(64) std::int8_t groups[2][32] = {};
+            for (std::size_t g = 0; g < 2 && c + g * 32 < n; ++g) {
+                const float* const group = x + c + g * 32;
+                const std::size_t columns = (std::min<std::size_t>)(32, n - c - g * 32);
+                // Rounded up, so that nothing is cut off; by a hair less, so that what was read stores as it was.
+                const float scale = std::ceil(simd::peak_of(group, columns).peak * inverse / 7 - 0x1p-6f);
+                row->scales[g] = static_cast<std::int8_t>(scale < 127 ? scale : 127);  // NaN where not finite
+                simd::store_int8(group, columns, scale > 0 ? inverse / scale : 0, groups[g]);
+            }
+            if (n - c <= 32) row->scales[1] = 0;
+            simd::pack_int4(groups[0], groups[1], row->bytes);
+        }
+        return peak / (7 * 127) + poison;
+    }
+    static MULTISTATE_INLINE simd::float_vector load(const element* row, std::size_t c) noexcept {
+        const element& block = row[c / 64];
+        const bool upper = c % 64 >= 32;
+        return simd::load_int4(block.bytes + c % 32, upper, block.scales[upper ? 1 : 0]);
+    }
+#if MULTISTATE_DOTS_INTEGERS
+    static MULTISTATE_INLINE simd::short_vector load_shorts(const element* row, std::size_t c) noexcept {
+        const element& block = row[c / 64];
+        const bool upper = c % 64 >= 32;
+        return simd::load_shorts(block.bytes + c % 32, upper, block.scales[upper ? 1 : 0]);
+    }
+#endif
+};
+static_assert(codec<int4>);
+
+}}  // namespace multistate::MULTISTATE_TARGET
