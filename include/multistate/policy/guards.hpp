@@ -5,8 +5,9 @@
 #include <string_view>
 
 #include "multistate/core/errors.hpp"
+#include "multistate/core/parameter.hpp"
 #include "multistate/core/shape.hpp"
-#include "multistate/policy/policy.hpp"
+#include "multistate/policy/hooks.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
@@ -49,7 +50,7 @@ guards guards_in_force(const table_shape& s, const P& policy) {
     }
     call_hook<hook::check_shape>(policy, s);
     if (policy.forgets() == per::never) return {};
-    const guards wanted = default_guards(policy, s.states);
+    const guards wanted = call_hook<hook::default_guards>(policy, s.states);
     const guards result =
         s.guarded.value_or(guards{.sinks = s.sinks + wanted.sinks, .recent = s.recent.value_or(wanted.recent)});
     const std::string bound = "at most states - 1 = " + std::to_string(s.states - 1);
