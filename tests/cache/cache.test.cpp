@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/attention/step.hpp>
+#include <multistate/cache/cache.hpp>
 #include <multistate/policies/list.hpp>
 
 #include "support/stream.hpp"

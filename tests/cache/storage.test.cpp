@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/attention/prefill.hpp>
+#include <multistate/cache/cache.hpp>
 #include <multistate/policies/h2o.hpp>
 #include <multistate/policies/tova.hpp>
 
