@@ -72,6 +72,8 @@ struct run_result {
 template <class Codec>
 run_result run(const ms::any_policy& policy) {
     ms::cache<ms::any_policy, Codec> cache(small, policy);
+    ms::workspace scratch(cache.shape());
+    const auto layer = cache.layer(0);
     support::random_numbers random(3);
     run_result result;
     std::vector<float> out;
@@ -80,15 +82,15 @@ run_result run(const ms::any_policy& policy) {
         return std::array{random.floats(n * 4 * 20, 1), random.floats(n * 2 * 20, 1), random.floats(n * 2 * 24, 1)};
     };
     const auto prompt = tokens(30);
-    EXPECT_TRUE(ms::prefill(cache, 0, 0, prompt[0], prompt[1], prompt[2], out));
+    EXPECT_TRUE(ms::prefill(layer, 0, {.q = prompt[0], .k = prompt[1], .v = prompt[2]}, out, scratch));
     result.outputs = out;
     for (ms::position p = 30; p < 60; ++p) {
         const auto token = tokens(1);
-        EXPECT_TRUE(ms::step(cache, 0, p, token[0], token[1], token[2], out));
+        EXPECT_TRUE(ms::step(layer, p, {.q = token[0], .k = token[1], .v = token[2]}, out, scratch));
         result.outputs.insert(result.outputs.end(), out.begin(), out.end());
     }
     for (std::size_t head = 0; head < 2; ++head) {
-        const auto held = cache.positions(0, head);
+        const auto held = layer.positions(head);
         result.positions.insert(result.positions.end(), held.begin(), held.end());
     }
     return result;

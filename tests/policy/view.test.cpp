@@ -6,6 +6,11 @@
 
 #include <gtest/gtest.h>
 #include <multistate/cache/cache.hpp>
+#include <multistate/codecs/bf16.hpp>
+#include <multistate/codecs/f16.hpp>
+#include <multistate/codecs/f32.hpp>
+#include <multistate/codecs/int4.hpp>
+#include <multistate/codecs/int8.hpp>
 
 #include "support/stream.hpp"
 

@@ -29,11 +29,14 @@
 #include "multistate/attention/qkv.hpp"
 #include "multistate/attention/query_batch.hpp"
 #include "multistate/attention/workspace.hpp"
-#include "multistate/cache/layer.hpp"
+#include "multistate/core/types.hpp"
 #include "multistate/execution/executor.hpp"
 #include "multistate/math/softmax.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
+
+template <class Cache>
+class cache_layer;  // cache/layer.hpp, which every cache brings
 
 namespace detail {
 
