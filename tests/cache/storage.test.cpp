@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/attention/prefill.hpp>
+#include <multistate/cache/cache.hpp>
 #include <multistate/codecs/bf16.hpp>
 #include <multistate/codecs/f16.hpp>
 #include <multistate/codecs/f32.hpp>

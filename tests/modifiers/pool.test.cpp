@@ -7,6 +7,7 @@
 #include <multistate/modifiers/pool.hpp>
 #include <multistate/policies/h2o.hpp>
 #include <multistate/policies/tova_head.hpp>
+#include <multistate/policy/composed.hpp>
 #include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
