@@ -12,7 +12,6 @@
 // order means nothing. The decision falls at the next place, from the scores that the last attention left, so attention
 // sees `states` survivors and the new token: a table has states + slack + block rows.
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -58,7 +57,7 @@ class table {
         const guards wanted = guards_in_force(s, policy);
         const std::size_t memory = detail::policy_memory::bytes_for(policy, s, detail::rows_of(s));
         return detail::sum(who, detail::sum(who, memory, detail::bytes<float>(who, zeros_of(s, policy))),
-                           detail::table_rows::bytes_for(s, wanted, multistate::reads_of(policy).order));
+                           detail::table_rows<>::bytes_for(s, wanted, multistate::reads_of(policy).order));
     }
 
     const table_shape& shape() const noexcept { return shape_; }
@@ -276,7 +275,7 @@ class table {
 
   private:
     /// Validates before it allocates.
-    static detail::table_rows rows_for(const table_shape& s, const P& policy) {
+    static detail::table_rows<> rows_for(const table_shape& s, const P& policy) {
         detail::require_memory("table", bytes_for(s, policy));
         const guards wanted = guards_in_force(s, policy);
         return {s, wanted, multistate::reads_of(policy).order, detail::policy_memory(policy, s, detail::rows_of(s))};
@@ -324,7 +323,7 @@ class table {
     /// Softmax makes all of a row NaN or nothing, so its first number says it.
     static bool begin_finite(multistate::rows probabilities) noexcept {
         for (std::size_t i = 0; i < probabilities.count; ++i) {
-            if (!std::isfinite(probabilities[i][0])) return false;
+            if (!__builtin_isfinite(probabilities[i][0])) return false;
         }
         return true;
     }
@@ -354,7 +353,7 @@ class table {
 
     P policy_;
     table_shape shape_;
-    detail::table_rows rows_;
+    detail::table_rows<> rows_;
     std::vector<float> zeros_;  // what hooks see instead of vectors that are not bounded
     position block_begin_ = 0;
     detail::table_borders borders_;
