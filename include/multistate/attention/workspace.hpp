@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -147,7 +146,9 @@ inline void expect_workspace(const char* who, const shape& s, const workspace& s
 /// What is read must not lie where the outputs are written: heads and tokens are finished one by one.
 inline void expect_apart(const char* who, const char* argument, std::span<const float> read,
                          std::span<const float> written) noexcept {
-    const std::less_equal<const float*> before;
+    const auto before = [](const float* a, const float* b) {
+        return reinterpret_cast<std::uintptr_t>(a) <= reinterpret_cast<std::uintptr_t>(b);
+    };
     check(before(read.data() + read.size(), written.data()) || before(written.data() + written.size(), read.data()),
           who, argument, "memory apart from out", "overlapping");
 }

@@ -20,7 +20,6 @@
 //            window of 32 and a mean of 5, with zeros beyond the ends (zero_padded); kvpress itself has a window of 64.
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <span>
 
@@ -94,7 +93,7 @@ struct criticalkv : snapkv {
             for (std::size_t i = 0; i < free.size(); ++i)
                 ranked[i] = (std::max)(0.0f, states.score[free[i]]);  // no NaN
             std::nth_element(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(first - 1), ranked.end(),
-                             std::greater());
+                             [](float a, float b) { return a > b; });
             threshold = ranked[first - 1];
             equal = static_cast<std::size_t>(std::ranges::count(ranked.first(first), threshold));
         }

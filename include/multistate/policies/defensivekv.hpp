@@ -24,7 +24,6 @@
 //            off first_share is a mean over the layer's heads, here over the table's. A layer (per_layer) takes the
 //            maximum over all its query heads.
 #include <algorithm>
-#include <functional>
 #include <tuple>
 
 #include "multistate/policy/output_effect.hpp"
@@ -125,7 +124,7 @@ struct defensivekv {
         const float wanted = first_share - simd::sum(share.last((std::min)(window, share.size()))) / rows;
         simd::scale(share, 1 / sum);
         std::ranges::copy(share, ranked.begin());
-        std::ranges::sort(ranked, std::greater());
+        std::ranges::sort(ranked, [](float a, float b) { return a > b; });
         std::size_t first = 0;
         for (float held = 0; first < (std::min)(room, ranked.size()); ++first) {
             if ((held += ranked[first]) >= wanted) break;

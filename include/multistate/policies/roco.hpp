@@ -15,7 +15,6 @@
 //            the root, which orders alike. Where variances are equal at the border neither is spared. EasyKV forgets
 //            nothing of the prompt while it decodes. From a state's 2^20th token on, old ones fade (see count_token).
 #include <algorithm>
-#include <functional>
 #include <tuple>
 
 #include "multistate/policy/policy.hpp"
@@ -76,7 +75,7 @@ struct roco {
         const auto sorted = mine.sorted.first(among.size());
         std::ranges::transform(among, sorted.begin(), variance);
         const auto border = sorted.begin() + static_cast<std::ptrdiff_t>(spared);
-        std::ranges::nth_element(sorted, border, std::greater());
+        std::ranges::nth_element(sorted, border, [](float a, float b) { return a > b; });
         for (const std::uint32_t row : among) {
             if (variance(row) > *border) states.score[row] += 2;
         }

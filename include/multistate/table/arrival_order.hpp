@@ -13,6 +13,8 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
+/// A template, so that a file that makes no table does not compile its sorts and copies.
+template <class = void>
 class arrival_order {
   public:
     /// `keeps_rows`: whether a policy reads rows in the order of the text. Allocates.

@@ -18,19 +18,19 @@
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
 template <policy P>
-class scored_rows : public table_rows {
+class scored_rows : public table_rows<> {
   public:
     scored_rows(const table_shape& s, P wanted)
-        : table_rows(rows_for(s, wanted)), policy(std::move(wanted)), shape(s), zeros_(zeros_of(s, policy)) {}
+        : table_rows<>(rows_for(s, wanted)), policy(std::move(wanted)), shape(s), zeros_(zeros_of(s, policy)) {}
 
     /// What bytes() of such rows will be. Allocates nothing; throws as the constructor does.
     static std::size_t bytes_for(const table_shape& s, const P& policy) {
         const guards wanted = guards_in_force(s, policy);
         const std::size_t memory = policy_memory::bytes_for(policy, s, rows_of(s));
         return sum("table", sum("table", memory, detail::bytes<float>("table", zeros_of(s, policy))),
-                   table_rows::bytes_for(s, wanted, reads_of(policy).order));
+                   table_rows<>::bytes_for(s, wanted, reads_of(policy).order));
     }
-    std::size_t bytes() const noexcept { return table_rows::bytes() + zeros_.size() * sizeof(float); }
+    std::size_t bytes() const noexcept { return table_rows<>::bytes() + zeros_.size() * sizeof(float); }
 
     P policy;
     table_shape shape;
@@ -74,14 +74,14 @@ class scored_rows : public table_rows {
     }
     /// Takes over what `old` holds, which fits: the same guards, and as long a log. Allocates nothing.
     void continue_from(scored_rows& old) noexcept {
-        table_rows::continue_from(old);
+        table_rows<>::continue_from(old);
         block_begin = old.block_begin;
         policy = std::move(old.policy);
     }
 
   private:
     /// Validates before it allocates.
-    static table_rows rows_for(const table_shape& s, const P& policy) {
+    static table_rows<> rows_for(const table_shape& s, const P& policy) {
         require_memory("table", bytes_for(s, policy));
         const guards wanted = guards_in_force(s, policy);
         return {s, wanted, reads_of(policy).order, policy_memory(policy, s, rows_of(s))};
@@ -114,7 +114,7 @@ class scored_rows : public table_rows {
     /// Softmax makes all of a row NaN or nothing, so its first number says it.
     static bool begin_finite(rows probabilities) noexcept {
         for (std::size_t i = 0; i < probabilities.count; ++i) {
-            if (!std::isfinite(probabilities[i][0])) return false;
+            if (!__builtin_isfinite(probabilities[i][0])) return false;
         }
         return true;
     }

@@ -30,6 +30,7 @@ namespace detail {
 inline std::size_t rows_of(const table_shape& s) noexcept { return s.states + s.slack + s.block; }
 
 /// Rows [0, size()) are live. Allocates in the constructor and in make_room.
+template <class = void>  // as arrival_order
 class table_rows {
   public:
     table_rows(const table_shape& s, guards wanted, bool keeps_order, policy_memory remembered)
@@ -46,7 +47,7 @@ class table_rows {
     /// What bytes() of such rows will be without the policy's memory.
     static std::size_t bytes_for(const table_shape& s, guards wanted, bool keeps_order) noexcept {
         const std::size_t rows = rows_of(s), due = s.block + s.slack;
-        return arrival_order::bytes_for(rows, wanted, keeps_order) +
+        return arrival_order<>::bytes_for(rows, wanted, keeps_order) +
                rows * (sizeof(position) + sizeof(float) + sizeof(std::uint8_t)) +
                (s.block + due) * sizeof(forgotten_state) + (std::min)(due, s.states) * sizeof(relocation) +
                (due + (due > 1 ? rows : 0)) * sizeof(std::uint32_t);
@@ -58,7 +59,7 @@ class table_rows {
     }
 
     policy_memory memory;
-    arrival_order order;
+    arrival_order<> order;
 
     std::size_t capacity() const noexcept { return position_.size(); }
     std::size_t size() const noexcept { return size_; }
