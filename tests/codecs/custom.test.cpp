@@ -61,7 +61,7 @@ struct may_throw : f64 {
 static_assert(!ms::codec<may_throw>);
 
 constexpr ms::shape small{
-    .layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 20, .value_dim = 24, .states = 12, .block = 4};
+    .layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 20, .value_dim = 24, .states = 12, .block = 30};
 
 /// The outputs of a prompt and of some steps, and the positions that are left.
 struct run_result {
@@ -72,6 +72,8 @@ struct run_result {
 template <class Codec>
 run_result run(const ms::any_policy& policy) {
     ms::cache<ms::any_policy, Codec> cache(small, policy);
+    ms::workspace scratch(cache.shape());
+    const auto layer = cache.layer(0);
     support::random_numbers random(3);
     run_result result;
     std::vector<float> out;
@@ -80,15 +82,15 @@ run_result run(const ms::any_policy& policy) {
         return std::array{random.floats(n * 4 * 20, 1), random.floats(n * 2 * 20, 1), random.floats(n * 2 * 24, 1)};
     };
     const auto prompt = tokens(30);
-    EXPECT_TRUE(ms::prefill(cache, 0, 0, prompt[0], prompt[1], prompt[2], out));
+    EXPECT_TRUE(ms::prefill(layer, 0, {.q = prompt[0], .k = prompt[1], .v = prompt[2]}, out, scratch));
     result.outputs = out;
     for (ms::position p = 30; p < 60; ++p) {
         const auto token = tokens(1);
-        EXPECT_TRUE(ms::step(cache, 0, p, token[0], token[1], token[2], out));
+        EXPECT_TRUE(ms::step(layer, p, {.q = token[0], .k = token[1], .v = token[2]}, out, scratch));
         result.outputs.insert(result.outputs.end(), out.begin(), out.end());
     }
     for (std::size_t head = 0; head < 2; ++head) {
-        const auto held = cache.positions(0, head);
+        const auto held = layer.positions(head);
         result.positions.insert(result.positions.end(), held.begin(), held.end());
     }
     return result;
@@ -101,6 +103,7 @@ TYPED_TEST_SUITE(custom_codec, custom_codecs);
 
 TYPED_TEST(custom_codec, gives_the_bits_of_f32_under_every_policy) {
     for (const std::string_view name : ms::any_policy::names) {
+        if (name == "full") continue;  // forgets nothing: it refuses the steps
         const auto policy = ms::any_policy::named(name);
         const run_result expected = run<ms::f32>(policy), result = run<TypeParam>(policy);
         EXPECT_EQ(result.positions, expected.positions) << name;
