@@ -7,6 +7,10 @@
 #include <gtest/gtest.h>
 #include <multistate/attention/reference.hpp>
 #include <multistate/attention/step.hpp>
+#include <multistate/codecs/bf16.hpp>
+#include <multistate/codecs/f16.hpp>
+#include <multistate/codecs/int4.hpp>
+#include <multistate/codecs/int8.hpp>
 #include <multistate/policies/tova.hpp>
 #include <multistate/policies/tova_head.hpp>
 #include <multistate/policies/window.hpp>
@@ -39,9 +43,9 @@ const ms::shape shapes[] = {
 /// Both read the same stored rows and differ in rounding only: float32 sums of at most 128 products in another order,
 /// and two exponentials, on values within ±1. Integers meet queries and weights of 16 bits: half a step of 2^-15.
 template <class Codec>
-constexpr float bound = Codec::scaled                                                    ? 1e-4f
+constexpr float bound = Codec::scaled                                                      ? 1e-4f
                         : MULTISTATE_DOTS_BFLOAT16 && sizeof(typename Codec::element) == 2 ? 1e-2f
-                                                                                         : 1e-5f;
+                                                                                           : 1e-5f;
 
 /// The last column of the table in codec.hpp.
 template <class Codec>

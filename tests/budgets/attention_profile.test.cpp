@@ -8,6 +8,7 @@
 #include <multistate/budgets/attention_profile.hpp>
 #include <multistate/budgets/duo.hpp>
 #include <multistate/budgets/lazy_layers.hpp>
+#include <multistate/cache/cache.hpp>
 #include <multistate/policies/full.hpp>
 
 #include "support/stream.hpp"

@@ -6,6 +6,10 @@
 
 #include <gtest/gtest.h>
 #include <multistate/attention/step.hpp>
+#include <multistate/cache/cache.hpp>
+#include <multistate/codecs/bf16.hpp>
+#include <multistate/codecs/f16.hpp>
+#include <multistate/codecs/int8.hpp>
 #include <multistate/policies/list.hpp>
 
 #include "support/stream.hpp"

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 #include <multistate/attention/step.hpp>
+#include <multistate/cache/cache.hpp>
+#include <multistate/codecs/f16.hpp>
 #include <multistate/policies/h2o.hpp>
 #include <multistate/policies/tova.hpp>
 

@@ -8,6 +8,10 @@
 #include <gtest/gtest.h>
 #include <multistate/attention/prefill.hpp>
 #include <multistate/attention/step.hpp>
+#include <multistate/cache/cache.hpp>
+#include <multistate/codecs/f16.hpp>
+#include <multistate/codecs/int4.hpp>
+#include <multistate/codecs/int8.hpp>
 #include <multistate/modifiers/scope.hpp>
 #include <multistate/policies/full.hpp>
 #include <multistate/policies/h2o.hpp>

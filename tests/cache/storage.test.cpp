@@ -7,6 +7,12 @@
 
 #include <gtest/gtest.h>
 #include <multistate/attention/prefill.hpp>
+#include <multistate/cache/cache.hpp>
+#include <multistate/codecs/bf16.hpp>
+#include <multistate/codecs/f16.hpp>
+#include <multistate/codecs/f32.hpp>
+#include <multistate/codecs/int4.hpp>
+#include <multistate/codecs/int8.hpp>
 #include <multistate/policies/h2o.hpp>
 #include <multistate/policies/tova.hpp>
 

@@ -9,11 +9,11 @@
 
 #include <gtest/gtest.h>
 
-#include "gguf.hpp"
 #include "engine/naive_llama.hpp"
 #include "engine/synthetic_gguf.hpp"
-#include "support/temporary_folder.hpp"
+#include "gguf.hpp"
 #include "read_vocabulary.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace llama_test {
 

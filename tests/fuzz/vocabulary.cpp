@@ -16,8 +16,8 @@
 #include <string>
 #include <string_view>
 
-#include "fuzz/bytes.hpp"
 #include "engine/synthetic_gguf.hpp"
+#include "fuzz/bytes.hpp"
 #include "tokenizer.hpp"
 
 namespace {

@@ -7,6 +7,8 @@
 
 #include <gtest/gtest.h>
 #include <multistate/attention/prefill.hpp>
+#include <multistate/cache/cache.hpp>
+#include <multistate/codecs/int8.hpp>
 #include <multistate/math/random.hpp>
 #include <multistate/modifiers/pool.hpp>
 #include <multistate/policies/cam.hpp>

@@ -1,4 +1,4 @@
-// pool: hand-checked means and maxima of neighbours in the text.
+// pool: hand-checked means and maxima of neighbors in the text.
 #include <algorithm>
 #include <stdexcept>
 #include <vector>
@@ -7,6 +7,7 @@
 #include <multistate/modifiers/pool.hpp>
 #include <multistate/policies/h2o.hpp>
 #include <multistate/policies/tova_head.hpp>
+#include <multistate/policy/composed.hpp>
 #include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
@@ -44,7 +45,7 @@ floats after_decision(ms::pool pool, ms::guards guarded = {}) {
     return result;
 }
 
-TEST(pool, is_the_mean_of_the_neighbours_that_exist) {
+TEST(pool, is_the_mean_of_the_neighbors_that_exist) {
     EXPECT_EQ(after_decision({.width = 1}), (floats{6, -1, 3, 9, 1}));
     EXPECT_EQ(after_decision({.width = 3}), (floats{-1, 3, 4, 13.0f / 3, 5}));            // (6 + 0) / 2 = 3, the older
     EXPECT_EQ(after_decision({.width = 5}), (floats{-1, 4.5f, 3.8f, 3.25f, 13.0f / 3}));  // 9 / 3 = 3 at the left end
@@ -64,7 +65,7 @@ TEST(pool, of_an_even_width_takes_the_greater_half_from_before) {
     EXPECT_EQ(after_decision({.width = 2}), (floats{6, 3, -1, 6, 5}));
 }
 
-TEST(pool, may_be_the_greatest_of_the_neighbours) {
+TEST(pool, may_be_the_greatest_of_the_neighbors) {
     EXPECT_EQ(after_decision({.width = 3, .greatest = true}), (floats{-1, 6, 9, 9, 9}));
     EXPECT_EQ(after_decision({.width = 1, .greatest = true}), (floats{6, -1, 3, 9, 1}));
 }
@@ -75,7 +76,7 @@ TEST(pool, leaves_guarded_states_out) {
     EXPECT_EQ(after_decision({.width = 3}, {.sinks = 1, .recent = 2}), (floats{6, -1, 1.5f, 9, 1}));
 }
 
-/// Rows are reused; neighbours are neighbours in the text.
+/// Rows are reused; neighbors are neighbors in the text.
 TEST(pool, follows_the_text_and_not_the_rows) {
     ms::table<pooled> table({.states = 3}, with({.width = 3}));
     support::fill(table, 4, 1);

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/attention/prefill.hpp>
+#include <multistate/cache/cache.hpp>
 #include <multistate/policies/any_composed.hpp>
 
 #include "support/any_policy.hpp"
@@ -26,17 +27,20 @@ struct trace {
 template <class P>
 trace run(const P& policy) {
     ms::cache<P> cache(shape, policy);
+    ms::workspace scratch(shape);
+    const auto layer = cache.layer(0);
     const support::stream tokens(shape, 60, 3);
     trace result;
     std::size_t t = 0;
     while (t < 60) {
         const std::size_t n = t % 3 == 0 && t + 7 <= 60 ? 7 : 1;
         std::vector<float> out(n * tokens.out_width);
-        EXPECT_TRUE(ms::prefill(cache, 0, static_cast<int>(t), tokens.q(t, n), tokens.k(t, n), tokens.v(t, n), out,
+        EXPECT_TRUE(ms::prefill(layer, static_cast<int>(t),
+                                {.q = tokens.q(t, n), .k = tokens.k(t, n), .v = tokens.v(t, n)}, out, scratch,
                                 ms::prefill_mode::block));
         result.out.insert(result.out.end(), out.begin(), out.end());
         for (std::size_t h = 0; h < 2; ++h) {
-            result.positions.emplace_back(cache.positions(0, h).begin(), cache.positions(0, h).end());
+            result.positions.emplace_back(layer.positions(h).begin(), layer.positions(h).end());
         }
         t += n;
     }

@@ -48,7 +48,7 @@ TEST(cake, may_count_zeros_beyond_the_ends) {
     }
 }
 
-TEST(cake, the_newest_token_decides_and_neighbours_share) {
+TEST(cake, the_newest_token_decides_and_neighbors_share) {
     EXPECT_EQ(first_to_go({}, 0), positions{5});
     EXPECT_EQ(first_to_go({}, 1), positions{3});
 }

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/attention/prefill.hpp>
+#include <multistate/cache/cache.hpp>
 #include <multistate/policies/citrus_probe.hpp>
 #include <multistate/policies/tova.hpp>
 

@@ -17,7 +17,7 @@ namespace compactor_test {
 namespace ms = multistate;
 using floats = std::vector<float>;
 
-/// Pieces of eight tokens behind four sinks.
+/// Chunks of eight tokens behind four sinks.
 constexpr ms::table_shape shape{.states = 32, .heads = 2, .head_dim = 4, .value_dim = 3, .scale = 0.5f};
 constexpr int sinks = 4;
 
@@ -71,7 +71,7 @@ TEST(compactor, blends_z_scores_of_its_parts) {
     for (std::size_t i = 1; i < all.size(); ++i) EXPECT_NE(all[0], all[i]) << i;
 }
 
-TEST(compactor, pieces_begin_behind_all_sinks) {
+TEST(compactor, chunks_begin_behind_all_sinks) {
     ms::table_shape more = shape;
     more.sinks = 2;
     ms::table<ms::compactor> table(more);
@@ -115,7 +115,7 @@ TEST(compactor, a_copy_continues_alike_and_another_budget_begins_anew) {
     ms::table<ms::compactor> table(s);
     support::expect_copies_to_continue_and_budgets_to_begin_anew(table);
     for (std::uint64_t p = 0; p < 16; ++p) support::step_at_random(table, p);
-    EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 4) << "4 sinks, and a piece of 8";
+    EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 4) << "4 sinks, and a chunk of 8";
 }
 
 TEST(compactor, a_layer_sums_the_parts_of_its_heads) {

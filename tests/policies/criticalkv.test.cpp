@@ -19,7 +19,7 @@ namespace criticalkv_test {
 namespace ms = multistate;
 using positions = std::vector<int>;
 
-/// Scores of the newest token alone, without neighbours.
+/// Scores of the newest token alone, without neighbors.
 ms::criticalkv with(float first_share, float epsilon = 0) {
     ms::criticalkv policy;
     policy.get<ms::morphkv>().window = 1;

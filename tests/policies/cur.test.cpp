@@ -15,12 +15,12 @@ namespace cur_test {
 namespace ms = multistate;
 using positions = std::vector<int>;
 
-/// Pieces of four tokens, two sinks.
+/// Chunks of four tokens, two sinks.
 constexpr ms::table_shape shape{.states = 16, .head_dim = 2, .value_dim = 2};
 
 /// Keys of squared norm 1, 1, 2, 4 and values of 4, 2, 1, 1.
 template <class P>
-void place_piece(ms::table<P>& table) {
+void place_chunk(ms::table<P>& table) {
     support::stored_floats stored(table.shape());
     const std::vector<float> keys[] = {{1, 0}, {0, -1}, {1, 1}, {0, 2}};
     const std::vector<float> values[] = {{-2, 0}, {1, 1}, {1, 0}, {0, -1}};
@@ -32,32 +32,32 @@ void place_piece(ms::table<P>& table) {
 
 TEST(cur, scores_are_products_of_shares) {
     ms::table<ms::cur> table(shape);
-    place_piece(table);
+    place_chunk(table);
     const float expected[] = {1 / 8.0f * 4 / 8, 1 / 8.0f * 2 / 8, 2 / 8.0f * 1 / 8, 4 / 8.0f * 1 / 8};
     for (std::size_t j = 0; j < 4; ++j) EXPECT_FLOAT_EQ(table.scores()[j], expected[j]);
 }
 
-TEST(cur, shares_are_of_a_piece_and_waiting_states_stay) {
+TEST(cur, shares_are_of_a_chunk_and_waiting_states_stay) {
     ms::table<ms::cur> table(shape);
-    for (int i = 0; i < 4; ++i) place_piece(table);
-    EXPECT_FLOAT_EQ(table.scores()[15], 1 / 16.0f) << "the same in each piece";
+    for (int i = 0; i < 4; ++i) place_chunk(table);
+    EXPECT_FLOAT_EQ(table.scores()[15], 1 / 16.0f) << "the same in each chunk";
     support::stored_floats stored(shape);
     for (int p = 16; p < 19; ++p) stored.place(table, p, {{1e-3f, 0}}, {{1e-3f, 0}});
     EXPECT_EQ(std::ranges::count(table.scores(), ms::waiting), 3);
     const auto held = support::held(table);
     EXPECT_EQ(held.back(), 18);
     EXPECT_EQ(held[1], 1) << "a sink";
-    EXPECT_EQ(std::ranges::count(held, 2), 0) << "of the equals in each piece the oldest";
+    EXPECT_EQ(std::ranges::count(held, 2), 0) << "of the equals in each chunk the oldest";
     EXPECT_EQ(std::ranges::count(held, 5), 0) << "and the next";
 }
 
 TEST(cur, window_matters) {
     ms::table<ms::cur> four(shape), all({.states = 64, .head_dim = 2, .value_dim = 2});
-    place_piece(four);
-    place_piece(all);
+    place_chunk(four);
+    place_chunk(all);
     EXPECT_LT(four.scores()[0], 1.0f);
     EXPECT_EQ(all.scores()[0], ms::waiting) << "its window has 16 tokens";
-    for (int i = 0; i < 3; ++i) place_piece(all);
+    for (int i = 0; i < 3; ++i) place_chunk(all);
     EXPECT_FLOAT_EQ(all.scores()[0], 1 / 32.0f * 4 / 32);
 }
 
@@ -89,13 +89,13 @@ TEST(cur, small_tables_forget_the_oldest) {
 TEST(cur, a_layer_sums_over_its_heads) {
     ms::table<ms::composed<ms::cur, ms::per_layer>> table(
         {.states = 16, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 2});
-    place_piece(table);
+    place_chunk(table);
     EXPECT_FLOAT_EQ(table.scores()[0], 2 * 4 / 64.0f);
 }
 
 TEST(cur, a_copy_continues_alike) {
     ms::table<ms::cur> table(shape);
-    place_piece(table);
+    place_chunk(table);
     support::stored_floats stored(shape);
     stored.place(table, 4, {{1, 2}}, {{3, 0}});
     auto copy = table;
@@ -104,16 +104,16 @@ TEST(cur, a_copy_continues_alike) {
     EXPECT_FLOAT_EQ(table.scores()[4], 1 / 16.0f);
     EXPECT_EQ(copy.scores()[4], table.scores()[4]);
     table.clear();
-    place_piece(table);
-    EXPECT_FLOAT_EQ(table.scores()[0], 4 / 64.0f) << "clear begins a piece";
+    place_chunk(table);
+    EXPECT_FLOAT_EQ(table.scores()[0], 4 / 64.0f) << "clear begins a chunk";
 }
 
-TEST(cur, another_budget_begins_a_piece) {
+TEST(cur, another_budget_begins_a_chunk) {
     ms::table<ms::cur> table({.states = 64, .head_dim = 2, .value_dim = 2});
-    place_piece(table);
+    place_chunk(table);
     static_cast<void>(table.rebudget(16));
-    place_piece(table);
-    for (std::size_t row = 0; row < 4; ++row) EXPECT_EQ(table.scores()[row], 0.0f) << "their piece never ended";
+    place_chunk(table);
+    for (std::size_t row = 0; row < 4; ++row) EXPECT_EQ(table.scores()[row], 0.0f) << "their chunk never ended";
     EXPECT_FLOAT_EQ(table.scores()[4], 4 / 64.0f);
 }
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/budgets/adaptive.hpp>
+#include <multistate/cache/cache.hpp>
 #include <multistate/modifiers/scope.hpp>
 #include <multistate/policies/defensivekv.hpp>
 #include <multistate/table/table.hpp>

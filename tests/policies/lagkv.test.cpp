@@ -15,12 +15,12 @@ namespace lagkv_test {
 namespace ms = multistate;
 using positions = std::vector<int>;
 
-/// Pieces of four tokens behind two sinks.
+/// Chunks of four tokens behind two sinks.
 constexpr ms::table_shape shape{.states = 16, .head_dim = 2, .value_dim = 2};
 
 /// Keys whose channels differ by 0, 1, .5 and .25 of a range from 0 to 1, so their deviations rank 0, 3, 2, 1. The
 /// values are all equal to the first.
-const std::vector<std::vector<float>> piece = {{0, 0}, {1, 0}, {0.5f, 0}, {0.75f, 1}};
+const std::vector<std::vector<float>> chunk = {{0, 0}, {1, 0}, {0.5f, 0}, {0.75f, 1}};
 
 struct driven {
     explicit driven(const ms::table_shape& s, ms::lagkv policy = {}) : table(s, policy), stored(s) {}
@@ -29,24 +29,24 @@ struct driven {
     }
     void place_text(int tokens) {
         while (table.next_position() < 2 && tokens-- > 0) place({9, -9}, {9, -9});
-        for (; tokens > 0; --tokens) place(piece[static_cast<std::size_t>(table.next_position() + 2) % 4], {0, 0});
+        for (; tokens > 0; --tokens) place(chunk[static_cast<std::size_t>(table.next_position() + 2) % 4], {0, 0});
     }
     ms::table<ms::lagkv> table;
     support::stored_floats stored;
 };
 
-TEST(lagkv, ranks_by_deviation_in_the_range_of_the_next_piece) {
+TEST(lagkv, ranks_by_deviation_in_the_range_of_the_next_chunk) {
     driven d(shape);
     d.place_text(17);
     static_cast<void>(d.table.forget(d.stored.edit()));
-    // 2 to 5 and 6 to 9 have a next piece that has ended; rank 0 of both scores 0, and the older goes.
+    // 2 to 5 and 6 to 9 have a next chunk that has ended; rank 0 of both scores 0, and the older goes.
     EXPECT_EQ(support::forgotten(d.table), positions{2});
     const float expected[] = {0.75f, 0.5f, 0.25f, 0, 0.75f, 0.5f, 0.25f};
     for (std::size_t row = 3; row < 10; ++row) EXPECT_FLOAT_EQ(d.table.scores()[row], expected[row - 3]) << row;
     for (std::size_t row = 10; row < 16; ++row) EXPECT_EQ(d.table.scores()[row], ms::waiting) << row;
 }
 
-TEST(lagkv, every_piece_loses_alike) {
+TEST(lagkv, every_chunk_loses_alike) {
     driven d(shape);
     d.place_text(17);
     positions gone;
@@ -54,7 +54,7 @@ TEST(lagkv, every_piece_loses_alike) {
         d.place_text(1);
         gone.push_back(support::forgotten(d.table).at(0));
     }
-    // Rank 0 of each piece as it is scored (at 17 that of 10 to 13, at 21 of 14 to 17), then rank 1 from the oldest.
+    // Rank 0 of each chunk as it is scored (at 17 that of 10 to 13, at 21 of 14 to 17), then rank 1 from the oldest.
     EXPECT_EQ(gone, (positions{2, 6, 10, 5, 9, 14, 13}));
 }
 
@@ -91,7 +91,7 @@ TEST(lagkv, lag_matters) {
     static_cast<void>(four.table.forget(four.stored.edit()));
     static_cast<void>(all.table.forget(all.stored.edit()));
     EXPECT_EQ(std::ranges::count(four.table.scores(), ms::waiting), 5);
-    EXPECT_EQ(std::ranges::count(all.table.scores(), ms::waiting), 29) << "pieces of 16";
+    EXPECT_EQ(std::ranges::count(all.table.scores(), ms::waiting), 29) << "chunks of 16";
 }
 
 TEST(lagkv, channels_that_do_not_vary_count_nothing) {
@@ -119,9 +119,9 @@ TEST(lagkv, a_layer_sums_before_it_ranks) {
         {.states = 16, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 2});
     support::stored_floats stored(table.shape());
     for (int p = 0; p < 17; ++p) {
-        // Head 1 sees the pieces in reverse, so that the sums are those of 0 + .25, 1 + .5, .5 + 1, .25 + 0.
+        // Head 1 sees the chunks in reverse, so that the sums are those of 0 + .25, 1 + .5, .5 + 1, .25 + 0.
         const auto i = static_cast<std::size_t>(p + 2) % 4;
-        stored.place(table, p, {piece[i], piece[3 - i]}, {{0, 0}, {0, 0}});
+        stored.place(table, p, {chunk[i], chunk[3 - i]}, {{0, 0}, {0, 0}});
     }
     static_cast<void>(table.forget(stored.edit()));
     EXPECT_EQ(support::forgotten(table), positions{2}) << "equal to 5, and older";

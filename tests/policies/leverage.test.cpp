@@ -18,10 +18,10 @@ namespace ms = multistate;
 using positions = std::vector<int>;
 using floats = std::vector<float>;
 
-/// Pieces of four tokens, two columns for keys of two numbers.
+/// Chunks of four tokens, two columns for keys of two numbers.
 constexpr ms::table_shape shape{.states = 16, .head_dim = 2, .value_dim = 1};
 /// Around their mean (5, 5) these are (30, 0), (-10, 0), (-10, 10), (-10, -10): X^T X = diag(1200, 200).
-const std::vector<floats> piece{{35, 5}, {-5, 5}, {-5, 15}, {-5, -5}};
+const std::vector<floats> chunk{{35, 5}, {-5, 5}, {-5, 15}, {-5, -5}};
 const floats by_hand{900 / 1200.0f, 100 / 1200.0f, 100 / 1200.0f + 0.5f, 100 / 1200.0f + 0.5f};
 
 ms::leverage unrotated() {
@@ -37,13 +37,13 @@ void place(ms::table<P>& table, const floats& key) {
     stored.place(table, table.next_position(), support::vectors(heads, key), support::vectors(heads, {0}));
 }
 
-TEST(leverage, of_a_piece_by_hand) {
+TEST(leverage, of_a_chunk_by_hand) {
     ms::table<ms::leverage> table(shape, unrotated());
-    for (std::size_t i = 0; i < 3; ++i) place(table, piece[i]);
+    for (std::size_t i = 0; i < 3; ++i) place(table, chunk[i]);
     EXPECT_EQ(table.scores()[0], ms::waiting);
-    place(table, piece[3]);
+    place(table, chunk[3]);
     for (std::size_t j = 0; j < 4; ++j) EXPECT_NEAR(table.scores()[j], by_hand[j], 1e-3);
-    for (std::size_t p = 4; p < 18; ++p) place(table, piece[p % 4]);
+    for (std::size_t p = 4; p < 18; ++p) place(table, chunk[p % 4]);
     EXPECT_EQ(support::forgotten(table), positions{1}) << "nearest to the mean, and the first of four such";
 }
 
@@ -55,7 +55,7 @@ TEST(leverage, is_of_keys_before_their_rotation) {
         ms::table<ms::leverage> table({.states = 16, .head_dim = 4, .value_dim = 1}, policy);
         const ms::rope model{.base = 500, .adjacent = adjacent};
         for (int p = 0; p < 4; ++p) {
-            const auto& key = piece[static_cast<std::size_t>(p)];
+            const auto& key = chunk[static_cast<std::size_t>(p)];
             floats rotated{key[0], key[1], 0, 0};
             model.rotate(p, rotated);
             place(table, rotated);
@@ -134,7 +134,7 @@ TEST(leverage, equal_and_zero_keys_score_alike) {
 TEST(leverage, small_tables_forget_the_oldest) {
     for (const std::size_t states : {1u, 2u, 15u}) {
         ms::table<ms::leverage> table({.states = states, .head_dim = 2, .value_dim = 1});
-        for (int p = 0; p < 20; ++p) place(table, piece[static_cast<std::size_t>(p) % 4]);
+        for (int p = 0; p < 20; ++p) place(table, chunk[static_cast<std::size_t>(p) % 4]);
         EXPECT_EQ(support::held(table).front(), 19 - static_cast<int>(states)) << states;
     }
 }
@@ -144,7 +144,7 @@ TEST(leverage, a_layer_sums_over_its_heads) {
     policy.get<ms::leverage>().rope.base = 0;
     ms::table<ms::composed<ms::leverage, ms::per_layer>> table(
         {.states = 16, .heads = 2, .kv_heads = 2, .head_dim = 2, .value_dim = 1}, policy);
-    for (const floats& key : piece) place(table, key);
+    for (const floats& key : chunk) place(table, key);
     for (std::size_t j = 0; j < 4; ++j) EXPECT_NEAR(table.scores()[j], 2 * by_hand[j], 2e-3);
 }
 

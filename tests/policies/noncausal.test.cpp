@@ -1,4 +1,4 @@
-// noncausal: attention within a piece, computed by hand.
+// noncausal: attention within a chunk, computed by hand.
 #include <cmath>
 #include <vector>
 
@@ -17,7 +17,7 @@ namespace ms = multistate;
 using positions = std::vector<int>;
 using floats = std::vector<float>;
 
-/// Pieces of four tokens.
+/// Chunks of four tokens.
 constexpr ms::table_shape shape{.states = 16, .head_dim = 1, .value_dim = 2, .scale = 0.5f};
 
 template <class P>
@@ -25,15 +25,15 @@ floats scores(const ms::table<P>& table) {
     return {table.scores().begin(), table.scores().end()};
 }
 
-/// All queries are 0, so each token attends evenly to its piece: the sums are 1, the norms 1 2 5 8.
+/// All queries are 0, so each token attends evenly to its chunk: the sums are 1, the norms 1 2 5 8.
 template <class P>
-void place_even_piece(ms::table<P>& table) {
+void place_even_chunk(ms::table<P>& table) {
     for (const floats& value : {floats{1, 0}, {0, 2}, {-3, 4}, {0, -8}}) support::step(table, {7}, value, {0});
 }
 
 TEST(noncausal, sums_times_norms_in_the_mean_of_three) {
     ms::table<ms::noncausal> table(shape);
-    place_even_piece(table);
+    place_even_chunk(table);
     const float expected[] = {(1 + 2) / 2.0f, (1 + 2 + 5) / 3.0f, (2 + 5 + 8) / 3.0f, (5 + 8) / 2.0f};
     for (std::size_t j = 0; j < 4; ++j) EXPECT_FLOAT_EQ(table.scores()[j], expected[j]);
 }
@@ -61,7 +61,7 @@ TEST(noncausal, pieces_end_with_the_query_of_their_last_token) {
 
 TEST(noncausal, forgets_the_least_that_has_a_score) {
     ms::table<ms::noncausal> table(shape);
-    for (int i = 0; i < 4; ++i) place_even_piece(table);
+    for (int i = 0; i < 4; ++i) place_even_chunk(table);
     positions gone;
     for (int p = 16; p < 22; ++p) {
         support::step(table, {0}, {0, 0}, {0});
@@ -80,8 +80,8 @@ TEST(noncausal, scale_and_chunk_matter) {
     }
     ms::table<ms::noncausal> four({.states = 64, .head_dim = 1, .value_dim = 2}, {.chunk = 4}),
         all({.states = 64, .head_dim = 1, .value_dim = 2});
-    place_even_piece(four);
-    place_even_piece(all);
+    place_even_chunk(four);
+    place_even_chunk(all);
     EXPECT_FLOAT_EQ(four.scores()[0], 1.5f);
     EXPECT_EQ(all.scores()[0], ms::waiting) << "a quarter of the states is 16";
 }
@@ -97,8 +97,8 @@ TEST(noncausal, groups_and_heads_are_summed) {
     ms::table<ms::noncausal> group({.states = 16, .heads = 3, .head_dim = 1, .value_dim = 2});
     ms::table<ms::composed<ms::noncausal, ms::per_layer>> layer(
         {.states = 16, .heads = 2, .kv_heads = 2, .head_dim = 1, .value_dim = 2});
-    place_even_piece(group);
-    place_even_piece(layer);
+    place_even_chunk(group);
+    place_even_chunk(layer);
     EXPECT_FLOAT_EQ(group.scores()[0], 4.5f);
     EXPECT_FLOAT_EQ(layer.scores()[0], 3.0f);
 }
@@ -109,7 +109,7 @@ TEST(noncausal, saturated_equal_and_zero_input_give_numbers) {
         support::step(saturated, {p % 4 == 1 ? 1e4f : -1e4f}, {1, 0}, {1e4f});
         support::step(zeros, {0}, {0, 0}, {0});
     }
-    EXPECT_EQ(saturated.scores()[0], 2.0f) << "all four for token 1, shared with its neighbours";
+    EXPECT_EQ(saturated.scores()[0], 2.0f) << "all four for token 1, shared with its neighbors";
     EXPECT_EQ(support::held(zeros).front(), 1);
     for (const float score : zeros.scores()) EXPECT_FALSE(std::isnan(score));
 }
@@ -126,7 +126,7 @@ TEST(noncausal, a_copy_continues_alike_and_another_budget_begins_anew) {
     ms::table<ms::noncausal> table({.states = 40, .block = 7, .heads = 2, .head_dim = 3, .value_dim = 2});
     support::expect_copies_to_continue_and_budgets_to_begin_anew(table);
     for (std::uint64_t p = 0; p < 8; ++p) support::step_at_random(table, p);
-    EXPECT_NE(table.scores()[0], ms::waiting) << "clear begins a piece";
+    EXPECT_NE(table.scores()[0], ms::waiting) << "clear begins a chunk";
 }
 
 }  // namespace noncausal_test

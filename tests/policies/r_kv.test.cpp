@@ -109,7 +109,7 @@ std::vector<support::vectors> nine_keys() {
 }
 const support::vectors wants_first = {{5}}, wants_last = {{-5}};
 
-TEST(r_kv, three_neighbours_on_either_side_share_the_greatest_importance) {
+TEST(r_kv, three_neighbors_on_either_side_share_the_greatest_importance) {
     // The first four are near the wanted one; of the five others all have what a key of 0 is given.
     EXPECT_EQ(first_to_go({.lambda = 1}, nine_keys(), same(9, wants_first)), positions{4});
     // The last four are; of the others the oldest goes.
@@ -183,7 +183,7 @@ TEST(r_kv, one_state) {
     stored_table<> states({.states = 1, .head_dim = 2, .value_dim = 1, .scale = 1}, {});
     states.step(0, x, x);
     states.step(1, y, x);
-    EXPECT_EQ(states.forget(), positions{0});  // two states are neighbours, and as redundant as each other
+    EXPECT_EQ(states.forget(), positions{0});  // two states are neighbors, and as redundant as each other
 }
 
 TEST(r_kv, a_copy_continues_alike) {

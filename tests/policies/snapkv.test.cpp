@@ -35,7 +35,7 @@ positions first_to_go(const ms::snapkv& policy, std::size_t recent) {
     return support::forgotten(table);
 }
 
-TEST(snapkv, neighbours_share_their_attention) {
+TEST(snapkv, neighbors_share_their_attention) {
     EXPECT_EQ(first_to_go(with(1, 5), 0), positions{5});
     EXPECT_EQ(first_to_go(with(1, 5), 1), positions{3});
     EXPECT_EQ(first_to_go(with(1, 1), 0), positions{1});

@@ -104,7 +104,7 @@ bool observe_all_ages(Table& table) {
 template <class Table>
 void append(Table& table, std::size_t count) {
     static_cast<void>(table.append(table.next_position(), count));
-    for (std::size_t row = table.size() - count; row < table.size(); ++row) table.insert(row, {}, {});
+    for (std::size_t row = table.size() - count; row < table.size(); ++row) table.observe_arrival(row, {}, {});
 }
 
 TEST(memory, is_zero_at_placing_and_moves_with_its_state) {
@@ -243,7 +243,7 @@ TEST(memory, of_the_parts_of_a_composition_does_not_overlap) {
         static_cast<void>(table.append(table.next_position(), 2, stored));
         const float zero = 0;
         for (std::size_t row = table.size() - 2; row < table.size(); ++row) {
-            table.insert(row, {&zero, 1, 1, 1}, {&zero, 1, 1, 1});
+            table.observe_arrival(row, {&zero, 1, 1, 1}, {&zero, 1, 1, 1});
         }
         static_cast<void>(observe_all_ages(table));
         for (const float score : table.scores()) ASSERT_GE(score, 0.0f) << "the policy met a fault";

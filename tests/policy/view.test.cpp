@@ -6,6 +6,11 @@
 
 #include <gtest/gtest.h>
 #include <multistate/cache/cache.hpp>
+#include <multistate/codecs/bf16.hpp>
+#include <multistate/codecs/f16.hpp>
+#include <multistate/codecs/f32.hpp>
+#include <multistate/codecs/int4.hpp>
+#include <multistate/codecs/int8.hpp>
 
 #include "support/stream.hpp"
 
@@ -146,19 +151,19 @@ TYPED_TEST(view_of, rows_are_those_of_the_table_s_own_heads) {
 TYPED_TEST(view_of, what_is_set_is_read_and_nothing_else_changes) {
     const ms::shape shape = shape_of(20, 7);
     this->at_a_decision(shape, ms::per::layer, [&](const auto&, const ms::editor& stored, ms::view) {
-        std::vector<float> key(20, 0.5f), value(7, -0.25f), read_key(20), read_value(7), before(20), neighbour(20);
+        std::vector<float> key(20, 0.5f), value(7, -0.25f), read_key(20), read_value(7), before(20), neighbor(20);
         stored.key(1, 4, before);
         stored.set_value(1, 4, value);
         stored.key(1, 4, read_key);
         EXPECT_EQ(read_key, before) << "the key of a row whose value was set";
-        stored.key(0, 4, neighbour);
+        stored.key(0, 4, neighbor);
         stored.set_key(1, 4, key);
         stored.key(1, 4, read_key);
         stored.value(1, 4, read_value);
         for (const float x : read_key) EXPECT_NEAR(x, 0.5f, 1e-2f);
         for (const float x : read_value) EXPECT_NEAR(x, -0.25f, 1e-2f);
         stored.key(0, 4, read_key);
-        EXPECT_EQ(read_key, neighbour) << "another KV head";
+        EXPECT_EQ(read_key, neighbor) << "another KV head";
     });
 }
 

@@ -60,7 +60,7 @@ numbers solve(std::vector<numbers> a, numbers x) {
 std::size_t sinks_of(const evidence& e, std::size_t most) { return e.shape.sinks + std::min(most, e.shape.states / 8); }
 std::size_t end_of_kv_heads(const evidence& e) { return e.first_kv_head + e.kv_heads; }
 
-/// What a model does to a vector at a position: neighbours form pairs, pair i of n turns by position * 10000^(-i / n).
+/// What a model does to a vector at a position: neighbors form pairs, pair i of n turns by position * 10000^(-i / n).
 struct rotation {
     numbers cosines, sines;
 
@@ -275,17 +275,17 @@ numbers trigonometric(const evidence& e) {
     return scores;
 }
 
-// Rules that score the text by pieces.
+// Rules that score the text by chunks.
 
 constexpr double waiting = std::numeric_limits<double>::infinity();
 
-std::size_t piece_length(const evidence& e, std::size_t wanted) {
+std::size_t chunk_length(const evidence& e, std::size_t wanted) {
     const std::size_t length = std::min(wanted, e.shape.states / 4);
     return length < 4 ? 1 : length;
 }
 
-/// The tokens of a piece, from past[first] on.
-struct piece {
+/// The tokens of a chunk, from past[first] on.
+struct chunk {
     const evidence& e;
     std::size_t first;
     std::size_t length;
@@ -302,14 +302,14 @@ struct piece {
     }
 };
 
-/// Asks for the scores of each piece, one for each token, when it and `ahead` more have ended; the `skipped` first
+/// Asks for the scores of each chunk, one for each token, when it and `ahead` more have ended; the `skipped` first
 /// tokens are in none.
-numbers by_pieces(const evidence& e, std::size_t wanted, std::size_t skipped, std::size_t ahead,
-                  const std::function<numbers(const piece&)>& score) {
-    const std::size_t length = piece_length(e, wanted);
+numbers by_chunks(const evidence& e, std::size_t wanted, std::size_t skipped, std::size_t ahead,
+                  const std::function<numbers(const chunk&)>& score) {
+    const std::size_t length = chunk_length(e, wanted);
     std::map<int, double> found;
     for (std::size_t first = skipped; first + (1 + ahead) * length <= e.past.size(); first += length) {
-        const piece one{e, first, length};
+        const chunk one{e, first, length};
         const numbers scores = length == 1 ? numbers{0} : score(one);
         for (std::size_t i = 0; i < length; ++i) found[one[i].position] = scores[i];
     }
@@ -319,7 +319,7 @@ numbers by_pieces(const evidence& e, std::size_t wanted, std::size_t skipped, st
 }
 
 numbers share_of_norms(const evidence& e) {
-    return by_pieces(e, 16, 0, 0, [](const piece& p) {
+    return by_chunks(e, 16, 0, 0, [](const chunk& p) {
         numbers scores(p.length);
         for (std::size_t h = p.e.first_kv_head; h < end_of_kv_heads(p.e); ++h) {
             double keys = 0, values = 0;
@@ -354,8 +354,8 @@ numbers lag_relative(const std::vector<numbers>& x, const std::vector<numbers>& 
 }
 
 numbers rank_of_lag(const evidence& e) {
-    return by_pieces(e, 128, sinks_of(e, 4), 1, [](const piece& p) {
-        const piece next{p.e, p.first + p.length, p.length};
+    return by_chunks(e, 128, sinks_of(e, 4), 1, [](const chunk& p) {
+        const chunk next{p.e, p.first + p.length, p.length};
         const auto held = p.held(next.first + next.length - 1), held_next = next.held(next.first + next.length - 1);
         numbers sums(held.size());
         for (std::size_t h = p.e.first_kv_head; h < end_of_kv_heads(p.e); ++h) {
@@ -377,8 +377,8 @@ numbers rank_of_lag(const evidence& e) {
     });
 }
 
-/// Sum over the piece's queries of the softmax over all of the piece, times the norm of the value, mean of three.
-numbers asked_by_neighbours(const piece& p) {
+/// Sum over the chunk's queries of the softmax over all of the chunk, times the norm of the value, mean of three.
+numbers asked_by_neighbors(const chunk& p) {
     numbers scores(p.length);
     for (std::size_t h = p.e.first_kv_head; h < end_of_kv_heads(p.e); ++h) {
         numbers sums(p.length);
@@ -399,7 +399,7 @@ numbers asked_by_neighbours(const piece& p) {
     }
     return scores;
 }
-numbers noncausal_attention(const evidence& e) { return by_pieces(e, 256, 0, 0, asked_by_neighbours); }
+numbers noncausal_attention(const evidence& e) { return by_chunks(e, 256, 0, 0, asked_by_neighbors); }
 
 /// Gaussian number i of the random matrix: both uniform numbers come from a hash of seed 0, i and 0 or 1. The reference
 /// follows the library's words, so that the numbers are the same: each counter in turn asks for the number of that
@@ -417,7 +417,7 @@ double gaussian(std::size_t i) {
            std::cos(2 * std::numbers::pi * static_cast<double>(bits(1) >> 40) / 16777216);
 }
 
-numbers leverages_of(const piece& p) {
+numbers leverages_of(const chunk& p) {
     const std::size_t d = p.e.shape.head_dim;
     const std::size_t columns = std::max<std::size_t>(1, std::min({std::size_t{48}, d, p.length / 2}));
     std::vector<numbers> sketch(columns);
@@ -443,10 +443,10 @@ numbers leverages_of(const piece& p) {
     }
     return scores;
 }
-numbers leverage_scores(const evidence& e) { return by_pieces(e, 512, 0, 0, leverages_of); }
+numbers leverage_scores(const evidence& e) { return by_chunks(e, 512, 0, 0, leverages_of); }
 
 numbers blended(const evidence& e) {
-    return by_pieces(e, 256, sinks_of(e, 8), 0, [](const piece& p) {
+    return by_chunks(e, 256, sinks_of(e, 8), 0, [](const chunk& p) {
         numbers scores(p.length);
         const auto held = p.held(p.first + p.length - 1);
         const auto add_z = [&](double weight, const numbers& x) {
@@ -457,7 +457,7 @@ numbers blended(const evidence& e) {
             }
         };
         add_z(0.5, leverages_of(p));
-        add_z(1, asked_by_neighbours(p));
+        add_z(1, asked_by_neighbors(p));
         return scores;
     });
 }

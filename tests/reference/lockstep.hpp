@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/attention/prefill.hpp>
+#include <multistate/cache/cache.hpp>
 
 #include "reference/scenario.hpp"
 

@@ -123,7 +123,7 @@ numbers caote_scores(const evidence& e) {
     return scores;
 }
 
-/// SnapKV's score as a mean over tokens, heads and five neighbours; half of what the guards leave by that alone, the
+/// SnapKV's score as a mean over tokens, heads and five neighbors; half of what the guards leave by that alone, the
 /// rest times |v|_1.
 numbers criticalkv_scores(const evidence& e) {
     const auto window = static_cast<double>(e.newest(32).size());
@@ -275,7 +275,7 @@ numbers r_kv_scores(const evidence& e) {
 }  // namespace
 
 const rule morphkv{.name = "morphkv", .score = morphkv_scores, .recent = up_to_half<30>};
-/// Two states may have the same greatest neighbour, or of few the same mean; the states of a chunk share one score.
+/// Two states may have the same greatest neighbor, or of few the same mean; the states of a chunk share one score.
 const rule snapkv{.name = "snapkv", .score = snapkv_scores, .recent = up_to_half<32>, .ties_are_exact = true};
 const rule chunkkv{.name = "chunkkv",
                    .forgets = unit::layer,

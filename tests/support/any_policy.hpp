@@ -3,6 +3,7 @@
 // The hooks of any_policy are those of forty policies: all test programs share one copy, compiled in any_policy.cpp. So
 // they do with steps and prefills, as attention/step.hpp shows.
 #include <multistate/attention/prefill.hpp>
+#include <multistate/cache/cache.hpp>
 #include <multistate/policies/list.hpp>
 
 #ifndef SUPPORT_ANY_POLICY

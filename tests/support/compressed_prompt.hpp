@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 #include <multistate/attention/prefill.hpp>
+#include <multistate/cache/cache.hpp>
 
 namespace support {
 

@@ -12,7 +12,8 @@
 #include <span>
 #include <utility>
 
-#include "multistate/attention/token_block.hpp"
+#include "multistate/attention/query_batch.hpp"
+#include "multistate/execution/executor.hpp"
 #include "multistate/math/softmax.hpp"
 #include "multistate/table/table.hpp"
 
@@ -47,9 +48,10 @@ struct batch_placement {
     }
 };
 
-template <class Layer, class E>
-struct exact_prefill : token_block<Layer, E> {
-    using base = token_block<Layer, E>;
+/// `Block` is a token_block.
+template <class Block>
+struct exact_prefill : Block {
+    using base = Block;
     using base::layer, base::first, base::in, base::scratch, base::run;
 
     void compute() const noexcept {
@@ -61,7 +63,7 @@ struct exact_prefill : token_block<Layer, E> {
   private:
     void compute_batch(std::size_t begin, std::size_t count) const noexcept {
         layer.forget(begin == 0 ? forgotten_log::restart : forgotten_log::extend);
-        const base batch_of_tokens = base::slice(begin, count);
+        const Block batch_of_tokens = base::slice(begin, count);
         layer.stage(batch_of_tokens.in.k, batch_of_tokens.in.v);
         for (std::size_t t = 0; t < base::table_count(); ++t) {
             scratch.held_before(t) = base::table(t).size();

@@ -35,9 +35,10 @@ inline void mask_and_softmax(float* row, std::size_t visible, std::size_t n) noe
     std::fill(row + visible, row + n, 0.0f);
 }
 
-template <class Layer, class E>
-struct block_prefill : token_block<Layer, E> {
-    using base = token_block<Layer, E>;
+/// `Block` is a token_block.
+template <class Block>
+struct block_prefill : Block {
+    using base = Block;
     using base::layer, base::first, base::in, base::scratch, base::run;
 
     void compute(forgotten_log log = forgotten_log::restart) const noexcept {
@@ -114,24 +115,25 @@ inline std::size_t expect_prefill(const shape& s, const qkv& in, std::span<const
 /// `exact` equals single steps wherever a decision's margin exceeds the rounding of float32; it is not bit-identical.
 /// Policies that score stored keys and values take one token at a time. Returns false, and changes nothing, when the
 /// policy never forgets and the rows are used up. Allocates nothing.
-template <policy P, codec K, codec V, executor E = serial>
-[[nodiscard]] bool prefill(const cache_layer<cache<P, K, V>>& layer, position first, qkv in, std::span<float> out,
+template <class Cache, executor E = serial>
+[[nodiscard]] bool prefill(const cache_layer<Cache>& layer, position first, qkv in, std::span<float> out,
                            workspace& scratch, prefill_mode mode = prefill_mode::exact, E&& run = E{}) noexcept {
+    static_assert(!std::is_const_v<Cache>, "prefill changes the cache: take the handle from one that is not const");
+    using layer_type = cache_layer<Cache>;
+    using block_type = detail::token_block<layer_type, std::remove_reference_t<E>>;
     const std::size_t tokens = detail::expect_prefill(layer.shape(), in, out, scratch);
     if (tokens == 1) return step(layer, first, in, out, scratch, run);
     if (!layer.has_room(tokens)) return false;
     const auto tables = layer.tables();
     const bool bounded = multistate::bounded(in.k) && multistate::bounded(in.v) &&
-                         std::ranges::none_of(tables, &table<P>::holds_spoiled);
-    using layer_type = cache_layer<cache<P, K, V>>;
-    using executor_type = std::remove_reference_t<E>;
-    const detail::token_block<layer_type, executor_type> block{layer, first, in, out, scratch, run, bounded};
+                         std::ranges::none_of(tables, &layer_type::table_type::holds_spoiled);
+    const block_type block{layer, first, in, out, scratch, run, bounded};
     if (mode == prefill_mode::block || tables.front().never_forgets()) {
-        detail::block_prefill<layer_type, executor_type>{block}.compute();
+        detail::block_prefill<block_type>{block}.compute();
     } else if (tables.front().reads_stored() || layer.shape().slack > 0) {
-        detail::block_prefill<layer_type, executor_type>{block}.compute_between_decisions();
+        detail::block_prefill<block_type>{block}.compute_between_decisions();
     } else {
-        detail::exact_prefill<layer_type, executor_type>{block}.compute();
+        detail::exact_prefill<block_type>{block}.compute();
     }
     return true;
 }

@@ -24,15 +24,19 @@
 // same mathematics, written to be read: reference.hpp.
 #include <cstddef>
 #include <span>
+#include <type_traits>
 
 #include "multistate/attention/qkv.hpp"
 #include "multistate/attention/query_batch.hpp"
 #include "multistate/attention/workspace.hpp"
-#include "multistate/cache/cache.hpp"
+#include "multistate/core/types.hpp"
 #include "multistate/execution/executor.hpp"
 #include "multistate/math/softmax.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
+
+template <class Cache>
+class cache_layer;  // cache/layer.hpp, which every cache brings
 
 namespace detail {
 
@@ -122,9 +126,10 @@ rows attend(const cache_layer<Cache>& layer, std::span<const float> q, std::span
 ///
 /// Where each KV head decides for itself, its task does all three: what it decides by is read once, and in parallel.
 /// Allocates nothing. Layers and caches may step concurrently, each worker with its workspace.
-template <policy P, codec K, codec V, executor E = serial>
-[[nodiscard]] bool step(const cache_layer<cache<P, K, V>>& layer, position p, qkv in, std::span<float> out,
-                        workspace& scratch, E&& run = E{}) noexcept {
+template <class Cache, executor E = serial>
+[[nodiscard]] bool step(const cache_layer<Cache>& layer, position p, qkv in, std::span<float> out, workspace& scratch,
+                        E&& run = E{}) noexcept {
+    static_assert(!std::is_const_v<Cache>, "step changes the cache: take the handle from one that is not const");
     const shape& s = layer.shape();
     detail::expect_attention("step", s, in.q, out, scratch);
     detail::expect_floats("step", "k", "[kv_heads, head_dim] floats, ", in.k.size(), s.kv_heads * s.head_dim);

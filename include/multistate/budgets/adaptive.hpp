@@ -30,7 +30,7 @@
 #include <vector>
 
 #include "multistate/budgets/whole_shares.hpp"
-#include "multistate/cache/cache.hpp"
+#include "multistate/table/tables.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
@@ -97,9 +97,9 @@ std::vector<std::size_t> count_by_head(const Layer& layer, std::size_t states, g
 /// Guards are those of `states` in every head, whatever its budget: the authors' window stays whole, and cache.rebudget
 /// sees to it. Layers that hold no more than `states` get `states` for each head. Throws std::invalid_argument for
 /// policies whose scores cannot be compared (see above). Costs a copy of each table and a decision.
-template <policy P, codec K, codec V>
-guarded_budget adaptive_budget(const cache<P, K, V>& cache, std::size_t states, float alpha = 0.2f) {
-    const P& policy = cache.policy();  // checks that the cache was not moved from
+template <class Cache>
+guarded_budget adaptive_budget(const Cache& cache, std::size_t states, float alpha = 0.2f) {
+    const auto& policy = cache.policy();  // checks that the cache was not moved from
     const shape& s = cache.shape();
     table_shape wanted = cache.layer(0).tables().front().shape();
     if (policy.forgets() != per::head) {

@@ -26,12 +26,6 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// Numbers of states for KV heads that all have the same guards: see adaptive_budget.
-struct guarded_budget {
-    std::vector<std::size_t> states;  ///< [layers * kv_heads]
-    guards guarded;
-};
-
 /// Layout: [layer][kv_head][row][dimension], rows padded to 16 elements, states + slack + block rows. Calls on
 /// different layers and on different caches may run concurrently.
 template <policy P, codec KeyCodec = f32, codec ValueCodec = KeyCodec>

@@ -9,9 +9,9 @@
 #include "multistate/codecs/codec.hpp"
 #include "multistate/core/aligned_array.hpp"
 #include "multistate/core/shape.hpp"
+#include "multistate/core/types.hpp"
 #include "multistate/policy/view.hpp"
 #include "multistate/simd/row_products.hpp"
-#include "multistate/table/table.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 

@@ -39,7 +39,7 @@ class aligned_array {
     aligned_array(aligned_array&& other) noexcept
         : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
     ~aligned_array() {
-        if (data_ != nullptr) ::operator delete(data_, std::align_val_t{alignment_of(bytes())});
+        if (data_ != nullptr) ::operator delete (data_, std::align_val_t{alignment_of(bytes())});
     }
     aligned_array& operator=(aligned_array other) noexcept {
         std::swap(data_, other.data_);

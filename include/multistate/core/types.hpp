@@ -28,6 +28,12 @@ struct rows {
     std::span<const float> operator[](std::size_t r) const noexcept { return {data + r * stride, width}; }
 };
 
+/// The state in row `from` moves to row `to`: the owner of the keys and values must do the same.
+struct relocation {
+    std::uint32_t from;
+    std::uint32_t to;
+};
+
 /// States that the policy may not forget: the first `sinks` arrivals and the `recent` newest held at the decision.
 struct guards {
     std::size_t sinks = 0;

@@ -15,7 +15,9 @@
 #include <string_view>
 #include <tuple>
 
-#include "multistate/policy/composed.hpp"
+#include "multistate/core/parameter.hpp"
+#include "multistate/policy/hooks.hpp"
+#include "multistate/policy/view.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 

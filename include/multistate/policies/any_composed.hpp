@@ -28,6 +28,7 @@
 #include "multistate/modifiers/scope.hpp"
 #include "multistate/modifiers/value_norm.hpp"
 #include "multistate/policies/list.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 

@@ -17,6 +17,7 @@
 #include "multistate/modifiers/pool.hpp"
 #include "multistate/modifiers/scope.hpp"
 #include "multistate/policies/tova.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 

@@ -15,6 +15,7 @@
 //            in their code: window 32, gamma 200.
 #include "multistate/modifiers/pool.hpp"
 #include "multistate/policies/morphkv.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 

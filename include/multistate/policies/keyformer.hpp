@@ -9,7 +9,8 @@
 //            tau = 1 in the prompt, then 1 + n / generation at its n-th successor, no more than 2
 //   reads    the attention probabilities of every token, and when the prompt ends (without that, tau stays 1)
 //   forgets  for each KV head; the newest 30 % of `states` are guarded unless the user names another `recent`
-//   cost     a logarithm, a division and a hash per probability, with tau beyond 1 a logarithm and an exponential more
+//   cost     a logarithm, a division and a hash per probability, with tau beyond 1 a logarithm and an exponential more;
+//            4 bytes per state
 //   differs  the authors' noise comes from a generator; here from a hash of seed, layer, query head and the positions
 //            of query and key, so that a run repeats. Logits are log a but for a constant, which softmax does not see;
 //            where a is 0 the score gains nothing. In the paper tau reaches 2 with the end of the text; in the code it

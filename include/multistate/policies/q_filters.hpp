@@ -6,7 +6,7 @@
 //     ms::cache<ms::q_filters> cache(shape, policy);             // without filters: from the queries that come by
 //
 //   paper    "Q-Filters: Leveraging QK Geometry for Efficient KV Cache Compression", arXiv 2503.02812
-//   rule     score[j] = -f . k[j], f = minus the first right singular vector of many queries, not centred, on the side
+//   rule     score[j] = -f . k[j], f = minus the first right singular vector of many queries, not centered, on the side
 //            where most queries are; averaged over the group
 //   reads    new keys, where filters are given; else queries and, at a decision, the stored keys
 //   forgets  for each KV head; no state is guarded (the authors' example guards the newest 64 of 128)

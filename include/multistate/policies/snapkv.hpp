@@ -22,6 +22,7 @@
 
 #include "multistate/modifiers/pool.hpp"
 #include "multistate/policies/morphkv.hpp"
+#include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 

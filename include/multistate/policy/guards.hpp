@@ -5,13 +5,14 @@
 #include <string_view>
 
 #include "multistate/core/errors.hpp"
+#include "multistate/core/parameter.hpp"
 #include "multistate/core/shape.hpp"
-#include "multistate/policy/policy.hpp"
+#include "multistate/policy/hooks.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 /// Throws std::invalid_argument unless every parameter of the policy is within its bounds.
-template <policy P>
+template <class P>
 void check_parameters(const P& policy) {
     for_each_parameter(policy, [](std::string_view name, const auto& value, const auto& least, const auto& most) {
         detail::require(value >= least && value <= most, "policy", std::string(name).c_str(),  // a NaN is not
@@ -23,7 +24,7 @@ void check_parameters(const P& policy) {
 /// policy's; `guarded` replaces all. Throws std::invalid_argument unless states and block are from 1 to 2^30 - 1, slack
 /// is below that, sinks + recent <= states - 1, the policy's parameters are within their bounds, a policy that reads
 /// queries or stored rows, or remembers keys, is told their dimensions, and the policy's own data fit (check_shape).
-template <policy P>
+template <has_forgets P>
 guards guards_in_force(const table_shape& s, const P& policy) {
     using detail::require;
     constexpr const char* who = "table";
@@ -49,7 +50,7 @@ guards guards_in_force(const table_shape& s, const P& policy) {
     }
     call_hook<hook::check_shape>(policy, s);
     if (policy.forgets() == per::never) return {};
-    const guards wanted = default_guards(policy, s.states);
+    const guards wanted = call_hook<hook::default_guards>(policy, s.states);
     const guards result =
         s.guarded.value_or(guards{.sinks = s.sinks + wanted.sinks, .recent = s.recent.value_or(wanted.recent)});
     const std::string bound = "at most states - 1 = " + std::to_string(s.states - 1);

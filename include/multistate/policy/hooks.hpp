@@ -25,9 +25,12 @@
 #include "multistate/core/types.hpp"
 #include "multistate/policy/hook_forms.hpp"
 #include "multistate/policy/memory.hpp"
-#include "multistate/policy/view.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
+
+struct view;  // view.hpp
+struct reader;
+struct editor;
 
 /// What loses a state together: all heads of a layer, each KV head for itself, or nothing ever.
 enum class per { layer, head, never };
@@ -275,5 +278,9 @@ inline constexpr bool hooks_are_checked =
 /// The same of a part of a composition.
 template <class Part>
 inline constexpr bool part_is_checked = detail::check_hooks<Part>(std::make_index_sequence<detail::hook_count>());
+
+/// A policy is a copyable struct with forgets(), which may depend on the object (one_of).
+template <class P>
+concept policy = std::is_class_v<P> && std::copyable<P> && has_forgets<P>;
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -61,10 +61,6 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// A policy is a copyable struct with forgets(), which may depend on the object (one_of).
-template <class P>
-concept policy = std::is_class_v<P> && std::copyable<P> && has_forgets<P>;
-
 /// A policy with other numbers, under a name of its own: one_of::named("snapkv:class"). See snapkv's list `presets`.
 template <class P>
 struct preset {

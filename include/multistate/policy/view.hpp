@@ -57,7 +57,7 @@ struct view {
         const std::size_t recent = (std::min)(guarded.recent, by_position.size() - sinks);
         return by_position.subspan(sinks, by_position.size() - sinks - recent);
     }
-    /// What a policy remembers of the table (memory.hpp).
+    /// The policy's memory (memory.hpp). Costs a few additions for each member.
     template <has_memory P>
     typename P::memory memory(const P& policy) const noexcept {
         typename P::memory result;
@@ -65,14 +65,8 @@ struct view {
         policy.lay_out(result, l);
         return result;
     }
-    /// The view of a policy whose memory is laid out directly after that of `policy`. For policies that call others.
-    template <class P>
-    view after(const P& policy) const noexcept {
-        view result = *this;
-        result.skip(policy);
-        return result;
-    }
-    /// Makes this view such a one.
+    /// Moves on to the memory that is laid out directly after that of `policy`. For policies that call others: the view
+    /// is then what the next one sees.
     template <class P>
     void skip(const P& policy) noexcept {
         const detail::memory_size used = detail::size_of_memory(policy, shape, origin.rows);

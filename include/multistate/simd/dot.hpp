@@ -38,7 +38,7 @@ using short_vector = hn::Vec<short_tag>;
 using integer_vector = hn::Vec<integer_tag>;
 
 /// Whether a pair is lanes i and i + 4 of eight, for sums of this type; else it is lanes 2i and 2i + 1. ARM multiplies
-/// halves of vectors and adds in one instruction; with neighbors it would take two more.
+/// halves of vectors and adds in one instruction; with neighbours it would take two more.
 template <class Sum>
 inline constexpr bool pairs_lie_apart = HWY_ARCH_ARM_A64 != 0 && std::is_same_v<Sum, integer_vector>;
 

@@ -6,7 +6,8 @@
 #include <cstdint>
 
 #include "multistate/core/errors.hpp"
-#include "multistate/policy/policy.hpp"
+#include "multistate/core/shape.hpp"
+#include "multistate/policy/hooks.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
@@ -15,7 +16,7 @@ class table_borders {
   public:
     static constexpr std::uint8_t attention = 1, queries = 2, arrivals = 4, stored_rows = 8, writes = 16;
 
-    template <policy P>
+    template <class P>
     table_borders(const P& policy, table_shape s) noexcept : counts_heads_(s.heads != 1) {
         const multistate::reads what = reads_of(policy);
         if (what.attention) reads_ |= attention;

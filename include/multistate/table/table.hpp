@@ -21,11 +21,9 @@
 
 #include "multistate/core/errors.hpp"
 #include "multistate/core/shape.hpp"
-#include "multistate/policy/guards.hpp"
 #include "multistate/policy/policy.hpp"
 #include "multistate/table/borders.hpp"
-#include "multistate/table/policy_memory.hpp"
-#include "multistate/table/table_rows.hpp"
+#include "multistate/table/scored_rows.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
@@ -44,37 +42,28 @@ class table {
   public:
     /// Throws std::invalid_argument for what cannot be: see guards_in_force in policy/guards.hpp, and for what is larger than
     /// the machine's memory.
-    explicit table(const table_shape& s, P policy = {})
-        : policy_(std::move(policy)),
-          shape_(s),
-          rows_(rows_for(s, policy_)),
-          zeros_(zeros_of(s, policy_)),
-          borders_(policy_, s) {}
+    explicit table(const table_shape& s, P policy = {}) : rows_(s, std::move(policy)), borders_(rows_.policy, s) {}
 
     /// What memory_bytes() of such a table will be. Allocates nothing; throws as the constructor does.
     static std::size_t bytes_for(const table_shape& s, const P& policy) {
-        constexpr const char* who = "table";
-        const guards wanted = guards_in_force(s, policy);
-        const std::size_t memory = detail::policy_memory::bytes_for(policy, s, detail::rows_of(s));
-        return detail::sum(who, detail::sum(who, memory, detail::bytes<float>(who, zeros_of(s, policy))),
-                           detail::table_rows<>::bytes_for(s, wanted, multistate::reads_of(policy).order));
+        return detail::scored_rows<P>::bytes_for(s, policy);
     }
 
-    const table_shape& shape() const noexcept { return shape_; }
-    std::size_t states() const noexcept { return shape_.states; }
+    const table_shape& shape() const noexcept { return rows_.shape; }
+    std::size_t states() const noexcept { return shape().states; }
     std::size_t rows() const noexcept { return rows_.capacity(); }
-    P& policy() noexcept { return policy_; }
-    const P& policy() const noexcept { return policy_; }
-    bool never_forgets() const noexcept { return policy_.forgets() == per::never; }
+    P& policy() noexcept { return rows_.policy; }
+    const P& policy() const noexcept { return rows_.policy; }
+    bool never_forgets() const noexcept { return rows_.policy.forgets() == per::never; }
     /// Whether `count` tokens can be appended; always, up to `block`, for policies that forget.
     [[nodiscard]] bool has_room(std::size_t count) const noexcept {
         return count <= rows() - (never_forgets() || !is_due() ? size() : states());
     }
     /// Whether the next place or append forgets first.
-    [[nodiscard]] bool is_due() const noexcept { return !never_forgets() && size() > states() + shape_.slack; }
-    bool reads_attention() const noexcept { return multistate::reads_of(policy_).attention; }
-    bool reads_queries() const noexcept { return multistate::reads_of(policy_).queries; }
-    bool reads_stored() const noexcept { return multistate::reads_of(policy_).stored; }
+    [[nodiscard]] bool is_due() const noexcept { return !never_forgets() && size() > states() + shape().slack; }
+    bool reads_attention() const noexcept { return multistate::reads_of(policy()).attention; }
+    bool reads_queries() const noexcept { return multistate::reads_of(policy()).queries; }
+    bool reads_stored() const noexcept { return multistate::reads_of(policy()).stored; }
     bool writes_stored() const noexcept { return borders_.reads(detail::table_borders::writes); }
     /// Whether a key or value that is held is not bounded: see policy.hpp.
     bool holds_spoiled() const noexcept { return rows_.holds_spoiled(); }
@@ -113,8 +102,8 @@ class table {
         constexpr const char* who = "place";
         expect_rows(who);
         borders_.expect_next(who, rows_.newest(), p, 1);
-        borders_.expect_stored(who, shape_, stored);
-        borders_.expect_arrival(who, shape_, keys, values);
+        borders_.expect_stored(who, shape(), stored);
+        borders_.expect_arrival(who, shape(), keys, values);
         if (log == forgotten_log::restart) rows_.clear_forgotten();
         if (never_forgets() && size() == rows()) return no_row;
         std::size_t row = size();
@@ -123,16 +112,16 @@ class table {
         } else {
             detail::check(size() == states() + 1, who, "size()",
                           detail::bound{"at most states + 1 (else append or forget first) = ", states() + 1}, size());
-            decide(stored);
+            rows_.score(stored);
             const auto gone = rows_.choose(1);
             row = gone.front();
-            merge(stored, gone);
+            rows_.merge(stored, gone);
             rows_.order.remove(row, rows_.positions());
             rows_.place_in(row, p);
         }
         borders_.placed();
-        block_begin_ = p;
-        show(keys, values, size(), row);
+        rows_.block_begin = p;
+        rows_.show_arrival(keys, values, size(), row);
         return row;
     }
 
@@ -145,14 +134,14 @@ class table {
         detail::check(count >= 1, who, "count", "at least 1", count);
         expect_rows(who);
         borders_.expect_next(who, rows_.newest(), first, count);
-        borders_.expect_stored(who, shape_, stored);
+        borders_.expect_stored(who, shape(), stored);
         if (log == forgotten_log::restart) rows_.clear_forgotten();
         const auto relocations = is_due() ? forget(stored, forgotten_log::extend) : std::span<const relocation>();
         detail::check(count <= rows() - size(), who, "count",
                       detail::bound{"at most the rows that are left, ", rows() - size()}, count);
         for (std::size_t i = 0; i < count; ++i) rows_.place(first + static_cast<position>(i));
         borders_.placed();
-        block_begin_ = first;
+        rows_.block_begin = first;
         borders_.appended();
         return relocations;
     }
@@ -161,16 +150,16 @@ class table {
     void observe_arrival(std::size_t row, multistate::rows keys, multistate::rows values) noexcept {
         expect_rows("observe_arrival");
         detail::check(row < size(), "observe_arrival", "row", detail::bound{"less than size() = ", size()}, row);
-        borders_.expect_arrival("observe_arrival", shape_, keys, values);
+        borders_.expect_arrival("observe_arrival", shape(), keys, values);
         if (row + 1 == size()) borders_.shown(borders_.arrivals);
-        show(keys, values, row + 1, row);
+        rows_.show_arrival(keys, values, row + 1, row);
     }
 
     /// Shows the policy the queries of one token, [query heads, head_dim], before its probabilities; `width` as there.
     void observe_queries(multistate::rows queries, std::size_t width) noexcept {
         expect_width("observe_queries", width);
-        borders_.expect_queries("observe_queries", shape_, queries);
-        if constexpr (has_on_query<P>) policy_.on_query(bounded(queries) ? queries : zeros(queries), see(width));
+        borders_.expect_queries("observe_queries", shape(), queries);
+        rows_.show_queries(queries, width);
         if (width == size()) borders_.shown(borders_.queries);
     }
 
@@ -179,10 +168,8 @@ class table {
     /// that do not look. Not shown where those of a head are not finite.
     void observe(multistate::rows probabilities) noexcept {
         expect_width("observe", probabilities.width);
-        borders_.expect_probabilities("observe", shape_, probabilities);
-        if constexpr (has_on_attention<P>) {
-            if (begin_finite(probabilities)) policy_.on_attention(probabilities, see(probabilities.width));
-        }
+        borders_.expect_probabilities("observe", shape(), probabilities);
+        rows_.show_attention(probabilities);
         if (probabilities.width == size()) borders_.shown(borders_.attention);
     }
 
@@ -192,18 +179,16 @@ class table {
         expect_rows("forget");
         if (log == forgotten_log::restart) rows_.clear_forgotten();
         if (never_forgets() || size() <= states()) return {};
-        borders_.expect_stored("forget", shape_, stored);
+        borders_.expect_stored("forget", shape(), stored);
         borders_.expect_shown("forget");
-        decide(stored);
+        rows_.score(stored);
         const auto gone = rows_.choose(size() - states());
-        merge(stored, gone);
+        rows_.merge(stored, gone);
         return rows_.close_holes(gone, states());
     }
 
     /// Tells the policy that the prompt has ended.
-    void finish_prompt(const editor& stored = {}) noexcept {
-        call_hook<hook::finish_prompt>(policy_, hiding(stored), see(size()));
-    }
+    void finish_prompt(const editor& stored = {}) noexcept { rows_.finish_prompt(stored); }
 
     /// Forgets everything and keeps the memory.
     void clear() noexcept {
@@ -212,7 +197,7 @@ class table {
     }
 
     /// The token at position p attends next and counts as arrived alone, although it was appended with a block.
-    void count_as_alone(position p) noexcept { block_begin_ = p; }
+    void count_as_alone(position p) noexcept { rows_.block_begin = p; }
 
     /// Another number of states, from now on: forgets down to it if more are held, and allocates afresh. The owner
     /// applies the relocations, in order. Throws std::invalid_argument as the constructor does, and std::bad_alloc; whatever
@@ -236,24 +221,24 @@ class table {
         /// Decides, and makes `target` the table of the new size. The relocations are valid while this object lives.
         std::span<const relocation> finish(table& target, const editor& stored) noexcept {
             const auto relocations = before.forget(stored);
-            after.continue_from(before);
+            after.rows_.continue_from(before.rows_);
+            after.borders_ = before.borders_;
             target = std::move(after);
             return relocations;
         }
     };
     [[nodiscard]] rebudgeting prepare_rebudget(std::size_t states, const std::optional<guards>& guarded = {}) const {
         detail::require(rows() != 0, "table", "rows", "those of a table that was not moved from", rows());
-        table_shape wanted = shape_;
+        table_shape wanted = shape();
         wanted.states = states;
         wanted.guarded = guarded;
-        rebudgeting work{*this, table(wanted, policy_)};
+        rebudgeting work{*this, table(wanted, policy())};
         detail::require(!never_forgets() || size() <= work.after.rows(), "table", "states",
                         "enough for the " + std::to_string(size()) + " held, because the policy never forgets", states);
         const std::size_t most = never_forgets() ? 0 : size() - (std::min)(size(), states);
         work.before.rows_.make_room(most);  // the only decision that may forget more than a block
         work.after.rows_.make_room_to_log(most);
-        work.before.shape_ = wanted;
-        work.before.rows_.order.change_guards(guards_in_force(wanted, policy_), rows_.positions());
+        work.before.rows_.change_shape(wanted);
         return work;
     }
 
@@ -262,30 +247,19 @@ class table {
     [[nodiscard]] std::vector<float> scores_at(std::size_t states, const reader& stored = {}) const {
         borders_.expect_shown("scores_at");
         table judged = *this;
-        judged.shape_.states = states;
-        judged.shape_.guarded = {};
-        judged.rows_.order.change_guards(guards_in_force(judged.shape_, policy_), rows_.positions());
-        judged.decide(stored);
-        call_hook<hook::on_compare>(judged.policy_, judged.see(size()));
+        table_shape wanted = shape();
+        wanted.states = states;
+        wanted.guarded = {};
+        judged.rows_.change_shape(wanted);
+        judged.rows_.score(stored);
+        judged.rows_.score_for_comparison();
         return {judged.scores().begin(), judged.scores().end()};
     }
 
     /// Bytes that this table allocated.
-    std::size_t memory_bytes() const noexcept { return rows_.bytes() + zeros_.size() * sizeof(float); }
+    std::size_t memory_bytes() const noexcept { return rows_.bytes(); }
 
   private:
-    /// Validates before it allocates.
-    static detail::table_rows<> rows_for(const table_shape& s, const P& policy) {
-        detail::require_memory("table", bytes_for(s, policy));
-        const guards wanted = guards_in_force(s, policy);
-        return {s, wanted, multistate::reads_of(policy).order, detail::policy_memory(policy, s, detail::rows_of(s))};
-    }
-
-    static std::size_t zeros_of(const table_shape& s, const P& policy) {
-        const multistate::reads what = reads_of(policy);
-        return what.queries || what.arrivals ? (std::max)(s.head_dim, s.value_dim) : 0;
-    }
-
     void expect_rows(const char* who) const noexcept {
         detail::check(rows() != 0, who, "the table", "one that has rows", "moved from");
     }
@@ -294,68 +268,7 @@ class table {
         detail::check(width >= 1 && width <= size(), who, "width", detail::bound{"from 1 to size() = ", size()}, width);
     }
 
-    view see(std::size_t visible) noexcept {
-        const bool all = visible == size();
-        return {.shape = shape_,
-                .position = rows_.positions().first(visible),
-                .score = rows_.scores().first(visible),
-                .origin = rows_.memory.origin(),
-                .by_position = rows_.order.by_position(all ? visible : 0),
-                .newest = all ? rows_.newest() : rows_.positions()[visible - 1],
-                .block_begin = block_begin_,
-                .guarded = rows_.order.guarded()};
-    }
-
-    /// Shows the policy a state that was placed in `row`.
-    void show(multistate::rows keys, multistate::rows values, std::size_t visible, std::size_t row) noexcept {
-        if (!bounded(keys) || !bounded(values)) [[unlikely]] {
-            rows_.spoil(row);
-            keys = zeros(keys);
-            values = zeros(values);
-        }
-        call_hook<hook::on_insert>(policy_, keys, values, see(visible), row);
-    }
-    /// As many rows of zeros; empty ones where the shape does not say how long they are.
-    multistate::rows zeros(multistate::rows x) const noexcept {
-        return {zeros_.data(), x.count, (std::min)(x.width, zeros_.size()), 0};
-    }
-
-    /// Softmax makes all of a row NaN or nothing, so its first number says it.
-    static bool begin_finite(multistate::rows probabilities) noexcept {
-        for (std::size_t i = 0; i < probabilities.count; ++i) {
-            if (!__builtin_isfinite(probabilities[i][0])) return false;
-        }
-        return true;
-    }
-
-    /// `stored`, a reader or an editor, with the spoiled states hidden.
-    template <class Stored>
-    Stored hiding(Stored stored) const noexcept {
-        stored.spoiled = rows_.spoiled();
-        return stored;
-    }
-
-    void decide(const reader& stored) noexcept {
-        call_hook<hook::on_forget>(policy_, hiding(stored), see(size()));
-        rows_.score_spoiled();
-    }
-    void merge(const editor& stored, std::span<const std::uint32_t> gone) noexcept {
-        call_hook<hook::merge>(policy_, hiding(stored), gone, see(size()));
-    }
-
-    /// Takes over what `old` holds, which fits: the same guards, and as long a log. Allocates nothing.
-    void continue_from(table& old) noexcept {
-        rows_.continue_from(old.rows_);
-        block_begin_ = old.block_begin_;
-        borders_ = old.borders_;
-        policy_ = std::move(old.policy_);
-    }
-
-    P policy_;
-    table_shape shape_;
-    detail::table_rows<> rows_;
-    std::vector<float> zeros_;  // what hooks see instead of vectors that are not bounded
-    position block_begin_ = 0;
+    detail::scored_rows<P> rows_;
     detail::table_borders borders_;
 };
 

@@ -18,12 +18,6 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// The state in row `from` moves to row `to`: the owner of the keys and values must do the same.
-struct relocation {
-    std::uint32_t from;
-    std::uint32_t to;
-};
-
 /// A state that was forgotten, and the newest position held when the decision fell.
 struct forgotten_state {
     multistate::position position;

@@ -25,6 +25,12 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
+/// Numbers of states for KV heads that all have the same guards: see adaptive_budget.
+struct guarded_budget {
+    std::vector<std::size_t> states;  ///< [layers * kv_heads]
+    guards guarded;
+};
+
 /// Calls on different layers may run concurrently. Allocates in the constructor.
 template <policy P>
 class tables {
