@@ -27,6 +27,7 @@
 #include "multistate/math/linear_algebra.hpp"
 #include "multistate/math/packed_products.hpp"
 #include "multistate/math/rope.hpp"
+#include "multistate/policy/policy.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
