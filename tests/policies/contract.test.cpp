@@ -474,7 +474,6 @@ TEST_P(contract, a_layer_that_decides_once_holds_the_same_in_all_heads) {
 TEST_P(contract_of_the_forgetful, guards_are_about_arrivals_after_every_rebudget) {
     ms::shape s{.layers = 1, .heads = 2, .kv_heads = 1, .head_dim = 12, .states = 8, .block = 13};
     watched_cache cache(s, policy());
-    ms::workspace scratch(cache.shape());
     const support::stream tokens(s, 500, 3);
     watched::wrong_sinks = 0;
     std::size_t seen = 0, decided = 0;
@@ -489,6 +488,7 @@ TEST_P(contract_of_the_forgetful, guards_are_about_arrivals_after_every_rebudget
     for (const std::size_t states : {8u, 64u, 24u, 40u, 8u, 9u, 64u}) {
         cache.rebudget(std::vector{states});
         check();
+        ms::workspace scratch(cache.shape());  // that of fewer states would not fit
         for (int i = 0; i < 4; ++i, seen += 13) {
             std::vector<float> out(13 * tokens.out_width);
             EXPECT_TRUE(ms::prefill(cache.layer(0), static_cast<int>(seen),

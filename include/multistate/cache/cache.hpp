@@ -57,6 +57,7 @@ class cache {
     /// Other numbers of states from now on, as the constructor takes them: forgets down to them, then moves into memory
     /// of that size. For budgets that depend on the prompt (budgets/). Costs a copy of the cache. Throws
     /// std::invalid_argument for numbers that cannot be, and std::bad_alloc; whatever it throws, nothing has changed.
+    /// A workspace that was made for fewer states does not fit any more: make one of the new shape().
     void rebudget(std::span<const std::size_t> budget) { rebudget(budget, std::nullopt); }
     /// The same, with guards that hold in each table until the next rebudget.
     void rebudget(const guarded_budget& budget) { rebudget(budget.states, budget.guarded); }

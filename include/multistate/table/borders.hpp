@@ -8,6 +8,7 @@
 #include "multistate/core/errors.hpp"
 #include "multistate/core/shape.hpp"
 #include "multistate/policy/hooks.hpp"
+#include "multistate/policy/view.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
