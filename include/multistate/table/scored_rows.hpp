@@ -2,7 +2,6 @@
 
 // The rows of a table and the policy that scores them: every call of a hook is here. No one but table.hpp includes it.
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
