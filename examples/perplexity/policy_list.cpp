@@ -85,7 +85,7 @@ void print_policies(std::ostream& out, std::span<const policy_description> polic
            "FORGETS for each layer, for each KV head, or never. Below a policy its parameters: NAME=DEFAULT (RANGE),\n"
            "and its presets, other defaults under a name of their own.\n"
            "All that forget also take sinks, recent and slack: whole numbers of states, or shares of k such as 0.25.\n"
-           "Parts follow a policy after |, as in h2o|value_norm|pool(width=7): "
+           "Parts follow a policy after |, as in h2o|value_norm|pool(width=7):\n"
         << ms::listed(ms::part_list::names)
         << ".\n"
            "How keys are rotated ("

@@ -72,7 +72,7 @@ struct defensivekv {
     }
     void on_attention(rows probabilities, view states) const noexcept {
         const memory mine = states.memory(*this);
-        const std::size_t first = static_cast<std::size_t>(mine.tokens[0]++ % window) * states.shape.heads;
+        const std::size_t first = mine.tokens[0]++ % window * states.shape.heads;
         for (std::size_t i = 0; i < probabilities.count; ++i) {
             std::ranges::copy(probabilities[i].first(states.size()), mine.attention[first + i].begin());
         }

@@ -69,7 +69,7 @@ struct r_kv {
 
     void on_query(rows queries, view states) const noexcept {
         const memory mine = states.memory(*this);
-        const std::size_t first = static_cast<std::size_t>(mine.tokens[0]++ % window) * states.shape.heads;
+        const std::size_t first = mine.tokens[0]++ % window * states.shape.heads;
         for (std::size_t i = 0; i < queries.count; ++i) {
             std::ranges::copy(queries[i], mine.queries[first + i].begin());
         }

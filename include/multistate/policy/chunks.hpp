@@ -47,7 +47,7 @@ class chunk_counter {
             tokens_ = 0;
             ++number_;
         }
-        return static_cast<std::size_t>(tokens_++);
+        return tokens_++;
     }
     /// The chunk of the token that was counted last; the first chunk is 1.
     std::uint32_t number() const noexcept { return static_cast<std::uint32_t>(number_); }
