@@ -33,21 +33,19 @@ using naturals = std::uint32_t __attribute__((vector_size(4 * vector_width)));
 inline constexpr std::size_t padding = 16;
 constexpr std::size_t padded(std::size_t n, std::size_t to = padding) noexcept { return (n + to - 1) / to * to; }
 
-namespace detail {
-
-using unaligned_floats = float __attribute__((vector_size(4 * vector_width), aligned(4), may_alias));
-using unaligned_integers = std::int32_t __attribute__((vector_size(4 * vector_width), aligned(4), may_alias));
-
-}  // namespace detail
-
-MULTISTATE_INLINE floats load(const float* p) noexcept { return *reinterpret_cast<const detail::unaligned_floats*>(p); }
+// Loads and stores of any alignment: compilers make one instruction of the copy.
+MULTISTATE_INLINE floats load(const float* p) noexcept {
+    floats v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
 MULTISTATE_INLINE integers load(const std::int32_t* p) noexcept {
-    return *reinterpret_cast<const detail::unaligned_integers*>(p);
+    integers v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
 }
-MULTISTATE_INLINE void store(floats v, float* p) noexcept { *reinterpret_cast<detail::unaligned_floats*>(p) = v; }
-MULTISTATE_INLINE void store(integers v, std::int32_t* p) noexcept {
-    *reinterpret_cast<detail::unaligned_integers*>(p) = v;
-}
+MULTISTATE_INLINE void store(floats v, float* p) noexcept { __builtin_memcpy(p, &v, sizeof v); }
+MULTISTATE_INLINE void store(integers v, std::int32_t* p) noexcept { __builtin_memcpy(p, &v, sizeof v); }
 
 /// All lanes x; the subtraction keeps -0.
 MULTISTATE_INLINE floats fill(float x) noexcept { return x - floats{}; }
