@@ -18,7 +18,8 @@ std::size_t sum(const budget& b) { return std::accumulate(b.begin(), b.end(), st
 
 TEST(whole_shares, rounds_the_largest_remainders_up) {
     EXPECT_EQ(ms::detail::whole_shares({1.25, 2.5, 3.25}, 7, 0), (budget{1, 3, 3}));
-    EXPECT_EQ(ms::detail::whole_shares({1.5, 1.5, 1.5, 1.5}, 6, 0), (budget{2, 2, 1, 1})) << "of equals the first";
+    EXPECT_EQ(ms::detail::whole_shares({1.5, 1.5, 1.5, 1.5}, 6, 0), (budget{2, 2, 1, 1}))
+        << "ties go to the lower index";
     EXPECT_EQ(ms::detail::whole_shares({5, 0, 3}, 8, 0), (budget{5, 0, 3}));
 }
 

@@ -74,7 +74,7 @@ inline void write_file(const std::filesystem::path& path, std::span<const std::b
     if (!file) throw std::runtime_error("cannot write " + path.string());
 }
 
-/// The nearest f16, of equals the even one.
+/// The nearest f16; ties go to the even one.
 inline std::uint16_t f16_from_float(float value) {
     const auto sign = static_cast<std::uint16_t>(std::signbit(value) ? 0x8000 : 0);
     const auto with_sign = [sign](int bits) { return static_cast<std::uint16_t>(sign | bits); };

@@ -31,8 +31,7 @@ TEST(h2o_decayed, old_attention_fades) {
     EXPECT_EQ(table.scores()[2], 0.5f);
     EXPECT_NE(table.place(3), ms::no_row);
     support::observe(table, {{0.0f, 0.125f, 0.375f, 0.5f}});
-    static_cast<void>(
-        table.forget());  // .375 .375 .625 .5: of equals, the oldest; the plain sum, 1.75, would have kept it
+    static_cast<void>(table.forget());  // .375 .375 .625 .5: the oldest of two; the plain sum, 1.75, would have kept it
     EXPECT_EQ(support::forgotten(table), positions{0});
 }
 

@@ -67,7 +67,7 @@ TEST(lagkv, keys_and_values_count_alike) {
     for (int i = 0; i < 11; ++i) d.place(i % 2 == 0 ? low : high, i % 2 == 0 ? high : low);
     d.place({0, 0}, {0, 0});
     EXPECT_EQ(support::forgotten(d.table), positions{3});
-    EXPECT_FLOAT_EQ(d.table.scores()[2], 0.5f) << "of equals the oldest has the lower rank";
+    EXPECT_FLOAT_EQ(d.table.scores()[2], 0.5f) << "the older of two equal scores ranks lower";
     EXPECT_FLOAT_EQ(d.table.scores()[5], 0.75f);
 }
 

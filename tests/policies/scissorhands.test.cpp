@@ -36,7 +36,7 @@ TEST(scissorhands, counts_how_often_a_state_got_less_than_average) {
     EXPECT_EQ(scores(table), (std::vector<float>{-1, 0, -1, 0})) << "a new state has no record";
     support::observe(table, {{0.25f, 0.25f, 0.25f, 0.25f}});
     static_cast<void>(table.forget());
-    EXPECT_EQ(support::forgotten(table), positions{0}) << "of equals, the oldest";
+    EXPECT_EQ(support::forgotten(table), positions{0}) << "ties go to the oldest";
 }
 
 TEST(scissorhands, compares_the_mean_of_the_group) {

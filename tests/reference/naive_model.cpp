@@ -107,7 +107,7 @@ void naive_model::decide(std::size_t table) {
     while (scores.size() > s.states) {
         std::size_t least = sinks;
         for (std::size_t j = sinks; j + recent < scores.size(); ++j) {
-            if (scores[j] < scores[least]) least = j;  // of equals, the oldest
+            if (scores[j] < scores[least]) least = j;  // ties go to the oldest
         }
         worst = scores[least];
         const auto i = static_cast<std::ptrdiff_t>(least);

@@ -37,7 +37,7 @@ struct erasing_head {
     /// The least relative distance of two scores whose order decided: below float32's rounding a test says nothing.
     double margin = std::numeric_limits<double>::infinity();
 
-    /// Forgets the least down to `states`; of equals the oldest.
+    /// Forgets the least down to `states`; ties go to the oldest.
     void forget() {
         if (held.size() <= states) return;
         const std::size_t count = held.size() - states;
