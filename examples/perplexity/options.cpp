@@ -51,7 +51,8 @@ constexpr const char* footer =
     "then\n"
     "need --quiet. Of a text at most 256 MiB are read. Bytes that are not UTF-8, or 0, are tokenized as they are, "
     "with\n"
-    "a note. An option that would have no effect is an error. A policy that is given twice is measured once.\n"
+    "a note. An option that would have no effect is an error, except beside --list-policies. A policy that is given\n"
+    "twice is measured once.\n"
     "\n"
     "Exit code: 0; 1 for an error; 2 if a policy cannot be had at some k (window+4 at k = 4) and was skipped.";
 
@@ -96,12 +97,14 @@ void describe(CLI::App& app, options& o, raw& r) {
         ->allow_extra_args(false)
         ->capture_default_str();
     app.add_flag("--list-policies", r.list_policies, "print what --policy can name, with parameters, and stop");
-    app.add_option("--states", r.states, "k: how many states survive a step; several by commas")
+    app.add_option("--states", r.states,
+                   "k: how many states survive a step; several by commas (default: 1/8, 1/4 and 1/2 of the context)")
         ->type_name("K,...")
         ->allow_extra_args(false);
     app.add_option("--context", r.context, "tokens in a sequence (default 1024, or the trained length if less)")
         ->type_name("N");
-    app.add_option("--limit", r.limit, "predict no more than this many tokens of the text")->type_name("TOKENS");
+    app.add_option("--limit", r.limit, "predict no more than this many tokens of the text (default: all)")
+        ->type_name("TOKENS");
     app.add_option("--codec", o.codec, "how keys and values are stored: " + multistate::listed(codecs))
         ->capture_default_str();
     app.add_option("--prefill", o.prefill, "how tokens reach the cache: " + multistate::listed(prefills))

@@ -114,7 +114,7 @@ void print_table(std::ostream& out, std::span<const run> runs, const measurement
     });
     print_grid(out, "Cache, in MB (rows and bookkeeping; what one more sequence costs)", runs,
                [](const measurement& m) { return fixed(static_cast<double>(m.cache_bytes) * 1e-6, 2); });
-    print_grid(out, "Tokens per second", runs,
+    print_grid(out, "Tokens per second (of one run: other work on the machine shows)", runs,
                [](const measurement& m) { return grouped(static_cast<std::size_t>(tokens_per_second(m))); });
     out << '\n';
     for (const std::string& policy : distinct_policies(runs)) print_verdict(out, policy, runs, full);

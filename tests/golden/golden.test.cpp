@@ -147,7 +147,7 @@ void compare_or_write(const std::string& name, const std::vector<section>& secti
         return;
     }
     std::ifstream file(path);
-    ASSERT_TRUE(file) << "no file " << path;
+    ASSERT_TRUE(file) << "no file " << path << ": set MULTISTATE_WRITE_GOLDEN=1 to write it";
     std::istringstream current(now);
     std::string expected, found, heading;
     while (std::getline(file, expected)) {

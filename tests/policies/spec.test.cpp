@@ -354,11 +354,11 @@ std::string problem_with(const std::string& text) {
 }
 
 TEST(policy_spec, WhatIsWrongWithAPartIsSaid) {
-    const std::string known =
-        " (known: pool, chunk, value_norm, decayed, max_over_heads, per_layer, per_head, into_following, "
-        "into_nearest, into_similar)";
+    const std::string parts = ms::listed(ms::part_list::names), known = " (known: " + parts + ")";
+    EXPECT_TRUE(parts.starts_with("pool, chunk, ")) << parts;
     EXPECT_EQ(problem_with("h2o|poool"), "policy 'h2o|poool': there is no part 'poool'; did you mean 'pool'?" + known);
-    EXPECT_EQ(problem_with("h2o|"), "policy 'h2o|': there is no part ''" + known);
+    EXPECT_EQ(problem_with("h2o|"), "policy 'h2o|': a part must follow |, one of " + parts);
+    EXPECT_EQ(problem_with("pool(width=7)"), "there is no policy 'pool': it is a part, as in h2o|pool");
     EXPECT_EQ(problem_with("h2o|pool(widht=7)"),
               "policy 'h2o|pool(widht=7)': no parameter 'widht'; did you mean 'width'? (known: width, greatest, "
               "zero_padded)");

@@ -37,20 +37,21 @@ namespace detail {
 using any_part = std::variant<pool, chunk, value_norm, decayed, max_over_heads, per_layer, per_head, into_following,
                               into_nearest, into_similar>;
 
+template <class>
+struct facts_of_parts;
 template <class... Parts>
-inline constexpr hook hooks_of_parts = hook::none;
-template <class... Parts>
-inline constexpr hook hooks_of_parts<std::variant<Parts...>> = (hook::none | ... | hooks_of<Parts>);
+struct facts_of_parts<std::variant<Parts...>> {
+    static constexpr hook hooks = (hook::none | ... | hooks_of<Parts>);
+    static constexpr std::array<std::string_view, sizeof...(Parts)> names{Parts::name...};
+};
 
 }  // namespace detail
 
 /// Parts in their order; itself a part.
-class part_list : public detail::forwards<part_list, detail::hooks_of_parts<detail::any_part>> {
+class part_list : public detail::forwards<part_list, detail::facts_of_parts<detail::any_part>::hooks> {
   public:
     static constexpr bool is_chosen_at_run_time = true;
-    static constexpr std::array<std::string_view, 10> names{
-        "pool",      "chunk",    "value_norm",     "decayed",      "max_over_heads",
-        "per_layer", "per_head", "into_following", "into_nearest", "into_similar"};
+    static constexpr auto names = detail::facts_of_parts<detail::any_part>::names;
     static constexpr std::size_t capacity = 6;
 
     std::size_t size() const noexcept { return size_; }
@@ -172,7 +173,7 @@ class any_composed : public composed<any_policy, part_list> {
         const part_list& parts = get<part_list>();
         const std::string who(name());
         const auto require = [&](bool holds, std::string_view part, const char* bound) {
-            if (!holds) detail::refuse(who.c_str(), std::string(part).c_str(), bound, "part of it");
+            if (!holds) detail::refuse(who.c_str(), std::string(part).c_str(), bound, "given");
         };
         require(parts.size() == 0 || policy.forgets() != per::never, "a part", "absent, as it forgets nothing");
         bool merges = reads_of(policy).writes;
@@ -185,7 +186,7 @@ class any_composed : public composed<any_policy, part_list> {
                         "absent, as its sums of attention are not in its scores");
             }
             if constexpr (has_merge<Part>)
-                require(!std::exchange(merges, true), Part::name, "the only part that merges");
+                require(!std::exchange(merges, true), Part::name, "absent, as it or a part before merges already");
         });
     }
 };

@@ -125,6 +125,9 @@ class spec_parser {
             return choose_named(name);
         }
         const std::vector<std::string> names = any_policy::all_names();
+        if (std::ranges::find(part_list::names, name) != part_list::names.end()) {
+            refuse_spec("there is no policy '" + given + "': it is a part, as in h2o|" + name);
+        }
         if (std::ranges::find(names, name) == names.end()) {
             refuse_spec("there is no policy '" + given + "'" + did_you_mean(given, names, 3) + " (" +
                         std::string(list_) + " shows all; with sinks: window+4; with parameters: h2o(recent=16))");
@@ -138,6 +141,7 @@ class spec_parser {
     void parse_part(std::size_t i) {
         auto [head, parameters] = split_parameters(spec_.text, pieces_[i]);
         const std::string name = folded(head);
+        if (name.empty()) fail("a part must follow |, one of " + listed(part_list::names));
         if (std::ranges::find(part_list::names, name) == part_list::names.end()) {
             fail("there is no part '" + head + "'" + did_you_mean(head, part_list::names, 3) +
                  " (known: " + listed(part_list::names) + ")");
