@@ -1,6 +1,6 @@
 #pragma once
 
-// into_nearest: the value of a state that goes is merged into that of the survivor with the most similar key.
+// into_nearest: the value of a forgotten state is merged into the value of the survivor with the most similar key.
 //
 //   paper    none; MergingPress of NVIDIA's kvpress, after Token Merging (arXiv 2210.09461) and D2O (2406.13035)
 //   rule     j = the survivor whose key has the greatest cosine c_i with k_i; v_j = (v_j + sum of w_i v_i) / (1 + sum
@@ -18,7 +18,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct into_nearest {
     static constexpr std::string_view name = "into_nearest";
-    float threshold = 0;  ///< least cosine at which values are merged
+    float threshold = 0;  ///< minimum cosine at which values are merged
     static constexpr auto parameters = std::tuple{parameter{"threshold", &into_nearest::threshold, 0.0f, 1.0f}};
 
     using memory = detail::neighbor_memory;
