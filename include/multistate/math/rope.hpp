@@ -26,11 +26,11 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 /// 2e-7 of the length of a pair.
 struct rope {
     float base = 10000;    ///< pair i of n turns by position * base^(-i / n); 0: keys and queries carry no rotation
-    bool adjacent = true;  ///< pairs (0, 1), (2, 3), … as in GGUF's llama; else (0, n), (1, n + 1), … as elsewhere
-    std::size_t rotated = 0;             ///< dimensions that are rotated, the first; 0: all (of an odd number the last
-                                         ///< is not)
+    bool adjacent = true;  ///< pairs (0, 1), (2, 3), … as in GGUF's llama; false: (0, n), (1, n + 1), … as elsewhere
+    std::size_t rotated = 0;             ///< number of leading dimensions that are rotated; 0: all (if their number is
+                                         ///< odd, all but the last)
     float stretch = 1;                   ///< linear scaling: positions are divided by it
-    std::span<const float> slower = {};  ///< frequency i is divided by slower[i] (Llama 3); none: empty
+    std::span<const float> slower = {};  ///< frequency i is divided by slower[i] (Llama 3); empty: unchanged
     static constexpr auto parameters =
         std::tuple{parameter{"base", &rope::base, 0.0f, 1e12f}, parameter{"adjacent", &rope::adjacent, false, true},
                    parameter{"rotated", &rope::rotated, std::size_t{0}, std::size_t{1} << 29},
