@@ -1,6 +1,6 @@
 #pragma once
 
-// keyformer: h2o with noise on the logits and a rising temperature, to correct the effect of forgetting on softmax.
+// keyformer: h2o with noise on the logits and a rising temperature, to counter the effect of forgetting on softmax.
 //
 //   paper    "Keyformer: KV Cache Reduction through Key Tokens Selection for Efficient Generative Inference",
 //            arXiv 2403.09054

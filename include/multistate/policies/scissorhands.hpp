@@ -10,7 +10,7 @@
 //   forgets  for each KV head; the newest min(10, states / 2) are guarded unless the user names another `recent`
 //   cost     one addition per probability, some bit operations and one pass more per state and token; a bit per state
 //            and token of the history: 60 bytes for 400 tokens, while a key and a value of 128 in bf16 have 512
-//   differs  only the rule and its numbers are known here from the paper; the authors published no clean code. They
+//   differs  only the rule and its numbers are known here from the paper; the authors have no clean code. They
 //            drop many states at once (see `slack`). cold-compress divides the count by how long a state was seen; here
 //            a young state has few counts, so it stays a while. Below 20 states, half of them are guarded, not 10.
 #include <algorithm>

@@ -8,7 +8,7 @@
 //   reads    the attention probabilities of every token, new values
 //   forgets  for each KV head; the first min(20, states / 8) and the newest floor(states / 2) are guarded
 //   cost     h2o's, an addition per float of a new value, two floats per state, a product per state and decision
-//   differs  the authors guard the 20 first, at any size (their value vectors are small, so their scores would be low);
+//   differs  the authors guard the 20 first, at any size (their value vectors are small, so they would be lost);
 //            here, below 160 states, it is an eighth. Their code for h2o is the masked simulation of h2o.hpp. Their
 //            other variant is composed<scissorhands, value_norm>.
 #include <algorithm>
