@@ -9,13 +9,13 @@
 //     ms::cache<ms::composed<ms::window, ms::per_head>> duo(shape, {}, ms::duo_budget(profile.retrieval(), 0.1f, 32768));
 //
 //   rule     far = the sum of a[i][t][j] over states j with position >= sinks and, counted back from t with t as the
-//            first, beyond `recent`; the mean of it over the tokens observed and the query heads i of the group
-//   papers   1 - far of a layer is what SimLayerKV (arXiv 2410.13846) calls lazy: sinks 4, recent 1024. Of a head it
-//            says what DuoAttention (arXiv 2410.10819) trains a gate to say, and with sinks = 0 how recency-aware it is
-//            in the sense of RecurFormer (arXiv 2410.12850): inspired by them, and not their numbers
-//   differs  kvpress's SimLayerKV leaves out what a token gives to itself, so that a layer is less lazy there, and
-//            counts `recent` from the state before; here the token itself is the first of the recent. Tokens before
-//            position sinks + recent have nothing that is far and are left out
+//            first, beyond `recent`; its mean over the observed tokens and the query heads i of the group
+//   papers   SimLayerKV (arXiv 2410.13846) calls a layer lazy if 1 - far is high: sinks 4, recent 1024. For a head, it
+//            stands for the trained gates of DuoAttention (arXiv 2410.10819) and, with sinks = 0, for the
+//            recency-awareness of RecurFormer (2410.12850): inspired by them, but not their numbers
+//   differs  kvpress's SimLayerKV excludes a token's attention to itself, so its layers are less lazy, and counts
+//            `recent` from the previous state. Here the token itself is the first recent state. Tokens before position
+//            sinks + recent have no far states and are not counted
 //
 // The observed cache must forget nothing: forgotten states cannot be looked at.
 #include <algorithm>

@@ -7,8 +7,8 @@
 //            of w_i) over all i with that j, w_i = c_i |v_i| / (|v_i| + |v_j|), 0 unless c_i > 0 and c_i >= threshold
 //   reads    stored keys and values; keys stay as they are
 //   cost     as into_similar
-//   differs  kvpress can leave out a share of the states that go, those with the least cosines: pointless where states
-//            go one at a time
+//   differs  kvpress can skip a share of the forgotten states, those with the lowest cosines. This is pointless if
+//            states are forgotten one at a time
 #include <string_view>
 #include <tuple>
 

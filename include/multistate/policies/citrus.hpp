@@ -4,7 +4,7 @@
 //
 //   paper    "CItruS: Chunked Instruction-aware State Eviction for Long Sequence Modeling", arXiv 2406.12018
 //   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer and the tokens t of the block that
-//            arrived last. The score kept is the sum, which orders the states alike.
+//            arrived last. The score kept is the sum, which gives the same order.
 //   reads    the attention probabilities of every token
 //   forgets  for the layer; no state is guarded. A token that arrives alone is a block of one, so this is tova token by
 //            token and in an exact prefill. With slack, a decision waits but still uses only the last block.

@@ -12,7 +12,7 @@
 //
 //   paper    none. KVzip (arXiv 2505.23416) scores by a second pass that repeats the prompt; KVzap (2601.07891), Locret
 //            (2410.01805) and others train a small model to score
-//   rule     score[j] = what was last written to scores()[j], 0 when j is placed
+//   rule     score[j] = the last value written to scores()[j], 0 when j is placed
 //   reads    nothing
 //   forgets  for each KV head
 //   cost     one pass to decide

@@ -56,8 +56,8 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 // tova_kvpress: tova that always keeps the newest state.
 //
 //   paper    TOVAPress of NVIDIA kvpress, after "Transformers are Multi-State RNNs", arXiv 2401.06104
-//   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer, for the current token t only. The
-//            score kept is the sum, which orders the states alike.
+//   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer, for the current token t only. The score
+//            kept is the sum, which gives the same order.
 //   reads    the attention probabilities of the newest token
 //   forgets  for the layer; the newest state is guarded unless the user names another `recent`
 //   cost     one addition per probability, one pass to decide

@@ -12,8 +12,8 @@
 //            nothing. Measured, for a group of 4: 4 % of the cost of attention with 4096 states, 20 % with 512. 8 bytes
 //            per state; the queries and keys of a chunk, and the keys of a block.
 //   differs  kvpress compresses a prompt once. Here each chunk is scored when it has ended; until then its states stay.
-//            The numbers are the same, except that means of three end with the chunk. kvpress counts zeros beyond the
-//            ends of the prompt and lets its last, short chunk attend to padding. The authors' engine has chunks of
+//            The numbers are the same, except that means of three end with the chunk. Also, kvpress counts zeros beyond
+//            the ends of the prompt and lets its last, short chunk attend to padding. The authors' engine has chunks of
 //            128, and neither values nor neighbors. Both do not scale the logits, and neither does the rule; `scaled`
 //            does. kvpress's z-score would not change the order. A layer (per_layer) sums over its KV heads.
 #include <algorithm>

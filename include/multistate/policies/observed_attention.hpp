@@ -10,7 +10,7 @@
 //   cost     one addition per probability, one float per state, one division per state and decision
 //   differs  kvpress decides once, at the end of the prompt (that is `block` prefill here). The number of tokens is
 //            newest - position + 1, so a gap in the positions counts as tokens. The sum over the group is not divided
-//            by its size, which orders the states alike. The sum stops growing as in h2o; then the mean of a kept state
+//            by its size, which gives the same order. The sum stops growing as in h2o; then the mean of a kept state
 //            falls with its age.
 #include "multistate/policy/policy.hpp"
 

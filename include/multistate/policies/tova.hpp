@@ -3,8 +3,8 @@
 // tova: forgets the state to which the current token attends least.
 //
 //   paper    "Transformers are Multi-State RNNs", arXiv 2401.06104, algorithm 1 (Token Omission Via Attention)
-//   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer, for the current token t only. The
-//            score kept is the sum, which orders the states alike.
+//   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer, for the current token t only. The score
+//            kept is the sum, which gives the same order.
 //   reads    the attention probabilities of the newest token
 //   forgets  for the layer; the newest state is a candidate like any other; no sinks, no recent states
 //   cost     one addition per probability, one pass to decide

@@ -47,7 +47,7 @@ struct view {
     std::span<const std::uint32_t> by_position;  ///< from the oldest to the newest; in on_forget, on_compare, merge
     multistate::position newest;                 ///< the newest position held
     multistate::position block_begin;            ///< the first position of the block that `newest` arrived in: `newest`
-                                                 ///< itself where it arrived alone, or in an exact prefill
+                                                 ///< itself if it arrived alone, or in an exact prefill
     guards guarded;                              ///< in force: the policy's and the user's
 
     std::size_t size() const noexcept { return score.size(); }
@@ -108,8 +108,8 @@ struct reader {
     std::size_t kv_heads = 0;
     std::size_t head_dim = 0;
     std::size_t value_dim = 0;
-    const std::uint8_t* spoiled = nullptr;  ///< [rows], not 0 for a spoiled state; null where there is none. The
-                                            ///< table's to set
+    const std::uint8_t* spoiled = nullptr;  ///< [rows], not 0 for a spoiled state; null if there is none. Set by
+                                            ///< the table
 
     void key(std::size_t kv_head, std::size_t row, std::span<float> out) const noexcept {
         expect(access != nullptr && access->load != nullptr, "key", kv_head);
