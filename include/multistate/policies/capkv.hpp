@@ -16,7 +16,7 @@
 //            measured, 40 (4096 states) to 66 times (512) the cost of attention; with a slack of 31, 1.4 to 2.2 times.
 //            4 value_dim^2 bytes per table and 4 head_dim per query head.
 //   differs  The rule was read in kvpress, and the abstract of the paper. kvpress compresses a prompt once, from the
-//            queries of all tokens but the first 4; here the mean keeps updating. kvpress says that the paper has k . mu
+//            queries of all tokens but the first 4; here the mean is updated. kvpress says that the paper has k . mu
 //            instead of the cosine, and no R. If float32 cannot compute the inverse, I grows tenfold. A layer
 //            (per_layer) sums over its KV heads.
 #include <algorithm>
