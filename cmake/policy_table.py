@@ -33,7 +33,7 @@ HEAD = """# Policies
 <!-- Written by cmake/policy_table.py from the comments of the headers. Change the headers, then run the script. -->
 
 Each policy is one file in this folder or a preset in [list.hpp](list.hpp). All policies take guards: `.sinks` (the
-first arrivals) and `.recent` (the newest states) are never forgotten. Of equal scores the oldest state goes.
+first arrivals) and `.recent` (the newest states) are never forgotten. Among equal scores the oldest state is forgotten.
 `a[i][t][j]` is the attention probability of query head i at token t for state j. What each policy costs in time:
 [bench](../../../bench/README.md#what-each-policy-costs); in perplexity on one small model:
 [perplexity](../../../examples/perplexity/README.md#every-policy).

@@ -1,6 +1,6 @@
 #pragma once
 
-// The library, without what is opt-in: policies/spec.hpp, budgets/budgets.hpp, execution/thread_pool.hpp,
+// The library without its opt-in headers: policies/spec.hpp, budgets/budgets.hpp, execution/thread_pool.hpp,
 // execution/openmp.hpp and attention/reference.hpp (needs Eigen).
 // IWYU pragma: begin_exports
 #include "multistate/attention/prefill.hpp"

@@ -1,12 +1,12 @@
 #pragma once
 
-// prefill_mode::exact: the products of many tokens at once, and the decisions of one after another. prefill.hpp includes
-// it; no one else.
+// prefill_mode::exact: products for many tokens at once, decisions for one token after another. Only prefill.hpp
+// includes this header.
 //
-// A batch is staged in the rows behind those that are held, so that one product finds the logits of all its tokens
-// against all states that any of them may see. A table then places the tokens one by one. Where it gives a token the row
-// of a forgotten state, the token's column of the logits moves to that row for the softmax, so that softmax, policy and
-// table see what single steps would show them; the probability moves back to where the value is staged.
+// A batch is staged in the rows after the live ones, so one product gives the logits of all its tokens against all
+// states that any of them may see. A table then places the tokens one by one. If a token gets the row of a forgotten
+// state, its column of the logits moves to that row for the softmax, so softmax, policy and table see the same as in
+// single steps. Afterwards the probability moves back to the row where the value is staged.
 #include <algorithm>
 #include <cstddef>
 #include <span>
@@ -19,17 +19,17 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
-/// Where a table placed the tokens of a batch, of which token i is staged in row held_before + i.
+/// The rows where a table placed the tokens of a batch. Token i is staged in row held_before + i.
 struct batch_placement {
     std::span<const std::uint32_t> row_of_token;
     std::size_t held_before;
     std::size_t states;
 
     std::size_t staged(std::size_t token) const noexcept { return held_before + token; }
-    /// Rows that a token sees: the survivors and itself.
+    /// The number of rows that a token sees: the survivors and itself.
     std::size_t visible(std::size_t token) const noexcept { return (std::min)(staged(token), states) + 1; }
 
-    /// Softmax over the rows of the table as they were when the token attended.
+    /// Softmax over the rows of the table at the time when the token attended.
     void softmax_in_table_order(float* logits, std::size_t token) const noexcept {
         for (std::size_t i = 0; i <= token; ++i) {  // in order: a row may be reused twice
             logits[row_of_token[i]] = logits[staged(i)];
@@ -92,7 +92,7 @@ struct exact_prefill : Block {
         scratch.placed(t)[i] = static_cast<std::uint32_t>(row);
     }
 
-    /// Where no policy looks, all tokens are placed before, and their rows are independent.
+    /// If the policy reads nothing, all tokens are already placed, and their rows are independent.
     void softmax_of_placed(const query_batch& batch, std::size_t end) const noexcept {
         base::for_row_ranges(batch, end, [&](const row_range& range) {
             const batch_placement p = placement(base::table_of(range.kv_head), batch.tokens);
@@ -102,7 +102,7 @@ struct exact_prefill : Block {
             }
         });
     }
-    /// Table i of a batch, token by token: place, softmax, observe. Serial, because each decision needs the one before.
+    /// Table i of a batch, token by token: place, softmax, observe. Serial: each decision needs the previous one.
     void decide(const query_batch& batch, std::size_t i, std::size_t begin) const noexcept {
         const std::size_t t = batch.first_kv_head + i;
         const batch_placement p = placement(t, batch.tokens);
@@ -118,10 +118,10 @@ struct exact_prefill : Block {
             for_query_heads([&](float* row) { p.restore_staged_order(row, token); });
         }
     }
-    /// Brings staged keys and values to the rows where the table placed them.
+    /// Moves staged keys and values to the rows where the table placed them.
     void move_to_placed(std::size_t t, const batch_placement& p) const noexcept {
         const auto restricted = layer.restricted_to(t);
-        for (std::size_t i = 0; i < p.row_of_token.size(); ++i) {  // in order: the last that a row was given to stays
+        for (std::size_t i = 0; i < p.row_of_token.size(); ++i) {  // in order: the last token placed in a row stays
             const relocation r{static_cast<std::uint32_t>(p.staged(i)), p.row_of_token[i]};
             if (r.from != r.to) restricted.relocate({&r, 1});
         }

@@ -4,14 +4,14 @@
 //
 //     ms::workspace scratch(cache.shape());                    // shape.block: the most tokens in one call
 //     auto layer = cache.layer(i);
-//     done = ms::prefill(layer, first, {.q = q, .k = k, .v = v}, out, scratch);  // ends where single steps end
+//     done = ms::prefill(layer, first, {.q = q, .k = k, .v = v}, out, scratch);  // same result as single steps
 //     done = ms::prefill(layer, first, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);
 //
-// A block of m tokens can mean two things, and their results differ:
+// A block of m tokens can have two meanings, with different results:
 //
-//     exact   the same states survive as if the tokens came one at a time: what the papers' perplexities measure
+//     exact   the same states survive as if the tokens came one at a time; the papers' perplexities measure this
 //     block   the block attends to the survivors and causally to itself, then the table shrinks to `states` once; with
-//             the whole prompt in one block this is what the authors' TOVA code and prompt compression do
+//             the whole prompt in one block, the authors' TOVA code and prompt compression do the same
 //
 // Multithreading: pass an executor as the last argument (execution/executor.hpp).
 #include <algorithm>
@@ -29,7 +29,7 @@ enum class prefill_mode { exact, block };
 
 namespace detail {
 
-/// Softmax of a token that sees the first `visible` of the n states that its batch works on.
+/// Softmax of a token that sees the first `visible` of the n states of its batch.
 inline void mask_and_softmax(float* row, std::size_t visible, std::size_t n) noexcept {
     softmax({row, visible});
     std::fill(row + visible, row + n, 0.0f);
@@ -49,8 +49,8 @@ struct block_prefill : Block {
                                    [&](const query_batch& batch, std::size_t end) { attend(batch, end, begin); });
         }
     }
-    /// Exact prefill where a decision needs the stored rows, or has slack: as many tokens at once as fit between two
-    /// decisions.
+    /// Exact prefill if a decision needs the stored rows, or if there is slack: computes as many tokens at once as fit
+    /// between two decisions.
     void compute_between_decisions() noexcept {
         base::alone = true;
         for (std::size_t begin = 0; begin < base::tokens();) {
@@ -89,7 +89,7 @@ struct block_prefill : Block {
     }
 };
 
-/// The borders of prefill; returns the number of tokens.
+/// The checks of prefill's arguments; returns the number of tokens.
 inline std::size_t expect_prefill(const shape& s, const qkv& in, std::span<const float> out,
                                   const workspace& scratch) noexcept {
     constexpr const char* who = "prefill";
@@ -107,14 +107,14 @@ inline std::size_t expect_prefill(const shape& s, const qkv& in, std::span<const
 
 }  // namespace detail
 
-/// Appends tokens of consecutive positions from `first`, attends and observes: 1 <= tokens <= block, out [tokens, heads,
-/// value_dim], apart from what is read.
+/// Appends tokens of consecutive positions from `first`, attends and observes. 1 <= tokens <= block; out [tokens,
+/// heads, value_dim] must not overlap the inputs.
 ///
-/// Works on up to 64 tokens at once, fewer where one table reads the logits of many heads: a product for the logits,
-/// decisions row by row, a product for the values.
-/// `exact` equals single steps wherever a decision's margin exceeds the rounding of float32; it is not bit-identical.
-/// Policies that score stored keys and values take one token at a time. Returns false, and changes nothing, when the
-/// policy never forgets and the rows are used up. Allocates nothing.
+/// Works on up to 64 tokens at once, fewer if one table reads the logits of many heads: a product for the logits,
+/// decisions row by row, a product for the values. `exact` makes the same decisions as single steps if each decision's
+/// margin exceeds the rounding of float32; it is not bit-identical. Policies that score stored keys and values take one
+/// token at a time. If the policy never forgets and the rows are used up, returns false and changes nothing. Allocates
+/// nothing.
 template <class Cache, executor E = serial>
 [[nodiscard]] bool prefill(const cache_layer<Cache>& layer, position first, qkv in, std::span<float> out,
                            workspace& scratch, prefill_mode mode = prefill_mode::exact, E&& run = E{}) noexcept {

@@ -1,6 +1,6 @@
 #pragma once
 
-// What attention is given of the tokens that arrive. In a call, by name, so that nothing is swapped by mistake:
+// Queries, keys and values of the arriving tokens. Pass them by name, so that none are swapped by mistake:
 //
 //     ms::step(layer, position, {.q = q, .k = k, .v = v}, out, scratch);
 #include <span>
@@ -9,7 +9,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// Queries, keys and values of consecutive tokens in one layer, after RoPE: token by token, in each of them head by
+/// Queries, keys and values of consecutive tokens in one layer, after RoPE: token by token, and within a token head by
 /// head.
 struct qkv {
     std::span<const float> q;  ///< [tokens, heads, head_dim]

@@ -1,7 +1,7 @@
 #pragma once
 
-// The three products of attention (logits, softmax in between, weighted sum of values) for query heads that are computed
-// together. step.hpp and prefill.hpp build on it; no one else includes it.
+// The products of attention (logits, then softmax, then weighted sum of values) for query heads that are computed
+// together. Only step.hpp and prefill.hpp build on this header.
 #include <algorithm>
 #include <cstddef>
 #include <span>
@@ -11,8 +11,8 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
-/// Queries that are computed together: `tokens` consecutive tokens, and the query heads of some KV heads. Row
-/// h * tokens + t of the workspace belongs to query head h, counted from the first, and token t.
+/// Queries that are computed together: `tokens` consecutive tokens, and the query heads of some KV heads. Workspace row
+/// h * tokens + t belongs to token t and query head h, counted from the first head.
 struct query_batch {
     const shape& s;
     workspace& scratch;
@@ -50,7 +50,7 @@ struct state_range {
     std::size_t size() const noexcept { return end - begin; }
 };
 
-/// Copies queries, scaled and padded with zeros, into the workspace.
+/// Copies queries into the workspace, scaled and padded with zeros.
 inline void pack_queries(const query_batch& batch, std::size_t first, std::size_t count) noexcept {
     for (std::size_t row = first; row < first + count; ++row) {
         float* const packed = batch.scratch.queries(row);
@@ -92,13 +92,13 @@ void weighted_sum_to_output(const Layer& layer, const query_batch& batch, const 
     }
 }
 
-/// [0, n), cut into at most `parts` parts at multiples of `step`.
+/// [0, n), divided into at most `parts` parts at multiples of `step`.
 struct equal_parts {
     std::size_t n;
     std::size_t parts;
     std::size_t step;
 
-    /// Calls f(begin, end) for part i, unless it is empty.
+    /// Calls f(begin, end) for part i if it is not empty.
     template <class F>
     void with_part(std::size_t i, F f) const noexcept {
         const std::size_t size = simd::padded((n + parts - 1) / parts, step);

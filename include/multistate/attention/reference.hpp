@@ -1,10 +1,10 @@
 #pragma once
 
-// The mathematics of attention on Eigen, written to be read: the oracle of the tests and the baseline of the benches.
-// Not part of multistate.hpp, because it needs Eigen and allocates; decode with step.hpp.
+// The mathematics of attention in readable Eigen code: the oracle of the tests and the baseline of the benchmarks. Not
+// part of multistate.hpp, because it needs Eigen and allocates. To decode, use step.hpp.
 //
 //     ms::reference_attention(cache.shape(), n, q, keys, values, out, probabilities);   // keys and values as floats
-//     ms::reference_attention(cache.layer(i), q, out, probabilities);                   // from what a cache stores
+//     ms::reference_attention(cache.layer(i), q, out, probabilities);                   // on the rows of a cache
 #include <span>
 #include <vector>
 
@@ -14,10 +14,10 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// softmax(scale * Q K^T) V for one token and n states, each KV head shared by its group of query heads.
+/// softmax(scale * Q K^T) V for one token and n states; each KV head is shared by its group of query heads.
 ///
 /// q [heads, head_dim], keys [kv_heads, n, head_dim], values [kv_heads, n, value_dim], out [heads, value_dim],
-/// probabilities [heads, n]. Takes scale and softcap from the shape, which a cache has filled in.
+/// probabilities [heads, n]. Uses scale and softcap of the shape; a cache has filled them in.
 inline void reference_attention(const shape& given, std::size_t n, std::span<const float> q,
                                 std::span<const float> keys, std::span<const float> values, std::span<float> out,
                                 std::span<float> probabilities) {
@@ -45,7 +45,7 @@ inline void reference_attention(const shape& given, std::size_t n, std::span<con
     }
 }
 
-/// The same over the rows that a cache holds in a layer, as many in each KV head; probabilities [heads, size()].
+/// The same over the rows of a cache in one layer; all KV heads hold equally many. Probabilities are [heads, size()].
 template <class Cache>
 void reference_attention(const cache_layer<Cache>& layer, std::span<const float> q, std::span<float> out,
                          std::span<float> probabilities) {

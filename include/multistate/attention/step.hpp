@@ -1,18 +1,18 @@
 #pragma once
 
-// Attention of one token over the states that a cache holds, with the library's own vectorized kernel.
+// Attention of one token over the states of a cache, with the library's own vectorized kernel.
 //
 //     ms::workspace scratch(cache.shape());                                     // one per worker
 //     auto layer = cache.layer(i);
 //     bool done = ms::step(layer, position, {.q = q, .k = k, .v = v}, out, scratch);  // append, attend, observe
 //
-//     bool done = layer.append(position, k, v);                                 // the same, taken apart
+//     bool done = layer.append(position, k, v);                                 // the same in separate calls
 //     const ms::rows probabilities = ms::attend(layer, q, out, scratch);
 //     layer.observe_queries(q);
 //     layer.observe(probabilities);
 //
-// Compile time: with any_policy, a file that calls step or prefill compiles about forty policies. Files that include
-// these lines leave that to one file, which has the last two without `extern` (measured: 4.5 s in place of 9):
+// Compile time: with any_policy, each file that calls step or prefill compiles about forty policies. Put these lines in
+// all files but one, and the last two without `extern` in that one, to compile them once (measured: 4.5 s, not 9):
 //
 //     using my_layer = ms::cache_layer<ms::cache<ms::any_policy, ms::f16>>;
 //     extern template bool ms::step(const my_layer&, ms::position, ms::qkv, std::span<float>, ms::workspace&,
@@ -21,7 +21,7 @@
 //                                      ms::prefill_mode, ms::serial&&) noexcept;
 //
 // Multithreading: pass an executor as the last argument (execution/executor.hpp). Blocks of tokens: prefill.hpp. The
-// same mathematics, written to be read: reference.hpp.
+// same mathematics in readable code: reference.hpp.
 #include <cstddef>
 #include <span>
 #include <type_traits>
@@ -36,14 +36,14 @@
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 template <class Cache>
-class cache_layer;  // cache/layer.hpp, which every cache brings
+class cache_layer;  // cache/layer.hpp, which every cache includes
 
 namespace detail {
 
-/// With fewer states, sharing the states of one KV head is not worth three rounds of tasks.
+/// With fewer states, dividing the states of one KV head is not worth three rounds of tasks.
 inline constexpr std::size_t states_worth_sharing = 1024;
 
-/// The borders of attend and step: one token, and memory of its own for what is written.
+/// The checks of attend and step: one token, and outputs that do not overlap the inputs.
 inline void expect_attention(const char* who, const shape& s, std::span<const float> q, std::span<const float> out,
                              const workspace& scratch) noexcept {
     expect_floats(who, "q", "[heads, head_dim] floats, ", q.size(), s.heads * s.head_dim);
@@ -63,7 +63,7 @@ void attend_head(const Layer& layer, const query_batch& batch, std::size_t kv_he
     weighted_sum_to_output(layer, batch, range, n);
 }
 
-/// attend where there are few KV heads: tasks share the states of one, and their sums are added up.
+/// attend with few KV heads: tasks divide the states of each head, and their sums are added.
 template <class Layer>
 void attend_by_states(const Layer& layer, const query_batch& batch, auto& run) noexcept {
     const std::size_t parts = batch.scratch.tasks_per_kv_head(), group = batch.s.group();
@@ -99,12 +99,12 @@ void attend_by_states(const Layer& layer, const query_batch& batch, auto& run) n
 
 }  // namespace detail
 
-/// Attention of the token appended last: out[h] = softmax(scale * q[h] . keys) values, over all rows held.
+/// Attention of the last appended token: out[h] = softmax(scale * q[h] . keys) values, over all rows held.
 ///
-/// q [heads, head_dim], out [heads, value_dim]. Returns the probabilities [heads, largest_size()], which lie in the
-/// workspace until its next use; where KV heads hold different numbers of states, the first size(kv_head) of each row
-/// count. One task per KV head, more where there are few KV heads and many rows; 2 * heads * size * (head_dim +
-/// value_dim) operations, each stored row is read once for the query heads of its group. Allocates nothing.
+/// q [heads, head_dim], out [heads, value_dim]. Returns the probabilities [heads, largest_size()]. They lie in the
+/// workspace until its next use. If KV heads hold different numbers of states, only the first size(kv_head) of each row
+/// are valid. One task per KV head, more if there are few KV heads and many rows. 2 * heads * size * (head_dim +
+/// value_dim) operations; each stored row is read once for all query heads of its group. Allocates nothing.
 template <class Cache, executor E = serial>
 rows attend(const cache_layer<Cache>& layer, std::span<const float> q, std::span<float> out, workspace& scratch,
             E&& run = E{}) noexcept {
@@ -121,11 +121,11 @@ rows attend(const cache_layer<Cache>& layer, std::span<const float> q, std::span
     return {scratch.logits(0), s.heads, n, scratch.stride()};
 }
 
-/// One decoding step of one layer: append, attend, observe. `in` is of one token; out [heads, value_dim], apart from
-/// what is read. Returns false, and changes nothing, when the policy never forgets and the rows are used up.
+/// One decoding step of one layer: append, attend, observe. `in` has one token; out [heads, value_dim] must not overlap
+/// it. If the policy never forgets and the rows are used up, returns false and changes nothing.
 ///
-/// Where each KV head decides for itself, its task does all three: what it decides by is read once, and in parallel.
-/// Allocates nothing. Layers and caches may step concurrently, each worker with its workspace.
+/// If each KV head decides for itself, one task per head does all three steps. The data for its decision are read once,
+/// and in parallel. Allocates nothing. Layers and caches may step concurrently, each worker with its own workspace.
 template <class Cache, executor E = serial>
 [[nodiscard]] bool step(const cache_layer<Cache>& layer, position p, qkv in, std::span<float> out, workspace& scratch,
                         E&& run = E{}) noexcept {

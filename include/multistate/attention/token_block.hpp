@@ -1,7 +1,7 @@
 #pragma once
 
-// What both modes of prefill share: the products of a block of tokens, cut into batches of tokens and of KV heads.
-// prefill.hpp and exact_prefill.hpp include it; no one else.
+// Shared by both modes of prefill: the products of a block of tokens, divided into batches of tokens and KV heads. Only
+// prefill.hpp and exact_prefill.hpp include this header.
 #include <algorithm>
 #include <cstddef>
 #include <span>
@@ -22,7 +22,7 @@ struct token_block {
     std::span<float> out;
     workspace& scratch;
     E& run;
-    /// Whether all keys and values that the block meets are bounded. Else batches are of one token: a batch multiplies
+    /// Whether all keys and values that the block sees are bounded. If not, batches have one token: a batch multiplies
     /// the values that a token does not see by 0, and 0 times a NaN is a NaN.
     bool bounded = true;
     bool alone = false;  ///< each token counts as arrived alone, as in single steps
@@ -32,9 +32,9 @@ struct token_block {
     std::size_t table_count() const noexcept { return layer.table_count(); }
     auto& table(std::size_t t) const noexcept { return layer.tables()[t]; }
     std::size_t table_of(std::size_t kv_head) const noexcept { return table_count() == 1 ? 0 : kv_head; }
-    /// Whether the policy looks at every token.
+    /// Whether the policy reads every token's attention or queries.
     bool observes() const noexcept { return table(0).reads_attention() || table(0).reads_queries(); }
-    /// Whether one table must see all heads of a token before the next is decided.
+    /// Whether one table must see all heads of a token before the next decision.
     bool heads_decide_together() const noexcept { return table_count() == 1 && observes(); }
 
     /// Tokens [begin, begin + count), with the same options.
@@ -50,12 +50,12 @@ struct token_block {
         return result;
     }
 
-    /// Tokens that are computed together.
+    /// The number of tokens that are computed together.
     std::size_t batch_size() const noexcept {
         return bounded ? scratch.tokens_at_once(heads_decide_together() ? shape().kv_heads : 1) : 1;
     }
-    /// Calls f(batch, end) for tokens [begin, begin + count) and KV heads [batch.first_kv_head, end): all KV heads, as
-    /// many at once as the workspace holds.
+    /// Calls f(batch, end) for tokens [begin, begin + count) and KV heads [batch.first_kv_head, end). Covers all KV
+    /// heads, as many at once as the workspace holds.
     template <class F>
     void for_head_batches(std::size_t begin, std::size_t count, F f) const noexcept {
         const std::size_t heads_at_once = scratch.kv_heads_at_once(count);
@@ -81,7 +81,7 @@ struct token_block {
             });
         });
     }
-    // n(kv_head) is how many states the batch works on.
+    // n(kv_head) is the number of states that the batch works on.
     void find_logits(const query_batch& batch, std::size_t end, auto n) const noexcept {
         for_row_ranges(batch, end, [&](const row_range& range) {
             pack_queries(batch, range.first, range.count);
@@ -93,11 +93,11 @@ struct token_block {
                        [&](const row_range& range) { weighted_sum_to_output(layer, batch, range, n(range.kv_head)); });
     }
 
-    /// Tables that look at a batch: one, or that of each of its KV heads.
+    /// The number of tables that see a batch: one, or one per KV head of the batch.
     std::size_t deciders(const query_batch& batch, std::size_t end) const noexcept {
         return table_count() == 1 ? 1 : end - batch.first_kv_head;
     }
-    /// Shows table i of a batch, whose first token is `begin` of the block, its token `token`.
+    /// Shows token `token` of a batch to table i of the batch. The batch begins at token `begin` of the block.
     void observe(const query_batch& batch, std::size_t i, std::size_t begin, std::size_t token,
                  std::size_t visible) const noexcept {
         auto& t = table(batch.first_kv_head + i);

@@ -1,12 +1,12 @@
 #pragma once
 
-// The scratch memory of one attention call: packed queries, logits that become probabilities, weighted sums.
+// The scratch memory of one attention call: packed queries, logits (later probabilities), weighted sums.
 //
-//     ms::workspace scratch(cache.shape());                   // one per worker, whatever the number of sequences
+//     ms::workspace scratch(cache.shape());                   // one per worker, for any number of sequences
 //     ms::step(cache.layer(i), position, {.q = q, .k = k, .v = v}, out, scratch);
 //
-// It belongs to no cache: layers and caches of one shape take turns with it, and calls that run concurrently need one
-// each. An engine with attention of its own needs none.
+// It belongs to no cache: layers and caches of one shape use it in turn, and concurrent calls need one each. An engine
+// with its own attention needs none.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -19,15 +19,15 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// Scratch for attention over caches of one shape: rows of states + slack + block floats, one for each query head and
-/// token that are computed together. Blocks are cut into batches of tokens, and of heads, so that the rows stay within
-/// 16 MiB, or at one token's worth where that is more.
+/// Scratch for attention over caches of one shape. Its rows have states + slack + block floats: one row for each query
+/// head and token that are computed together. Blocks are divided into batches of tokens and of heads, so that the rows
+/// need at most 16 MiB, or the memory of one token if that is more.
 class workspace {
   public:
-    /// Throws std::invalid_argument for a shape that cannot be, or that the machine's memory cannot hold.
+    /// Throws std::invalid_argument for an invalid shape, or one that exceeds the machine's memory.
     explicit workspace(const shape& given) : workspace(layout(given)) {}
 
-    /// What memory_bytes() of such a workspace will be. Allocates nothing; throws for a shape that cannot be.
+    /// Predicts memory_bytes() of such a workspace. Allocates nothing; throws for an invalid shape.
     static std::size_t bytes_for(const shape& given) { return layout(given).bytes(); }
 
     /// Whether caches of this shape can use it; a workspace that was moved from fits none.
@@ -36,37 +36,37 @@ class workspace {
                s.head_dim == shape_.head_dim && s.value_dim == shape_.value_dim && s.block <= shape_.block &&
                rows_of(s) <= rows_of(shape_);
     }
-    /// Tokens of a block that are computed together, where all of `kv_heads` KV heads must be.
+    /// The number of tokens of a block that are computed together, if all `kv_heads` KV heads must be.
     std::size_t tokens_at_once(std::size_t kv_heads) const noexcept {
         return (std::min)({rows_ / (kv_heads * shape_.group()), shape_.block, most_tokens});
     }
-    /// KV heads that are computed together, with `tokens` tokens at once.
+    /// The number of KV heads that are computed together, with `tokens` tokens at once.
     std::size_t kv_heads_at_once(std::size_t tokens) const noexcept {
         return (std::min)(rows_ / (tokens * shape_.group()), shape_.kv_heads);
     }
-    /// Tasks that share the work of one KV head where there are few KV heads. By shape, so that every executor computes
-    /// the same.
+    /// The number of tasks that share the work of one KV head if there are few KV heads. It depends on the shape only,
+    /// so every executor computes the same.
     std::size_t tasks_per_kv_head() const noexcept { return tasks_of(shape_); }
-    /// Floats from one row of logits to the next: an odd number of cache lines, or the rows of a
-    /// batch would share few sets of the processor's cache.
+    /// Floats from one row of logits to the next: an odd number of cache lines. Otherwise the rows of a batch would
+    /// compete for few sets of the processor's cache.
     std::size_t stride() const noexcept { return stride_; }
 
-    // Rows of the three arrays: query head h, counted from the first of the batch, and token t of `tokens` tokens share
+    // Rows of the three arrays: query head h (counted from the first of the batch) and token t of `tokens` tokens have
     // row h * tokens + t.
     float* queries(std::size_t row) noexcept { return queries_.data() + row * simd::query_stride(shape_.head_dim); }
     float* logits(std::size_t row) noexcept { return logits_.data() + row * stride_; }
     float* sums(std::size_t row) noexcept { return sums_.data() + row * simd::query_stride(shape_.value_dim); }
 
-    /// What simd's products need, for each of kv_heads * tasks_per_kv_head() tasks.
+    /// The scratch of simd's products, for each of kv_heads * tasks_per_kv_head() tasks.
     float* products(std::size_t task) noexcept { return products_.data() + task * products_size(); }
 
-    /// For each token of a batch the row in which table t of a layer placed it.
+    /// For each token of a batch, the row in which table t of a layer placed it.
     std::span<std::uint32_t> placed(std::size_t t) noexcept {
         const std::size_t tokens = (std::min)(shape_.block, most_tokens);
         return {placed_.data() + t * tokens, tokens};
     }
 
-    /// Rows that table t of a layer held before a batch.
+    /// The number of rows that table t of a layer held before a batch.
     std::size_t& held_before(std::size_t t) noexcept { return held_before_[t]; }
 
     std::size_t memory_bytes() const noexcept {
@@ -87,7 +87,7 @@ class workspace {
     }
     std::size_t products_size() const noexcept { return products_of(shape_); }
 
-    /// The sizes of the arrays, found before they are allocated.
+    /// The sizes of the arrays, computed before allocation.
     struct layout {
         explicit layout(const shape& given) : s(detail::checked(given)) {
             using detail::product;
@@ -143,7 +143,7 @@ namespace detail {
 inline void expect_workspace(const char* who, const shape& s, const workspace& scratch) noexcept {
     check(scratch.fits(s), who, "the workspace", "made for caches of this shape", "of another, or moved from");
 }
-/// What is read must not lie where the outputs are written: heads and tokens are finished one by one.
+/// Inputs must not overlap outputs: heads and tokens are finished one by one.
 inline void expect_apart(const char* who, const char* argument, std::span<const float> read,
                          std::span<const float> written) noexcept {
     const auto before = [](const float* a, const float* b) {

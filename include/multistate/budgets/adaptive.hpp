@@ -1,26 +1,26 @@
 #pragma once
 
-// Budgets of KV heads by what each holds after the prompt.
+// Budgets of KV heads, computed from the scores of the states that each head holds after the prompt.
 //
 //     ms::cache<ms::snapkv> cache(shape);                     // shape.block at least the prompt
 //     for (layers) ms::prefill(cache.layer(i), 0, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);
-//     cache.rebudget(ms::adaptive_budget(cache, 512));        // and go on with 512 states in the mean
+//     cache.rebudget(ms::adaptive_budget(cache, 512));        // then continue with 512 states in the mean
 //
-// Heads are compared by their scores, which must mean the same in all of them (see policy.hpp):
+// Heads are compared by their scores, which must mean the same in all heads (see policy.hpp):
 //
 //     shares of attention    tova_head, the h2o family, observed_attention, scissorhands (a count), keyformer,
 //                            morphkv, snapkv, cake, cake_prompt, cam, d2o, value_merge; r_kv (less a share of
 //                            redundancy)
 //     the same times |v|     vatp, caote (squared), noncausal, expected_attention: what a state adds to the output
 //                            of attention, which all heads of a layer share
-//     with two stages        defensivekv: shares of attention times shares of |v|, and above all of these the states
-//                            that each head's first stage keeps
-//     without a unit         cur, leverage, capkv (shares), keydiff (a cosine), lagkv (ranks), random; ranks and random
-//                            numbers tell no head from another, and neither does window per head
-//     others than their own  criticalkv: those of snapkv. roco: mean attention
-//     yours                  given: bring scores that are comparable
-//     refused                knorm and q_filters (keys have a scale in each head), compactor and triattention (deviations
-//                            of each head)
+//     with two stages        defensivekv: shares of attention times shares of |v|; states that a head's first stage
+//                            keeps are above all of these
+//     without a unit         cur, leverage, capkv (shares), keydiff (a cosine), lagkv (ranks), random. Ranks and random
+//                            numbers do not distinguish heads; neither does window per head
+//     not their own scores   criticalkv uses snapkv's; roco uses mean attention
+//     your scores            given: supply scores that are comparable
+//     refused                knorm and q_filters (each head's keys have their own scale), compactor and triattention
+//                            (deviations of each head)
 //     per layer, or never    refused: full, window, tova, tova_kvpress, h2o_layer, h2o_normalized, chunkkv, citrus,
 //                            citrus_probe
 #include <algorithm>
@@ -36,13 +36,13 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
 
-/// The score of a state that may be forgotten; a NaN counts as less than all others.
+/// The score of a state that may be forgotten. A NaN counts as less than all other scores.
 struct pooled_score {
     float score;
     multistate::position position;
     std::size_t kv_head;
 
-    /// Stays rather than `other`: the library's order, and of one position the first head.
+    /// Whether it outlasts `other`: the library's order; at equal positions, the lower head number stays.
     bool outlasts(const pooled_score& other) const noexcept {
         if (score != other.score) return score > other.score;
         if (position != other.position) return position > other.position;
@@ -50,7 +50,7 @@ struct pooled_score {
     }
 };
 
-/// Adds to `pool` the scores by which one KV head would forget down to `states`. Guarded states are left out.
+/// Adds to `pool` the scores by which one KV head would forget down to `states`. Excludes guarded states.
 template <class Layer>
 void pool_scores(const Layer& layer, std::size_t kv_head, std::size_t states, guards fixed,
                  std::vector<pooled_score>& pool) {
@@ -66,7 +66,7 @@ void pool_scores(const Layer& layer, std::size_t kv_head, std::size_t states, gu
     }
 }
 
-/// How many of the layer's greatest scores, `free` for each KV head in the mean, belong to each.
+/// Counts, for each KV head, its states among the layer's greatest scores (`free` per KV head in the mean).
 template <class Layer>
 std::vector<std::size_t> count_by_head(const Layer& layer, std::size_t states, guards fixed) {
     std::vector<std::size_t> result(layer.shape().kv_heads);
@@ -81,21 +81,20 @@ std::vector<std::size_t> count_by_head(const Layer& layer, std::size_t states, g
 
 }  // namespace detail
 
-/// A budget for each KV head, of `states` in the mean over each layer, by where the layer's greatest scores lie. For
-/// what is held after a prompt in one block, or in steps, under a policy that forgets per head and has forgotten
-/// nothing.
+/// A budget for each KV head, with mean `states` over each layer, according to where the layer's greatest scores lie.
+/// Use it after a prompt (in one block or in steps) under a policy that forgets per head and has forgotten nothing.
 ///
 ///   paper    "Ada-KV: Optimizing KV Cache Eviction by Adaptive Budget Allocation for Efficient LLM Inference", arXiv
 ///            2407.11550
 ///   rule     (1 - alpha) count + alpha free, and the guards (sinks, recent) for each; free = states - guards, count =
 ///            how many of the layer's kv_heads * free greatest scores are this head's
-///   numbers  alpha 0.2: no head falls below that share of what all would have evenly
-///   differs  the authors round each head by itself, here the sum of a layer is exact; they let a cache grow from
-///            there. Their option to weigh a head's scores by how much its best hold is not here. kvpress takes alpha
-///            as the least share only: it adds nothing to heads above that.
+///   numbers  alpha 0.2: each head gets at least this share of an even budget
+///   differs  the authors round each head by itself; here the sum of a layer is exact. They let a cache grow from
+///            there. Their option to weigh a head's scores by the sum of its best is not implemented. kvpress uses
+///            alpha only as a minimum: it adds nothing to heads above it.
 ///
-/// Guards are those of `states` in every head, whatever its budget: the authors' window stays whole, and cache.rebudget
-/// sees to it. Layers that hold no more than `states` get `states` for each head. Throws std::invalid_argument for
+/// The guards are those of `states` in every head, for any budget, so the authors' window stays whole; cache.rebudget
+/// ensures this. Layers that hold at most `states` get `states` for each head. Throws std::invalid_argument for
 /// policies whose scores cannot be compared (see above). Costs a copy of each table and a decision.
 template <class Cache>
 guarded_budget adaptive_budget(const Cache& cache, std::size_t states, float alpha = 0.2f) {

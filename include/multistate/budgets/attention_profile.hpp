@@ -1,7 +1,7 @@
 #pragma once
 
-// Where each KV head looks: how much of its attention leaves both ends of the text. Training-free scores for duo_budget
-// and lazy_layers_budget in duo.hpp and lazy_layers.hpp.
+// Measures where each KV head looks: the share of its attention to states between both ends of the text. Gives
+// training-free scores for duo_budget and lazy_layers_budget (duo.hpp, lazy_layers.hpp).
 //
 //     ms::attention_profile profile(32, 8);                   // 32 layers of 8 KV heads; sinks 128, recent 256
 //     const auto layer = cache.layer(i);
@@ -9,15 +9,15 @@
 //     ms::cache<ms::composed<ms::window, ms::per_head>> duo(shape, {}, ms::duo_budget(profile.retrieval(), 0.1f, 32768));
 //
 //   rule     far = the sum of a[i][t][j] over states j with position >= sinks and, counted back from t with t as the
-//            first, beyond `recent`; the mean of it over the tokens observed and the query heads i of the group
-//   papers   1 - far of a layer is what SimLayerKV (arXiv 2410.13846) calls lazy: sinks 4, recent 1024. Of a head it
-//            says what DuoAttention (arXiv 2410.10819) trains a gate to say, and with sinks = 0 how recency-aware it is
-//            in the sense of RecurFormer (arXiv 2410.12850): inspired by them, and not their numbers
-//   differs  kvpress's SimLayerKV leaves out what a token gives to itself, so that a layer is less lazy there, and
-//            counts `recent` from the state before; here the token itself is the first of the recent. Tokens before
-//            position sinks + recent have nothing that is far and are left out
+//            first, beyond `recent`; its mean over the observed tokens and the query heads i of the group
+//   papers   SimLayerKV (arXiv 2410.13846) calls a layer lazy if 1 - far is high: sinks 4, recent 1024. For a head, it
+//            stands for the trained gates of DuoAttention (arXiv 2410.10819) and, with sinks = 0, for the
+//            recency-awareness of RecurFormer (2410.12850): inspired by them, but not their numbers
+//   differs  kvpress's SimLayerKV excludes a token's attention to itself, so its layers are less lazy, and counts
+//            `recent` from the previous state. Here the token itself is the first recent state. Tokens before position
+//            sinks + recent have no far states and are not counted
 //
-// It must see what a cache holds that forgets nothing: what is gone cannot be looked at.
+// The observed cache must forget nothing: forgotten states cannot be looked at.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -32,13 +32,13 @@ class attention_profile {
     attention_profile(std::size_t layers, std::size_t kv_heads, guards kept = {.sinks = 128, .recent = 256})
         : kept_(kept), kv_heads_(kv_heads), far_(checked_size(layers, kv_heads, kept)), seen_(far_) {}
 
-    /// Which KV head of which layer.
+    /// A KV head of a layer.
     struct head {
         std::size_t layer;
         std::size_t kv_head;
     };
-    /// One token of one KV head: probabilities [query heads of its group, n] and the positions [n] of the n states, its
-    /// own among them. A token whose probabilities are not finite is not counted.
+    /// One token of one KV head: probabilities [query heads of its group, n] and positions [n] of the n states,
+    /// including its own. A token whose probabilities are not finite is not counted.
     void observe(head of, rows probabilities, std::span<const position> positions) noexcept {
         constexpr const char* who = "attention_profile::observe";
         expect(who, of.layer);
@@ -60,7 +60,7 @@ class attention_profile {
         far_[of.layer * kv_heads_ + of.kv_head] += sum / static_cast<double>(probabilities.count);
         seen_[of.layer * kv_heads_ + of.kv_head] += 1;
     }
-    /// The token that attended last, all heads of a layer: probabilities as ms::attend returns them.
+    /// Observes all heads of a layer for the token that attended last: probabilities as ms::attend returns them.
     template <class Tables>
     void observe(const table_layer<Tables>& layer, rows probabilities) noexcept {
         constexpr const char* who = "attention_profile::observe";
@@ -76,8 +76,8 @@ class attention_profile {
         }
     }
 
-    /// For each KV head [layers * kv_heads] the share of its attention that goes far, from 0 to 1; 1 where no token was
-    /// counted, because nothing speaks against it.
+    /// For each KV head [layers * kv_heads], the share of its attention that goes far, from 0 to 1. It is 1 if no token
+    /// was counted, so that such a head keeps all states.
     std::vector<float> retrieval() const {
         std::vector<float> result;
         for (std::size_t i = 0; i < far_.size(); ++i) {
@@ -85,7 +85,7 @@ class attention_profile {
         }
         return result;
     }
-    /// For each layer the share of its attention that stays near, the mean over its heads; 0 where no token was
+    /// For each layer, the share of its attention that stays near (the mean over its heads). It is 0 if no token was
     /// counted.
     std::vector<float> laziness() const {
         const std::vector<float> retrieved = retrieval();

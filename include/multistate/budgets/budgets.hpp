@@ -1,11 +1,11 @@
 #pragma once
 
-// How many states each layer or each KV head may keep: the third argument of the constructor of cache, or the argument
-// of cache.rebudget after the prompt. This header includes all budgets; each can be included alone.
+// The number of states that each layer or KV head may keep. Pass a budget as the third argument of cache's constructor,
+// or to cache.rebudget after the prompt. This header includes all budgets; each can be included alone.
 //
 //     ms::cache<ms::snapkv> cache(shape, {}, ms::pyramid_budget(32, 512));  // 32 layers, 512 states in the mean
 //
-// A budget is a std::vector<std::size_t>: one number per layer, for every policy; or one per KV head, [layers *
+// A budget is a std::vector<std::size_t>. It has one number per layer, for every policy; or one per KV head, [layers *
 // kv_heads], for policies that forget per head. If a mean is given, the sum is exact. All functions throw
 // std::invalid_argument that names the argument, its bound and the value given.
 //

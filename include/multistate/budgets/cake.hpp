@@ -1,6 +1,6 @@
 #pragma once
 
-// States for each layer by how spread out and how changeable its attention was in the prompt (CAKE).
+// A number of states for each layer: more if its attention in the prompt was spread out and changeable (CAKE).
 //
 //     preferences.push_back(ms::cake_preference(probabilities_of_the_last_32_tokens, prefix));  // for each layer
 //     cache.rebudget(ms::cake_budget(preferences, 512));                                        // 512 in the mean
@@ -15,16 +15,16 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// How large a budget a layer prefers, for cake_budget: high if its attention is spread out, and if it changes from
+/// The preference of a layer for a large budget, for cake_budget: high if its attention is spread out and changes from
 /// token to token.
 ///
 ///   paper    "CAKE: Cascading and Adaptive KV Cache Eviction with Layer Preferences", arXiv 2503.12491
 ///   rule     H^(1 / tau1) * V^(1 / tau2); H = the sum of -a log a, V = the sum over query heads and states of the
 ///            variance of a over the last tokens of the prompt, both over the first `prefix` states only
-///   numbers  tau1 = tau2 = 1, where the authors' code has nothing better; it has a table by model and budget
+///   numbers  tau1 = tau2 = 1, the authors' default; their code has a table by model and budget
 ///
-/// tokens[t] holds the probabilities of token t, [query heads, at least `prefix`], all in the same order of rows; two
-/// tokens at least, the authors take 32 and as prefix the rest of the prompt.
+/// tokens[t] holds the probabilities of token t, [query heads, at least `prefix`], all in the same order of rows. Give
+/// at least two tokens; the authors use 32, with the rest of the prompt as prefix.
 inline float cake_preference(std::span<const rows> tokens, std::size_t prefix, float tau1 = 1, float tau2 = 1) {
     constexpr const char* who = "cake_preference";
     detail::require(tokens.size() >= 2, who, "tokens", "at least 2", tokens.size());
@@ -57,12 +57,12 @@ inline float cake_preference(std::span<const rows> tokens, std::size_t prefix, f
     return static_cast<float>(std::pow((std::max)(entropy, 0.0), 1 / tau1) * std::pow(variance, 1 / tau2));
 }
 
-/// A budget for each layer in proportion to its preference, and `window` more for each; the mean is `states`.
+/// A budget for each layer in proportion to its preference, plus `window` for each; the mean is `states`.
 ///
 ///   paper    CAKE, as above
 ///   numbers  window as in pyramid_budget
-///   differs  the authors adjust lower layers' budgets while later layers come in, to need less memory on the way; the
-///            last adjustment is this one. They cap a layer at the length of the prompt.
+///   differs  the authors adjust lower layers' budgets while later layers arrive, to save memory meanwhile; their last
+///            adjustment is this budget. They cap a layer at the length of the prompt.
 inline std::vector<std::size_t> cake_budget(std::span<const float> preferences, std::size_t states,
                                             std::size_t window = 32) {
     detail::require_window("cake_budget", states, window);

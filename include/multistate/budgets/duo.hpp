@@ -1,11 +1,11 @@
 #pragma once
 
-// All states for KV heads that retrieve, few for those that stream (DuoAttention).
+// All states for KV heads that retrieve, few for heads that stream (DuoAttention).
 //
 //     const float threshold = ms::retrieval_threshold(scores, 0.5f);  // scores [layers * kv_heads]: half of the heads
 //     ms::cache<ms::composed<ms::window, ms::per_head>> duo(shape, {}, ms::duo_budget(scores, threshold, 32768));
 //
-// Scores: trained tables of the authors, or attention_profile.hpp.
+// Scores: the authors' trained tables, or attention_profile.hpp.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -18,8 +18,8 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// The threshold for duo_budget that makes about `share` of the heads retrieve: round(share * count) heads, more only if
-/// scores are equal. Infinite if that is 0.
+/// The threshold for duo_budget at which about `share` of the heads retrieve: round(share * count) heads; more only if
+/// scores are equal. Infinite if that count is 0.
 inline float retrieval_threshold(std::span<const float> scores, float share) {
     constexpr const char* who = "retrieval_threshold";
     detail::require_weights(who, "scores", scores);
@@ -31,15 +31,15 @@ inline float retrieval_threshold(std::span<const float> scores, float share) {
     return sorted[count - 1];
 }
 
-/// A budget for each KV head: heads that retrieve keep `full`, the others only sinks and recent. For composed<window, per_head>
-/// with shape.sinks = kept.sinks, whose states beyond the sinks are the newest: a head that streams takes no more
-/// memory.
+/// A budget for each KV head: heads that retrieve keep `full`, others only sinks and recent. For composed<window,
+/// per_head> with shape.sinks = kept.sinks: its states after the sinks are the newest, so a head that streams needs no
+/// more memory.
 ///
 ///   paper    "DuoAttention: Efficient Long-Context LLM Inference with Retrieval and Streaming Heads", arXiv 2410.10819
 ///   rule     score >= threshold ? full : sinks + recent
 ///   numbers  scores [layers * kv_heads] from the authors' trained tables, or attention_profile::retrieval(); sinks
 ///            128, recent 256
-///   differs  the authors draw equal scores apart at random, so that a share of the heads is met exactly
+///   differs  the authors break ties of scores at random, to meet a share of the heads exactly
 inline std::vector<std::size_t> duo_budget(std::span<const float> scores, float threshold, std::size_t full,
                                            guards kept = {.sinks = 128, .recent = 256}) {
     constexpr const char* who = "duo_budget";

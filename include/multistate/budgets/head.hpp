@@ -1,6 +1,6 @@
 #pragma once
 
-// States for each KV head by how much it retrieves (HeadKV).
+// A number of states for each KV head, by how much it retrieves (HeadKV).
 //
 //     ms::cache<ms::snapkv> cache(shape, {}, ms::head_budget(scores, 512, 1.2f));  // scores [layers * kv_heads]
 #include <cmath>
@@ -12,15 +12,15 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// A budget for each KV head, from a table of how much each head retrieves; the mean over all layers is `states`.
+/// A budget for each KV head from a table of retrieval scores; the mean over all layers is `states`.
 ///
 ///   paper    "Not All Heads Matter: A Head-Level KV Cache Compression Method with Integrated Retrieval and Reasoning"
 ///            (HeadKV), arXiv 2410.19258
-///   rule     b - b / beta + (score / sum of scores) (b / beta) count, b = states - window, and `window` more for each
+///   rule     b - b / beta + (score / sum of scores) (b / beta) count, b = states - window, plus `window` for each
 ///   numbers  scores [layers * kv_heads] from the authors' tables or attention_profile; beta from 1.005 (nearly all
 ///            by score) to 10, as in their runs; window as in pyramid_budget, for every head
-///   differs  the authors round b / beta down and each head by itself; the tables are of query heads, which here must
-///            be averaged over each group
+///   differs  the authors round b / beta down and each head by itself; their tables have query heads; here, average
+///            them over each group
 inline std::vector<std::size_t> head_budget(std::span<const float> scores, std::size_t states, float beta,
                                             std::size_t window = 32) {
     constexpr const char* who = "head_budget";

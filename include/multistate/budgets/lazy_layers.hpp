@@ -12,8 +12,8 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// A budget for each layer: lazy layers, whose attention stays near both ends of the text, keep only sinks and recent;
-/// the others keep `full`. For window with shape.sinks = kept.sinks.
+/// A budget for each layer. Lazy layers, whose attention stays near both ends of the text, keep only sinks and recent;
+/// other layers keep `full`. For window with shape.sinks = kept.sinks.
 ///
 ///   paper    "SimLayerKV: A Simple Framework for Layer-Level KV Cache Reduction", arXiv 2410.13846
 ///   rule     laziness > threshold ? sinks + recent : full

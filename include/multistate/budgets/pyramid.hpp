@@ -14,13 +14,13 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 /// A budget for each layer, linear in its depth: lower layers attend to many states, higher layers to few.
 ///
 ///   paper    "PyramidKV: Dynamic KV Cache Compression based on Pyramidal Information Funneling", arXiv 2406.02069
-///   rule     linear from most (first layer) to least (last layer), least = (states - window) / beta and most =
-///            2 (states - window) - least, and `window` more for each: the mean is `states`
-///   numbers  beta 20, from the authors' code, at least 1 (all alike); `window` is what every layer keeps: the guards of the policy
-///            (SnapKV's `window`). Set shape.recent = window so that small layers guard all of it, too
-///   differs  the authors round the step from layer to layer down, so their sum is greater: by 208 for 32 layers of 512
-///            in the mean. They cap `most` at the length of the prompt, and raise `least` for it; prompts of less than
-///            twice the budget get the same in every layer. None gets less than window + 1 here.
+///   rule     linear from most (first layer) to least (last layer), least = (states - window) / beta and most = 2
+///            (states - window) - least, plus `window` for each: the mean is `states`
+///   numbers  beta 20, from the authors' code, at least 1 (all alike); `window` is what every layer keeps: the guards
+///            of the policy (SnapKV's `window`). Set shape.recent = window so that small layers guard all of it, too
+///   differs  the authors round the step between layers down, so their sum is greater by 208 for 32 layers of 512 in
+///            the mean. They cap `most` at the length of the prompt, and raise `least` for it; prompts shorter than
+///            twice the budget get equal layers. Here every layer gets at least window + 1.
 inline std::vector<std::size_t> pyramid_budget(std::size_t layers, std::size_t states, float beta = 20,
                                                std::size_t window = 0) {
     constexpr const char* who = "pyramid_budget";

@@ -1,6 +1,6 @@
 #pragma once
 
-// What the budgets share: checks of their arguments, and rounding that keeps the total exact.
+// Shared by the budgets: checks of their arguments, and rounding that keeps the total exact.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -16,9 +16,9 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
-/// Rounds shares to whole numbers that sum to `total`, none below `least`. Shares below `least` are raised to it, and
-/// the others shrink in proportion; then the largest remainders are rounded up (ties: the lower index). The order of
-/// the shares is preserved. Requires shares.size() * least <= total; the shares must sum to about `total`.
+/// Rounds shares to whole numbers that sum to `total`, each at least `least`. Shares below `least` are raised to it,
+/// and the others shrink in proportion. Then the largest remainders are rounded up (ties: the lower index). The order
+/// of the shares is preserved. Requires shares.size() * least <= total; the shares must sum to about `total`.
 inline std::vector<std::size_t> whole_shares(std::vector<double> shares, std::size_t total, std::size_t least) {
     const std::size_t spare = total - shares.size() * least;
     double above = 0;
@@ -52,8 +52,8 @@ inline void require_weights(const char* who, const char* argument, std::span<con
     for (const float w : weights) require(std::isfinite(w) && w >= 0, who, argument, "finite and not negative", w);
 }
 
-/// `each` for every weight, and the rest of the total (a mean of `states`) in proportion to the weights. The rest is
-/// divided evenly if all weights are 0.
+/// `each` for every weight, and the rest of the total (a mean of `states`) in proportion to the weights. If all weights
+/// are 0, the rest is divided evenly.
 inline std::vector<std::size_t> in_proportion(std::span<const float> weights, std::size_t states, double each,
                                               std::size_t least) {
     const double count = static_cast<double>(weights.size());

@@ -1,6 +1,6 @@
 #pragma once
 
-// A cache that cannot grow: keys and values of one sequence, of which `states` survive each decision in each layer.
+// A cache of bounded size: keys and values of one sequence. In each layer, `states` survive each decision.
 //
 //     // 32 layers, 32 query heads on 8 KV heads of 128; 512 states survive in each layer
 //     ms::cache<ms::tova, ms::bf16> cache({.layers = 32, .heads = 32, .kv_heads = 8, .head_dim = 128, .states = 512});
@@ -8,11 +8,11 @@
 //     auto layer = cache.layer(i);                            // a cheap handle: layer.hpp
 //     bool done = layer.append(position, k, v);               // forgets one state if it must, then overwrites its row
 //     my_attention(q, layer, out, probabilities);             // rows [0, layer.size(kv_head)), in any order
-//     layer.observe_queries(q);                               // both are free for policies that do not look
+//     layer.observe_queries(q);                               // both are free if the policy does not read them
 //     layer.observe(probabilities);
 //
-// ms::step in attention/step.hpp does the three with the library's own attention. Keys arrive rotated (RoPE) at their
-// absolute positions and are never touched. Memory is allocated in the constructor, by clone and by rebudget.
+// ms::step in attention/step.hpp does all three with the library's own attention. Keys arrive rotated (RoPE) at their
+// absolute positions and are never changed. Only the constructor, clone and rebudget allocate memory.
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -34,15 +34,15 @@ class cache {
     using policy_type = P;
     using storage_type = key_value_storage<KeyCodec, ValueCodec>;
 
-    /// `budget` gives states of their own to layers [layers], or to KV heads [layers * kv_heads] under a policy that
-    /// forgets per head; shape().states is then the greatest. Throws std::invalid_argument for a shape that cannot be
-    /// (see shape.hpp), or that needs more memory than the machine has, naming argument, bound and value.
+    /// `budget` gives each layer [layers] its own number of states, or each KV head [layers * kv_heads] if the policy
+    /// forgets per head; shape().states is then the largest. Throws std::invalid_argument for an invalid shape (see
+    /// shape.hpp) or one that needs more memory than the machine has; the message names argument, bound and value.
     explicit cache(const multistate::shape& given, const P& policy = {}, std::span<const std::size_t> budget = {})
         : cache(given, policy, budget, std::nullopt) {}
 
     cache(cache&&) noexcept = default;
     cache& operator=(cache&&) noexcept = default;
-    /// A copy that continues alike. Spelled out because it costs what the cache weighs.
+    /// A copy that continues identically. Not a copy constructor, because it costs as much memory as the cache.
     cache clone() const { return cache(*this); }
 
     /// The shape with its defaults filled in.
@@ -50,26 +50,26 @@ class cache {
     /// The policy of the first layer's first table; each table has a copy.
     const P& policy() const noexcept { return layer(0).policy(); }
 
-    /// Layer i, for all that is done with tokens. Checks i; a cache that was moved from has no layers.
+    /// Layer i, for all operations on tokens. Checks i; a cache that was moved from has no layers.
     cache_layer<cache> layer(std::size_t i) noexcept { return {tables_, stored_, i}; }
     cache_layer<const cache> layer(std::size_t i) const noexcept { return {tables_, stored_, i}; }
 
-    /// Other numbers of states from now on, as the constructor takes them: forgets down to them, then moves into memory
-    /// of that size. For budgets that depend on the prompt (budgets/). Costs a copy of the cache. Throws
-    /// std::invalid_argument for numbers that cannot be, and std::bad_alloc; whatever it throws, nothing has changed.
-    /// A workspace that was made for fewer states does not fit any more: make one of the new shape().
+    /// Changes the numbers of states, given as in the constructor: forgets down to them, then moves into memory of that
+    /// size. For budgets that depend on the prompt (budgets/). Costs a copy of the cache. Throws std::invalid_argument
+    /// for invalid numbers, and std::bad_alloc; after a throw, nothing has changed. A workspace that was made for fewer
+    /// states no longer fits: make one of the new shape().
     void rebudget(std::span<const std::size_t> budget) { rebudget(budget, std::nullopt); }
-    /// The same, with guards that hold in each table until the next rebudget.
+    /// The same, with guards that apply to each table until the next rebudget.
     void rebudget(const guarded_budget& budget) { rebudget(budget.states, budget.guarded); }
 
     /// Forgets everything and keeps the memory.
     void clear() noexcept { tables_.clear(); }
 
-    /// All that this cache allocated, which is what one more sequence costs: rows, scales and tables. The scratch of
+    /// All memory that this cache allocated: rows, scales and tables. One more sequence costs this much. The scratch of
     /// attention is a workspace (attention/workspace.hpp), one per worker.
     std::size_t memory_bytes() const noexcept { return tables_.memory_bytes() + stored_.memory_bytes(); }
 
-    /// What memory_bytes() of such a cache will be. Allocates nothing; throws for a shape that cannot be.
+    /// Predicts memory_bytes() of such a cache. Allocates nothing; throws for an invalid shape.
     static std::size_t bytes_for(const multistate::shape& given, const P& policy = {},
                                  std::span<const std::size_t> budget = {}, const std::optional<guards>& guarded = {}) {
         constexpr const char* who = "cache";
@@ -93,7 +93,7 @@ class cache {
         detail::require(!before.empty(), "cache", "layers", "those of a cache that was not moved from", before.size());
         detail::require(!budget.empty(), "cache", "budget", "a number for each layer or KV head", budget.size());
         cache other(shape(), policy(), budget, guarded);
-        std::vector<typename table<P>::rebudgeting> work;  // all that may fail comes before the first decision
+        std::vector<typename table<P>::rebudgeting> work;  // everything that may fail comes before the first decision
         work.reserve(before.size());
         for (std::size_t i = 0; i < before.size(); ++i) {
             work.push_back(before[i].prepare_rebudget(other.tables_.all()[i].states(), guarded));

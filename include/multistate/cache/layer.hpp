@@ -1,16 +1,16 @@
 #pragma once
 
-// One layer of a cache: what a decoding step works on. A handle that costs five words to copy; it is valid while its
-// cache stays where it is.
+// One layer of a cache, for decoding steps. A handle that costs five words to copy. It is valid while its cache does
+// not move.
 //
 //     auto layer = cache.layer(i);
 //     bool done = layer.append(position, k, v);               // forgets one state if it must, then overwrites its row
 //     my_attention(q, layer, out, probabilities);             // rows [0, layer.size(kv_head)), in any order
-//     layer.observe_queries(q);                               // both are free for policies that do not look
+//     layer.observe_queries(q);                               // both are free if the policy does not read them
 //     layer.observe(probabilities);
 //
-// What it says of its states (size, states, positions, scores, forgotten, next_position, policy) and what it is shown
-// (observe, observe_queries) is in table/table_layer.hpp.
+// The functions that describe its states (size, states, positions, scores, forgotten, next_position, policy) and that
+// show it tokens (observe, observe_queries) are in table/table_layer.hpp.
 #include <cstddef>
 #include <span>
 #include <type_traits>
@@ -26,13 +26,13 @@ class tables;
 
 namespace detail {
 
-/// T, constant where C is.
+/// T, const if C is const.
 template <class C, class T>
 using as_constant_as = std::conditional_t<std::is_const_v<C>, const T, T>;
 
 }  // namespace detail
 
-/// `Cache` is cache<P, K, V>, or const cache<P, K, V> for a handle that only reads.
+/// `Cache` is cache<P, K, V>, or const cache<P, K, V> for a read-only handle.
 template <class Cache>
 class cache_layer : public table_layer<detail::as_constant_as<Cache, tables<typename Cache::policy_type>>> {
     using tables_type = detail::as_constant_as<Cache, multistate::tables<typename Cache::policy_type>>;
@@ -40,24 +40,24 @@ class cache_layer : public table_layer<detail::as_constant_as<Cache, tables<type
     using base = table_layer<tables_type>;
 
   public:
-    /// cache::layer(i) makes it.
+    /// Use cache::layer(i) instead.
     cache_layer(tables_type& tables, storage_type& stored, std::size_t index) noexcept
         : base(tables, index), stored_(&stored) {}
 
     using base::shape;
 
-    /// Keys and values of a KV head as they lie in memory: row j belongs to positions(kv_head)[j].
+    /// Stored keys and values of a KV head, in place: row j belongs to positions(kv_head)[j].
     auto keys(std::size_t kv_head) const noexcept { return stored_->keys(plane("keys", kv_head)); }
     auto values(std::size_t kv_head) const noexcept { return stored_->values(plane("values", kv_head)); }
 
-    /// The same layer, restricted to the KV heads of table t: see table_layer. k, v, q and probabilities remain those
-    /// of the whole layer.
+    /// The same layer, restricted to the KV heads of table t: see table_layer. k, v, q and probabilities are still
+    /// those of the whole layer.
     cache_layer restricted_to(std::size_t t) const noexcept { return {base::restricted_to(t), *stored_}; }
 
     /// Stores tokens of consecutive positions from `first`: k [tokens, kv_heads, head_dim], v [tokens, kv_heads,
-    /// value_dim], 1 <= tokens <= block. Forgets down to `states` first, where more than states + slack are held, so
-    /// that a block takes the last rows. Returns false, and changes nothing, when the policy never forgets and the
-    /// rows are used up. Allocates nothing.
+    /// value_dim], 1 <= tokens <= block. First forgets down to `states` if more than states + slack are held, so that a
+    /// block takes the last rows. If the policy never forgets and the rows are used up, returns false and changes
+    /// nothing. Allocates nothing.
     [[nodiscard]] bool append(position first, std::span<const float> k, std::span<const float> v,
                               forgotten_log log = forgotten_log::restart) const noexcept {
         const arrival a = arrival_of("append", first, k, v);
@@ -68,7 +68,7 @@ class cache_layer : public table_layer<detail::as_constant_as<Cache, tables<type
         return base::append(a, *stored_, write, log);
     }
 
-    /// Makes the decision now that the next append would make: forgets down to `states`.
+    /// Makes now the decision that the next append would make: forgets down to `states`.
     void forget(forgotten_log log = forgotten_log::restart) const noexcept {
         const auto move_rows = [&](std::size_t kv_head, std::span<const relocation> relocations) {
             relocate(kv_head, relocations);
@@ -79,10 +79,10 @@ class cache_layer : public table_layer<detail::as_constant_as<Cache, tables<type
     /// Tells the policy that the prompt has ended.
     void finish_prompt() const noexcept { base::finish_prompt(*stored_); }
 
-    // For attention that decides several tokens at once, as an exact prefill does: it works on tables() and stores by
-    // these.
+    // For attention that decides several tokens at once, such as an exact prefill. It works on tables() and stores with
+    // these functions.
 
-    /// Encodes tokens in the rows behind those that are held, k and v as append takes them. Decides nothing.
+    /// Encodes tokens in the rows after the live ones; k and v as in append. Decides nothing.
     void stage(std::span<const float> k, std::span<const float> v) const noexcept {
         const arrival a = arrival_of("stage", base::next_position(), k, v);
         for (const auto& t : base::tables()) {
@@ -97,7 +97,7 @@ class cache_layer : public table_layer<detail::as_constant_as<Cache, tables<type
             base::for_kv_heads(t, [&](std::size_t kv_head) { relocate(kv_head, relocations); });
         }
     }
-    /// The stored rows of table t, as its hooks read them.
+    /// The stored rows of table t, in the form that its hooks read.
     auto stored(std::size_t t) const noexcept { return stored_->lend(base::tables()[t].shape()); }
 
   private:

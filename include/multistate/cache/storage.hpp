@@ -1,6 +1,6 @@
 #pragma once
 
-// Where keys and values lie: [plane][row][dimension], one plane per layer and KV head, encoded by a codec.
+// Storage of keys and values: [plane][row][dimension], one plane per layer and KV head, encoded by a codec.
 #include <algorithm>
 #include <cstddef>
 #include <span>
@@ -15,7 +15,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// Rows of one KV head as they lie in memory; row j begins at data + j * stride and counts scales[j] times.
+/// Stored rows of one KV head, in place. Row j begins at data + j * stride and is multiplied by scales[j].
 template <class C>
 struct stored_rows {
     const typename C::element* data;
@@ -30,7 +30,7 @@ struct stored_rows {
             return 1;
         }
     }
-    /// The rows from `first` on, for the kernels.
+    /// The rows starting at `first`, for the kernels.
     simd::matrix<C> matrix(std::size_t first = 0) const noexcept {
         return {data + first * stride, C::scaled ? scales + first : nullptr, stride};
     }
@@ -39,11 +39,11 @@ struct stored_rows {
     void read(std::size_t row, float* out) const noexcept { simd::read_row(matrix(), row, dimension, out); }
 };
 
-/// Owns the rows of one kind (keys, or values) in all planes. Allocates in the constructor only.
+/// Owns the rows of one kind (keys or values) in all planes. Allocates in the constructor only.
 template <codec C>
 class storage {
   public:
-    /// One plane for each entry of `rows`, with that many rows.
+    /// One plane for each entry of `rows`; the entry is its number of rows.
     storage(std::span<const std::size_t> rows, std::size_t dimension)
         : first_(first_rows(rows)),
           dimension_(dimension),
@@ -56,7 +56,7 @@ class storage {
         std::size_t rows;  ///< of all planes together
         std::size_t dimension;
     };
-    /// What memory_bytes() will be. Allocates nothing.
+    /// Predicts memory_bytes(). Allocates nothing.
     static std::size_t bytes_for(needs n) {
         using detail::bytes, detail::product, detail::sum;
         constexpr const char* who = "cache";
@@ -98,7 +98,7 @@ class storage {
     }
 
   private:
-    /// Elements that kernels may read, and not use, behind the last row.
+    /// Elements after the last row that kernels may read but do not use.
     static constexpr std::size_t read_behind = 16;
 
     static std::vector<std::size_t> first_rows(std::span<const std::size_t> rows) {
@@ -115,19 +115,19 @@ class storage {
         detail::check<2>(row < rows, who, "row", detail::bound{"less than the rows of its plane, ", rows}, row);
     }
 
-    std::vector<std::size_t> first_;  // of each plane, and the end
+    std::vector<std::size_t> first_;  // the first row of each plane, and the end
     std::size_t dimension_;
     std::size_t stride_;
     aligned_array<typename C::element> elements_;
     aligned_array<float> scales_;
 };
 
-/// The keys and values of all layers and KV heads, and how policies reach them. A plane is one KV head of one layer:
-/// layer * kv_heads + kv_head.
+/// The keys and values of all layers and KV heads, and the access of policies to them. A plane is one KV head of one
+/// layer: layer * kv_heads + kv_head.
 template <codec K, codec V>
 class key_value_storage {
   public:
-    /// `rows` [layers * kv_heads]: how many a KV head has.
+    /// `rows` [layers * kv_heads]: the number of rows of each KV head.
     key_value_storage(std::span<const std::size_t> rows, const shape& s)
         : kv_heads_(s.kv_heads), keys_(rows, s.head_dim), values_(rows, s.value_dim) {}
 
@@ -135,24 +135,24 @@ class key_value_storage {
     stored_rows<K> keys(std::size_t plane) const noexcept { return keys_.plane(plane); }
     stored_rows<V> values(std::size_t plane) const noexcept { return values_.plane(plane); }
 
-    /// Encodes a key and a value, of which one may be null, into a row.
+    /// Encodes a key and a value into a row; one of them may be null.
     void write(std::size_t plane, std::size_t row, const float* key, const float* value) noexcept {
         if (key != nullptr) keys_.write(plane, row, key);
         if (value != nullptr) values_.write(plane, row, value);
     }
-    /// Copies a row of the same plane of `other`, which may be this storage.
+    /// Copies a row of the same plane of `other`; `other` may be this storage.
     void copy(const key_value_storage& other, std::size_t plane, relocation r) noexcept {
         keys_.copy(other.keys_, plane, r);
         values_.copy(other.values_, plane, r);
     }
 
-    /// The rows of one table; valid while this storage stays where it is.
+    /// The rows of one table; valid while this storage does not move.
     editor lend(table_shape s) noexcept {
         s.head_dim = keys_.dimension();
         s.value_dim = values_.dimension();
         return detail::lend_rows(this, access, s);
     }
-    /// The same, for reading only: a reader never calls what stores.
+    /// The same, read-only: a reader never calls the function that stores.
     reader lend(const table_shape& s) const noexcept { return const_cast<key_value_storage*>(this)->lend(s); }
 
     std::size_t memory_bytes() const noexcept { return keys_.memory_bytes() + values_.memory_bytes(); }

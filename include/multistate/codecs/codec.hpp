@@ -1,11 +1,11 @@
 #pragma once
 
-// What a codec is: how a row of a cache is stored. Keys and values of a cache may use different codecs.
+// A codec says how a row of a cache is stored. Keys and values of a cache may use different codecs.
 //
-//     struct f64 {                                                              // a codec of one's own
+//     struct f64 {                                                              // your own codec
 //         static constexpr std::string_view name = "f64";
 //         static constexpr bool scaled = false;                                 // whether a row has a float scale
-//         using element = double;                                               // what lies in memory
+//         using element = double;                                               // the type in memory
 //         static constexpr std::size_t stride(std::size_t n) noexcept { return (n + 15) / 16 * 16; }
 //         static float store(const float* x, std::size_t n, element* row) noexcept {
 //             std::fill(std::copy_n(x, n, row), row + stride(n), 0.0);
@@ -17,11 +17,11 @@
 //     };
 //     ms::cache<ms::tova, f64, ms::f16> cache(shape);
 //
-// `store` encodes n floats into `stride(n)` elements. `decode` gives columns [first, first + out.size()) of a row, without
-// its scale. Kernels ask for columns up to n rounded up to 16: those behind n must decode as zeros.
+// `store` encodes n floats into `stride(n)` elements. `decode` gives columns [first, first + out.size()) of a row,
+// without its scale. Kernels ask for columns up to n rounded up to 16: columns after n must decode as zeros.
 //
-// The codecs of the library have a vectorized `load` in place of `decode`, and a `format`, which says how the kernels of
-// attention multiply their rows (simd/formats.hpp); without it rows are widened to floats:
+// The library's codecs have a vectorized `load` instead of `decode`, and a `format` that says how the kernels of
+// attention multiply their rows (simd/formats.hpp). Without a `format`, rows are converted to floats:
 //
 //     codec   bytes per column       error of a stored number       range               error of attention
 //     f32     4                      0                              all                 1e-11
@@ -31,14 +31,14 @@
 //     int4    17/32 (+ 4 per row)    1/14 of its group's peak       all                 1e-7
 //                                    + 1/1778 of the row's
 //
-// A finite number beyond the range is stored as the greatest of its sign, never as an infinity. An infinity or a NaN
-// stays one, so that an error shows: in int8 and int4 it makes the whole row NaN.
+// A finite number beyond the range is stored as the largest of its sign, never as an infinity. An infinity or a NaN
+// stays one, so that errors show: in int8 and int4 it makes the whole row NaN.
 //
-// The last column bounds what kernels add to the rounding of the stored numbers: the squared error of the output over
-// its squared length, against double precision on the same stored numbers, for logits within ±8. f32, f16 and bf16 are
-// widened to float32. int8 and int4 are multiplied with queries and weights as integers of 16 bits where the target has
-// vectors; bf16 is multiplied as bf16 where there are instructions for it. Sums are float32, or exact. A block of tokens
-// is always widened.
+// The last column bounds the error that kernels add to the rounding of the stored numbers: the squared error of the
+// output over its squared length, against double precision on the same stored numbers, for logits within ±8. f32, f16
+// and bf16 are converted to float32; bf16 is multiplied as bf16 if the target has instructions for it. int8 and int4
+// are multiplied with queries and weights as 16-bit integers if the target has vectors. Sums are float32 or exact. A
+// block of tokens is always converted to float32.
 #include <concepts>
 #include <cstddef>
 #include <span>
@@ -78,7 +78,7 @@ concept has_noexcept_decode_or_load = requires(const typename C::element* row, s
 
 }  // namespace detail
 
-/// A codec that a cache can use, see above. Where one is refused, the compiler names the part that is missing.
+/// A codec that a cache can use, see above. If one is refused, the compiler names the missing part.
 template <class C>
 concept codec = detail::has_name_scaled_element_and_stride<C> && detail::has_noexcept_store<C> &&
     detail::has_noexcept_decode_or_load<C>;

@@ -1,6 +1,6 @@
 #pragma once
 
-// f32: rows as they come.
+// f32: rows are stored unchanged.
 //
 //     ms::cache<ms::tova, ms::f32> cache(shape);
 #include <cstddef>

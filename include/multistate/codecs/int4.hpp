@@ -1,10 +1,10 @@
 #pragma once
 
-// int4: 4-bit integers within ±7, in groups of 32 columns. A group has a scale of 8 bits, in units of one float per row.
+// int4: 4-bit integers within ±7, in groups of 32 columns. A group has an 8-bit scale; its unit is one float per row.
 //
 //     ms::cache<ms::tova, ms::int4> cache(shape);
 //
-// Rows that are not finite, or near zero: as int8.
+// Rows that are not finite or near zero: as in int8.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -18,7 +18,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
 
-/// 64 columns: two groups, each with a scale of its own. Byte c holds column c in its lower half and column c + 32 in its
+/// 64 columns: two groups, each with its own scale. Byte c holds column c in its lower half and column c + 32 in its
 /// upper half.
 struct int4_block {
     std::int8_t scales[2];
@@ -42,9 +42,9 @@ struct int4 {
             for (std::size_t g = 0; g < 2 && c + g * 32 < n; ++g) {
                 const float* const group = x + c + g * 32;
                 const std::size_t columns = (std::min<std::size_t>)(32, n - c - g * 32);
-                // Rounded up, so that nothing is cut off; by a hair less, so that what was read stores as it was.
+                // Rounded up, so that nothing is clipped; minus 2^-6, so that decoded rows encode to the same row.
                 const float scale = std::ceil(simd::peak_of(group, columns).peak * inverse / 7 - 0x1p-6f);
-                row->scales[g] = static_cast<std::int8_t>(scale < 127 ? scale : 127);  // NaN where not finite
+                row->scales[g] = static_cast<std::int8_t>(scale < 127 ? scale : 127);  // NaN if not finite
                 simd::store_int8(group, columns, scale > 0 ? inverse / scale : 0, groups[g]);
             }
             if (n - c <= 32) row->scales[1] = 0;

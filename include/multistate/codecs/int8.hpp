@@ -26,7 +26,7 @@ struct int8 {
     static float store(const float* x, std::size_t n, element* row) noexcept {
         const auto [peak, poison] = simd::peak_of(x, n);
         simd::store_int8(x, n, peak > 1e-36f ? 127 / peak : 0, row);  // otherwise 127 / peak may overflow
-        // A hair less than the greatest float: 127 times the scale would overflow.
+        // Slightly less than the largest float: 127 times the scale would overflow.
         return (std::min)(peak, 0x1.fffffcp127f) / 127 + poison;
     }
     static MULTISTATE_INLINE simd::float_vector load(const element* row, std::size_t c) noexcept {

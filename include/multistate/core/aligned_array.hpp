@@ -1,8 +1,8 @@
 #pragma once
 
-// Memory for rows and scratch: allocated once, zeroed, aligned to a cache line. Large arrays ask the system for huge
-// pages (Linux; a hint, without effect where it is not granted): attention reads whole caches, and with pages of 4 KiB
-// that took up to 1.2 times as long.
+// Memory for rows and scratch: allocated once, zeroed, aligned to a cache line. Large arrays ask Linux for huge pages
+// (a hint that the system may ignore). Attention reads whole caches; with pages of 4 KiB this took up to 1.2 times as
+// long.
 #include <algorithm>
 #include <cstddef>
 #include <cstring>

@@ -1,22 +1,22 @@
 #pragma once
 
-// The one path that every error of the library takes.
+// All errors of the library take this path.
 //
 //     constructors, budgets        throw std::invalid_argument: "cache: layers must be at least 1, is 0"
 //     steps, which are noexcept    a failed check goes to the failure handler, then the program aborts
-//     with -fno-exceptions         the errors of constructors go that way too
+//     with -fno-exceptions         the errors of constructors go to the failure handler too
 //
 //     ms::set_failure_handler([](const ms::failure& f) { my_log(f.who, f.argument, f.bound, f.value); });
 //
-// MULTISTATE_CHECKS says what steps check; define it before the first multistate header, or for the whole build:
+// MULTISTATE_CHECKS selects the checks of steps. Define it before the first multistate header, or for the whole build:
 //
 //     0    nothing: misuse is undefined behavior
-//     1    the borders (the default, with and without NDEBUG): sizes of spans, layers, heads, positions, what a policy
-//          was promised to see. A few comparisons per layer and token
-//     2    also what the library and policies hand to each other: every row and plane that is read or written
+//     1    the borders (the default, with and without NDEBUG): sizes of spans, layers, heads, positions; whether the
+//          policy has seen everything that it reads. A few comparisons per layer and token
+//     2    also the data that the library and policies hand to each other: every row and plane that is read or written
 //
-// Checks guard against misuse by the calling engine, never against data. Files with different levels may share a
-// program: the level is part of the inline namespace.
+// Checks guard against misuse by the calling engine, never against data. One program may contain files with different
+// levels: the level is part of the inline namespace.
 #include <concepts>
 #include <cstddef>
 #include <cstdio>
@@ -33,24 +33,24 @@ namespace multistate {
 
 /// "append: k must be [tokens, kv_heads, head_dim], a multiple of 1024 floats, is 1000". Lives as long as the call.
 struct failure {
-    const char* who;       ///< the function or class that refuses
-    const char* argument;  ///< what is wrong
-    const char* bound;     ///< what it must be
-    const char* value;     ///< what it is
+    const char* who;       ///< the function or class that reports the error
+    const char* argument;  ///< the wrong argument or condition
+    const char* bound;     ///< the requirement on it
+    const char* value;     ///< its value
 };
 
 /// Called once, on the thread whose call failed. When it returns, the program aborts. It must not throw.
 using failure_handler = void (*)(const failure&);
 
-/// Null: the default. Read and written by atomic builtins: <atomic> would be a third of this header's compile time.
+/// Null means the default. Accessed with atomic builtins: <atomic> would be a third of this header's compile time.
 inline failure_handler current_failure_handler = nullptr;
 
 }  // namespace multistate
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// Replaces the handler of the whole program and returns the one before. Null stands for the default, which prints one
-/// line to stderr.
+/// Replaces the handler of the whole program and returns the previous one. Null means the default handler, which prints
+/// one line to stderr.
 inline failure_handler set_failure_handler(failure_handler handler) noexcept {
     return __atomic_exchange_n(&current_failure_handler, handler, __ATOMIC_SEQ_CST);
 }
@@ -68,7 +68,7 @@ namespace detail {
     std::abort();
 }
 
-/// Refuses an argument of a constructor.
+/// Reports a wrong argument of a constructor.
 [[noreturn]] MULTISTATE_NOINLINE inline void refuse(const char* who, const char* argument, const std::string& bound,
                                                     const std::string& value) {
 #if defined(__cpp_exceptions)
@@ -78,20 +78,20 @@ namespace detail {
 #endif
 }
 
-/// Refuses it unless the condition holds.
+/// Reports it unless the condition holds.
 template <class Value>
 void require(bool holds, const char* who, const char* argument, const std::string& bound, Value given) {
     if (!holds) refuse(who, argument, bound, std::to_string(given));
 }
 
-/// A bound in words, with a number behind them.
+/// A bound in words, followed by a number.
 template <std::integral Number>
 struct bound {
     const char* words;
     Number number;
 };
 template <std::integral Number>
-bound(const char*, Number) -> bound<Number>;  // Clang 14 does not find it
+bound(const char*, Number) -> bound<Number>;  // Clang 14 does not deduce it
 
 [[noreturn]] MULTISTATE_NOINLINE inline void fail_check(const char* who, const char* argument, const char* words,
                                                         const char* value) noexcept {
@@ -108,8 +108,8 @@ template <std::integral Number, std::integral Given>
     fail(who, argument, limit.words + std::to_string(limit.number), std::to_string(given));
 }
 
-/// The check of a step, where nothing may throw: ends the program unless the condition holds. What it says is put
-/// together only then. Nothing below its level.
+/// A check in a step, which must not throw: ends the program unless the condition holds. The message is built only on
+/// failure. Does nothing if MULTISTATE_CHECKS is lower than Level.
 template <int Level = 1, class Bound, class Given>
 MULTISTATE_INLINE void check(bool holds, const char* who, const char* argument, Bound limit, Given given) noexcept {
     if constexpr (MULTISTATE_CHECKS >= Level) {

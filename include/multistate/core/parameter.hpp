@@ -1,6 +1,6 @@
 #pragma once
 
-// Numbers that users may set, with their bounds: every constructor checks them, and programs set them by name.
+// Numbers that users may set, with bounds. Every constructor checks them, and programs can set them by name.
 //
 //     struct decayed {
 //         float decay = 0.95f;
@@ -24,9 +24,9 @@ struct parameter {
 };
 
 template <class P, class T>
-parameter(std::string_view, T P::*, T, T) -> parameter<P, T>;  // Clang 14 does not find it
+parameter(std::string_view, T P::*, T, T) -> parameter<P, T>;  // Clang 14 does not deduce it
 
-/// In a list of parameters: all those of a member, under their own names.
+/// In a list of parameters: all parameters of a member, under their own names.
 template <class P, class M>
 struct member_parameters {
     M P::*member;

@@ -1,7 +1,7 @@
 #pragma once
 
-// The sizes of a table and of a cache, and the checks on them. Every constructor of the library validates here and
-// throws std::invalid_argument that names the argument, the bound and the value given.
+// The sizes of a table and of a cache, and their checks. Every constructor of the library checks sizes here. On an
+// error it throws std::invalid_argument that names the argument, the bound and the value given.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -31,7 +31,7 @@ struct shape {
     std::size_t slack = 0;
     std::size_t sinks = 0;
     std::optional<std::size_t> recent = {};
-    std::optional<float> scale = {};  ///< of the logits; 1 / sqrt(head_dim) unless given
+    std::optional<float> scale = {};  ///< of the logits; default 1 / sqrt(head_dim)
     float softcap = 0;                ///< logits become softcap * tanh(logit / softcap); 0 means none
 
     std::size_t group() const noexcept { return heads / kv_heads; }
@@ -39,7 +39,7 @@ struct shape {
 
 namespace detail {
 
-/// a * b, or std::invalid_argument: the product is a size in memory.
+/// a * b; throws std::invalid_argument if the product is no size in memory.
 inline std::size_t product(const char* who, std::size_t a, std::size_t b) {
     if (b != 0 && a > (std::numeric_limits<std::ptrdiff_t>::max)() / b) {
         refuse(who, "shape", "smaller than any memory can be", std::to_string(a) + " times " + std::to_string(b));
@@ -47,7 +47,7 @@ inline std::size_t product(const char* who, std::size_t a, std::size_t b) {
     return a * b;
 }
 
-/// a + b, likewise.
+/// a + b, in the same way.
 inline std::size_t sum(const char* who, std::size_t a, std::size_t b) {
     if (a > (std::numeric_limits<std::ptrdiff_t>::max)() - b) {
         refuse(who, "shape", "smaller than any memory can be", std::to_string(a) + " plus " + std::to_string(b));
@@ -61,7 +61,7 @@ std::size_t bytes(const char* who, std::size_t count) {
     return product(who, count, sizeof(T));
 }
 
-/// The memory of this machine in bytes; without a bound where the system does not say.
+/// The memory of this machine in bytes; unlimited if the system does not tell.
 inline std::size_t machine_memory() noexcept {
 #if defined(_SC_PHYS_PAGES) && defined(_SC_PAGESIZE)
     static const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
@@ -70,26 +70,26 @@ inline std::size_t machine_memory() noexcept {
     return (std::numeric_limits<std::size_t>::max)();
 }
 
-/// Refuses what this machine cannot hold, before anything is allocated: systems that promise more memory than they have
-/// would let the constructor fill it for minutes, and then end the program.
+/// Refuses sizes larger than this machine's memory, before allocation. Systems that overcommit memory would otherwise
+/// let the constructor fill it for minutes, and then kill the program.
 inline void require_memory(const char* who, std::size_t wanted) {
     require(wanted <= machine_memory(), who, "memory",
             "at most the " + std::to_string(machine_memory()) + " bytes of this machine", wanted);
 }
 
-/// A size from 1 to 2^30 - 1: row numbers are vector lanes, and the sum of two sizes still is one.
+/// A size from 1 to 2^30 - 1: row numbers must fit in vector lanes, and so must the sum of two sizes.
 inline void require_size(const char* who, const char* argument, std::size_t given) {
     constexpr std::size_t most = (std::numeric_limits<std::int32_t>::max)() / 2;
     require(given >= 1 && given <= most, who, argument, "from 1 to " + std::to_string(most), given);
 }
 
-/// The check that a span has so many floats.
+/// Checks that a span has this many floats.
 inline void expect_floats(const char* who, const char* argument, const char* words, std::size_t given,
                           std::size_t floats) noexcept {
     check(given == floats, who, argument, bound{words, floats}, given);
 }
-/// The tokens in a span of `given` floats, `each` per token, checked to be from 1 to `block`.
-// NOLINTBEGIN(bugprone-easily-swappable-parameters): no one but these borders calls it
+/// The number of tokens in a span of `given` floats with `each` floats per token; checked to be from 1 to `block`.
+// NOLINTBEGIN(bugprone-easily-swappable-parameters): only these border checks call it
 inline std::size_t tokens_of(const char* who, const char* argument, const char* words, std::size_t given,
                              std::size_t each, std::size_t block) noexcept {
     const std::size_t tokens = given / each;
@@ -104,7 +104,7 @@ inline void require_slack(const char* who, std::size_t given) {
     require(given <= most, who, "slack", "at most " + std::to_string(most), given);
 }
 
-/// The shape with its defaults filled in. Builtins, because every user compiles this header and <cmath> is slow.
+/// The shape with its defaults filled in. Uses builtins, because every user compiles this header and <cmath> is slow.
 inline shape checked(shape s) {
     constexpr const char* who = "cache";
     require(s.layers >= 1, who, "layers", "at least 1", s.layers);
@@ -120,7 +120,7 @@ inline shape checked(shape s) {
     return s;
 }
 
-/// The shape of a cache whose layers, or KV heads, have these numbers of states, if any.
+/// The shape of a cache in which layers or KV heads have these numbers of states; unchanged if there are none.
 inline shape with_budget(shape s, std::span<const std::size_t> budget) {
     if (!budget.empty()) s.states = *std::ranges::max_element(budget);
     return checked(s);

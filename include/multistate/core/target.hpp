@@ -1,20 +1,20 @@
 #pragma once
 
-// Names the instruction set that this translation unit is compiled for, and gives the library its inline namespace.
+// Names the target instruction set of this translation unit, and gives the library its inline namespace.
 //
-// A header-only library compiled with AVX-512 in one file and without it in another would leave two different bodies
-// under one symbol, and the linker may hand the wrong one to either caller. So everything in `multistate` sits in an
-// inline namespace whose name carries the target: users write `multistate::cache`, the linker sees
-// `multistate::AVX3_avx512_fma_f16c_checks1::cache`.
+// If one file of a program is compiled with AVX-512 and another without it, a header-only library would leave two
+// different bodies under one symbol, and the linker may pick the wrong one for either caller. So everything in
+// `multistate` is in an inline namespace whose name contains the target: users write `multistate::cache`, the linker
+// sees `multistate::AVX3_avx512_fma_f16c_checks1::cache`.
 //
 // The name comes from the compiler's own macros, so this header includes nothing heavy. Its first part is the target
-// that Highway derives from the same macros (simd/highway.hpp checks it). That part alone is not enough: with
-// -march=haswell but without -maes Highway takes SSSE3, while the compiler still emits AVX2 and FMA.
+// that Highway derives from the same macros (simd/highway.hpp checks it). That part alone does not suffice: with
+// -march=haswell but without -maes, Highway uses SSSE3, but the compiler still emits AVX2 and FMA.
 //
-// Every header of the library includes this one before its own code, so the compiler is checked here.
+// Every header of the library includes this one before its own code, so this header checks the compiler.
 #if __cplusplus < 202002L && (!defined(_MSVC_LANG) || _MSVC_LANG < 202002L)
 #error "multistate needs C++20: compile with -std=c++20 (GCC 12, Clang 14 or newer)"
-#include "multistate/needs_c++20"  // no such file: the compiler stops here, before a thousand errors that follow
+#include "multistate/needs_c++20"  // no such file: the compiler stops here, not after a thousand errors
 #endif
 
 #include <string_view>
@@ -87,7 +87,7 @@
 #define MULTISTATE_TARGET_BF16
 #endif
 
-// How much is checked (errors.hpp) and whether errors are thrown change what functions do, as instructions change how.
+// The check level (errors.hpp) and whether errors are thrown change functions, like the instruction set does.
 #ifndef MULTISTATE_CHECKS
 #define MULTISTATE_CHECKS 1
 #endif
@@ -114,7 +114,7 @@
 #define MULTISTATE_TARGET \
     MULTISTATE_JOIN(MULTISTATE_INSTRUCTIONS, _checks, MULTISTATE_CHECKS, MULTISTATE_TARGET_ERRORS, , )
 
-// Functions that must, and must not, become a part of their callers.
+// Functions that must be inlined, and functions that must not.
 #define MULTISTATE_INLINE inline __attribute__((always_inline))
 #define MULTISTATE_NOINLINE __attribute__((noinline))
 
@@ -123,8 +123,8 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// The instruction set that the vector code was compiled for, e.g. "AVX3_avx512_fma_f16c_dot" or "NEON". "SCALAR"
-/// means that attention uses no vector instructions: compile with -march=native or the like.
+/// The instruction set of the vector code, e.g. "AVX3_avx512_fma_f16c_dot" or "NEON". "SCALAR" means that attention
+/// uses no vector instructions: compile with -march=native or a similar flag.
 inline std::string_view target_name() noexcept { return MULTISTATE_QUOTE(MULTISTATE_INSTRUCTIONS); }
 
 }}  // namespace multistate::MULTISTATE_TARGET

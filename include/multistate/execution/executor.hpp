@@ -1,7 +1,7 @@
 #pragma once
 
-// Who runs the work. The library starts no thread: functions that can share work take an executor as a last argument,
-// anything that can be called with a number of tasks and a task:
+// Multithreading. The library starts no threads: functions that can share work take an executor as the last argument.
+// An executor is anything that can be called with a number of tasks and a task:
 //
 //     ms::step(layer, position, inputs, out, scratch);                // on the caller's thread: ms::serial
 //     ms::step(layer, position, inputs, out, scratch, pool);          // ms::thread_pool, in thread_pool.hpp
@@ -12,21 +12,21 @@
 //     };
 //     ms::step(layer, position, inputs, out, scratch, mine);
 //
-// An object with a member `run(n, task)` will do, too; the executors of the library have one.
+// An object with a member `run(n, task)` works, too; the library's executors have one.
 //
-// What a run must guarantee:
+// An executor must guarantee:
 //
 //   - Every task runs exactly once, and all are done when the call returns.
-//   - What was written before the run is seen by every task, and what tasks wrote is seen after it (happens-before;
-//     any pool that waits for its tasks gives this).
+//   - Every task sees what was written before the run, and the caller sees what tasks wrote after it (happens-before;
+//     any pool that waits for its tasks guarantees this).
 //   - A run of 0 tasks calls nothing.
 //
-// What it may rely on: tasks throw nothing, never wait for each other (so one thread is enough, and any order), never
-// write to the same memory, and start no run themselves. Only engines nest runs, when a task of theirs calls ms::step
-// with the same executor: both executors of the library then run the inner tasks on the thread they are on.
+// An executor may rely on these properties. Tasks never throw. They never wait for each other, so one thread and any
+// order are enough. They never write to the same memory. They start no runs. Only engines nest runs: if an engine's
+// task calls ms::step with the same executor, the library's executors run the inner tasks on the current thread.
 //
-// Work is cut by shape (one task per KV head), never by the number of threads, so every executor gives the same bits as
-// `serial`. A decoding step hands over as many tasks as the layer has KV heads, some ten microseconds each.
+// Work is divided by shape (one task per KV head), never by the number of threads, so every executor gives the same
+// bits as `serial`. A decoding step has one task per KV head of the layer, of about ten microseconds each.
 #include <concepts>
 #include <cstddef>
 
@@ -36,12 +36,12 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
 
-/// Stands for the tasks of the library, none of which is a function pointer.
+/// A placeholder for the library's tasks; none of them is a function pointer.
 struct some_task {
     void operator()(std::size_t) const noexcept {}
 };
 
-/// Calls task(0) … task(n - 1) by an executor.
+/// Runs task(0) … task(n - 1) with an executor.
 template <class E, class Task>
 void run_tasks(E& by, std::size_t n, const Task& task) {
     if constexpr (requires { by.run(n, task); }) {
@@ -53,7 +53,7 @@ void run_tasks(E& by, std::size_t n, const Task& task) {
 
 }  // namespace detail
 
-/// Runs n independent tasks and returns when all are done; the guarantees are above.
+/// Runs n independent tasks and returns when all are done. The guarantees are listed above.
 template <class E>
 concept executor = std::invocable<E&, std::size_t, const detail::some_task&> ||
     requires(E& e, std::size_t n, const detail::some_task& task) {

@@ -1,6 +1,6 @@
 #pragma once
 
-// An executor for engines that use OpenMP: their team of threads runs the library's tasks too.
+// An executor for engines that use OpenMP: OpenMP's threads run the library's tasks.
 //
 //     #include <multistate/execution/openmp.hpp>                        // not part of multistate.hpp: it needs -fopenmp
 //
@@ -15,8 +15,8 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// As many threads as OpenMP is set to (OMP_NUM_THREADS, omp_set_num_threads). Inside a parallel region the tasks stay
-/// on the calling thread, which is OpenMP's default for nested regions.
+/// Uses as many threads as OpenMP is set to (OMP_NUM_THREADS, omp_set_num_threads). Inside a parallel region the tasks
+/// stay on the calling thread, which is OpenMP's default for nested regions.
 struct openmp {
     void run(std::size_t n, auto&& task) const noexcept {
 #pragma omp parallel for schedule(dynamic) if (n > 1)

@@ -1,6 +1,6 @@
 #pragma once
 
-// An executor for engines that have no threads of their own.
+// An executor for engines without threads of their own.
 //
 //     #include <multistate/execution/thread_pool.hpp>                   // not part of multistate.hpp: only you start threads
 //
@@ -8,8 +8,8 @@
 //     ms::step(layer, position, inputs, out, scratch, pool);
 //     pool.run(n, [&](std::size_t i) { ... });                // for work of your own
 //
-// Made for decoding, where a run is a few tens of tasks of some ten microseconds: helpers look for work for a while
-// before they sleep, and no run waits for a helper that came too late to get a task.
+// Made for decoding: a run has a few tens of tasks of about ten microseconds each. Helpers look for work for a while
+// before they sleep. A run does not wait for helpers that came too late to get a task.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -27,7 +27,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
 
-/// Tells the processor that this thread only waits.
+/// Tells the processor that this thread is only waiting.
 inline void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
@@ -46,17 +46,17 @@ void in_pieces(std::size_t n, std::size_t most, F f) noexcept {
 
 /// A fixed number of threads that share the tasks of one run.
 ///
-/// Any thread may call `run`. While a run is under way, others are not shared but stay on their callers' threads: those
-/// of its own tasks, and those of other threads. Between runs a helper looks for work for 50 µs, then sleeps; to wake
-/// it costs the next run some 10 µs. More threads than cores slow every run down.
+/// Any thread may call `run`. While a run is in progress, other runs stay on their callers' threads: runs started by
+/// its tasks, and runs of other threads. Between runs a helper looks for work for 50 µs, then sleeps; waking it costs
+/// the next run about 10 µs. More threads than cores slow every run down.
 class thread_pool {
   public:
-    /// The thread that calls `run` is one of `threads`; 0 counts as 1. Throws std::system_error where the system has no
+    /// The thread that calls `run` is one of `threads`; 0 counts as 1. Throws std::system_error if the system has no
     /// more threads.
     explicit thread_pool(std::size_t threads) {
         for (std::size_t i = 1; i < threads; ++i) helpers_.emplace_back([this] { help(); });
     }
-    /// No run may be under way.
+    /// Must not be called during a run.
     ~thread_pool() = default;
     thread_pool(const thread_pool&) = delete;
     thread_pool& operator=(const thread_pool&) = delete;
@@ -72,7 +72,7 @@ class thread_pool {
             return;
         }
         using plain = std::remove_reference_t<Task>;
-        task_ = const_cast<std::remove_const_t<plain>*>(std::addressof(task));  // call_ gives its const back
+        task_ = const_cast<std::remove_const_t<plain>*>(std::addressof(task));  // call_ restores the const
         call_ = [](void* t, std::size_t i) { (*static_cast<plain*>(t))(i); };
         detail::in_pieces(n, stopping - 1, [&](std::size_t first, std::size_t count) {
             first_ = first;
@@ -97,8 +97,8 @@ class thread_pool {
         }
     }
 
-    /// Claims tasks while there are any. What describes the run may be read by the holder of a claimed task only: until
-    /// that task is done the run cannot end, so the next one cannot overwrite it.
+    /// Claims tasks until none is left. Only the holder of a claimed task may read the description of the run: the run
+    /// cannot end before that task is done, so the next run cannot overwrite it.
     void work() noexcept {
         std::uint32_t left = unclaimed_.load(std::memory_order_relaxed);
         while (left != 0 && left != stopping) {
@@ -114,7 +114,7 @@ class thread_pool {
         unclaimed_.notify_all();
     }
 
-    /// Runs follow each other within microseconds: looking for a while is quicker than sleeping at once.
+    /// Runs follow each other within microseconds: looking for work for a while is faster than sleeping at once.
     static void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) noexcept {
         const auto enough = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
         while (value.load(std::memory_order_acquire) == old) {
@@ -123,20 +123,19 @@ class thread_pool {
         }
     }
 
-    // 32 bits, because those are what operating systems wait on; on cache lines of their own, because all threads
-    // write.
+    // 32 bits, because operating systems wait on 32 bits. On separate cache lines, because all threads write to them.
     alignas(64) std::atomic<std::uint32_t> unclaimed_{0};
     alignas(64) std::atomic<std::uint32_t> unfinished_{0};
     alignas(64) std::atomic_flag taken_;
-    std::size_t first_ = 0;  // tasks [first_, first_ + size_) are handed out
+    std::size_t first_ = 0;  // tasks [first_, first_ + size_) are being run
     std::uint32_t size_ = 0;
     void* task_ = nullptr;
     void (*call_)(void*, std::size_t) = nullptr;
-    std::vector<std::jthread> helpers_;  // joined before the rest goes
+    std::vector<std::jthread> helpers_;  // joined before the other members are destroyed
     struct stopper {
         thread_pool& pool;
         ~stopper() { pool.stop(); }
-    } stop_first_{*this};  // last: helpers stop before they are joined, also where the constructor ran out of threads
+    } stop_first_{*this};  // last: stops helpers before they are joined, also if the constructor ran out of threads
 };
 static_assert(executor<thread_pool>);
 

@@ -1,8 +1,8 @@
 #pragma once
 
-// The few pieces of linear algebra that policies need, on memory of their own: nothing is allocated.
+// The linear algebra that policies need, on their own memory: nothing is allocated.
 //
-// A symmetric matrix [n, n] is n * n floats of which only the lower triangle is used; so is a triangular one.
+// A symmetric matrix [n, n] is n * n floats; only its lower triangle is used. The same holds for triangular matrices.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -16,11 +16,11 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 /// Euclidean norm.
 inline float norm(std::span<const float> x) noexcept { return std::sqrt(simd::dot(x, x)); }
 
-/// The greatest count for add_to_mean in an endless text. Beyond it the weight of a token no longer falls, so the mean is
-/// of about the last million tokens; with a smaller weight, float32 would stop changing.
+/// The largest count for add_to_mean in an endless text. Beyond it the weight of a token stays constant, so the mean
+/// covers about the last million tokens. With a smaller weight, float32 would stop changing.
 inline constexpr std::uint64_t most_counted = std::uint64_t{1} << 20;
 
-/// Updates the mean of count - 1 vectors to the mean of count vectors, of which x is the last. Changes x.
+/// Updates the mean of count - 1 vectors to the mean of count vectors; x is the last one. Changes x.
 inline void add_to_mean(float count, std::span<float> x, std::span<float> mean) noexcept {
     simd::add_scaled(-1, mean, x);
     simd::add_scaled(1 / count, x, mean);
@@ -33,15 +33,15 @@ inline void normalize(std::span<float> x) noexcept {
 }
 
 /// Counts a token whose numbers are summed in float32. Returns true at the 2^20th token, and then after every 2^19: the
-/// count was halved, and the caller halves the sums. Sums of an endless text are thus about its last million tokens, and
-/// never so large that adding a token changes nothing.
+/// count was halved, and the caller must halve the sums. So sums of an endless text cover about its last million
+/// tokens, and never grow so large that adding a token changes nothing.
 inline bool count_token(std::uint64_t& count) noexcept {
     if (++count < most_counted) return false;
     count = most_counted / 2;
     return true;
 }
 
-/// Row i of a lower triangle, its diagonal included.
+/// Row i of a lower triangle, including its diagonal.
 inline std::span<float> lower_row(std::span<float> a, std::size_t n, std::size_t i) noexcept {
     return a.subspan(i * n, i + 1);
 }
@@ -54,7 +54,7 @@ inline void add_square(float factor, std::span<const float> x, std::span<float> 
     for (std::size_t i = 0; i < x.size(); ++i) simd::add_scaled(factor * x[i], x, lower_row(a, x.size(), i));
 }
 
-/// y = A x, A symmetric
+/// y = A x for a symmetric A.
 inline void multiply(std::span<const float> a, std::span<const float> x, std::span<float> y) noexcept {
     for (std::size_t i = 0; i < x.size(); ++i) {
         const auto row = lower_row(a, x.size(), i);
@@ -63,8 +63,8 @@ inline void multiply(std::span<const float> a, std::span<const float> x, std::sp
     }
 }
 
-/// Turns x towards the principal eigenvector of A, symmetric and positive semidefinite: x = A^steps x, made a unit
-/// vector. Its product with the x that came is not negative. `scratch` has x.size() elements.
+/// Turns x towards the principal eigenvector of A (symmetric, positive semidefinite): x = A^steps x, normalized. The
+/// product of the new x with the old one is not negative. `scratch` has x.size() elements.
 inline void power_iteration(std::span<const float> a, std::size_t steps, std::span<float> x,
                             std::span<float> scratch) noexcept {
     normalize(x);
@@ -75,7 +75,7 @@ inline void power_iteration(std::span<const float> a, std::size_t steps, std::sp
     }
 }
 
-/// A = L L^T: replaces A by L. Returns false where A is not positive definite, and then leaves nothing of use.
+/// A = L L^T: replaces A by L. Returns false if A is not positive definite; then the content of A is useless.
 inline bool cholesky(std::span<float> a, std::size_t n) noexcept {
     for (std::size_t i = 0; i < n; ++i) {
         const auto row = lower_row(a, n, i);
@@ -90,7 +90,7 @@ inline bool cholesky(std::span<float> a, std::size_t n) noexcept {
     return true;
 }
 
-/// x = L^-1 x, L lower triangular
+/// x = L^-1 x for a lower triangular L.
 inline void solve_lower(std::span<const float> l, std::span<float> x) noexcept {
     for (std::size_t i = 0; i < x.size(); ++i) {
         const auto row = lower_row(l, x.size(), i);
@@ -98,7 +98,7 @@ inline void solve_lower(std::span<const float> l, std::span<float> x) noexcept {
     }
 }
 
-/// L = L^-1, L lower triangular; above the diagonal come zeros. `scratch` has n elements.
+/// L = L^-1 for a lower triangular L; zeros are written above the diagonal. `scratch` has n elements.
 inline void invert_lower(std::span<float> l, std::size_t n, std::span<float> scratch) noexcept {
     for (std::size_t i = 0; i < n; ++i) {
         const auto row = l.subspan(i * n, n), before = scratch.first(i + 1);
@@ -109,9 +109,9 @@ inline void invert_lower(std::span<float> l, std::size_t n, std::span<float> scr
     }
 }
 
-/// scores[j] += x_j^T (X^T X + ridge I)^-1 x_j: the leverage of row j of X [scores.size(), m], after the mean of the
-/// rows is subtracted. Where float32 cannot take the inverse, the ridge grows tenfold. Spoils X; `mean` [m], `squares`
-/// [m, m].
+/// scores[j] += x_j^T (X^T X + ridge I)^-1 x_j: the leverage of row j of X [scores.size(), m], after subtracting the
+/// mean of the rows. If float32 cannot compute the inverse, the ridge grows tenfold. Overwrites X; `mean` [m],
+/// `squares` [m, m].
 inline void add_leverages(float ridge, std::span<float> x, std::span<float> mean, std::span<float> squares,
                           std::span<float> scores) noexcept {
     const std::size_t m = mean.size();

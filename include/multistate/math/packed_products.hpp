@@ -1,14 +1,14 @@
 #pragma once
 
-// Products of many vectors with many, for policies that compare stored keys with each other or with a matrix: about ten
-// times as fast as one dot product after the other.
+// Products of many vectors with many, for policies that compare stored keys with each other or with a matrix. About ten
+// times as fast as separate dot products.
 //
-//     for (std::size_t k = 0; k < count; ++k) ms::stand(key(k), panel, k);  // up to panel_width keys, side by side
+//     for (std::size_t k = 0; k < count; ++k) ms::stand(key(k), panel, k);  // up to panel_width keys, as columns
 //     ms::products(vectors, panel, out, stride);                            // out[i * stride + k] = vectors[i] . key k
 //
-// Panels are [terms, panel_width]; whoever needs more takes them one after the other. What stands in columns that are
-// not in use counts for nothing but must be numbers: memory of a policy begins as zeros. Products are written for all
-// columns, so out has panel_width floats for each vector and more.
+// Panels are [terms, panel_width]; process more vectors one panel after another. Unused columns do not matter, but must
+// hold numbers; memory of a policy starts as zeros. Products are written for all columns, so out needs panel_width
+// floats or more per vector.
 #include <algorithm>
 #include <cstddef>
 #include <span>
@@ -21,13 +21,13 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 inline constexpr std::size_t panel_width = 32;
 
-/// Vector x becomes column k of a panel.
+/// Writes vector x into column k of a panel.
 inline void stand(std::span<const float> x, std::span<float> panel, std::size_t k) noexcept {
     for (std::size_t c = 0; c < x.size(); ++c) panel[c * panel_width + k] = x[c];
 }
 
-/// out[i * stride + k] = a[i] . column k, of which the first a.width elements count, for all columns: stride is at
-/// least panel_width. The product of x with a column y is the same float as that of y with a column x.
+/// out[i * stride + k] = a[i] . column k for all columns, using the first a.width elements; stride is at least
+/// panel_width. The product of x with a column y is bitwise equal to that of y with a column x.
 inline void products(rows a, std::span<const float> panel, std::span<float> out, std::size_t stride) noexcept {
     using namespace simd::detail;
     static_assert(panel_width % panel_columns == 0);
@@ -54,7 +54,7 @@ inline void quadratic_forms(std::span<const float> a, std::size_t n, std::span<c
     for (std::size_t first = 0; first < n; first += panel_width) {
         const std::size_t end = (std::min)(n, first + panel_width);
         products({a.data() + first * n, end - first, end, n}, panel, scratch, panel_width);
-        for (std::size_t r = first; r < end; ++r) {  // twice what is below the diagonal, and the diagonal
+        for (std::size_t r = first; r < end; ++r) {  // twice the part below the diagonal, and the diagonal
             const float diagonal = a[r * n + r];
             const float* const x = panel.data() + r * panel_width;
             const float* const product = scratch.data() + (r - first) * panel_width;
@@ -78,8 +78,8 @@ inline void squared_lengths(std::span<const float> a, std::size_t n, std::span<c
     }
 }
 
-/// A += the sum of factors[k] x_k x_k^T over the rows x_k of `x`, at most panel_width: what add_square does for one. A
-/// is symmetric [x.width, x.width]. `scratch` has (2 x.width + panel_width) panel_width floats.
+/// A += the sum of factors[k] x_k x_k^T over the rows x_k of `x`, at most panel_width: add_square for several vectors.
+/// A is symmetric [x.width, x.width]. `scratch` has (2 x.width + panel_width) panel_width floats.
 inline void add_squares(std::span<const float> factors, rows x, std::span<float> a, std::span<float> scratch) noexcept {
     const std::size_t n = x.width, size = n * panel_width;
     const auto weighted = scratch.first(size), product = scratch.subspan(size, size);  // [n, panel_width]

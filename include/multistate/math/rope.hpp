@@ -1,9 +1,9 @@
 #pragma once
 
-// Rotary positions: turns the pairs of a query or key by angles that grow with its position, and back.
+// Rotary positions: rotates the pairs of a query or key by angles that grow with its position, and back.
 //
-// The library never rotates what it stores. This is for policies that look at queries or keys as they were before the
-// model rotated them: their `rope` must be the model's, else what they look at means nothing.
+// The library never rotates stored keys. This is for policies that read queries or keys as they were before the model
+// rotated them. Their `rope` must be the model's; otherwise these vectors mean nothing.
 //
 //     ms::rope model{.base = 500000, .adjacent = false};      // Llama 3 as Hugging Face stores it
 //     model.unrotate(position, key);                          // the key as the projection made it
@@ -22,21 +22,21 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// A member of the policies that need it. Angles are computed in double; up to position 10,000,000 the error is
-/// below 2e-7 of the length of a pair.
+/// A member of the policies that need it. Angles are computed in double. Up to position 10,000,000 the error is below
+/// 2e-7 of the length of a pair.
 struct rope {
     float base = 10000;    ///< pair i of n turns by position * base^(-i / n); 0: keys and queries carry no rotation
-    bool adjacent = true;  ///< pairs (0, 1), (2, 3), … as in GGUF's llama; else (0, n), (1, n + 1), … as elsewhere
-    std::size_t rotated = 0;             ///< dimensions that are rotated, the first; 0: all (of an odd number the last
-                                         ///< is not)
+    bool adjacent = true;  ///< pairs (0, 1), (2, 3), … as in GGUF's llama; false: (0, n), (1, n + 1), … as elsewhere
+    std::size_t rotated = 0;             ///< number of leading dimensions that are rotated; 0: all (if their number is
+                                         ///< odd, all but the last)
     float stretch = 1;                   ///< linear scaling: positions are divided by it
-    std::span<const float> slower = {};  ///< frequency i is divided by slower[i] (Llama 3); none: empty
+    std::span<const float> slower = {};  ///< frequency i is divided by slower[i] (Llama 3); empty: unchanged
     static constexpr auto parameters =
         std::tuple{parameter{"base", &rope::base, 0.0f, 1e12f}, parameter{"adjacent", &rope::adjacent, false, true},
                    parameter{"rotated", &rope::rotated, std::size_t{0}, std::size_t{1} << 29},
                    parameter{"stretch", &rope::stretch, 1e-3f, 1e6f}};
 
-    /// What is rotated are pairs; `slower` has a number for each.
+    /// Only pairs can be rotated; `slower` must have one number per pair.
     void check_shape(const table_shape& s) const {
         using detail::require;
         if (base == 0) return;
@@ -60,7 +60,7 @@ struct rope {
                            [&](std::size_t i, double f) { turn_pair(i, std::cos(p * f), -std::sin(p * f), x); });
     }
 
-    // The same where many vectors turn alike: cosines and sines once, in `turns` [head_dim].
+    // The same for many vectors with the same position: computes cosines and sines once, into `turns` [head_dim].
 
     void find_turns(position p, std::span<float> turns) const noexcept {
         for_each_frequency(turns.size(), [&](std::size_t i, double f) {
@@ -68,13 +68,13 @@ struct rope {
             turns[2 * i + 1] = static_cast<float>(std::sin(p * f));
         });
     }
-    /// Of the mean of the rotations by `count` positions from `first` on: each pair turns by the angle of their middle,
-    /// and shrinks by how far they spread around it.
+    /// The mean of the rotations by `count` positions starting at `first`: each pair turns by the angle of the middle
+    /// position, and shrinks by the spread of the angles around it.
     void find_mean_turns(position first, std::size_t count, std::span<float> turns) const noexcept {
         detail::check(count >= 1, "find_mean_turns", "count", "at least 1", count);
         const auto n = static_cast<double>(count);
         for_each_frequency(turns.size(), [&](std::size_t i, double f) {
-            // the sum of e^(i f m) over m < n has the length sin(n f / 2) / sin(f / 2)
+            // the sum of e^(i f m) over m < n has length sin(n f / 2) / sin(f / 2)
             const double half = std::sin(f / 2);
             const double length = half == 0 ? 1 : std::sin(n * f / 2) / (n * half);
             const double middle = (first + (n - 1) / 2) * f;
@@ -91,7 +91,7 @@ struct rope {
         expect_turns("turn_back", turns, x);
         for (std::size_t i = 0; i < pairs(x.size()); ++i) turn_pair(i, turns[2 * i], -turns[2 * i + 1], x);
     }
-    /// The length of each pair, which no rotation changes.
+    /// The length of each pair; rotation does not change it.
     void find_lengths(std::span<const float> x, std::span<float> lengths) const noexcept {
         const std::size_t n = pairs(x.size()), step = adjacent ? 2 : 1, partner = adjacent ? 1 : n;
         for (std::size_t i = 0; i < n; ++i) {

@@ -1,9 +1,9 @@
 #pragma once
 
-// Which states to forget: the least of many scores, and the k best of many scores, vectorized.
+// Chooses the states to forget (the lowest scores) or to keep (the k highest scores), vectorized.
 //
-// One total order for all: the least score first; of equal scores (-0 equals +0) the oldest position first; a NaN score
-// before all others. Positions are distinct, so every selection has exactly one answer, on every target.
+// All use one total order: the lowest score first; ties (-0 equals +0): the oldest position first; NaN scores before
+// all others. Positions are distinct, so every selection has exactly one answer, on every target.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -28,8 +28,8 @@ inline void expect_room(const char* who, std::span<const float> scores, std::spa
 
 }  // namespace detail
 
-/// The row of the least score among the candidates, or scores.size() when there is none.
-/// Two passes over the scores; positions are read where `before` or equal scores demand it.
+/// The row of the lowest score among the candidates, or scores.size() if there are none.
+/// Two passes over the scores; positions are read only for `before` or ties.
 inline std::size_t least(std::span<const float> scores, std::span<const position> positions,
                          candidates among = {}) noexcept {
     detail::check(positions.size() >= scores.size(), "least", "positions",
@@ -37,9 +37,9 @@ inline std::size_t least(std::span<const float> scores, std::span<const position
     return simd::least_row(scores, positions, among);
 }
 
-/// The `count` least of the candidates: writes their rows to `chosen` in ascending order and returns how many there
-/// are, count or fewer. `workspace` holds at least scores.size() elements. Some twenty passes over integers, whatever
-/// the scores.
+/// The `count` lowest of the candidates. Writes their rows to `chosen` in ascending order and returns their number:
+/// count or fewer. `workspace` holds at least scores.size() elements. About twenty passes over integers, for any
+/// scores.
 inline std::size_t least(std::span<const float> scores, std::span<const position> positions, candidates among,
                          std::size_t count, std::span<std::int32_t> workspace,
                          std::span<std::uint32_t> chosen) noexcept {
@@ -50,8 +50,8 @@ inline std::size_t least(std::span<const float> scores, std::span<const position
     return all.write(all.least(count), true, chosen);
 }
 
-/// The rows of the k greatest scores, ascending, into `kept`; returns min(k, scores.size()). Of equal scores the
-/// oldest is left out first. Workspace and cost as for `least`.
+/// Writes the rows of the k highest scores, ascending, into `kept`; returns min(k, scores.size()). Ties: the oldest is
+/// left out first. Workspace and cost are as for `least`.
 inline std::size_t top_k(std::span<const float> scores, std::span<const position> positions, std::size_t k,
                          std::span<std::int32_t> workspace, std::span<std::uint32_t> kept) noexcept {
     detail::expect_room("top_k", scores, positions, workspace);

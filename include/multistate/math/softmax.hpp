@@ -11,9 +11,9 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 /// x[i] = exp(x[i] - max) / sum of exp(x[j] - max), in place, for any length.
 ///
-/// Relative error against double precision: below 1e-6 for inputs within ±8, 5e-6 within ±40 (the rounding of
-/// x - max dominates). exp(-inf) is exactly 0; where all inputs are -inf all results are 0; a NaN makes all results
-/// NaN. Three passes; nothing is allocated.
+/// Relative error against double precision: below 1e-6 for inputs within ±8, 5e-6 within ±40 (the rounding of x - max
+/// dominates). exp(-inf) is exactly 0. If all inputs are -inf, all results are 0. A NaN makes all results NaN. Three
+/// passes; nothing is allocated.
 inline void softmax(std::span<float> x) noexcept {
     const float greatest = simd::maximum(x);
     constexpr float lowest = -std::numeric_limits<float>::infinity();
@@ -21,7 +21,7 @@ inline void softmax(std::span<float> x) noexcept {
         std::ranges::fill(x, 0.0f);
         return;
     }
-    // Partial sums of 64 vectors in float32, added up in double: the error does not grow with the length.
+    // Partial sums of 64 vectors in float32, added in double, so the error does not grow with the length.
     constexpr std::size_t piece = 64 * simd::vector_width;
     double total = 0;
     for (std::size_t begin = 0; begin < x.size(); begin += piece) {

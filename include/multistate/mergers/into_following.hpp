@@ -1,20 +1,20 @@
 #pragma once
 
-// into_following: a state that goes may leave its value to the states that follow it in the text.
+// into_following: a forgotten state may add its value to the states that follow it in the text.
 //
 //   paper    "CaM: Cache Merging for Memory-efficient LLMs Inference", ICML 2024 (PMLR 235:58840)
 //   rule     with probability min(1, score[i] / mean of score[j]): v_j = v_j + v_i / n, for the first n survivors j
-//            after i in the text, n = `survivors` or as many as there are
-//   reads    the scores, which must be sums of attention as h2o's are; stored values
-//   cost     for each state that goes: `survivors` values read and stored per KV head; 4 bytes per state
-//   NaN      a spoiled state (see policy.hpp) is not merged, and while one is among the followers none is
-//   pitfall  values add up: what was merged is merged again, so where states go one by one for long, values grow and
-//            quality falls (measured in examples/perplexity/README.md). Best for few decisions, as after a prompt.
-//   differs  read in the authors' code and in kvpress, which disagree: the probability is attention over the whole life
-//            against the mean of the next 16 (streaming code) or 32 (kvpress), or of the last token against all that is
-//            recent (their other code); they divide by `survivors` (authors) or by as many as there are (kvpress,
-//            here). They draw from a generator, here by a hash of seed, layer, KV head and position, so blocks, threads
-//            and copies draw alike.
+//            after i in the text, n = `survivors`, or fewer if there are fewer
+//   reads    the scores, which must be sums of attention as in h2o; stored values
+//   cost     for each forgotten state: `survivors` values read and stored per KV head; 4 bytes per state
+//   NaN      a spoiled state (see policy.hpp) is not merged. Nor is a state with a spoiled one among its followers
+//   pitfall  values add up: merged values are merged again. If states go one by one for long, values grow and quality
+//            falls (measured in examples/perplexity/README.md). Best for few decisions, as after a prompt.
+//   differs  read in the authors' code and in kvpress, which disagree. The probability compares attention over the
+//            whole life with the mean of the next 16 (streaming code) or 32 (kvpress), or attention of the last token
+//            with all recent states (their other code). The authors divide by `survivors`; kvpress and this code divide
+//            by the actual number. They draw from a generator; here it is a hash of seed, layer, KV head and position,
+//            so blocks, threads and copies draw alike.
 #include <algorithm>
 #include <string_view>
 #include <tuple>
@@ -55,7 +55,7 @@ struct into_following {
         }
         if (!any) return;
         for (std::size_t h = 0; h < stored.kv_heads; ++h) {
-            std::size_t reach = 0;  // survivors still to come that the latest of the merged states reaches
+            std::size_t reach = 0;  // later survivors that the latest of the merged states still reaches
             for (std::size_t i = 0; i < order.size(); ++i) {
                 if (goes(order[i], gone)) {
                     if (mine.share[order[i]] > 0) reach = survivors;
@@ -72,7 +72,7 @@ struct into_following {
         return std::ranges::binary_search(gone, row);
     }
 
-    /// The share of a row, 0 if it is not merged; `after` are the rows after it in the text.
+    /// The share of a row; 0 if it is not merged. `after` are the rows after it in the text.
     float draw(std::uint32_t row, std::span<const std::uint32_t> after, std::span<const std::uint32_t> gone,
                view states) const noexcept {
         float sum = 0;
@@ -84,13 +84,13 @@ struct into_following {
         }
         if (count == 0) return 0;
         const float probability =
-            states.score[row] * static_cast<float>(count) / sum;  // NaN where both are 0: no merge
+            states.score[row] * static_cast<float>(count) / sum;  // NaN if both are 0: then no merge
         const table_shape& s = states.shape;
         const float drawn = uniform(random_bits(seed, s.layer, s.kv_head, states.position[row]));
         return drawn < probability ? 1 / static_cast<float>(count) : 0;
     }
 
-    /// Adds to a survivor's value what reaches it from the rows before it in the text: once, however many they are.
+    /// Adds to a survivor's value the values that reach it from rows before it in the text, all at once.
     void gather(const editor& stored, std::size_t kv_head, std::span<const std::uint32_t> before, std::uint32_t row,
                 std::span<const std::uint32_t> gone, const memory& mine) const noexcept {
         stored.value(kv_head, row, mine.sum);

@@ -1,14 +1,14 @@
 #pragma once
 
-// into_nearest: the value of a state that goes is merged into that of the survivor with the most similar key.
+// into_nearest: the value of a forgotten state is merged into the value of the survivor with the most similar key.
 //
 //   paper    none; MergingPress of NVIDIA's kvpress, after Token Merging (arXiv 2210.09461) and D2O (2406.13035)
 //   rule     j = the survivor whose key has the greatest cosine c_i with k_i; v_j = (v_j + sum of w_i v_i) / (1 + sum
 //            of w_i) over all i with that j, w_i = c_i |v_i| / (|v_i| + |v_j|), 0 unless c_i > 0 and c_i >= threshold
 //   reads    stored keys and values; keys stay as they are
 //   cost     as into_similar
-//   differs  kvpress can leave out a share of the states that go, those with the least cosines: pointless where states
-//            go one at a time
+//   differs  kvpress can skip a share of the forgotten states, those with the lowest cosines. This is pointless if
+//            states are forgotten one at a time
 #include <string_view>
 #include <tuple>
 
@@ -18,7 +18,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct into_nearest {
     static constexpr std::string_view name = "into_nearest";
-    float threshold = 0;  ///< least cosine at which values are merged
+    float threshold = 0;  ///< minimum cosine at which values are merged
     static constexpr auto parameters = std::tuple{parameter{"threshold", &into_nearest::threshold, 0.0f, 1.0f}};
 
     using memory = detail::neighbor_memory;

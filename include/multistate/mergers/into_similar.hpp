@@ -1,20 +1,20 @@
 #pragma once
 
-// into_similar: a state that goes is merged into the survivor with the most similar key, if that is similar enough.
+// into_similar: a forgotten state is merged into the survivor with the most similar key, if it is similar enough.
 //
 //   paper    "D2O: Dynamic Discriminative Operations for Efficient Long-Context Inference of Large Language Models",
 //            arXiv 2406.13035
-//   rule     j = the survivor whose key has the greatest cosine s_i with k_i; if s_i >= threshold and s_i > 0:
-//            v_j = (v_j + sum of s_i v_i) / (1 + sum of s_i) over all i merged into j, and keys alike if `keys` is set.
-//            Before that, at each decision, threshold = alpha * threshold + beta * mean of s_i; at the first the mean
+//   rule     j = the survivor whose key has the greatest cosine s_i with k_i; if s_i >= threshold and s_i > 0: v_j =
+//            (v_j + sum of s_i v_i) / (1 + sum of s_i) over all i merged into j, and keys likewise if `keys` is set.
+//            Before, each decision sets threshold = alpha * threshold + beta * mean of s_i (at first: the mean)
 //   reads    stored keys and values
-//   cost     the stored keys are read per KV head, once for four states that go together: slack spreads that; 28 bytes
-//            per state for one KV head and 4 more for each further
-//   differs  read in the authors' code, not the paper. It merges keys, too; here that must be asked for: keys come
-//            rotated, each by its own position, and their mean is the key of neither. It divides by the number of
-//            states merged although their weights are below 1, which shrinks what survives; here by the weights. Its
-//            threshold is one for the heads of a layer, here each KV head has its own. Layers' shares of the budget by
-//            the variance of attention are not part of it.
+//   cost     the stored keys are read per KV head, once for four states forgotten together, so slack reduces the cost;
+//            28 bytes per state for one KV head and 4 more for each further head
+//   differs  read in the authors' code, not the paper. It also merges keys. Here that is optional: each key is rotated
+//            by its own position, so the mean of two keys belongs to neither. The authors' code divides by the number
+//            of states merged although their weights are below 1, which shrinks survivors; here it divides by the
+//            weights. Theirs is one threshold for the heads of a layer; here each KV head has its own. Their layer
+//            budgets by variance of attention are not part of this merger.
 #include <string_view>
 #include <tuple>
 #include <utility>
@@ -25,9 +25,9 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct into_similar {
     static constexpr std::string_view name = "into_similar";
-    float alpha = 0.5f;  ///< how much of the threshold stays
-    float beta = 0.5f;   ///< how much the mean of the cosines counts in it
-    bool keys = false;   ///< merge keys, too; for keys that are not rotated
+    float alpha = 0.5f;  ///< share of the old threshold that stays
+    float beta = 0.5f;   ///< weight of the mean of the cosines
+    bool keys = false;   ///< merge keys, too; only for keys that are not rotated
     static constexpr auto parameters = std::tuple{parameter{"alpha", &into_similar::alpha, 0.0f, 1.0f},
                                                   parameter{"beta", &into_similar::beta, 0.0f, 1.0f},
                                                   parameter{"keys", &into_similar::keys, false, true}};
@@ -35,7 +35,7 @@ struct into_similar {
     struct memory {
         detail::neighbor_memory neighbors;
         per_table<float> threshold;  // [KV heads]
-        per_table<bool> begun;       // [KV heads]: whether there is a threshold
+        per_table<bool> begun;       // [KV heads]: whether the threshold is set
     };
     static void lay_out(memory& m, layout& l) noexcept {
         m.neighbors.lay_out(l);

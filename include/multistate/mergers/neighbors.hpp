@@ -1,6 +1,6 @@
 #pragma once
 
-// What the mergers share that look for the survivors most like the states that go: into_similar, into_nearest.
+// Shared by the mergers that look for the survivors most similar to the forgotten states: into_similar, into_nearest.
 #include <algorithm>
 #include <limits>
 
@@ -11,10 +11,10 @@
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
 struct neighbor_memory {
-    /// Rows that look for their neighbors together.
+    /// The number of rows that look for their neighbors together.
     static constexpr std::size_t at_once = 4;
 
-    per_state_array<float> reciprocals;  // [KV heads]: of the key's length, 0 where it is not known
+    per_state_array<float> reciprocals;  // [KV heads]: 1 / length of the key; 0 if not known
     per_state<std::uint32_t> nearest;    // scratch: a row
     per_state<float> weight;             // scratch
     per_state_array<float> cosines;      // scratch: [at_once]
@@ -32,7 +32,7 @@ struct neighbor_memory {
     }
 };
 
-/// For one KV head of a table: a survivor for each row that goes, and the weight with which the row is merged into it.
+/// For one KV head of a table: a survivor for each forgotten row, and the weight of the row when it is merged into it.
 class neighbors {
     static constexpr std::size_t at_once = neighbor_memory::at_once;
 
@@ -50,8 +50,8 @@ class neighbors {
           sum_(memory.sum),
           others_(memory.others) {}
 
-    /// Finds for each row that goes the survivor whose key has the greatest cosine with its own, of equals the oldest,
-    /// and makes that cosine its weight. A key of zeros has the cosine 0 with all. Four rows that go share one
+    /// Finds, for each forgotten row, the survivor whose key has the greatest cosine with its own (ties: the oldest),
+    /// and sets its weight to that cosine. A key of zeros has cosine 0 with all keys. Four forgotten rows share one
     /// reading of the keys (two on AVX2 and SSE4).
     void find() noexcept {
         for (std::uint32_t row = 0; row < reciprocal_.size(); ++row) {
@@ -59,8 +59,8 @@ class neighbors {
         }
         const float none = std::numeric_limits<float>::quiet_NaN();
         for (const std::uint32_t row : gone_) {
-            weight_[row] = reciprocal_[row];  // for now
-            reciprocal_[row] = none;          // for good: what goes is no one's neighbor; a NaN is not the greatest
+            weight_[row] = reciprocal_[row];  // temporarily
+            reciprocal_[row] = none;          // permanently: not a neighbor, because a NaN is never the greatest
         }
         for (std::size_t first = 0; first < gone_.size(); first += at_once) {
             const auto some = gone_.subspan(first, (std::min)(at_once, gone_.size() - first));
@@ -72,15 +72,15 @@ class neighbors {
     }
 
     std::uint32_t nearest(std::uint32_t row) const noexcept { return nearest_[row]; }
-    /// How much a row that goes counts in its neighbor, which itself counts 1; nothing unless greater than 0.
+    /// The weight of a forgotten row in its neighbor, which has weight 1; not merged unless greater than 0.
     float& weight(std::uint32_t row) noexcept { return weight_[row]; }
     float value_length(std::uint32_t row) noexcept {
         stored_.value(kv_head_, row, value());
         return norm(value());
     }
 
-    /// Survivors become the weighted means of themselves and what is merged into them: x_j = (x_j + sum of w_i x_i) /
-    /// (1 + sum of w_i), of values and, if asked, of keys.
+    /// Survivors become the weighted means of themselves and the rows merged into them: x_j = (x_j + sum of w_i x_i) /
+    /// (1 + sum of w_i), for values and, if asked, keys.
     void blend(bool keys) noexcept {
         for (std::size_t i = 0; i < gone_.size(); ++i) {
             if (!(weight(gone_[i]) > 0)) continue;
@@ -97,7 +97,7 @@ class neighbors {
     std::span<float> key() const noexcept { return others_.first(stored_.head_dim); }
     std::span<float> value() const noexcept { return others_.first(stored_.value_dim); }
 
-    /// Among the products of its key with all keys.
+    /// Finds it among the products of the row's key with all keys.
     void find_greatest(std::uint32_t row, std::span<float> products) noexcept {
         const simd::floats none = simd::fill(std::numeric_limits<float>::infinity());
         simd::combine(reciprocal_, products, [=](simd::floats product, simd::floats reciprocal) {
@@ -107,7 +107,7 @@ class neighbors {
         const std::size_t found = least(products, positions_);
         nearest_[row] = static_cast<std::uint32_t>(found);
         weight_[row] =
-            (std::min)(1.0f, (std::max)(-1.0f, -products[found] * weight_[row]));  // -1 where that is no number
+            (std::min)(1.0f, (std::max)(-1.0f, -products[found] * weight_[row]));  // -1 if that is not a number
     }
 
     float reciprocal_length(std::uint32_t row) const noexcept {

@@ -1,12 +1,11 @@
 #pragma once
 
-// chunk: states that follow each other in the text share one score, so that they stay or go as a phrase does.
+// chunk: states that are consecutive in the text share one score, so that a phrase stays or goes as a whole.
 //
 //   paper    "ChunkKV: Semantic-Preserving KV Cache Compression", arXiv 2502.00299
 //   rule     score[j] = mean of score[i] over j's chunk: `length` states held, counted from the oldest
 //   cost     two passes per decision
-//   differs  the paper keeps whole chunks; here the count is exact, so the last chunk to go may go in part, oldest
-//            first
+//   differs  the paper keeps whole chunks; here the count is exact, so the last chunk may go in part, oldest first
 #include <algorithm>
 #include <string_view>
 #include <tuple>

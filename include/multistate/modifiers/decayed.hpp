@@ -1,6 +1,6 @@
 #pragma once
 
-// decayed: old attention fades, so that a state is worth what recent tokens gave it.
+// decayed: old attention fades, so that recent attention determines a state's worth.
 //
 //     ms::composed<ms::keyformer, ms::decayed> policy;
 //     policy.get<ms::decayed>().decay = 0.95f;
@@ -10,10 +10,10 @@
 //   rule     score[j] = decay * score[j] before the policy adds what a token attended to
 //   reads    the attention probabilities
 //   cost     one multiplication per state and token
-//   differs  only the abstract and the formula of the paper were read; its factors are not known here. 0.98 is that of
-//            h2o_grace; EasyKV once had 0.96. A sum is at most 1 / (1 - decay) per query head, so it keeps its
-//            resolution in endless texts, unless decay is 1. Policies that score in on_forget are refused: their sums
-//            are not in the scores.
+//   differs  only the abstract and the formula of the paper were read; its factors are not known here. h2o_grace has
+//            0.98; EasyKV once had 0.96. A sum is at most 1 / (1 - decay) per query head, so it keeps its resolution in
+//            endless texts, unless decay is 1. Policies that score in on_forget are refused: their sums are not in the
+//            scores.
 #include <string_view>
 #include <tuple>
 
@@ -24,7 +24,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct decayed {
     static constexpr std::string_view name = "decayed";
-    float decay = 0.98f;  ///< what is left of a score after one token
+    float decay = 0.98f;  ///< the factor of a score per token
     static constexpr auto parameters = std::tuple{parameter{"decay", &decayed::decay, 0.0f, 1.0f}};
 
     template <policy P>

@@ -1,10 +1,10 @@
 #pragma once
 
-// max_over_heads: the policy sees, for each state, the greatest probability that one of its query heads gives.
+// max_over_heads: the policy sees, for each state, the greatest probability that any of its query heads gives.
 //
 //     ms::cache<ms::composed<ms::tova, ms::max_over_heads>> cache(shape);   // one head is enough to keep a state
 //
-//   rule     a[j] = max of a[i][j] over the query heads i of the table, where the policy would sum or average them
+//   rule     a[j] = max of a[i][j] over the query heads i of the table, instead of a sum or mean over them
 //   reads    the attention probabilities
 //   cost     one comparison per probability, one float per state
 #include <algorithm>

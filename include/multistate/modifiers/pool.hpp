@@ -1,16 +1,16 @@
 #pragma once
 
-// pool: a state's score becomes the mean, or the greatest, of its neighbors' in the text.
+// pool: a state's score becomes the mean or maximum of its neighbors' scores in the text.
 //
 //     ms::composed<ms::h2o, ms::pool> policy;
 //     policy.get<ms::pool>().width = 7;
 //
 //   paper    "SnapKV: LLM Knows What You are Looking for Before Generation", arXiv 2404.14469
 //   rule     score[j] = mean (or max) of score[i] over the `width` states held around j, itself in the middle; guarded
-//            states are no one's neighbors
+//            states are not neighbors of any state
 //   cost     `width` operations per state and decision; 4 bytes per state
-//   differs  at the ends a mean is over the states that exist; with `zero_padded` it is the authors' avg_pool1d, which
-//            counts zeros there, so a state beside a guard counts for less. A maximum is the same either way.
+//   differs  at the ends, a mean uses only the states that exist. With `zero_padded` it is the authors' avg_pool1d: it
+//            counts zeros there, so a state beside a guard scores less. A maximum is the same either way.
 #include <algorithm>
 #include <string_view>
 #include <tuple>
@@ -23,7 +23,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct pool {
     static constexpr std::string_view name = "pool";
-    std::size_t width = 5;     ///< odd; of an even width the greater half is older
+    std::size_t width = 5;     ///< odd; if even, there is one more older neighbor than newer
     bool greatest = false;     ///< the maximum instead of the mean
     bool zero_padded = false;  ///< a mean counts zeros beyond the ends
     static constexpr auto parameters = std::tuple{parameter{"width", &pool::width, std::size_t{1}, std::size_t{1024}},

@@ -1,12 +1,12 @@
 #pragma once
 
-// value_norm: a state counts as much as it is attended to times the size of its value.
+// value_norm: multiplies a state's score by the size of its value.
 //
 //   paper    "Attention Score is not All You Need for Token Importance Indicator" (VATP), arXiv 2406.12335
 //   rule     score[j] = score[j] * |v_j|_1, summed over the KV heads of the table
 //   reads    new values
 //   cost     one addition per float of a new value, 4 bytes per state, one product per state and decision
-//   differs  the norm is taken of the value as it came, before a codec rounds it
+//   differs  the norm is that of the value before a codec rounds it
 #include <cmath>
 #include <string_view>
 

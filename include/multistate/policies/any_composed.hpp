@@ -1,12 +1,12 @@
 #pragma once
 
-// A composition that is put together at run time, itself a policy: any policy of the list, and parts in any number.
+// A composition built at run time: any policy of the list, with any number of parts. It is itself a policy.
 //
 //     ms::any_composed policy(ms::any_policy::named("h2o"));
 //     policy.add("pool");                                    // see ms::part_list::names
 //     ms::cache<ms::any_composed> cache(shape, policy);
 //
-// It decides as composed<P, parts…> does. Opt-in: it instantiates all policies and parts. spec.hpp makes one of text.
+// It decides like composed<P, parts…>. Opt-in: it instantiates all policies and parts. spec.hpp makes one from text.
 #include <array>
 #include <concepts>
 #include <optional>
@@ -47,7 +47,7 @@ struct facts_of_parts<std::variant<Parts...>> {
 
 }  // namespace detail
 
-/// Parts in their order; itself a part.
+/// Parts in order; it is itself a part.
 class part_list : public detail::forwards<part_list, detail::facts_of_parts<detail::any_part>::hooks> {
   public:
     static constexpr bool is_chosen_at_run_time = true;
@@ -55,8 +55,8 @@ class part_list : public detail::forwards<part_list, detail::facts_of_parts<deta
     static constexpr std::size_t capacity = 6;
 
     std::size_t size() const noexcept { return size_; }
-    /// Appends the part of that name with its default parameters; throws std::invalid_argument that lists the names, or
-    /// where there are `capacity` parts.
+    /// Appends the part of that name with its default parameters. Throws std::invalid_argument that lists the names, or
+    /// if there are already `capacity` parts.
     void add(std::string_view name) {
         detail::require(size_ < capacity, "part_list", "parts", "at most " + std::to_string(capacity), size_ + 1);
         const bool found = [&]<std::size_t... I>(std::index_sequence<I...>) {
@@ -85,7 +85,7 @@ class part_list : public detail::forwards<part_list, detail::facts_of_parts<deta
     }
 
     bool modifies() const noexcept { return contains(hooks(), hook::modify); }
-    /// The hooks of all parts together.
+    /// The hooks that any of the parts has.
     hook hooks() const noexcept {
         hook found = hook::none;
         for_each([&]<class Part>(const Part&) { found = found | hooks_of<Part>; });
@@ -96,7 +96,7 @@ class part_list : public detail::forwards<part_list, detail::facts_of_parts<deta
         for_each([&](const auto& part) { result = result | reads_of(part); });
         return result;
     }
-    struct memory {};  // that of each part
+    struct memory {};  // the memory of each part
     void lay_out(memory&, layout& l) const noexcept {
         for_each([&](const auto& part) { l.part(part); });
     }
@@ -109,7 +109,7 @@ class part_list : public detail::forwards<part_list, detail::facts_of_parts<deta
         for_each([&](const auto& part) { multistate::for_each_parameter(part, f); });
     }
 
-    /// What each hook does (hooks.hpp).
+    /// The implementation of each hook (hooks.hpp).
     template <hook H, class Self, class... A>
     [[gnu::noinline]] static auto forward(Self& self, A&... a) noexcept -> detail::hook_result<H> {
         view its = std::get<view&>(std::tie(a...));
@@ -163,7 +163,7 @@ class any_composed : public composed<any_policy, part_list> {
         });
         return result;
     }
-    /// Throws std::invalid_argument unless the parts go with the policy, as composed says of types.
+    /// Throws std::invalid_argument if the parts do not fit the policy, as composed checks at compile time.
     void check_shape(const table_shape& s) const {
         check_parts();
         composed::check_shape(s);

@@ -1,6 +1,6 @@
 #pragma once
 
-// cake: tova_head with neighbors pooled and the newest guarded, as CAKE decodes.
+// cake: tova_head with neighbors pooled and the newest guarded, as in CAKE's decoding.
 //
 //   paper    "CAKE: Cascading and Adaptive KV Cache Eviction with Layer Preferences", arXiv 2503.12491
 //   rule     score[j] = mean, over the states around j in the text that are not guarded, of a[i][t][j] summed over the
@@ -8,10 +8,10 @@
 //   reads    the attention probabilities of the newest token
 //   forgets  for each KV head; the newest min(32, states / 2) are guarded unless the user names another `recent`
 //   cost     tova's, one float per state, and `width` operations per state to decide
-//   differs  this is the authors' rule for decoding (CakeDecodingKVCache_LayerWise); theirs for the prompt is
-//            cake_prompt. Their code never sorts the cache again after a decision, so neighbors are there in the order
-//            of the last scores; here in that of the text. It counts zeros beyond the ends (zero_padded): every state
-//            that leaves the guard then has two of five neighbors that give nothing, and mostly goes at once.
+//   differs  this is the authors' rule for decoding (CakeDecodingKVCache_LayerWise); their rule for the prompt is
+//            cake_prompt. Their code never sorts the cache again after a decision, so its neighbors are in the order of
+//            the last scores; here, in the order of the text. It counts zeros beyond the ends (zero_padded). Every
+//            state that leaves the guard then has two zeros among five neighbors and is mostly forgotten at once.
 #include <algorithm>
 
 #include "multistate/modifiers/pool.hpp"

@@ -1,6 +1,6 @@
 #pragma once
 
-// cake_prompt: a state counts as much as the last tokens attend to it, and as much as they differ in that.
+// cake_prompt: scores a state by the mean and the variance of the attention that the last tokens give it.
 //
 //   paper    "CAKE: Cascading and Adaptive KV Cache Eviction with Layer Preferences", arXiv 2503.12491
 //   rule     score[j] = mean, over the states around j in the text that are not guarded, of mean + gamma * variance of
@@ -9,17 +9,17 @@
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
 //   cost     morphkv's and 8 bytes per state; four operations per float of memory to decide
-//   differs  the authors take the variance for each query head and then the mean over the group, which needs the window
-//            of every head; here the variance of the mean. They count zeros beyond the ends (zero_padded). Their
-//            layers' shares of the budget are not this policy's (the rule is used for a prompt, see snapkv). Numbers as
-//            in their code: window 32, gamma 200.
+//   differs  the authors compute the variance per query head and then its mean over the group, which needs the window
+//            of every head. Here it is the variance of the mean. They count zeros beyond the ends (zero_padded). Their
+//            layer budgets are not part of this policy (for use on a prompt, see snapkv). Numbers are those of their
+//            code: window 32, gamma 200.
 #include "multistate/modifiers/pool.hpp"
 #include "multistate/policies/morphkv.hpp"
 #include "multistate/policy/composed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// The rule before pooling; morphkv with another use of its window.
+/// The rule before pooling: morphkv with another use of its window.
 struct mean_and_variance : morphkv {
     float gamma = 200;
     static constexpr auto parameters =
@@ -46,7 +46,7 @@ struct mean_and_variance : morphkv {
             const auto row = given[t];
             for (std::size_t j = 0; j < row.size(); ++j) states.score[j] += (row[j] - mean[j]) * (row[j] - mean[j]);
         }
-        const std::size_t degrees = (std::max<std::size_t>)(given.count, 2) - 1;  // of one token the variance is 0
+        const std::size_t degrees = (std::max<std::size_t>)(given.count, 2) - 1;  // the variance of one token is 0
         simd::scale(states.score, gamma / static_cast<float>(degrees * states.shape.heads));
         simd::add(mean, states.score);
     }

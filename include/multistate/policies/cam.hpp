@@ -1,15 +1,15 @@
 #pragma once
 
-// cam: h2o that leaves the values of forgotten states, by chance, to those that follow them.
+// cam: h2o that, at random, adds the values of forgotten states to the states that follow them.
 //
 //   paper    "CaM: Cache Merging for Memory-efficient LLMs Inference", ICML 2024 (PMLR 235:58840)
-//   rule     h2o's; a state i that goes is merged with probability min(1, score[i] / mean of score[j]): v_j = v_j + v_i
-//            / n, for the first n survivors j after i in the text, n = `survivors` or as many as there are
+//   rule     h2o's; a forgotten state i is merged with probability min(1, score[i] / mean of score[j]): v_j = v_j + v_i
+//            / n, for the first n survivors j after i in the text, n = `survivors`, or fewer if there are fewer
 //   reads    the attention probabilities of every token, stored values
 //   forgets  for each KV head; the newest floor(states / 2) are guarded unless the user names another `recent`
-//   cost     h2o's, and for each state that goes `survivors` values read and stored; one float per state
-//   differs  see mergers/into_following.hpp. The authors merge under H2O and under StreamingLLM. For endless
-//            texts (see h2o) take composed<h2o, decayed, into_following>
+//   cost     h2o's, and for each forgotten state `survivors` values read and stored; one float per state
+//   differs  see mergers/into_following.hpp. The authors merge under H2O and under StreamingLLM. For endless texts (see
+//            h2o) use composed<h2o, decayed, into_following>
 #include "multistate/mergers/into_following.hpp"
 #include "multistate/policies/h2o.hpp"
 #include "multistate/policy/composed.hpp"

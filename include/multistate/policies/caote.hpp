@@ -1,19 +1,19 @@
 #pragma once
 
-// caote: forgets the state whose absence would have changed the attention's output least.
+// caote: forgets the state whose removal would have changed the attention's output least.
 //
 //   paper    "CAOTE: KV Cache Selection for LLMs via Attention Output Error-Based Token Eviction", arXiv 2504.14051
 //   rule     score[j] = sum over the query heads i of the group of e[i][j]^2, e[i][j] = a / (1 - a) * |v_j - o|_2 with
-//            a = a[i][t][j] for the current token t and o = sum of a v: how far the output moves when j alone is
-//            left out and the others' probabilities are made to sum to 1 again
+//            a = a[i][t][j] for the current token t and o = sum of a v: how far the output moves if only j is removed
+//            and the other probabilities are rescaled to sum to 1
 //   reads    the attention probabilities of the newest token, new values, the stored values
 //   forgets  for each KV head; the newest state is a candidate like any other
-//   cost     for each query head two passes over the stored values to decide, three where a state has more than half of
-//            the attention; a float per query head, one per KV head, and one, for each state
+//   cost     for each query head two passes over the stored values to decide, three if a state has more than half of
+//            the attention; per state, one float per query head, one per KV head, and one more
 //   differs  the abstract was read; the formula is derived here. The paper also applies it to other policies' scores,
-//            made to sum to 1, and has a cheaper form with the mean value in place of o. Where several states go at
-//            once, each is judged as if it went alone. A state that has all the attention is never the first to go.
-//            |v|^2 is of the value as it came, before a codec rounds it.
+//            rescaled to sum to 1, and has a cheaper form with the mean value instead of o. If several states are
+//            forgotten at once, each is scored as if it were removed alone. A state with all the attention is never
+//            forgotten first. |v|^2 is that of the value before a codec rounds it.
 #include <algorithm>
 #include <limits>
 #include <utility>
@@ -28,7 +28,7 @@ struct caote {
     static constexpr std::string_view paper = "arXiv 2504.14051";
     static constexpr per forgets() noexcept { return per::head; }
     struct memory {
-        per_state_array<float> attention;  // [query heads]: the newest token's
+        per_state_array<float> attention;  // [query heads]: from the newest token
         per_state_array<float> squares;    // [KV heads]: |v|^2
         per_state<float> products;         // scratch: v . o
         per_table<float> output;           // scratch: o
@@ -74,8 +74,8 @@ struct caote {
     }
 
   private:
-    /// output = the sum of given[j] times value j. A value that is not finite spoils that sum even without attention.
-    /// The values are then added one by one, because `stored` reads spoiled ones as zeros.
+    /// output = the sum of given[j] times value j. A value that is not finite makes that sum NaN even without
+    /// attention. In that case the values are added one by one, because `stored` reads spoiled ones as zeros.
     static void sum_values(const reader& stored, std::size_t h, std::span<const float> given,
                            const memory& mine) noexcept {
         stored.sum_values(h, given, mine.output);
@@ -86,8 +86,8 @@ struct caote {
             simd::add_scaled(given[j], mine.value, mine.output);
         }
     }
-    /// e^2 of a state with more than half of the attention. o is then so close to v_j that their difference, and 1 - a,
-    /// would be rounding errors. e^2 equals a^2 |v_j - o'|^2, where o' is what the others alone would give.
+    /// e^2 of a state with more than half of the attention. There o is so close to v_j that v_j - o and 1 - a would be
+    /// rounding errors. e^2 equals a^2 |v_j - o'|^2, where o' is the output of the other states alone.
     static float without(const reader& stored, std::size_t h, std::size_t j, std::span<float> given,
                          const memory& mine) noexcept {
         const float share = std::exchange(given[j], 0.0f);

@@ -1,7 +1,7 @@
 #pragma once
 
-// capkv: keeps states whose values span what the other values do not, weighted by how much the mean query to come is
-// like their keys.
+// capkv: keeps states whose values are far from the span of the other values, weighted by the similarity of their keys
+// to the mean future query.
 //
 //     ms::capkv policy;
 //     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
@@ -11,14 +11,14 @@
 //            (w[j] + epsilon) v[j] v[j]^T, w[j] = exp(tau (cos(k[j], R mu) - the greatest such cos)), mu = the mean of
 //            the head's queries before rotation, R = mean of the rotations to the next `future` positions
 //   reads    queries; new keys; the stored keys and values
-//   forgets  for each KV head; the first min(4, states / 8) are guarded, and left out of the sums
+//   forgets  for each KV head; the first min(4, states / 8) are guarded, and excluded from the sums
 //   cost     head_dim operations per query. A decision takes n value_dim^2 + value_dim^3 / 2 operations per query head:
-//            measured, 40 (4096 states) to 66 times (512) what attention costs, with a slack of 31 1.4 to 2.2 times.
+//            measured, 40 (4096 states) to 66 times (512) the cost of attention; with a slack of 31, 1.4 to 2.2 times.
 //            4 value_dim^2 bytes per table and 4 head_dim per query head.
 //   differs  The rule was read in kvpress, and the abstract of the paper. kvpress compresses a prompt once, from the
-//            queries of all tokens but the first 4; here the mean runs along. kvpress says that the paper has k . mu in
-//            place of the cosine, and no R. Where float32 cannot take the inverse, I grows tenfold. A layer (per_layer)
-//            sums over its KV heads.
+//            queries of all tokens but the first 4; here the mean is updated. kvpress says that the paper has k . mu
+//            instead of the cosine, and no R. If float32 cannot compute the inverse, I grows tenfold. A layer
+//            (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -37,9 +37,9 @@ struct capkv {
     static constexpr per forgets() noexcept { return per::head; }
 
     multistate::rope rope = {};  ///< the model's rotary positions
-    float tau = 5;               ///< how sharply keys are told apart
+    float tau = 5;               ///< how strongly the weights differ between keys
     std::size_t future = 512;    ///< positions
-    std::size_t skipped = 4;     ///< the first positions, whose queries do not count
+    std::size_t skipped = 4;     ///< the number of first positions whose queries do not count
     float epsilon = 1e-6f;
     static constexpr auto parameters =
         std::tuple{member_parameters{&capkv::rope}, parameter{"tau", &capkv::tau, 0.0f, 80.0f},
@@ -57,7 +57,7 @@ struct capkv {
         per_table_array<float> means;    // [query heads][head_dim]
         per_table<float> turns, query;   // scratch: cosines and sines; a query
         per_table<float> capacity;       // scratch: A, then L^-1 where A = L L^T
-        per_table<float> values;         // scratch: values one below the other
+        per_table<float> values;         // scratch: values as rows
         per_table<float> scratch;        // of add_squares; values side by side, and their products
     };
     static void lay_out(memory& m, layout& l) noexcept {
@@ -123,7 +123,7 @@ struct capkv {
         }
         for (const std::uint32_t row : counted(states)) weights[row] = std::exp(tau * (weights[row] - most));
     }
-    /// The values of the first of `some`, panel_width at most, one below the other.
+    /// The values of the first rows of `some` (at most panel_width), as rows.
     static rows load(const reader& stored, view states, std::size_t h, std::span<const std::uint32_t> some,
                      std::span<float> values) noexcept {
         const std::size_t d = states.shape.value_dim;

@@ -1,6 +1,6 @@
 #pragma once
 
-// chunkkv: keeps or forgets phrases, by the attention of the last tokens.
+// chunkkv: keeps or forgets whole phrases by the attention that the last tokens give them.
 //
 //   paper    "ChunkKV: Semantic-Preserving KV Cache Compression", arXiv 2502.00299
 //   rule     score[j] = mean, over the chunk of `length` states to which j belongs, of the attention that the last
@@ -8,12 +8,12 @@
 //   reads    the attention probabilities of every token
 //   forgets  for the layer; the newest min(window, states / 2) are guarded unless the user names another `recent`
 //   cost     morphkv's, and two passes to decide
-//   differs  as the chunk modifier does: the count is exact, so one chunk may go in part, oldest first, and chunks are
-//            counted from the oldest state held. The paper decides once, for a prompt (see snapkv), and shares the
-//            choice between neighboring layers; here each layer decides. Chunks of 20 as in kvpress, where the paper
-//            finds 10 a robust choice. kvpress takes the scores of its SnapKV (window 64, a pooled mean of 5; with
-//            pooling: composed<snapkv, per_layer, chunk>) and keeps a chunk whole that the window enters; here the
-//            window's states alone are safe, and count in the mean of their chunk with what they are given.
+//   differs  like the chunk modifier: the count is exact, so one chunk may go in part, oldest first. Chunks are counted
+//            from the oldest state held. The paper decides once, for a prompt (see snapkv), and shares the choice
+//            between neighboring layers; here each layer decides. Chunks are 20 long, as in kvpress; the paper finds 10
+//            a robust choice. kvpress uses the scores of its SnapKV (window 64, a pooled mean of 5; with pooling:
+//            composed<snapkv, per_layer, chunk>) and keeps every chunk that the window overlaps. Here only the window's
+//            states are guarded; their scores count in the mean of their chunk.
 #include "multistate/modifiers/chunk.hpp"
 #include "multistate/modifiers/scope.hpp"
 #include "multistate/policies/morphkv.hpp"

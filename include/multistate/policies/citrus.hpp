@@ -1,17 +1,17 @@
 #pragma once
 
-// citrus: forgets, after each block, what the tokens of that block attended to least.
+// citrus: after each block, forgets the states that received the least attention from this block.
 //
 //   paper    "CItruS: Chunked Instruction-aware State Eviction for Long Sequence Modeling", arXiv 2406.12018
 //   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer and the tokens t of the block that
-//            arrived last. The score kept is the sum, which orders the states alike.
+//            arrived last. The score kept is the sum, which gives the same order.
 //   reads    the attention probabilities of every token
-//   forgets  for the layer; no state is guarded. A token that arrives alone is a block of one, so token by token, and
-//            in an exact prefill, this is tova. With slack a decision waits, and still goes by the last block only.
+//   forgets  for the layer; no state is guarded. A token that arrives alone is a block of one, so this is tova token by
+//            token and in an exact prefill. With slack, a decision waits but still uses only the last block.
 //   cost     one addition per probability, one pass to decide
-//   differs  the authors' standard eviction keeps the best k of what came before a chunk, and the chunk: that is
-//            `block` prefill here with blocks of the chunk's length c, states = k + c and recent = c. Their positions
-//            are indices in the cache; here they stay. Their instruction-aware eviction is citrus_probe.
+//   differs  the authors' standard eviction keeps the best k states before a chunk, and the chunk. Here that is `block`
+//            prefill with blocks of the chunk's length c, states = k + c and recent = c. Their positions are indices in
+//            the cache; here they never change. Their instruction-aware eviction is citrus_probe.
 #include <algorithm>
 
 #include "multistate/policy/policy.hpp"

@@ -1,20 +1,20 @@
 #pragma once
 
-// citrus_probe: forgets what a caller's own queries, such as the instruction's, attend to least.
+// citrus_probe: forgets the states to which given queries, such as those of an instruction, attend least.
 //
 //     std::vector<ms::rows> probe;                     // for each layer: [tokens of the instruction, heads * head_dim]
-//     ms::citrus_probe policy{.probe = probe};         // the caller's memory: it must outlive the cache
+//     ms::citrus_probe policy{.probe = probe};         // the caller owns `probe`: it must outlive the cache
 //
 //   paper    "CItruS: Chunked Instruction-aware State Eviction for Long Sequence Modeling", arXiv 2406.12018
 //   rule     score[j] = mean over all query heads i of the layer and all tokens t of the probe of
 //            softmax_j(scale * q[i][t] . k[j]). The score kept is the sum. Without a probe: citrus.
 //   reads    the attention probabilities of every token; the stored keys
 //   forgets  for the layer; no state is guarded
-//   cost     with a probe, at each decision the attention logits of all its tokens; 4 bytes per state. Blocks are
-//            therefore the way to use it: one decision each.
-//   differs  the authors run the instruction through the model anew for each chunk; here its queries are given once,
-//            rotated by the caller for the positions that they shall ask from, and attend to stored keys only, not to
-//            the instruction's own. No soft capping. For chunks, and for states and recent, see citrus.
+//   cost     with a probe, at each decision the attention logits of all its tokens; 4 bytes per state. So use it with
+//            blocks: one decision each.
+//   differs  the authors run the instruction through the model anew for each chunk; here its queries are given once.
+//            The caller rotates them to the positions from which they should attend. They attend only to stored keys,
+//            not to the instruction's own. No soft capping. For chunks, and for states and recent, see citrus.
 #include <span>
 
 #include "multistate/math/softmax.hpp"

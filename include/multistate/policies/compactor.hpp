@@ -1,6 +1,6 @@
 #pragma once
 
-// compactor: leverage and noncausal together: keys that stand apart, and states that their neighbors attend to.
+// compactor: leverage plus noncausal: keeps unusual keys, and states that their neighbors attend to.
 //
 //     ms::compactor policy;
 //     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
@@ -8,13 +8,13 @@
 //   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
 //            2507.08143
 //   rule     score[j] = blend * z(leverage[j]) + z(noncausal[j]), z(x) = (x - mean) / deviation over j's chunk of the
-//            text; chunks begin behind the sinks
+//            text; chunks begin after the sinks
 //   reads    queries; new keys and values
 //   forgets  for each KV head; the first min(8, states / 8) and the newest min(4, states / 8) are guarded
 //   cost     that of its two parts, and 8 bytes per state
-//   differs  as its parts do. The authors' engine has a blend of 0.5 and guards 16 and 64. kvpress guards 8 and 4, and
-//            its blend is the share that it removes, which a table of fixed size does not have. Its z is over the
-//            prompt and all heads, here over a chunk and the heads of a table.
+//   differs  like its parts. The authors' engine has a blend of 0.5 and guards 16 and 64. kvpress guards 8 and 4, and
+//            its blend is the share of states that it removes; a table of fixed size has no such share. Its z is over
+//            the prompt and all heads, here it is over a chunk and the heads of a table.
 #include <algorithm>
 #include <cmath>
 #include <tuple>
@@ -29,14 +29,14 @@ struct compactor {
     static constexpr std::string_view name = "compactor";
     static constexpr std::string_view paper = "arXiv 2507.08143";
     static constexpr per forgets() noexcept { return per::head; }
-    /// Each head measures by its own deviations.
+    /// Each head normalizes by its own deviations.
     static constexpr bool scores_are_comparable() noexcept { return false; }
 
     multistate::rope rope = {};  ///< the model's rotary positions
     std::size_t chunk = 256;     ///< tokens; see chunk_length for small tables
     std::size_t sketch = 48;     ///< columns of the random matrix of leverage
     float blend = 0.5f;          ///< weight of leverage
-    bool scaled = false;         ///< whether the logits of noncausal are multiplied with the scale of attention
+    bool scaled = false;         ///< whether noncausal multiplies its logits by the scale of attention
     std::size_t seed = 0;
     static constexpr auto parameters =
         std::tuple{member_parameters{&compactor::rope},
@@ -96,7 +96,7 @@ struct compactor {
         states.skip(keys());
         return states;
     }
-    /// Of the states that wait for the chunk that has ended.
+    /// Scores the states that wait for the chunk that has ended.
     void score(view states, std::span<const float> leverages, std::span<const float> attentions) const noexcept {
         const auto is_new = [&](std::size_t row) { return states.score[row] == waiting && attentions[row] != waiting; };
         const auto z = [&](std::span<const float> x) {

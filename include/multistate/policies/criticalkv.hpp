@@ -1,23 +1,23 @@
 #pragma once
 
-// criticalkv: half of the budget by attention, the rest by attention times the size of what a value adds to the output.
+// criticalkv: half of the budget by attention; the rest by attention times the effect of a value on the output.
 //
 //     std::vector<ms::rows> projections;                             // of each layer, as engines hold them
 //     ms::criticalkv policy;
-//     policy.output.projection = projections;                        // the caller's memory: it must outlive the cache
+//     policy.output.projection = projections;                        // you own this memory: it must outlive the cache
 //
 //   paper    "Identify Critical KV Cache in LLM Inference from an Output Perturbation Perspective", arXiv 2502.03805
 //   rule     s = snapkv's score, a mean over tokens, heads and 5 neighbors. The floor(first_share * b) greatest stay,
-//            b being the states to keep that are not guarded; of the others, score[j] = (s[j] + epsilon) * sum over the
-//            query heads i of the group of |W_o[i] v[j]|_1, or of |v[j]|_1 without a projection
+//            where b is the number of unguarded states to keep; of the others, score[j] = (s[j] + epsilon) * sum over
+//            the query heads i of the group of |W_o[i] v[j]|_1, or of |v[j]|_1 without a projection
 //   reads    the attention probabilities of every token, new values
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
 //   cost     snapkv's, two floats per state, and a partial sort of the scores to decide; a new value costs, with a
 //            projection, as much as projecting the output of all heads
-//   differs  the paper refines other policies' choices, once, after the prompt (see snapkv); here SnapKV's, and
-//            decoding goes on by the same rule. kvpress counts guarded states in the first half; here the halves are of
-//            what the guards leave. All numbers are those of the authors' code, a fork of kvpress, whose SnapKV has a
-//            window of 32 and a mean of 5, with zeros beyond the ends (zero_padded); kvpress itself has a window of 64.
+//   differs  the paper refines other policies' choices, once, after the prompt (see snapkv). Here it refines SnapKV's,
+//            and decoding continues by this rule. kvpress counts guarded states in the first half; here the halves
+//            exclude them. All numbers are those of the authors' code, a fork of kvpress, whose SnapKV has a window of
+//            32 and a mean of 5, with zeros beyond the ends (zero_padded); kvpress itself has a window of 64.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -34,8 +34,8 @@ struct criticalkv : snapkv {
 
     constexpr criticalkv() noexcept : snapkv(32, {.width = 5}) {}
 
-    output_effect output = {};  ///< how much values can change the output
-    float first_share = 0.5f;   ///< of the budget, kept by attention alone
+    output_effect output = {};  ///< the effect of values on the output
+    float first_share = 0.5f;   ///< of the budget, kept by attention only
     float epsilon = 1e-4f;
 
     template <class F>
@@ -71,7 +71,7 @@ struct criticalkv : snapkv {
         choose(states, states.unguarded(), static_cast<std::size_t>(first_share * budget));
     }
 
-    /// Heads are compared by snapkv's score: what lifts the first stage above the second is each head's own.
+    /// Compares heads by snapkv's score. The offset of the first stage differs between heads, so it is not used.
     void on_compare(view states) noexcept { snapkv::on_forget({}, states); }
 
   private:
@@ -82,13 +82,13 @@ struct criticalkv : snapkv {
         f("epsilon", self.epsilon, 0.0f, 1.0f);
     }
 
-    /// Both stages: the `first` best of `free`, rows from the oldest to the newest, come to lie above all others.
+    /// Both stages: the `first` best of `free` (rows from the oldest to the newest) get scores above all others.
     void choose(view states, std::span<const std::uint32_t> free, std::size_t first) const noexcept {
         const auto mine = states.memory(*this);
         const auto effects = mine.effect;
         const auto ranked = mine.ranked.first(free.size());
         float threshold = std::numeric_limits<float>::infinity();
-        std::size_t equal = 0;  // how many of those at the threshold belong to the first stage
+        std::size_t equal = 0;  // the number of ties at the threshold in the first stage
         if (first > 0) {
             for (std::size_t i = 0; i < free.size(); ++i)
                 ranked[i] = (std::max)(0.0f, states.score[free[i]]);  // no NaN
@@ -99,7 +99,7 @@ struct criticalkv : snapkv {
         }
         float most = 0;
         for (const std::uint32_t row : free) most = (std::max)(most, (states.score[row] + epsilon) * effects[row]);
-        for (std::size_t i = free.size(); i-- > 0;) {  // of equals, the newest stay
+        for (std::size_t i = free.size(); i-- > 0;) {  // among ties, the newest stay
             float& score = states.score[free[i]];
             if (score > threshold || (score == threshold && equal > 0)) {
                 if (score == threshold) --equal;

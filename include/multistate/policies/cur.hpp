@@ -1,6 +1,6 @@
 #pragma once
 
-// cur: keeps states that carry much of the keys and of the values around them: a CUR decomposition by norms.
+// cur: keeps states with large keys and values relative to their neighbors: a CUR decomposition by norms.
 //
 //   paper    "Value-Guided KV Compression for LLMs via Approximated CUR Decomposition" (CurDKV), arXiv 2509.15038
 //   rule     score[j] = |k[j]|^2 / sum of |k[i]|^2 * |v[j]|^2 / sum of |v[i]|^2, where the sums are over the `window`
@@ -10,9 +10,9 @@
 //   cost     one product per float of a new key and value; a decision costs nothing. 8 bytes per state, 8 per token
 //            of a window and KV head.
 //   differs  read in kvpress, whose default this is; the authors' own code was not read. It compresses a prompt once.
-//            Here each window is scored when it has ended, with the same numbers; until then its states stay. It
-//            divides the scores of a head by their sum, which changes no order. Random projections, or keys or values
-//            alone, are other rules. A layer (per_layer) sums over its KV heads.
+//            Here each window is scored when it has ended, with the same numbers; until then its states stay. kvpress
+//            divides the scores of a head by their sum, which does not change the order. Random projections, or keys or
+//            values alone, are other rules. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <numeric>
 #include <tuple>

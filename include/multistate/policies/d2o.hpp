@@ -4,13 +4,12 @@
 //
 //   paper    "D2O: Dynamic Discriminative Operations for Efficient Long-Context Inference of Large Language Models",
 //            arXiv 2406.13035
-//   rule     h2o's; a state i that goes is merged into the survivor j with the most similar key, if the cosine s_i is
+//   rule     h2o's; a forgotten state i is merged into the survivor j with the most similar key, if the cosine s_i is
 //            not below a moving mean of such cosines: v_j = (v_j + sum of s_i v_i) / (1 + sum of s_i)
 //   reads    the attention probabilities of every token, stored keys and values
-//   forgets  for each KV head; the first 4 and the newest floor(states / 2) are guarded, fewer sinks where states are
-//            few
-//   cost     h2o's, and one reading of the stored keys for four states that go together; 7 floats per state
-//   differs  see mergers/into_similar.hpp; values only unless `keys` is set
+//   forgets  for each KV head; the first 4 and the newest floor(states / 2) are guarded; fewer sinks if states are few
+//   cost     h2o's, and one reading of the stored keys for four states forgotten together; 7 floats per state
+//   differs  see mergers/into_similar.hpp; only values, unless `keys` is set
 #include <algorithm>
 
 #include "multistate/mergers/into_similar.hpp"

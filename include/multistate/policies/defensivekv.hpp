@@ -1,28 +1,28 @@
 #pragma once
 
-// defensivekv: keeps what any of the last tokens attended to much, not what they attended to on average, times the size
-// of what a value adds to the output.
+// defensivekv: keeps states that received much attention from any recent token (not on average), times the effect of
+// the value on the output.
 //
 //     std::vector<ms::rows> projections;                             // of each layer, as engines hold them
 //     ms::defensivekv policy;
-//     policy.output.projection = projections;                        // the caller's memory: it must outlive the cache
+//     policy.output.projection = projections;                        // you own this memory: it must outlive the cache
 //
 //   paper    "Taming the Fragility of KV Cache Eviction in LLM Inference" (DefensiveKV), arXiv 2510.13334
 //   rule     score[j] = max(m[j], mean of m) * e[j] / sum of e. m[j] = maximum over the last `window` tokens t and the
 //            query heads i of the group of a[i][t][j] pooled: the sum over `width` neighbors in the text, scaled so
-//            that all j still have the same sum. e[j] = sum over i of |W_o[i] v[j]|_1, or |v[j]|_1 without a projection.
-//            First, by s[j] = mean of a[i][t][j] over t and i, those with the greatest s are safe while their share of
-//            the sum of s is below first_share - (the sum of s over the last `window` states), as many as there is room
-//            for at most. Only states that are not guarded take part.
+//            that all j still have the same sum. e[j] = sum over i of |W_o[i] v[j]|_1, or |v[j]|_1 without a
+//            projection. Before that, with s[j] = mean of a[i][t][j] over t and i, the states with the greatest s are
+//            safe while their share of the sum of s is below first_share - (the sum of s over the last `window`
+//            states), up to the room that there is. Only unguarded states take part.
 //   reads    the attention probabilities of every token; new values
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
-//   cost     4 * `window` bytes per state and query head, and a copy of the probabilities. A decision takes about 2 width
-//            operations per such float, and a sort: measured, 2.5 to 5 times what attention costs, with a slack of 31
-//            0.3 times. A new value costs what criticalkv's does.
+//   cost     4 * `window` bytes per state and query head, and a copy of the probabilities. A decision takes about 2
+//            width operations per such float, and a sort: measured, 2.5 to 5 times the cost of attention; with a slack
+//            of 31, 0.3 times. A new value costs as much as in criticalkv.
 //   differs  The rule was read in the authors' code, and the abstract of the paper. The authors compress a prompt once,
-//            and all heads of a layer compete (adaptive_budget); here decoding goes on by the same rule. What they take
-//            off first_share is a mean over the layer's heads, here over the table's. A layer (per_layer) takes the
-//            maximum over all its query heads.
+//            and all heads of a layer compete (adaptive_budget); here decoding continues by the same rule. They
+//            subtract from first_share a mean over the layer's heads; here it is over the table's. A layer (per_layer)
+//            takes the maximum over all its query heads.
 #include <algorithm>
 #include <tuple>
 
@@ -36,10 +36,10 @@ struct defensivekv {
     static constexpr std::string_view paper = "arXiv 2510.13334";
     static constexpr per forgets() noexcept { return per::head; }
 
-    output_effect output = {};  ///< how much values can change the output
+    output_effect output = {};  ///< the effect of values on the output
     std::size_t window = 32;    ///< tokens
-    std::size_t width = 5;      ///< states, odd; of an even width the greater half is older
-    float first_share = 0.9f;   ///< of the attention, whose states stay whatever their values
+    std::size_t width = 5;      ///< odd number of states; if even, there is one more older neighbor than newer
+    float first_share = 0.9f;   ///< of the attention; its states stay, whatever their values
     static constexpr auto parameters =
         std::tuple{parameter{"window", &defensivekv::window, std::size_t{1}, std::size_t{1024}},
                    parameter{"width", &defensivekv::width, std::size_t{1}, std::size_t{1024}},
@@ -114,7 +114,7 @@ struct defensivekv {
             if (n <= (width - 1) / 2) simd::add(x.subspan(n), sums.first(x.size() - n));
         }
     }
-    /// The first stage: scores, of which none exceeds 1, become 1 + the state's share of the attention.
+    /// The first stage: scores are at most 1; those of safe states become 1 + the state's share of the attention.
     void spare(view states, std::span<float> share, std::span<float> ranked, float rows) const noexcept {
         const auto free = states.unguarded();
         const guards& g = states.guarded;
@@ -130,7 +130,7 @@ struct defensivekv {
             if ((held += ranked[first]) >= wanted) break;
         }
         if (first == 0) return;
-        auto equal = std::ranges::count(ranked.first(first), ranked[first - 1]);  // where equal, the newest stay
+        auto equal = std::ranges::count(ranked.first(first), ranked[first - 1]);  // among ties, the newest stay
         for (std::size_t j = free.size(); j-- > 0;) {
             const float last = ranked[first - 1];
             if (share[j] > last || (share[j] == last && equal-- > 0)) states.score[free[j]] = 1 + share[j];

@@ -1,7 +1,7 @@
 #pragma once
 
-// expected_attention: keeps what queries to come would attend to, if they were drawn from a normal distribution with
-// the mean and the covariance of those that came.
+// expected_attention: keeps states that future queries would attend to, if these were drawn from a normal distribution
+// with the mean and covariance of past queries.
 //
 //     ms::expected_attention policy;
 //     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
@@ -12,12 +12,12 @@
 //            k = R^T k[j]; mu and Sigma are of a head's queries before rotation; R = mean of the rotations to the next
 //            `future` positions; c = the scale of attention
 //   reads    queries; new values; the stored keys
-//   forgets  for each KV head; the first min(4, states / 8) are guarded, and left out of the softmax
-//   cost     head_dim^2 operations per query, n head_dim^2 per query head and decision: measured, 20 times what
-//            attention costs, with a slack of 31 0.9 to 1.6 times; or set `covariance` to false. 4 head_dim^2 bytes
-//            per query head.
+//   forgets  for each KV head; the first min(4, states / 8) are guarded, and excluded from the softmax
+//   cost     head_dim^2 operations per query, n head_dim^2 per query head and decision: measured, 20 times the cost of
+//            attention; with a slack of 31, 0.9 to 1.6 times. Set `covariance` to false to avoid this. 4 head_dim^2
+//            bytes per query head.
 //   differs  kvpress, by the authors, compresses a prompt once, from the queries of all its tokens but the first 4.
-//            Here mean and covariance run along, of all tokens so far (see count_token for more than a million; a
+//            Here mean and covariance are updated, over all tokens so far (see count_token for more than a million; a
 //            spoiled query counts as zeros). A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <array>
@@ -38,7 +38,7 @@ struct expected_attention {
 
     multistate::rope rope = {};  ///< the model's rotary positions
     std::size_t future = 512;    ///< positions
-    std::size_t skipped = 4;     ///< the first positions, whose queries do not count
+    std::size_t skipped = 4;     ///< the number of first positions whose queries do not count
     float epsilon = 0;
     bool covariance = true;
     static constexpr auto parameters =
@@ -60,7 +60,7 @@ struct expected_attention {
         per_table_array<float> squares;  // [query heads][head_dim, head_dim]: sum of squared deviations from the mean
         per_table<float> turns;          // scratch: cosines and sines
         per_table<float> vector;         // scratch: a query or key
-        per_table<float> panel, tile;    // scratch: keys side by side, and of their products
+        per_table<float> panel, tile;    // scratch: keys side by side, and their products
     };
     void lay_out(memory& m, layout& l) const noexcept {
         const table_shape& s = l.shape();
@@ -120,7 +120,7 @@ struct expected_attention {
     }
 
   private:
-    /// The logits of the queries to come, for each query head of the group.
+    /// The logits of the future queries, for each query head of the group.
     void find_logits(const reader& stored, view states, std::size_t h) const noexcept {
         const table_shape& s = states.shape;
         const memory mine = states.memory(*this);

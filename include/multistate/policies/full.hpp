@@ -1,6 +1,6 @@
 #pragma once
 
-// full: forgets nothing. The unbounded multi-state RNN, the line every other policy is compared with.
+// full: forgets nothing. The unbounded multi-state RNN; all other policies are compared with it.
 //
 //   paper    none
 //   rule     no state is scored

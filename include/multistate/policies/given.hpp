@@ -1,6 +1,6 @@
 #pragma once
 
-// given: forgets by scores that you supply: for trained methods, and for those that run the model once more.
+// given: forgets by scores that you supply. For trained methods, and for methods that run the model once more.
 //
 //     ms::cache<ms::given> cache(shape);
 //     ...                                                        // the prompt, with `block` large enough to hold it
@@ -12,13 +12,13 @@
 //
 //   paper    none. KVzip (arXiv 2505.23416) scores by a second pass that repeats the prompt; KVzap (2601.07891), Locret
 //            (2410.01805) and others train a small model to score
-//   rule     score[j] = what was last written to scores()[j], 0 when j is placed
+//   rule     score[j] = the last value written to scores()[j], 0 when j is placed
 //   reads    nothing
 //   forgets  for each KV head
 //   cost     one pass to decide
-//   differs  a score stays until its state goes, and a state never scored has 0: where your scores are positive it is
-//            the next to go, unless you score it before the next append or guard it with `recent`. Rows are reused, so
-//            look at positions(), not at the order of the rows.
+//   differs  a score stays until its state is forgotten. A state that you never scored has score 0. If your scores are
+//            positive, it is forgotten next, unless you score it before the next append or guard it with `recent`. Rows
+//            are reused, so use positions(), not the order of the rows.
 #include "multistate/policy/policy.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {

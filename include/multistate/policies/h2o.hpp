@@ -7,10 +7,10 @@
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest floor(states / 2) are guarded unless the user names another `recent`
 //   cost     one addition per probability, one pass to decide
-//   differs  the authors' code exists three times and disagrees: per query head (wrong with grouped queries), summed
-//            over the batch, sizes as shares of the prompt, one row lost between the two halves. Here: per KV head,
-//            the group's heads summed, the sum never divided by age. It comes to a standstill after some 2^24 / heads
-//            tokens (see policy.hpp): for longer texts take h2o_decayed.
+//   differs  the authors' code exists in three versions that disagree: per query head (wrong with grouped queries),
+//            summed over the batch, sizes as shares of the prompt, one row lost between the two halves. Here: per KV
+//            head, the group's heads summed, the sum never divided by age. The sum stops growing after about 2^24 /
+//            heads tokens (see policy.hpp): for longer texts use h2o_decayed.
 #include <algorithm>
 
 #include "multistate/policy/policy.hpp"
@@ -22,7 +22,7 @@ struct h2o {
     static constexpr std::string_view paper = "arXiv 2306.14048";
     static constexpr per forgets() noexcept { return per::head; }
 
-    std::size_t recent_at_most = static_cast<std::size_t>(-1);  ///< how many of the newest states are guarded at most
+    std::size_t recent_at_most = static_cast<std::size_t>(-1);  ///< maximum number of newest states that are guarded
 
     constexpr guards default_guards(std::size_t states) const noexcept {
         return {.sinks = 0, .recent = (std::min)(recent_at_most, states / 2)};

@@ -8,7 +8,7 @@
 //   forgets  for the layer; the newest floor(states / 2) are guarded unless the user names another `recent`
 //   cost     one addition per probability, one pass to decide
 //   differs  that row of the paper equals its Window+1 row in every column, probably a slip: not a target for parity.
-//            Sums come to a standstill as h2o's do: after half a million tokens with 32 heads.
+//            Sums stop growing as in h2o: after half a million tokens with 32 heads.
 #include "multistate/modifiers/scope.hpp"
 #include "multistate/policies/h2o.hpp"
 

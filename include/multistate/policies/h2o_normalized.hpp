@@ -8,12 +8,12 @@
 //   reads    the attention probabilities of every token
 //   forgets  for the layer; the first min(32, states / 8) and the newest min(128, states / 4) are guarded
 //   cost     one addition per probability, one float per state, one division per state and decision
-//   differs  OpenVINO guards 32 and 128 of 672 states; below 512 these are shares of the states here, so that some are
-//            left to choose from. Of a prompt it counts the attention of the last 8 tokens only (snapkv_window_size),
-//            and divides by as many; here all tokens count. It forgets blocks of its paged cache, by the sum of their
-//            scores, and nothing before the prompt ends; it replaces each probability by the greatest of it and the
-//            next few. Here: single states, at every decision, no pooling (see modifiers/pool.hpp). For endless texts
-//            see observed_attention.
+//   differs  OpenVINO guards 32 and 128 of 672 states; here, below 512 states, they are shares of the states, so that
+//            some candidates remain. Of a prompt it counts the attention of the last 8 tokens only
+//            (snapkv_window_size), and divides by 8; here all tokens count. It forgets blocks of its paged cache, by
+//            the sum of their scores, and nothing before the prompt ends; it replaces each probability by the maximum
+//            of it and the next few. Here: single states, at every decision, no pooling (see modifiers/pool.hpp). For
+//            endless texts see observed_attention.
 #include <algorithm>
 
 #include "multistate/modifiers/scope.hpp"

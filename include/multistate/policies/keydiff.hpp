@@ -1,6 +1,6 @@
 #pragma once
 
-// keydiff: forgets the state whose key is most like all others.
+// keydiff: forgets the state whose key is most similar to all other keys.
 //
 //   paper    "KeyDiff: Key Similarity-Based KV Cache Eviction for Long-Context LLM Inference in Resource-Constrained
 //            Environments", arXiv 2504.15364
@@ -10,8 +10,8 @@
 //   cost     4 n head_dim operations per decision and KV head: measured, as much as attention costs a group of 4, a
 //            tenth of it with a slack of 31. 4 bytes per state and KV head.
 //   differs  the paper compresses after each block of 128 tokens: that is slack, or `block` prefill, here. The anchor
-//            could be kept up as keys come and go; it is taken afresh, because what a codec rounds would add up. A key
-//            of length 0 is like none. Of two states the oldest goes. A layer (per_layer) sums over its KV heads.
+//            is recomputed at each decision. Updating it would accumulate a codec's rounding errors. A key of length 0
+//            is similar to none. Of two states, the older is forgotten. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 
 #include "multistate/math/linear_algebra.hpp"
@@ -46,7 +46,7 @@ struct keydiff {
     void on_forget(const reader& stored, view states) const noexcept {
         const auto [all_inverse_norms, cosines, anchor, key] = states.memory(*this);
         std::ranges::fill(states.score, 0.0f);
-        if (states.size() == 2) return;  // two are alike to their mean, but for rounding
+        if (states.size() == 2) return;  // the mean of two is equally similar to both, except for rounding
         for (std::size_t h = 0; h < states.shape.kv_heads; ++h) {
             const auto inverse_norms = all_inverse_norms[h];
             std::ranges::fill(anchor, 0.0f);

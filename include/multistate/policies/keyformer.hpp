@@ -1,6 +1,6 @@
 #pragma once
 
-// keyformer: h2o with noise on the logits and a rising temperature, against what forgetting does to a softmax.
+// keyformer: h2o with noise on the logits and a rising temperature, to counter the effect of forgetting on softmax.
 //
 //   paper    "Keyformer: KV Cache Reduction through Key Tokens Selection for Efficient Generative Inference",
 //            arXiv 2403.09054
@@ -9,13 +9,13 @@
 //            tau = 1 in the prompt, then 1 + n / generation at its n-th successor, no more than 2
 //   reads    the attention probabilities of every token, and when the prompt ends (without that, tau stays 1)
 //   forgets  for each KV head; the newest 30 % of `states` are guarded unless the user names another `recent`
-//   cost     a logarithm, a division and a hash per probability, with tau beyond 1 a logarithm and an exponential more;
+//   cost     a logarithm, a division and a hash per probability, plus a logarithm and an exponential if tau is above 1;
 //            4 bytes per state
-//   differs  the authors' noise comes from a generator; here from a hash of seed, layer, query head and the positions
-//            of query and key, so that a run repeats. Logits are log a but for a constant, which softmax does not see;
-//            where a is 0 the score gains nothing. In the paper tau reaches 2 with the end of the text; in the code it
-//            rises by 0.01 per token for ever, hence 100 tokens here. Their budget is 60 % of the prompt. Sums come to
-//            a standstill as h2o's do: see policy.hpp.
+//   differs  the authors draw noise from a generator; here it is a hash of seed, layer, query head and the positions of
+//            query and key, so that a run repeats. Logits equal log a plus a constant, which softmax ignores. If a is
+//            0, the score does not change. In the paper tau reaches 2 at the end of the text. In the code it rises by
+//            0.01 per token without end, so `generation` is 100 here. Their budget is 60 % of the prompt. Sums stop
+//            growing as in h2o: see policy.hpp.
 #include <algorithm>
 #include <cmath>
 #include <tuple>
@@ -73,7 +73,7 @@ struct keyformer {
                 simd::transform(noisy, 1, [](simd::floats x) { return simd::log(x); });
                 simd::scale(noisy, 1 / tau);
                 softmax(noisy);
-                if (std::isnan(noisy[0])) continue;  // one probability that is not a number would spoil all sums
+                if (std::isnan(noisy[0])) continue;  // one NaN probability would make all sums NaN
             }
             simd::add(noisy, states.score);
         }

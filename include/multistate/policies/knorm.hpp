@@ -1,15 +1,15 @@
 #pragma once
 
-// knorm: forgets the state with the longest key: short keys are those that are attended to.
+// knorm: forgets the state with the longest key, because states with short keys receive much attention.
 //
 //   paper    "A Simple and Effective L2 Norm-Based Strategy for KV Cache Compression", arXiv 2406.11430
 //   rule     score[j] = -|k[j]|_2
 //   reads    new keys
 //   forgets  for each KV head; no state is guarded
 //   cost     one product per float of a new key; a decision costs nothing
-//   differs  the authors spare the first two layers and begin to prune at 2048 tokens: both are a matter of budget
-//            here, more states for those layers. Their code leaves the cache sorted by norm. A layer (per_layer) sums
-//            over its KV heads. Where a model normalizes its keys (QK-norm), norms say little.
+//   differs  the authors spare the first two layers and begin to prune at 2048 tokens. Here both are budgets: give
+//            these layers more states. Their code leaves the cache sorted by norm. A layer (per_layer) sums over its KV
+//            heads. If a model normalizes its keys (QK-norm), norms say little.
 #include "multistate/math/linear_algebra.hpp"
 #include "multistate/policy/policy.hpp"
 
@@ -19,7 +19,7 @@ struct knorm {
     static constexpr std::string_view name = "knorm";
     static constexpr std::string_view paper = "arXiv 2406.11430";
     static constexpr per forgets() noexcept { return per::head; }
-    /// Each head has a scale of its own for its keys.
+    /// Each head's keys have their own scale.
     static constexpr bool scores_are_comparable() noexcept { return false; }
 
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {

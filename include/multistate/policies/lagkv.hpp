@@ -1,21 +1,21 @@
 #pragma once
 
-// lagkv: keeps states whose keys and values stand out, measured by the range of those that follow in the text.
+// lagkv: keeps states whose keys and values stand out, relative to the range of those that follow in the text.
 //
 //   paper    "LagKV: Lag-Relative Information of the KV Cache Tells Which Tokens Are Important", arXiv 2504.04704
-//   rule     behind the sinks the text falls into chunks of `lag` tokens; with x the keys, then the values, of a chunk,
-//            and min, max those of each channel in the next chunk:
-//            s[j] = softmax over j of the deviation over the channels of (x[j] - min) / (max - min);
-//            score[j] = rank in its chunk of s[j] of the keys plus s[j] of the values, divided by the size of the chunk
-//   reads    the stored keys and values of two chunks, when the second has ended
+//   rule     after the sinks, the text is divided into chunks of `lag` tokens; with x the keys, then the values, of a
+//            chunk, and min, max those of each channel in the next chunk: s[j] = softmax over j of the deviation over
+//            the channels of (x[j] - min) / (max - min); score[j] = rank in its chunk of s[j] of the keys plus s[j] of
+//            the values, divided by the size of the chunk
+//   reads    the stored keys and values of two chunks, once the second has ended
 //   forgets  for each KV head; the first min(4, states / 8) are guarded
 //   cost     about 8 operations per float of a chunk and the next; other decisions cost nothing. 12 bytes per
 //            state.
 //   differs  the authors keep the same share of every chunk, for ever. Here the count is fixed: the share falls as the
-//            text grows, of every chunk alike, and of equal ranks the oldest goes. The last two chunks stay, as with
-//            them (see chunk_length for small tables). Their code has a lag of 1024 and 16 sinks, kvpress has 128 and 4
-//            as here. A channel that does not vary counts 0; theirs is NaN. A layer (per_layer) sums s over its KV
-//            heads.
+//            text grows, equally in every chunk, and among equal ranks the oldest is forgotten. The last two chunks
+//            stay, as in the authors' code (see chunk_length for small tables). Their code has a lag of 1024 and 16
+//            sinks, kvpress has 128 and 4 as here. A channel that does not vary counts 0; in theirs it is NaN. A layer
+//            (per_layer) sums s over its KV heads.
 #include <algorithm>
 #include <cmath>
 #include <tuple>
@@ -32,7 +32,7 @@ struct lagkv {
     static constexpr per forgets() noexcept { return per::head; }
 
     std::size_t lag = 128;  ///< tokens
-    bool ranks = true;      ///< false: s itself is the score, and chunks lose as many states as score little
+    bool ranks = true;      ///< false: s itself is the score, and chunks lose more states if they score low
     static constexpr auto parameters = std::tuple{parameter{"lag", &lagkv::lag, std::size_t{4}, std::size_t{1} << 20},
                                                   parameter{"ranks", &lagkv::ranks, false, true}};
 
@@ -40,8 +40,8 @@ struct lagkv {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
     }
     struct memory {
-        per_state<std::uint32_t> chunk;     // the chunk that the state waits for; 0 when it has a score
-        per_state<float> sums, deviations;  // scratch, by place in the chunk
+        per_state<std::uint32_t> chunk;     // the chunk that the state waits for; 0 if it has a score
+        per_state<float> sums, deviations;  // scratch, by index in the chunk
         per_table<std::uint64_t> length;    // of a chunk
         per_table<chunk_counter> text;
         per_table<float> least, scale;  // scratch: the minimum and the inverse range of each channel
@@ -105,8 +105,8 @@ struct lagkv {
         }
     }
 
-    /// deviations[i] = the standard deviation over the channels of row chunk[i], each relative to its range in the rows
-    /// `next`.
+    /// deviations[i] = the standard deviation over the channels of row chunk[i], relative to each channel's range in
+    /// the rows `next`.
     static void find_deviations(const reader& stored, const memory& mine, std::size_t h, bool values, row_numbers chunk,
                                 row_numbers next, std::span<float> deviations) noexcept {
         const std::size_t d = values ? stored.value_dim : stored.head_dim;
@@ -131,7 +131,7 @@ struct lagkv {
             deviations[i] = std::sqrt(squares / static_cast<float>((std::max<std::size_t>)(d, 2) - 1));
         }
     }
-    /// How many of a chunk score less than its i-th; of equal scores the oldest counts as less.
+    /// The number of states in a chunk that score less than its i-th; among equal scores the oldest counts as less.
     static float rank(std::span<const float> sums, std::size_t i) noexcept {
         std::size_t less = 0;
         for (std::size_t n = 0; n < sums.size(); ++n) less += sums[n] < sums[i] || (sums[n] == sums[i] && n < i);

@@ -1,6 +1,6 @@
 #pragma once
 
-// leverage: keeps states whose keys are far from what the other keys of their chunk of the text span.
+// leverage: keeps states whose keys are far from the span of the other keys in their chunk of the text.
 //
 //     ms::leverage policy;
 //     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
@@ -11,13 +11,13 @@
 //            Gaussian matrix [head_dim, sketch] of variance 1 / sketch, minus their mean
 //   reads    new keys
 //   forgets  for each KV head; no state is guarded
-//   cost     head_dim sketch operations, and head_dim / 2 sines and cosines, per new key; 2 sketch^2 per token of a
-//            chunk that has ended; a decision costs nothing. Measured, 4 % of what attention costs a group of 4 with
-//            4096 states, 25 % with 512. 8 bytes per state; the matrix, and the sketches of a chunk.
-//   differs  chunks of 512 are those of the authors' engine, which takes the inverse by SVD; by Cholesky, as kvpress,
-//            it is the same. kvpress takes a prompt as one chunk. The matrix comes from a hash of `seed`, and has no
-//            more columns than a key has numbers, or a chunk half its tokens: else every key would be far from the
-//            others. The authors' z-score would change no order. A layer (per_layer) sums over its KV heads.
+//   cost     head_dim sketch operations, and head_dim / 2 sines and cosines, per new key; 2 sketch^2 per token of an
+//            ended chunk; a decision costs nothing. Measured, for a group of 4: 4 % of the cost of attention with 4096
+//            states, 25 % with 512. 8 bytes per state; the matrix, and the sketches of a chunk.
+//   differs  chunks of 512 are as in the authors' engine. It inverts by SVD; here, as in kvpress, by Cholesky, with the
+//            same result. kvpress takes a prompt as one chunk. The matrix comes from a hash of `seed`, with at most
+//            head_dim columns, and at most half a chunk's tokens: otherwise all keys would be far from the others. The
+//            authors' z-score would not change the order. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -39,7 +39,7 @@ struct leverage {
     multistate::rope rope = {};  ///< the model's rotary positions
     std::size_t chunk = 512;     ///< tokens; see chunk_length for small tables
     std::size_t sketch = 48;     ///< columns of the random matrix
-    float ridge = 0.01f;         ///< ten times more where float32 cannot take the inverse
+    float ridge = 0.01f;         ///< ten times more if float32 cannot compute the inverse
     std::size_t seed = 0;
     static constexpr auto parameters = std::tuple{
         member_parameters{&leverage::rope}, parameter{"chunk", &leverage::chunk, std::size_t{4}, std::size_t{1} << 20},
@@ -50,7 +50,7 @@ struct leverage {
     struct memory {
         chunk_memory chunks;
         per_table<chunk_counter> text;
-        per_table<bool> drawn;            // whether the matrix is there
+        per_table<bool> drawn;            // whether the matrix exists
         per_table<float> matrix;          // [columns][head_dim], random
         per_table<float> key;             // scratch
         per_table<float> mean, squares;   // scratch of add_leverages
@@ -101,7 +101,7 @@ struct leverage {
     constexpr std::size_t columns_of(const table_shape& s) const noexcept {
         return (std::max<std::size_t>)(1, (std::min)({sketch, s.head_dim, chunk_length(chunk, s) / 2}));
     }
-    /// Gaussian numbers by Box and Muller, column after column.
+    /// Gaussian numbers by Box-Muller, column after column.
     void draw(std::size_t columns, std::span<float> matrix) const noexcept {
         for (std::size_t i = 0; i < matrix.size(); ++i) {
             const float radius = std::sqrt(-2 * std::log(open_uniform(random_bits(seed, i, 0))));

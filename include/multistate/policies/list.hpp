@@ -1,12 +1,12 @@
 #pragma once
 
-// THE list: every policy that the library ships. A new method is one new file in policies/ and one line here; tests,
-// benches and the demo iterate over it.
+// The list of every policy in the library. A new method is one new file in policies/ and one line here. Tests, benches
+// and the demo iterate over this list.
 //
 //     ms::cache<ms::any_policy> cache(shape, ms::any_policy::named("tova"));
 //     ms::cache<ms::any_policy> cache(shape, ms::h2o_grace::make());           // a named preset, by its type
 //
-// A method that is only other numbers of a policy, or a composition without code of its own, is a named preset below.
+// A method without code of its own (other parameters of a policy, or a composition) is a named preset below.
 #include <algorithm>
 
 #include "multistate/modifiers/decayed.hpp"
@@ -53,57 +53,57 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-// tova_kvpress: tova whose newest state always stays.
+// tova_kvpress: tova that always keeps the newest state.
 //
 //   paper    TOVAPress of NVIDIA kvpress, after "Transformers are Multi-State RNNs", arXiv 2401.06104
-//   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer, for the current token t only. The
-//            score kept is the sum, which orders the states alike.
+//   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer, for the current token t only. The score
+//            kept is the sum, which gives the same order.
 //   reads    the attention probabilities of the newest token
 //   forgets  for the layer; the newest state is guarded unless the user names another `recent`
 //   cost     one addition per probability, one pass to decide
 //   differs  kvpress decides once, at the end of the prompt (that is `block` prefill here) or every so many tokens, and
-//            gives the newest state the greatest score in place of a guard. With one state there is nothing to guard.
+//            gives the newest state the greatest score instead of a guard. With one state, nothing is guarded.
 struct tova_kvpress {
     static constexpr std::string_view name = "tova_kvpress";
     static constexpr std::string_view paper = "arXiv 2401.06104";
     static constexpr tova make() noexcept { return {.recent_at_most = 1}; }
 };
 
-// h2o_decayed: h2o whose old attention fades, so that a state is worth what recent tokens gave it.
+// h2o_decayed: h2o with fading old attention, so that recent attention determines a state's worth.
 //
 //   paper    "A2SF: Accumulative Attention Scoring with Forgetting Factor for Token Pruning in Transformer Decoder",
 //            arXiv 2407.20485
-//   rule     score[j] = sum of decay^n a[i][t][j] over the query heads i of the group and all tokens t since j's own,
-//            n of which came after t
+//   rule     score[j] = sum of decay^n a[i][t][j] over the query heads i of the group and all tokens t since j's own, n
+//            = the number of these tokens after t
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest floor(states / 2) are guarded unless the user names another `recent`
 //   cost     h2o's, and one multiplication per state and token
-//   differs  see modifiers/decayed.hpp. The guard is h2o's, so that decay 1 is h2o; decay 0 with recent 0 is tova_head.
-//            EasyKV guarded the newest 0.3 of the states; what the paper guards is not known here.
+//   differs  see modifiers/decayed.hpp. The guard is h2o's, so decay 1 is h2o; decay 0 with recent 0 is tova_head.
+//            EasyKV guarded the newest 0.3 of the states; the paper's guard is not known here.
 struct h2o_decayed {
     static constexpr std::string_view name = "h2o_decayed";
     static constexpr std::string_view paper = "arXiv 2407.20485";
     static constexpr composed<h2o, decayed> make() noexcept { return {}; }
 };
 
-// h2o_grace: h2o with a short grace for new states in place of the recent half, and old attention that fades.
+// h2o_grace: h2o with a short grace for new states instead of the recent half, and with fading old attention.
 //
 //   paper    none: VeloxQuant-MLX, pull request 141, after H2O (arXiv 2306.14048)
-//   rule     score[j] = sum of decay^n a[i][t][j] over the query heads i of the group and all tokens t since j's own,
-//            n of which came after t
+//   rule     score[j] = sum of decay^n a[i][t][j] over the query heads i of the group and all tokens t since j's own, n
+//            = the number of these tokens after t
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest min(16, states / 2) are guarded unless the user names another `recent`
 //   cost     h2o's, and one multiplication per state and token
 //   differs  only the pull request's description was read. There a new state was forgotten at once, so the prompt
-//            stayed forever, until 16 states of grace and decay 0.98 mended it. Below 32 states the grace is half of
-//            them here: 16 of 17 would be a window.
+//            stayed forever, until 16 states of grace and decay 0.98 fixed it. Here, below 32 states, the grace is half
+//            of them: 16 of 17 would be a window.
 struct h2o_grace {
     static constexpr std::string_view name = "h2o_grace";
     static constexpr std::string_view paper = "VeloxQuant-MLX, pull request 141";
     static constexpr composed<h2o, decayed> make() noexcept { return {h2o{.recent_at_most = 16}, decayed{}}; }
 };
 
-// h2o_local: h2o without a recent half: the heavy hitters alone, and the token that attends.
+// h2o_local: h2o without a recent half: only the heavy hitters and the token that attends.
 //
 //   paper    local_heavy_hitter_mask in the authors' code for "H2O: Heavy-Hitter Oracle for Efficient Generative
 //            Inference of Large Language Models", arXiv 2306.14048
@@ -113,16 +113,16 @@ struct h2o_grace {
 //   cost     one addition per probability, one pass to decide
 //   differs  that mask lets a token see itself and the heavy_budget - 1 states of the greatest sums: `states` is
 //            heavy_budget - 1, and the state that attended last may be forgotten at once, as there. So new states
-//            rarely stay, and the kept set freezes; the preset is here to show that. The code sums probabilities of
+//            rarely stay and the kept set freezes; the preset exists to show this. The code sums probabilities of
 //            attention to all tokens, kept or not, for each query head, and joins the mask with a window (`recent`).
-//            Sums come to a standstill as h2o's do.
+//            Sums stop growing as in h2o.
 struct h2o_local {
     static constexpr std::string_view name = "h2o_local";
     static constexpr std::string_view paper = "arXiv 2306.14048";
     static constexpr h2o make() noexcept { return {.recent_at_most = 0}; }
 };
 
-/// Any of them, chosen at run time: any_policy::named("tova").
+/// Any policy of the list, chosen at run time: any_policy::named("tova").
 // clang-format off
 using any_policy = one_of<
     full, window, random, given,

@@ -1,6 +1,6 @@
 #pragma once
 
-// morphkv: forgets the state to which the last tokens attended least, outside these tokens.
+// morphkv: forgets the state that received the least attention from the last tokens, outside these tokens.
 //
 //   paper    "Dialogue Without Limits: Constant-Sized KV Caches for Extended Responses in LLMs" (MorphKV),
 //            arXiv 2503.00979
@@ -9,9 +9,9 @@
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
 //   cost     4 * `window` bytes per state; one addition per probability; `window` additions per state to decide
-//   differs  read in the authors' code, which adds up the logits of a group and takes their softmax afresh over what it
-//            holds outside the window; here probabilities count as they were when a token attended. Its scripts use
-//            the maximum and windows from 16 to 200.
+//   differs  read in the authors' code, which sums the logits of a group and recomputes their softmax over the states
+//            outside the window. Here probabilities count as they were when the token attended. Their scripts use the
+//            maximum and windows from 16 to 200.
 #include <algorithm>
 #include <tuple>
 
@@ -25,7 +25,7 @@ struct morphkv {
     static constexpr per forgets() noexcept { return per::head; }
 
     std::size_t window = 30;  ///< tokens
-    bool maximum = false;     ///< of the attention of the window's tokens, instead of its sum
+    bool maximum = false;     ///< the maximum of the attention of the window's tokens, instead of its sum
     static constexpr auto parameters =
         std::tuple{parameter{"window", &morphkv::window, std::size_t{1}, std::size_t{1024}},
                    parameter{"maximum", &morphkv::maximum, false, true}};

@@ -1,6 +1,6 @@
 #pragma once
 
-// noncausal: keeps what the tokens around a state attend to, those after it in the text and those before it alike.
+// noncausal: keeps states that the tokens around them attend to, both later and earlier tokens in the text.
 //
 //   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
 //            2507.08143: the other half of its score
@@ -8,15 +8,14 @@
 //            softmax over j in the chunk of q[t] . k[j]; score[j] = mean of s over j and its two neighbors
 //   reads    queries; new keys and values
 //   forgets  for each KV head; no state is guarded
-//   cost     head_dim operations per query and token of its chunk, all when the chunk has ended; a decision costs
-//            nothing. Measured, 4 % of what attention costs a group of 4 with 4096 states, 20 % with 512. 8 bytes
+//   cost     head_dim operations per query and token of its chunk, all at the end of the chunk; a decision costs
+//            nothing. Measured, for a group of 4: 4 % of the cost of attention with 4096 states, 20 % with 512. 8 bytes
 //            per state; the queries and keys of a chunk, and the keys of a block.
 //   differs  kvpress compresses a prompt once. Here each chunk is scored when it has ended; until then its states stay.
-//            The numbers are the same, except that means of three end with the chunk, and that kvpress counts zeros
-//            beyond the ends of the prompt and lets its last, short chunk attend to padding. The authors' engine has
-//            chunks of 128, and neither values nor neighbors. Both leave the logits without a scale, and so does the rule;
-//            `scaled` gives them one. kvpress's z-score would change no order. A layer (per_layer) sums over its KV
-//            heads.
+//            The numbers are the same, except that means of three end with the chunk. Also, kvpress counts zeros beyond
+//            the ends of the prompt and lets its last, short chunk attend to padding. The authors' engine has chunks of
+//            128, and neither values nor neighbors. Both do not scale the logits, and neither does the rule; `scaled`
+//            does. kvpress's z-score would not change the order. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <numeric>
 #include <tuple>
@@ -34,7 +33,7 @@ struct noncausal {
     static constexpr per forgets() noexcept { return per::head; }
 
     std::size_t chunk = 256;  ///< tokens; see chunk_length for small tables
-    bool scaled = false;      ///< whether logits are multiplied with the scale of attention
+    bool scaled = false;      ///< whether logits are multiplied by the scale of attention
     static constexpr auto parameters =
         std::tuple{parameter{"chunk", &noncausal::chunk, std::size_t{4}, std::size_t{1} << 20},
                    parameter{"scaled", &noncausal::scaled, false, true}};
@@ -109,14 +108,14 @@ struct noncausal {
     }
 
   private:
-    /// Queries that are multiplied with the keys together.
+    /// The number of queries that are multiplied with the keys together.
     static constexpr std::size_t tile = 16;
-    /// The chunks whose keys may be waiting for queries: all keys of a block come before its first query.
+    /// The number of chunks whose keys may wait for queries: all keys of a block come before its first query.
     constexpr std::size_t open_chunks(const table_shape& s) const noexcept {
         const std::size_t n = chunk_length(chunk, s);
         return 1 + (s.block + n - 2) / n;
     }
-    /// Where the keys of a KV head in a chunk are.
+    /// The index of the keys of a KV head in a chunk.
     constexpr std::size_t head_of(const table_shape& s, std::size_t number, std::size_t kv_head) const noexcept {
         return number % open_chunks(s) * s.kv_heads + kv_head;
     }

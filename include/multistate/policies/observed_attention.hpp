@@ -8,10 +8,10 @@
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head
 //   cost     one addition per probability, one float per state, one division per state and decision
-//   differs  kvpress judges once, at the end of the prompt (that is `block` prefill here). The number of tokens is
+//   differs  kvpress decides once, at the end of the prompt (that is `block` prefill here). The number of tokens is
 //            newest - position + 1, so a gap in the positions counts as tokens. The sum over the group is not divided
-//            by its size, which orders the states alike. It comes to a standstill as h2o's does, and then the mean of
-//            a state that stays falls with its age.
+//            by its size, which gives the same order. The sum stops growing as in h2o; then the mean of a kept state
+//            falls with its age.
 #include "multistate/policy/policy.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {

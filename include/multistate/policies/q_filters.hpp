@@ -1,21 +1,21 @@
 #pragma once
 
-// q_filters: keeps states whose keys lie where the queries point: one direction per KV head foretells the attention.
+// q_filters: keeps states whose keys point like the queries: one direction per KV head predicts the attention.
 //
-//     ms::q_filters policy{.filters = filters, .kv_heads = 8};   // [layers][kv_heads][head_dim], which must outlive it
-//     ms::cache<ms::q_filters> cache(shape, policy);             // without filters: from the queries that come by
+//     ms::q_filters policy{.filters = filters, .kv_heads = 8};   // [layers][kv_heads][head_dim]; must outlive `policy`
+//     ms::cache<ms::q_filters> cache(shape, policy);             // without filters: computed from the observed queries
 //
 //   paper    "Q-Filters: Leveraging QK Geometry for Efficient KV Cache Compression", arXiv 2503.02812
 //   rule     score[j] = -f . k[j], f = minus the first right singular vector of many queries, not centered, on the side
 //            where most queries are; averaged over the group
-//   reads    new keys, where filters are given; else queries and, at a decision, the stored keys
+//   reads    new keys if filters are given; otherwise queries and, at a decision, the stored keys
 //   forgets  for each KV head; no state is guarded (the authors' example guards the newest 64 of 128)
 //   cost     with filters, head_dim operations per new key, and a decision costs nothing. Without, head_dim^2 per query
-//            and `steps` times that per decision and KV head: measured, from half of what attention costs a group of
-//            4 (4096 states) to all of it (512), a third of that with a slack of 31. 4 head_dim^2 bytes per KV head.
-//   differs  with filters, as the authors publish them or as q_filter finds them, in nothing. Without, the direction is
-//            that of all queries of the group so far together: their mean, turned by power iteration towards the
-//            singular vector; its side is that of the mean (see count_token for more than a million tokens). A layer
+//            and `steps` times that per decision and KV head. Measured, for a group of 4: from half (4096 states) to
+//            all (512) of the cost of attention; a third of that with a slack of 31. 4 head_dim^2 bytes per KV head.
+//   differs  with filters (published by the authors or computed by q_filter): nothing differs. Without filters, the
+//            direction is that of all queries of the group so far: their mean, turned by power iteration towards the
+//            singular vector, on the side of the mean (see count_token for more than a million tokens). A layer
 //            (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <tuple>
@@ -30,12 +30,12 @@ struct q_filters {
     static constexpr std::string_view name = "q_filters";
     static constexpr std::string_view paper = "arXiv 2503.02812";
     static constexpr per forgets() noexcept { return per::head; }
-    /// Each head has a scale of its own for its keys.
+    /// Each head's keys have their own scale.
     static constexpr bool scores_are_comparable() noexcept { return false; }
 
-    std::span<const float> filters = {};  ///< [layers][kv_heads][head_dim]; empty: from the queries that come by
-    std::size_t kv_heads = 0;             ///< of a layer, where filters are given
-    std::size_t steps = 4;                ///< power iterations, where not
+    std::span<const float> filters = {};  ///< [layers][kv_heads][head_dim]; empty: from the observed queries
+    std::size_t kv_heads = 0;             ///< of a layer; used if filters are given
+    std::size_t steps = 4;                ///< power iterations; used if no filters are given
     static constexpr auto parameters =
         std::tuple{parameter{"steps", &q_filters::steps, std::size_t{0}, std::size_t{1000}}};
 
@@ -43,7 +43,7 @@ struct q_filters {
         const bool given = !filters.empty();
         return {.queries = !given, .arrivals = true, .stored = !given, .order = true};
     }
-    struct memory {                          // where no filters are given
+    struct memory {                          // used if no filters are given
         per_state<float> products;           // scratch
         per_table<std::uint64_t> count;      // of tokens; see count_token
         per_table_array<float> queries;      // [KV heads][head_dim]: their sum
@@ -111,8 +111,8 @@ struct q_filters {
 static_assert(policy<q_filters> && hooks_of<q_filters> == (hook::check_shape | hook::scores_are_comparable |
                                                            hook::on_insert | hook::on_query | hook::on_forget));
 
-/// The filter of one query head from its queries [tokens, head_dim], rotated as attention sees them; the authors take
-/// 3000 of ten texts. Average the filters of a group, and give the policy the averages. Allocates.
+/// The filter of one query head from its queries [tokens, head_dim], rotated as in attention; the authors use 3000 from
+/// ten texts. Average the filters of a group, and pass the averages to the policy. Allocates.
 inline std::vector<float> q_filter(rows queries, std::size_t steps = 100) {
     const std::size_t d = queries.width;
     std::vector<float> filter(d), squares(d * d), scratch(d);

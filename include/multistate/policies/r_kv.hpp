@@ -1,6 +1,6 @@
 #pragma once
 
-// r_kv: keeps states that the last tokens ask for and that are unlike the others, for long reasoning.
+// r_kv: keeps states that recent queries attend to and whose keys differ from the others; for long reasoning.
 //
 //     // the authors' use: a decision every 128 tokens
 //     ms::cache<ms::r_kv> cache({.layers = 32, …, .states = 1024, .slack = 127});
@@ -12,13 +12,13 @@
 //            where in each row i the diagonal and the newest j with cos > `threshold` count 0
 //   reads    queries; the stored keys
 //   forgets  for each KV head; the newest min(8, states / 2) are guarded unless the user names another `recent`
-//   cost     n^2 head_dim per decision and KV head, as much as n queries: measured, 50 times what attention costs with
-//            512 states, 330 times with 4096, divided by slack + 1 where there is slack. 12 bytes per state;
-//            `window` queries, 96 keys and their products per table.
-//   differs  read in the authors' code. It never sorts the cache again after a decision, so neighbors, the newest of
-//            similar states and the oldest are there those in the order of the last scores; here in that of the text.
-//            Where in a row no cos exceeds the threshold, it sets the oldest state's to 0; here nothing. lambda is 0.1
-//            as in the paper, 0.07 in the code. A layer (per_layer) sums over its KV heads.
+//   cost     n^2 head_dim per decision and KV head, as much as n queries: measured, 50 times the cost of attention with
+//            512 states, 330 times with 4096; with slack, divided by slack + 1. 12 bytes per state; `window` queries,
+//            96 keys and their products per table.
+//   differs  read in the authors' code. It never sorts the cache again after a decision, so there, neighbors, the
+//            newest of similar states and the oldest follow the order of the last scores; here, the order of the text.
+//            If no cos in a row exceeds the threshold, it sets the oldest state's to 0; here nothing is set. lambda is
+//            0.1 as in the paper, 0.07 in the code. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <array>
 #include <limits>
@@ -36,9 +36,9 @@ struct r_kv {
     static constexpr std::string_view paper = "arXiv 2505.24133";
     static constexpr per forgets() noexcept { return per::head; }
 
-    float lambda = 0.1f;     ///< weight of importance; the rest is that of redundancy
+    float lambda = 0.1f;     ///< weight of importance; redundancy has weight 1 - lambda
     std::size_t window = 8;  ///< queries
-    float threshold = 0.5f;  ///< of the cosine; of the states above it in a row, the newest is not held redundant
+    float threshold = 0.5f;  ///< of the cosine; among the states above it in a row, the newest is not redundant
     static constexpr auto parameters = std::tuple{parameter{"lambda", &r_kv::lambda, 0.0f, 1.0f},
                                                   parameter{"window", &r_kv::window, std::size_t{1}, std::size_t{1024}},
                                                   parameter{"threshold", &r_kv::threshold, 0.0f, 1.0f}};
@@ -83,7 +83,7 @@ struct r_kv {
     }
 
   private:
-    /// Keys that are multiplied with a panel of others together.
+    /// The number of keys that are multiplied with a panel of others together.
     static constexpr std::size_t tile = 64;
 
     void add_importance(const reader& stored, view states, std::size_t h) const noexcept {
@@ -145,7 +145,7 @@ struct r_kv {
         stored.key(h, row, key);
         simd::scale(key, 1 / (norm(key) + 1e-8f));
     }
-    /// Of the states that say the same, the newest says it for all. Returns whether there is one.
+    /// Among similar states, the newest is not redundant. Returns whether there is one.
     bool spare_newest(std::span<float> cosines) const noexcept {
         for (std::size_t i = cosines.size(); i-- > 0;) {
             if (cosines[i] <= threshold) continue;

@@ -1,15 +1,15 @@
 #pragma once
 
-// random: forgets any state. What every other policy must beat.
+// random: forgets states at random. Every other policy must beat it.
 //
 //   paper    none: RandomPress of NVIDIA kvpress
 //   rule     score[j] = a number in [0, 1) drawn when j comes, by a hash of seed, layer, KV head and position
 //   reads    nothing
 //   forgets  for each KV head
 //   cost     one hash per state, one pass to decide
-//   differs  kvpress draws all scores anew at each compression, and repeats only if it is given a seed. To draw a new
-//            victim at each step would leave mostly recent states; a number for life leaves at any time a uniform
-//            sample of the text, the greatest `states` numbers (reservoir sampling).
+//   differs  kvpress draws all scores anew at each compression, and is repeatable only with a seed. Drawing a new
+//            victim at each step would leave mostly recent states. A number for life leaves, at any time, a uniform
+//            sample of the text: the states with the `states` greatest numbers (reservoir sampling).
 #include <tuple>
 
 #include "multistate/math/random.hpp"

@@ -1,18 +1,18 @@
 #pragma once
 
-// roco: forgets the state with the least attention on average, sparing those whose attention varies most.
+// roco: forgets the state with the least mean attention, but spares states with the most variable attention.
 //
 //   paper    "On the Efficacy of Eviction Policy for Key-Value Constrained Generative Language Model Inference" (RoCo),
 //            arXiv 2402.06262
 //   rule     score[j] = mean of a[t][j] over all tokens t since j's own, a[t][j] the mean over the query heads of the
-//            group; and 2 more, beyond any mean, for the states of the greatest variance over these tokens: for
-//            `unstable` of the states and one, counting the guarded `recent` as such
+//            group; plus 2, above any mean, for the states with the greatest variance over these tokens. Their number
+//            is `unstable` times the states, plus one; the guarded `recent` count among them
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest min(10, unstable * states) are guarded unless the user names another `recent`
 //   cost     one addition per probability, one pass with a division and 16 bytes per state; a partial sort to decide
-//   differs  EasyKV, the authors' code, spares 0.3 of the states when it decodes and 0.1 when it encodes; 0.3 here. Its
-//            variance is a difference of means, which may be negative under the root; here it is Welford's, and without
-//            the root, which orders alike. Where variances are equal at the border neither is spared. EasyKV forgets
+//   differs  EasyKV, the authors' code, spares 0.3 of the states in decoding and 0.1 in encoding; here 0.3. Its
+//            variance is a difference of means, which may be negative under the root; here it is Welford's, without the
+//            root, which gives the same order. If variances tie at the border, neither is spared. EasyKV forgets
 //            nothing of the prompt while it decodes. From a state's 2^20th token on, old ones fade (see count_token).
 #include <algorithm>
 #include <tuple>
@@ -34,8 +34,8 @@ struct roco {
 
     struct memory {
         per_state<float> mean;          // of the attention to the state
-        per_state<float> squares;       // the sum of squared distances from it
-        per_state<std::int32_t> count;  // of the tokens that attended to it, halved as count_token does
+        per_state<float> squares;       // the sum of squared deviations from the mean
+        per_state<std::int32_t> count;  // of the tokens that attended to it; halved like count_token
         per_state<float> sorted;        // scratch
     };
     static void lay_out(memory& m, layout& l) noexcept {
@@ -47,7 +47,7 @@ struct roco {
 
     void on_attention(rows probabilities, view states) const noexcept {
         const auto [mean, squares, count, sorted] = states.memory(*this);
-        const auto attention = states.score;  // scores are due at the decision
+        const auto attention = states.score;  // scores are computed at the decision
         std::ranges::fill(attention, 0.0f);
         add(probabilities, attention);
         simd::scale(attention, 1 / static_cast<float>(probabilities.count));
@@ -69,7 +69,7 @@ struct roco {
         const std::size_t excess = states.size() - s.states;
         const std::size_t wanted = share(s.states) + excess;
         const std::size_t spared = (std::min)(wanted - (std::min)(wanted, recent), among.size() - excess);
-        const auto variance = [&](std::uint32_t row) {  // 0 for a NaN, too, which could not be sorted
+        const auto variance = [&](std::uint32_t row) {  // 0 for a NaN, which could not be sorted
             return (std::max)(0.0f, mine.squares[row] / static_cast<float>(mine.count[row]));
         };
         const auto sorted = mine.sorted.first(among.size());
@@ -81,7 +81,7 @@ struct roco {
         }
     }
 
-    /// Each head spares as many, however much they are attended to: heads are compared by their means.
+    /// Each head spares the same number, whatever its attention, so heads are compared by their means.
     void on_compare(view states) const noexcept { std::ranges::copy(states.memory(*this).mean, states.score.begin()); }
 
   private:

@@ -1,6 +1,6 @@
 #pragma once
 
-// scissorhands: forgets the state that was most often attended to less than average, of late.
+// scissorhands: forgets the state that most often received less than average attention, of late.
 //
 //   paper    "Scissorhands: Exploiting the Persistence of Importance Hypothesis for LLM KV Cache Compression at Test
 //            Time", arXiv 2305.17118
@@ -8,11 +8,11 @@
 //            over the query heads i of the group was below 1 / the number of states that t saw)
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest min(10, states / 2) are guarded unless the user names another `recent`
-//   cost     one addition per probability, some bit operations and one pass more per state and token; a bit
-//            per state and token of the history: 60 bytes for 400 tokens, where a key and a value of 128 in bf16 have 512
-//   differs  of the paper only the rule and its numbers are known here, and the authors have no clean code of it. They
+//   cost     one addition per probability, some bit operations and one pass more per state and token; a bit per state
+//            and token of the history: 60 bytes for 400 tokens, while a key and a value of 128 in bf16 have 512
+//   differs  only the rule and its numbers are known here from the paper; the authors have no clean code. They
 //            drop many states at once (see `slack`). cold-compress divides the count by how long a state was seen; here
-//            a young state has few counts and so stays a while. Below 20 states half of them are guarded, not 10.
+//            a young state has few counts, so it stays a while. Below 20 states, half of them are guarded, not 10.
 #include <algorithm>
 #include <tuple>
 
@@ -28,7 +28,7 @@ struct scissorhands {
         return {.sinks = 0, .recent = (std::min<std::size_t>)(10, states / 2)};
     }
 
-    std::size_t history = 400;  ///< tokens that are remembered
+    std::size_t history = 400;  ///< the number of tokens that are remembered
     static constexpr auto parameters =
         std::tuple{parameter{"history", &scissorhands::history, std::size_t{1}, std::size_t{65536}}};
 

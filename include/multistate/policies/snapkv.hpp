@@ -1,6 +1,6 @@
 #pragma once
 
-// snapkv: morphkv's window with neighbors pooled; with the prompt in one block, SnapKV.
+// snapkv: morphkv's window with pooling over neighbors. With the prompt in one block, this is SnapKV.
 //
 //     ms::prefill(layer, 0, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);  // the whole prompt
 //     layer.forget();                                                        // the paper's one decision
@@ -14,10 +14,10 @@
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
 //   cost     morphkv's, and `width` operations per state to decide
 //   differs  the numbers are those of the published runs: window 32, a maximum of 7. The default of the authors' class
-//            is another: window 64, a mean of 5 with zeros beyond the ends. The paper decides once, after the prompt,
-//            and then lets the cache grow; here decoding goes on by the same rule, with the window moving along. The
-//            authors' code decides for each query head on repeated keys. With grouped queries the group is summed
-//            before it is pooled, as in Ada-KV's code; a mean does not depend on that order, a maximum does.
+//            differs: window 64, a mean of 5 with zeros beyond the ends. The paper decides once, after the prompt, and
+//            then lets the cache grow; here decoding continues by the same rule, with a moving window. The authors'
+//            code decides for each query head on repeated keys. With grouped queries, here the group is summed and then
+//            pooled, as in Ada-KV's code. A mean does not depend on that order; a maximum does.
 #include <array>
 
 #include "multistate/modifiers/pool.hpp"
@@ -32,9 +32,9 @@ struct snapkv : composed<morphkv, pool> {
 
     constexpr snapkv() noexcept : snapkv(32, {.width = 7, .greatest = true}) {}
 
-    /// As the authors ran it for the paper (ablation_c*_w32_k7_maxpool); the default.
+    /// The authors' settings for the paper (ablation_c*_w32_k7_maxpool); the default here.
     static constexpr snapkv published_runs() noexcept { return {}; }
-    /// As their class SnapKVCluster is without arguments.
+    /// The defaults of the authors' class SnapKVCluster.
     static constexpr snapkv authors_class() noexcept { return {64, {.width = 5, .zero_padded = true}}; }
     static constexpr std::array<preset<snapkv>, 2> presets{{{"runs", &published_runs}, {"class", &authors_class}}};
 

@@ -7,12 +7,12 @@
 //     const ms::policy_spec spec = ms::policy_spec::parse("h2o(sinks=4)|pool(width=7)|into_nearest");
 //     ms::cache<ms::any_composed> cache(spec.applied_to(shape), spec.policy);
 //
-// NAME, or NAME:PRESET for other defaults; +N for N sinks; parameters in parentheses: the policy's own, and for every
-// policy that forgets `sinks`, `recent` and `slack`. Of these three a whole number counts states; a number with a point
-// is a share of the states, rounded down. After each | follows a part (any_composed.hpp): parts act in this order.
+// Write NAME or NAME:PRESET (other defaults), +N for N sinks, and parameters in parentheses: the policy's own, and for
+// every policy that forgets `sinks`, `recent`, `slack`. For these three, a whole number counts states; a number with a
+// point is a share of the states, rounded down. Parts (any_composed.hpp) follow after |, and act in order.
 //
-// Names may be written as papers write them: capitals and hyphens do not matter, and some have aliases (StreamingLLM is
-// window+4). Errors are std::invalid_argument; they say what is wrong and name what would be right. Allocates.
+// Names may be written as in papers: case and hyphens do not matter, and some have aliases (StreamingLLM is window+4).
+// Errors are std::invalid_argument; they state the error and the valid alternatives. Allocates.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -30,22 +30,22 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// A number of states, or a share of them.
+/// A number of states or a share of them.
 using amount = std::variant<std::size_t, double>;
 
 struct policy_spec {
-    std::string text;     ///< as written, without spaces, names as the library writes them
+    std::string text;     ///< as written, without spaces, with the library's spelling of names
     any_composed policy;  ///< with its parameters set, and parts
     amount sinks = std::size_t{0};
     std::optional<amount> recent;
     std::optional<amount> slack;
-    std::vector<std::pair<std::string, std::string>> own;  ///< the policy's own parameters that were given, and values
+    std::vector<std::pair<std::string, std::string>> own;  ///< the policy's own parameters in the text, with values
 
-    /// Throws std::invalid_argument that says what is wrong and what would be right; `list` is where users find the
-    /// names of all policies.
+    /// Throws std::invalid_argument that states the error and the valid alternatives; `list` tells users where to find
+    /// the names of all policies.
     [[nodiscard]] static policy_spec parse(std::string_view text, std::string_view list = "any_policy::all_names()");
 
-    /// The slack for so many states; 0 unless given.
+    /// The slack for this number of states; 0 unless the text sets it.
     [[nodiscard]] std::size_t slack_at(std::size_t states) const { return slack ? count_of(*slack, states) : 0; }
     /// The shape with this spec's guards and slack for its states.
     [[nodiscard]] multistate::shape applied_to(multistate::shape shape) const {
@@ -64,7 +64,7 @@ struct policy_spec {
 
 namespace detail {
 
-/// What parameters are set on: the policy, or the i-th part.
+/// The object whose parameters are set: the policy, or the i-th part.
 struct part_of_spec {
     any_composed& policy;
     std::optional<std::size_t> part;
@@ -109,7 +109,7 @@ class spec_parser {
         for (const std::string& one : parameters) parse_parameter({spec_.policy, {}}, one);
     }
 
-    /// Writes the name as the library does.
+    /// Replaces the name by the library's spelling.
     void choose() {
         std::string& text = pieces_.front();
         const std::size_t length = (std::min)(text.find_first_of("+("), text.size());
@@ -153,7 +153,7 @@ class spec_parser {
         given_.clear();
         for (const std::string& one : parameters) parse_parameter({spec_.policy, i - 1}, one);
     }
-    /// Says what of the parts does not go with the policy.
+    /// Reports parts that do not fit the policy.
     void try_parts() const {
 #if defined(__cpp_exceptions)
         try {
@@ -207,7 +207,7 @@ class spec_parser {
 
     policy_spec spec_;
     std::vector<std::string> pieces_;  // the policy, then the parts
-    std::vector<std::string> given_;   // parameters of the piece that is parsed
+    std::vector<std::string> given_;   // parameters of the current piece
     std::string_view list_;
 };
 
@@ -217,7 +217,7 @@ inline policy_spec policy_spec::parse(std::string_view text, std::string_view li
     return detail::spec_parser(text, list).parse();
 }
 
-/// Specs separated by commas outside parentheses; `all` stands for every policy that forgets, as in all(slack=0.1).
+/// Specs separated by commas outside parentheses. `all` means every policy that forgets, as in all(slack=0.1).
 [[nodiscard]] inline std::vector<policy_spec> parse_policies(std::string_view text,
                                                              std::string_view list = "any_policy::all_names()") {
     std::vector<policy_spec> specs;

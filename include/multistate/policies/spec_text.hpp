@@ -1,6 +1,6 @@
 #pragma once
 
-// Parameters of a policy as text, and "did you mean": what spec.hpp is made of, for programs that print or read more.
+// Parameters of a policy as text, and "did you mean": the details of spec.hpp, for programs that print or parse more.
 //
 //     ms::parameters_of(policy)                          // {"decay", "0.95", "0 to 1"}, …
 //     ms::set_parameter(policy, "decay", "2")            // returns "decay must be from 0 to 1, is 2"
@@ -27,7 +27,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// The number that is all of the text, or nothing.
+/// The number, if it is the whole text; otherwise nothing.
 template <class Number>
 std::optional<Number> parse_number(std::string_view text) {
     Number value{};
@@ -36,7 +36,7 @@ std::optional<Number> parse_number(std::string_view text) {
     return value;
 }
 
-/// A value of a parameter: true or false, a whole number, or any finite one.
+/// A value of a parameter: true or false, a whole number, or any finite number.
 template <class Value>
 std::optional<Value> parse_value(std::string_view text) {
     if constexpr (std::same_as<Value, bool>) {
@@ -46,14 +46,14 @@ std::optional<Value> parse_value(std::string_view text) {
     } else if constexpr (std::integral<Value>) {
         return parse_number<Value>(text);
     } else {
-        // By way of double: what float rounds to 0 is no error.
+        // Parsed as double: a number that float rounds to 0 is no error.
         const auto value = parse_number<double>(text);
         if (!value || !(std::fabs(*value) <= std::numeric_limits<Value>::max())) return std::nullopt;
         return static_cast<Value>(*value);
     }
 }
 
-/// The value in the fewest digits that read back as the same.
+/// The shortest decimal text that reads back as the same value.
 template <class Value>
 std::string text_of(Value value) {
     if constexpr (std::same_as<Value, bool>) {
@@ -64,7 +64,7 @@ std::string text_of(Value value) {
     }
 }
 
-/// "from 0 to 1", or without `from`; a bound at the end of the type's range is none.
+/// "from 0 to 1", or without `from`; a bound at the end of the type's range is omitted.
 template <class Value>
 std::string range_of(Value least, Value most, std::string_view from = "from ") {
     if constexpr (std::same_as<Value, bool>) {
@@ -93,7 +93,7 @@ struct parameter_text {
     std::string range;
 };
 
-/// Every parameter of the policy and the value that it has.
+/// All parameters of the policy, with their values.
 template <class P>
 std::vector<parameter_text> parameters_of(const P& policy) {
     std::vector<parameter_text> texts;
@@ -104,7 +104,7 @@ std::vector<parameter_text> parameters_of(const P& policy) {
     return texts;
 }
 
-/// Sets the parameter of that name. Returns what is wrong with the text, and changes nothing then, else nothing.
+/// Sets the parameter of that name. On an error, returns its description and changes nothing; otherwise returns "".
 template <class P>
 std::string set_parameter(P& policy, std::string_view name, std::string_view text) {
     std::string problem = "no parameter '" + std::string(name) + "'";
@@ -128,7 +128,7 @@ std::string set_parameter(P& policy, std::string_view name, std::string_view tex
     return problem;
 }
 
-/// Letters to insert, delete or replace to turn one word into the other: Levenshtein distance.
+/// Levenshtein distance: the number of letters to insert, delete or replace to turn one word into the other.
 inline std::size_t edit_distance(std::string_view a, std::string_view b) {
     std::vector<std::size_t> row(b.size() + 1);
     std::iota(row.begin(), row.end(), std::size_t{0});
@@ -143,15 +143,14 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
     return row.back();
 }
 
-/// The word in small letters with underscores: what papers capitalize and hyphenate is the same name.
+/// The word in lower case with underscores, so that papers' capitals and hyphens do not matter.
 inline std::string folded(std::string_view word) {
     std::string result(word);
     for (char& c : result) c = c == '-' ? '_' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     return result;
 }
 
-/// How far a choice is from what was typed; a word that begins the choice, or that the choice begins, counts as two
-/// slips at most.
+/// The distance of a choice from the typed word. If one is a prefix of the other, the distance is at most two slips.
 inline std::size_t distance_to(std::string_view choice, std::string_view word) {
     const std::string a = folded(choice);
     const std::string b = folded(word);
@@ -160,8 +159,8 @@ inline std::size_t distance_to(std::string_view choice, std::string_view word) {
     return begins ? std::min<std::size_t>(slips, 2) : slips;
 }
 
-/// The choices that are near enough to be a slip and no more than one slip farther than the nearest: `most` of them,
-/// nearest first, equally near ones in their order.
+/// The choices that are near enough to be a slip, and at most one slip farther than the nearest. Returns up to `most`
+/// of them, nearest first; ties keep their order.
 template <class Choices>
 std::vector<std::string> nearest(std::string_view word, const Choices& choices, std::size_t most) {
     word = word.substr(0, 64);  // no choice is longer
@@ -178,7 +177,7 @@ std::vector<std::string> nearest(std::string_view word, const Choices& choices, 
     return names;
 }
 
-/// "; did you mean 'X'?", or "'X', 'Y' or 'Z'?" of up to `most`; nothing where no choice is near.
+/// "; did you mean 'X'?", or "'X', 'Y' or 'Z'?" with up to `most` choices; empty if no choice is near.
 template <class Choices>
 std::string did_you_mean(std::string_view word, const Choices& choices, std::size_t most = 1) {
     const std::vector<std::string> names = nearest(word, choices, most);
@@ -211,11 +210,11 @@ namespace detail {
     refuse_spec("policy '" + std::string(spec) + "': " + problem);
 }
 
-/// What papers call a policy of the list, and what is asked for as a policy and is none.
+/// The name that papers use for a policy of the list; or a name that is asked for as a policy but is none.
 struct policy_alias {
     std::string_view name;
-    std::string_view spec;         ///< empty where there is none
-    std::string_view explanation;  ///< why not
+    std::string_view spec;         ///< empty if there is none
+    std::string_view explanation;  ///< why there is none
 };
 inline constexpr std::array<policy_alias, 12> policy_aliases{{
     {"streamingllm", "window+4", ""},
@@ -232,8 +231,8 @@ inline constexpr std::array<policy_alias, 12> policy_aliases{{
     {"headkv", "", "it is a budget for each head, not a policy: take snapkv and budgets/head.hpp"},
 }};
 
-/// The text at `separator` outside parentheses, without spaces. A space inside a word is an error: "recent=1 6" is not
-/// 16.
+/// Splits the text at each `separator` outside parentheses, and removes spaces. A space inside a word is an error:
+/// "recent=1 6" is not 16.
 inline std::vector<std::string> split_spec(std::string_view text, char separator) {
     constexpr std::string_view separators = ",()=+|";
     std::vector<std::string> pieces(1);

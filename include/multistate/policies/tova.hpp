@@ -3,13 +3,13 @@
 // tova: forgets the state to which the current token attends least.
 //
 //   paper    "Transformers are Multi-State RNNs", arXiv 2401.06104, algorithm 1 (Token Omission Via Attention)
-//   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer, for the current token t only. The
-//            score kept is the sum, which orders the states alike.
+//   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer, for the current token t only. The score
+//            kept is the sum, which gives the same order.
 //   reads    the attention probabilities of the newest token
 //   forgets  for the layer; the newest state is a candidate like any other; no sinks, no recent states
 //   cost     one addition per probability, one pass to decide
-//   differs  the authors' code reduces a prompt once, from its last row: that is `block` prefill here. Its ties
-//            are left to torch.topk; here the oldest goes.
+//   differs  the authors' code reduces a prompt once, from its last row: that is `block` prefill here. torch.topk
+//            breaks its ties; here the oldest state is forgotten.
 #include <algorithm>
 
 #include "multistate/policy/policy.hpp"
@@ -21,7 +21,7 @@ struct tova {
     static constexpr std::string_view paper = "arXiv 2401.06104";
     static constexpr per forgets() noexcept { return per::layer; }
 
-    std::size_t recent_at_most = 0;  ///< how many of the newest states are guarded at most
+    std::size_t recent_at_most = 0;  ///< the maximum number of newest states that are guarded
 
     constexpr guards default_guards(std::size_t states) const noexcept {
         return {.sinks = 0, .recent = (std::min)(recent_at_most, states - 1)};

@@ -1,6 +1,6 @@
 #pragma once
 
-// triattention: keeps states to which the mean query will attend most, over the next tens of thousands of positions.
+// triattention: keeps states that the mean query will attend to most at the next tens of thousands of positions.
 //
 //     ms::triattention policy;
 //     policy.rope.base = 500000;                              // rotary positions (rope.hpp): they must be the model's
@@ -15,14 +15,14 @@
 //   reads    queries; the stored keys
 //   forgets  for each KV head; no state is guarded
 //   cost     4 head_dim operations per query. A decision takes head_dim / 2 square roots per state, and 1.5 head_dim
-//            operations per state and query head: measured, 3 to 4 times what attention costs, with a slack of 31 0.3
+//            operations per state and query head: measured, 3 to 4 times the cost of attention; with a slack of 31, 0.3
 //            times. 6 head_dim bytes per query head.
 //   differs  The rule was read in the authors' code, and the abstract of the paper. The authors take E from a text that
-//            the model reads once, beforehand; here it runs along. They never forget the prompt, for which `sinks` can
-//            be set. In their published runs a KV head keeps the same states in all layers, by the mean of the layers'
-//            scores; here each layer decides alone, as with their option per_layer_perhead. Their vLLM plugin guards
-//            the newest 128. Dimensions that are not rotated count by their product alone. A layer (per_layer) takes
-//            the maximum over all its query heads.
+//            the model reads once, beforehand; here E is updated as queries arrive. They never forget the prompt, for
+//            which `sinks` can be set. In their published runs a KV head keeps the same states in all layers, by the
+//            mean of the layers' scores; here each layer decides alone, as with their option per_layer_perhead. Their
+//            vLLM plugin guards the newest 128. Dimensions that are not rotated contribute only their product. A layer
+//            (per_layer) takes the maximum over all its query heads.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -42,24 +42,24 @@ struct triattention {
     static constexpr per forgets() noexcept { return per::head; }
 
     multistate::rope rope = {};  ///< the model's rotary positions
-    std::size_t future = 65536;  ///< positions, the farthest that counts
-    bool normalized = true;      ///< whether z_j is taken, else x[j] itself
+    std::size_t future = 65536;  ///< positions: the greatest distance that counts
+    bool normalized = true;      ///< whether z(x)[j] is used; if not, x[j] itself
     static constexpr auto parameters =
         std::tuple{member_parameters{&triattention::rope},
                    parameter{"future", &triattention::future, std::size_t{1}, std::size_t{1} << 30},
                    parameter{"normalized", &triattention::normalized, false, true}};
 
-    /// Deviations are each head's own, and so are the keys that x is of.
+    /// Deviations belong to one head, and so do the keys behind x.
     static constexpr bool scores_are_comparable() noexcept { return false; }
     struct memory {
         per_state_array<float> products;  // scratch: x for each query head of the group
         per_table<std::uint64_t> count;   // of the queries, up to 2^20
         per_table_array<float> means;  // [query heads][head_dim + pairs]: of queries and of the lengths of their pairs
-        per_table<bool> known;         // whether `ahead` is
+        per_table<bool> known;         // whether `ahead` is computed
         per_table<float> ahead;        // the mean rotation by the distances: cosines and sines
         per_table<float> turns;        // scratch: cosines and sines
         per_table<float> vector;       // scratch: a query or key, and the lengths of its pairs
-        per_table_array<float> group;  // scratch: what keys are multiplied with, for each query head of the group
+        per_table_array<float> group;  // scratch: the multipliers of keys, for each query head of the group
         per_table<float> panel, tile;  // scratch: keys side by side, and their products
     };
     void lay_out(memory& m, layout& l) const noexcept {
@@ -102,7 +102,7 @@ struct triattention {
     }
 
   private:
-    /// The mean queries of the group, rotated to the positions to come.
+    /// The mean queries of the group, rotated to future positions.
     void look_ahead(view states, std::size_t h) const noexcept {
         const memory mine = states.memory(*this);
         const std::size_t d = states.shape.head_dim;
@@ -141,7 +141,7 @@ struct triattention {
             }
         }
     }
-    /// By one query head.
+    /// Updates the scores with one query head.
     void raise_scores(std::span<const float> x, view states) const noexcept {
         double count = 0, mean = 0, squares = 0;
         for (const std::uint32_t row : states.unguarded()) mean += (static_cast<double>(x[row]) - mean) / ++count;

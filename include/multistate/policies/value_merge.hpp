@@ -3,11 +3,11 @@
 // value_merge: h2o that merges the values of forgotten states into those of the states with the nearest keys.
 //
 //   paper    none; MergingPress of NVIDIA's kvpress
-//   rule     h2o's; a state i that goes is merged into the survivor j whose key has the greatest cosine c with its own:
-//            v_j = (v_j + sum of w v_i) / (1 + sum of w), w = max(c, 0) |v_i| / (|v_i| + |v_j|); keys stay
+//   rule     h2o's; a forgotten state i is merged into the survivor j whose key has the greatest cosine c with its own:
+//            v_j = (v_j + sum of w v_i) / (1 + sum of w), w = max(c, 0) |v_i| / (|v_i| + |v_j|); keys stay unchanged
 //   reads    the attention probabilities of every token, stored keys and values
 //   forgets  for each KV head; the newest floor(states / 2) are guarded unless the user names another `recent`
-//   cost     h2o's, and one reading of the stored keys for four states that go together; 7 floats per state
+//   cost     h2o's, and one reading of the stored keys for four states forgotten together; 7 floats per state
 //   differs  kvpress wraps any scorer: composed<any policy, into_nearest>. See mergers/into_nearest.hpp
 #include "multistate/mergers/into_nearest.hpp"
 #include "multistate/policies/h2o.hpp"

@@ -1,6 +1,6 @@
 #pragma once
 
-// vatp: h2o whose sums are weighed by the size of the values: much attention to little adds little.
+// vatp: h2o with sums multiplied by the size of the values: much attention to a small value adds little.
 //
 //   paper    "Attention Score is Not All You Need for Token Importance Indicator in KV Cache Reduction: Value Also
 //            Matters" (VATP), arXiv 2406.12335
@@ -8,9 +8,9 @@
 //   reads    the attention probabilities of every token, new values
 //   forgets  for each KV head; the first min(20, states / 8) and the newest floor(states / 2) are guarded
 //   cost     h2o's, an addition per float of a new value, two floats per state, a product per state and decision
-//   differs  the authors guard the 20 first, at any size (their value vectors are small and would be lost); below 160
-//            states it is an eighth here. Their code for h2o is the masked simulation of h2o.hpp. Their other
-//            variant is composed<scissorhands, value_norm>.
+//   differs  the authors guard the 20 first, at any size (their value vectors are small, so they would be lost);
+//            here, below 160 states, it is an eighth. Their code for h2o is the masked simulation of h2o.hpp. Their
+//            other variant is composed<scissorhands, value_norm>.
 #include <algorithm>
 
 #include "multistate/modifiers/value_norm.hpp"

@@ -3,7 +3,7 @@
 // window: keeps the newest states. With i sinks it is Window+i, which also keeps the first i arrivals.
 //
 //   paper    "Transformers are Multi-State RNNs", arXiv 2401.06104, section 3; sinks: StreamingLLM, arXiv 2309.17453
-//   rule     score 0 for all: of equals, the oldest goes
+//   rule     all scores are 0, so the oldest state is forgotten
 //   reads    nothing
 //   forgets  for the layer
 //   cost     one pass over the positions

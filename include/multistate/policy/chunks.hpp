@@ -1,6 +1,6 @@
 #pragma once
 
-// For policies that score a chunk of consecutive tokens at once, when its last token has come, and never again.
+// For policies that score a chunk of consecutive tokens once, when its last token has arrived.
 //
 //     struct memory {
 //         ms::chunk_memory chunks;                             // which chunk each state belongs to
@@ -15,8 +15,8 @@
 //         if (mine.text[0].ended(n)) ms::score_chunk(states, mine.chunks, mine.text[0].number(), scores);
 //     }
 //
-// Until its chunk has ended a state waits with a score above all others. A score therefore depends on the text and not
-// on what the table still holds, and a decision costs such a policy nothing.
+// A state waits with a score above all others until its chunk has ended. So a score depends on the text, not on the
+// states that the table still holds. A decision needs no work from such a policy.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -30,18 +30,18 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 /// The score of a state that waits for the end of its chunk.
 inline constexpr float waiting = 1e30f;
 
-/// The tokens of a chunk: as many as are wanted, but no more than a quarter of the states, so that waiting states leave
-/// room for others. A table of fewer than 16 states has chunks of one token, which say nothing: all score 0, and the
-/// oldest state goes.
+/// The number of tokens in a chunk: `wanted`, but at most a quarter of the states, so that waiting states leave room
+/// for others. A table of fewer than 16 states has chunks of one token, which carry no information: all scores are 0,
+/// and the oldest state is forgotten.
 constexpr std::size_t chunk_length(std::size_t wanted, const table_shape& s) noexcept {
     const std::size_t length = (std::min)(wanted, s.states / 4);
     return length < 4 ? 1 : length;
 }
 
-/// Counts tokens, as they arrive or as they attend. An element of a policy's memory.
+/// Counts tokens as they arrive or attend. An element of a policy's memory.
 class chunk_counter {
   public:
-    /// One more token; returns its index in its chunk.
+    /// Counts one more token; returns its index in its chunk.
     std::size_t count(std::size_t length) noexcept {
         if (number_ == 0 || ended(length)) {
             tokens_ = 0;
@@ -49,24 +49,24 @@ class chunk_counter {
         }
         return tokens_++;
     }
-    /// The chunk of the token that was counted last; the first chunk is 1.
+    /// The number of the chunk of the last counted token; the first chunk is 1.
     std::uint32_t number() const noexcept { return static_cast<std::uint32_t>(number_); }
-    /// Whether that token was the last of its chunk.
+    /// Whether the last counted token was the last of its chunk.
     bool ended(std::size_t length) const noexcept { return tokens_ == length; }
 
   private:
-    // A chunk has at least one token, so positions end before the numbers of chunks do.
+    // A chunk has at least one token, so positions run out before chunk numbers do.
     static_assert(last_position < (std::numeric_limits<std::uint32_t>::max)());
 
-    std::uint64_t tokens_ = 0;  // of the chunk
+    std::uint64_t tokens_ = 0;  // of the current chunk
     std::uint64_t number_ = 0;
 };
 
-/// What a policy remembers to know the chunk of each state. A member of its memory.
+/// What a policy remembers to know the chunk of each state. A member of the policy's memory.
 struct chunk_memory {
     per_state<std::uint32_t> chunk;   ///< the chunk that the state waits for; 0 when it has a score
-    per_state<std::uint32_t> index;   ///< of the state's token in its chunk
-    per_table<std::uint64_t> length;  ///< [1]: the tokens of a chunk
+    per_state<std::uint32_t> index;   ///< index of the state's token in its chunk
+    per_table<std::uint64_t> length;  ///< [1]: tokens per chunk
 
     void lay_out(layout& l) noexcept {
         l(chunk);
@@ -75,9 +75,9 @@ struct chunk_memory {
     }
 };
 
-/// To be called at each arrival, before anything is remembered. Where the length changes (at first, and after another
-/// budget) the policy starts anew: its table memory becomes zero, and states that waited score 0. Returns whether it
-/// did.
+/// Call it at each arrival, before anything is remembered. If the length changes (at first, and after another budget),
+/// the policy starts anew: its table memory becomes zero, and waiting states get score 0. Returns whether this
+/// happened.
 template <class P>
 bool start_chunks(view states, const P& policy, std::span<std::uint64_t> known_length, std::size_t length) noexcept {
     if (known_length[0] == length) return false;
@@ -86,7 +86,7 @@ bool start_chunks(view states, const P& policy, std::span<std::uint64_t> known_l
     std::ranges::replace(states.score, waiting, 0.0f);
     return true;
 }
-/// The same; no state then waits for a chunk.
+/// The same; then no state waits for a chunk.
 template <class P>
 void start_chunks(view states, const P& policy, const chunk_memory& mine, std::size_t length) noexcept {
     if (start_chunks(states, policy, mine.length, length)) std::ranges::fill(mine.chunk, 0u);
@@ -98,7 +98,7 @@ inline void join_chunk(view states, const chunk_memory& mine, std::size_t row, s
     mine.index[row] = static_cast<std::uint32_t>(index);
     states.score[row] = waiting;
 }
-/// Gives the states of a chunk their scores, by index; 0 where the chunk is one token.
+/// Gives the states of a chunk their scores, by index; 0 if the chunk is one token.
 inline void score_chunk(view states, const chunk_memory& mine, std::uint32_t chunk,
                         std::span<const float> scores) noexcept {
     for (std::size_t row = 0; row < states.size(); ++row) {

@@ -1,13 +1,13 @@
 #pragma once
 
-// A policy and parts that change it: itself a policy.
+// A policy plus parts that change it. The result is a policy.
 //
 //     using mine = ms::composed<ms::h2o, ms::value_norm, ms::pool, ms::into_nearest>;   // parts act in this order
 //     mine policy;
 //     policy.get<ms::pool>().width = 7;                                                 // a part by its type
 //     ms::composed other{ms::h2o{}, ms::pool{.width = 7}, ms::per_layer{}};
 //
-// A part is a small struct. It has at least one of these hooks, and memory and parameters as a policy has them:
+// A part is a small struct. It has at least one of these hooks; memory and parameters work as in a policy:
 //
 //     void modify(states)                             changes states.score before each decision   modifiers/pool.hpp
 //     rows before_attention(probabilities, states)    what on_attention sees instead; may change  modifiers/decayed.hpp
@@ -15,10 +15,10 @@
 //     per  forgets()                                  another scope                               modifiers/scope.hpp
 //     void merge(stored, gone, states)                saves something of forgotten states         mergers/*.hpp
 //
-// and on_insert, on_query, finish_prompt, check_shape as a policy does. Questions (forgets, default_guards) are
-// answered by the last part that has the hook. If a part modifies, the policy's own scores are kept apart, so sums go
-// on summing; that costs one float per state and a copy of the scores per decision. A merger sees the scores that
-// decided. A part may say what it needs of the policy in a static member `template <class P> check_policy()`.
+// A part may also have on_insert, on_query, finish_prompt, check_shape, as in a policy. For forgets and default_guards,
+// the last part with the hook answers. If a part modifies, the policy's own scores are kept apart, so sums keep
+// accumulating; this costs one float per state and one copy of the scores per decision. A merger sees the final scores.
+// A part can check its policy in a static member `template <class P> check_policy()`.
 #include <algorithm>
 #include <concepts>
 #include <tuple>
@@ -31,7 +31,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
 
-/// Holds the policy or a part of a composition, one of each type.
+/// Holds the policy or one part of a composition. Each type may occur once.
 template <class T>
 struct part_holder {
     [[no_unique_address]] T part;
@@ -59,7 +59,7 @@ consteval bool part_fits() noexcept {
     return true;
 }
 
-/// Whether a part modifies scores: a list of parts that is made at run time may not.
+/// Whether a part modifies scores. A list of parts that is made at run time may contain no such part.
 template <class Part>
 constexpr bool modifies_scores(const Part& part) noexcept {
     if constexpr (requires { part.modifies(); }) {
@@ -68,13 +68,13 @@ constexpr bool modifies_scores(const Part& part) noexcept {
         return has_modify<Part>;
     }
 }
-/// Whether a policy or part merges for certain; a choice at run time is checked by whoever makes it.
+/// Whether a policy or part certainly merges. A choice at run time is checked by the code that makes it.
 template <class T>
 inline constexpr int certain_merges = has_merge<T> && !requires {
     T::is_chosen_at_run_time;
 };
 
-/// The argument, or `states` in place of a view.
+/// Returns the argument unchanged, but replaces a view by `states`.
 inline view& or_view(view&, view& states) noexcept { return states; }
 template <class T>
 T& or_view(T& argument, view&) noexcept {
@@ -96,7 +96,7 @@ class composed : detail::part_holder<P>,
     constexpr composed(P policy, Parts... parts) noexcept
         : detail::part_holder<P>{std::move(policy)}, detail::part_holder<Parts>{std::move(parts)}... {}
 
-    /// The policy or the part of that type, or what the policy, if it is a composition, has of that type.
+    /// The policy or part of that type. If the policy is itself a composition, its parts are searched too.
     template <class T>
     constexpr T& get() noexcept {
         return find<T>(*this);
@@ -108,7 +108,7 @@ class composed : detail::part_holder<P>,
 
     constexpr reads what_is_read() const noexcept { return (reads_of(get<P>()) | ... | reads_of(get<Parts>())); }
 
-    struct memory {};  // the policy's, then its own scores where a part modifies them, then that of each part
+    struct memory {};  // the policy's, then its own scores if a part modifies them, then that of each part
     void lay_out(memory&, layout& l) const noexcept {
         l.part(scored());
         (l.part(get<Parts>()), ...);
@@ -125,7 +125,7 @@ class composed : detail::part_holder<P>,
         (multistate::for_each_parameter(get<Parts>(), f), ...);
     }
 
-    /// What each hook does (hooks.hpp).
+    /// The implementation of each hook (hooks.hpp).
     template <hook H, class Self, class... A>
     static constexpr auto forward(Self& self, A&... a) noexcept(H != hook::check_shape) -> detail::hook_result<H> {
         if constexpr (!std::is_void_v<detail::hook_result<H>>) {
@@ -149,7 +149,7 @@ class composed : detail::part_holder<P>,
   private:
     constexpr bool modifies() const noexcept { return (false || ... || detail::modifies_scores(get<Parts>())); }
 
-    /// The policy, and its own scores behind its memory.
+    /// The policy, with its own scores laid out after its memory.
     struct scored_policy {
         const P& policy;
         bool modifies;
@@ -173,7 +173,7 @@ class composed : detail::part_holder<P>,
         }
     }
 
-    /// The policy answers unless a part has the hook, too; of several parts the last.
+    /// The answer of the last part that has the hook; the policy's answer if none has it.
     template <hook H>
     static constexpr auto last_answer(const composed& self, auto&... a) noexcept {
         auto answer = call_hook<H>(self.get<P>(), a...);

@@ -1,6 +1,6 @@
 #pragma once
 
-// What a table asks of a policy before anything is allocated: its parameters, its data, its guards.
+// Checks of a policy before anything is allocated: its parameters, its data, its guards.
 #include <string>
 #include <string_view>
 
@@ -15,15 +15,15 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 template <class P>
 void check_parameters(const P& policy) {
     for_each_parameter(policy, [](std::string_view name, const auto& value, const auto& least, const auto& most) {
-        detail::require(value >= least && value <= most, "policy", std::string(name).c_str(),  // a NaN is not
+        detail::require(value >= least && value <= most, "policy", std::string(name).c_str(),  // false for a NaN
                         "from " + std::to_string(least) + " to " + std::to_string(most), value);
     });
 }
 
-/// The guards in force for a policy: the user's sinks add to the policy's, a `recent` given by the user replaces the
-/// policy's; `guarded` replaces all. Throws std::invalid_argument unless states and block are from 1 to 2^30 - 1, slack
-/// is below that, sinks + recent <= states - 1, the policy's parameters are within their bounds, a policy that reads
-/// queries or stored rows, or remembers keys, is told their dimensions, and the policy's own data fit (check_shape).
+/// The guards in force. The user's sinks add to the policy's; the user's `recent` replaces the policy's; `guarded`
+/// replaces all. Throws std::invalid_argument unless: states and block are 1 to 2^30 - 1; slack is below that; sinks +
+/// recent <= states - 1; parameters are in bounds; check_shape accepts the policy's data; and the dimensions are given
+/// if the policy reads queries or stored rows, or remembers keys.
 template <has_forgets P>
 guards guards_in_force(const table_shape& s, const P& policy) {
     using detail::require;
@@ -34,7 +34,7 @@ guards guards_in_force(const table_shape& s, const P& policy) {
     require(s.kv_heads >= 1, who, "kv_heads", "at least 1", s.kv_heads);
     require(s.heads >= 1 && s.heads % s.kv_heads == 0, who, "heads", "a multiple of kv_heads", s.heads);
     const std::size_t widest = (std::max)(s.head_dim, s.value_dim);
-    detail::product(who, detail::product(who, s.heads, widest), widest);  // what policies ask for is no more than a few
+    detail::product(who, detail::product(who, s.heads, widest), widest);  // policies ask for only a few of these
     check_parameters(policy);
     const auto memory = [&](std::size_t head_dim) {
         table_shape other = s;

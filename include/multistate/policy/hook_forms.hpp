@@ -1,6 +1,6 @@
 #pragma once
 
-// What hooks.hpp is made of: whether a policy has a hook in the form that the list gives. Only hooks.hpp includes it.
+// Details of hooks.hpp: whether a policy has a hook in the listed form. Only hooks.hpp includes this header.
 #include <concepts>
 #include <cstdint>
 #include <type_traits>
@@ -14,11 +14,11 @@ enum class hook : std::uint32_t;
 
 namespace detail {
 
-/// What the list says of a hook: see MULTISTATE_HOOK.
+/// The entry of a hook in the list: see MULTISTATE_HOOK.
 template <hook H>
 struct hook_entry;
 
-/// Whether a call of the hook with arguments of the listed types compiles, and returns and promises what is listed.
+/// Whether a call with arguments of the listed types compiles, has the listed result and is noexcept if required.
 template <class P, hook H, bool NoThrow, class R, class... A>
 concept callable_hook = requires(P& p, A... a) {
     { hook_entry<H>::call(p, a...) } -> std::same_as<R>;
@@ -70,7 +70,7 @@ concept has_listed_form = hook_entry<H>::form::template fits<std::remove_const_t
 template <class P, hook H>
 concept has_short_form = hook_entry<H>::form::template fits_short<std::remove_const_t<P>, H>;
 
-/// The object that inherits a forwarder.
+/// The most derived object, given its forwarder base.
 template <class Self, class Forwarder>
 constexpr auto& most_derived(Forwarder* self) noexcept {
     return *static_cast<std::conditional_t<std::is_const_v<Forwarder>, const Self, Self>*>(self);

@@ -1,19 +1,19 @@
 #pragma once
 
-// The list of hooks: the members by which the library talks to a policy, or to a part of a composition.
+// The list of hooks: the members that the library calls on a policy, or on a part of a composition.
 //
-//     static_assert(ms::hooks_of<decayed> == ms::hook::on_attention);   // of one's own policy: no hook is misspelled
+//     static_assert(ms::hooks_of<decayed> == ms::hook::on_attention);   // checks that no hook of yours is misspelled
 //     if constexpr (ms::has_on_query<P>) policy.on_query(queries, states);
-//     ms::call_hook<ms::hook::on_forget>(policy, stored, states);       // nothing where there is no such hook
-//     ms::reads_of(policy).attention                                    // whether it looks at attention probabilities
+//     ms::call_hook<ms::hook::on_forget>(policy, stored, states);       // does nothing if there is no such hook
+//     ms::reads_of(policy).attention                                    // whether it reads attention probabilities
 //
-// From the list follow the concepts has_on_insert, has_on_query, …, the check that each hook has the listed form, the
-// hooks that one_of and composed forward, and reads_of. To add a hook, add an enumerator and an entry here, and call it
-// from the table.
+// Everything else is derived from the list: the concepts has_on_insert, has_on_query, …; the check that each hook has
+// the listed form; the hooks that one_of and composed forward; reads_of. To add a hook, add an enumerator and an entry
+// here, and call it from the table.
 //
-// A member that has the name of a hook and another form would never be called. It does not compile, neither in a table
-// nor in a wrapper: another signature, not noexcept, not const where that is listed, overloaded, private, a data
-// member. A hook whose first argument is `const reader& stored` may leave that argument out.
+// A member that has the name of a hook but another form would never be called, so it does not compile, in a table or in
+// a wrapper: another signature, not noexcept, not const where the list is const, overloaded, private, a data member. If
+// the first argument of a hook is `const reader& stored`, the hook may omit it.
 #include <bit>
 #include <concepts>
 #include <cstddef>
@@ -32,10 +32,10 @@ struct view;  // view.hpp
 struct reader;
 struct editor;
 
-/// What loses a state together: all heads of a layer, each KV head for itself, or nothing ever.
+/// Which heads lose a state together: all heads of a layer, one KV head, or none (never forgets).
 enum class per { layer, head, never };
 
-/// The hooks as a set of bits. policy.hpp says what each is for, composed.hpp what `modify` and `before_attention` are.
+/// The hooks as a set of bits. policy.hpp explains them; composed.hpp explains `modify` and `before_attention`.
 enum class hook : std::uint32_t {
     none = 0,
     forgets = 1 << 0,
@@ -69,7 +69,7 @@ constexpr hook operator-(hook a, hook b) noexcept {
 /// Whether the set contains all of `some`.
 constexpr bool contains(hook set, hook some) noexcept { return (set & some) == some; }
 
-/// What a policy must be shown, or may do.
+/// What a policy needs to see, or may do.
 struct reads {
     bool attention = false;  ///< attention probabilities
     bool queries = false;
@@ -85,14 +85,14 @@ struct reads {
     }
 };
 
-/// Has the hook, in exactly one of its forms.
+/// Whether P has the hook, in exactly one of its forms.
 template <class P, hook H>
 concept has_hook = int{detail::has_listed_form<P, H>} + int{detail::has_short_form<P, H>} == 1;
 
 /// An entry of the list: name, result, parameters, qualifiers, and what a policy with the hook reads.
 ///
-/// `bearer` has a member of the hook's name. A class that inherits it and a policy has an ambiguous name exactly if the
-/// policy has a member of that name, of whatever kind. `forwarder` is the hook as a member of one_of and composed.
+/// `bearer` has a member with the hook's name. A class that inherits from both it and a policy has an ambiguous name
+/// exactly if the policy has any member of that name. `forwarder` is the hook as a member of one_of and composed.
 #define MULTISTATE_HOOK(NAME, RESULT, PARAMETERS, QUALIFIERS, ...)                                             \
     template <>                                                                                                \
     struct detail::hook_entry<hook::NAME> {                                                                    \
@@ -142,12 +142,12 @@ MULTISTATE_HOOK(on_compare, void, (view states), noexcept, .order = true);
 MULTISTATE_HOOK(merge, void, (const editor& stored, std::span<const std::uint32_t> gone, view states), noexcept,
                 .stored = true, .order = true, .writes = true);
 MULTISTATE_HOOK(finish_prompt, void, (const reader& stored, view states), noexcept);
-// The hooks of parts alone.
+// Hooks that only parts have.
 MULTISTATE_HOOK(modify, void, (view states), noexcept, .order = true);
 MULTISTATE_HOOK(before_attention, rows, (rows probabilities, view states), noexcept, .attention = true);
 #undef MULTISTATE_HOOK
 
-/// lay_out by hand: it takes a type of the policy's own, P::memory (memory.hpp).
+/// lay_out is written by hand: it takes the policy's own type P::memory (memory.hpp).
 template <>
 struct detail::hook_entry<hook::lay_out> {
     struct form {
@@ -182,7 +182,7 @@ inline constexpr std::size_t hook_count = std::bit_width(static_cast<std::uint32
 inline constexpr std::size_t hook_count_of_policies = std::bit_width(static_cast<std::uint32_t>(hook::of_policies));
 constexpr hook hook_at(std::size_t i) noexcept { return hook{std::uint32_t{1} << i}; }
 
-/// What a policy that has the hook reads by it.
+/// What a policy reads because it has this hook.
 template <class P, hook H>
 constexpr reads read_by_hook() noexcept {
     reads result;
@@ -203,14 +203,13 @@ struct found_hooks<P, std::index_sequence<I...>> {
 
 }  // namespace detail
 
-/// The hooks that a policy or part has: those that are called when something happens, and those that say how to decide.
-/// Not forgets, which all policies have, nor lay_out and what_is_read, which cannot be misspelled unnoticed or without
-/// harm.
+/// The hooks that a policy or part has, as a set. Three are left out: all policies have `forgets`. Misspelling lay_out
+/// or what_is_read is either noticed or harmless.
 template <class P>
 inline constexpr hook hooks_of = detail::found_hooks<std::remove_const_t<P>>::all -
                                  (hook::forgets | hook::what_is_read | hook::lay_out);
 
-/// What a policy reads: what it says itself (what_is_read), else what its hooks are for.
+/// What a policy reads: the answer of its what_is_read, or else what its hooks imply.
 template <class P>
 constexpr reads reads_of(const P& policy) noexcept {
     if constexpr (has_what_is_read<P>) {
@@ -220,7 +219,7 @@ constexpr reads reads_of(const P& policy) noexcept {
     }
 }
 
-/// Calls the hook. Without it, does nothing, or returns true, or a value of zeros.
+/// Calls the hook. If there is none, it does nothing, or returns true, or a value of zeros.
 template <hook H, class P, class... A>
 constexpr auto call_hook(P& policy, A&&... a) noexcept(detail::hook_entry<H>::form::never_throws)
     -> detail::hook_result<H> {
@@ -242,7 +241,7 @@ template <class Index>
 struct hook_names;
 template <std::size_t... I>
 struct hook_names<std::index_sequence<I...>> : hook_entry<hook_at(I)>::bearer... {};
-/// Has every hook's name once more than P.
+/// Has the name of every hook once, in addition to the members of P.
 template <class P>
 struct hook_probe : P, hook_names<std::make_index_sequence<hook_count>> {};
 
@@ -251,7 +250,7 @@ consteval bool check_hook() noexcept {
     using entry = hook_entry<H>;
     return entry::template check < P, has_hook<P, H> || !entry::template is_named < hook_probe < P >>> ();
 }
-/// Whether all members of P that have the name of a hook fit; otherwise the compiler says which does not, and stops.
+/// Whether all members of P with the name of a hook have its form. If not, compilation stops and names the hook.
 template <class P, std::size_t... I>
 consteval bool check_hooks(std::index_sequence<I...>) noexcept {
     static_assert(!std::is_final_v<P>, "a policy or part must not be final: its hooks could not be checked");
@@ -271,11 +270,11 @@ struct forwards<Self, Set, std::index_sequence<I...>> : forwards_one<Self, hook_
 
 }  // namespace detail
 
-/// True if every hook of a policy has the listed form; otherwise the compiler names the hook and stops.
+/// True if every hook of a policy has the listed form; otherwise compilation stops and names the hook.
 template <class P>
 inline constexpr bool hooks_are_checked =
     detail::check_hooks<P>(std::make_index_sequence<detail::hook_count_of_policies>());
-/// The same of a part of a composition.
+/// The same for a part of a composition.
 template <class Part>
 inline constexpr bool part_is_checked = detail::check_hooks<Part>(std::make_index_sequence<detail::hook_count>());
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// What a policy remembers: named members with element types, which the library stores, zeroes and moves with states.
+// What a policy remembers: named, typed members. The library stores them, zeroes them and moves them with states.
 //
 //     struct fading {                                          // a policy, see policy.hpp
 //         struct memory {
@@ -17,8 +17,8 @@
 //             const auto mine = states.memory(*this);          // bound to the table: a few additions for each member
 //             mine.attention[row] = …; mine.record[word][row] = …; ++mine.tokens[0];
 //
-// lay_out says how large each member is, and must lay out every member, always in the same order. It may depend on the
-// policy's parameters and on the shape of the table (layout::shape).
+// lay_out gives the size of each member. It must lay out every member, always in the same order. Sizes may depend on
+// the policy's parameters and on the shape of the table (layout::shape).
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -35,7 +35,7 @@ class layout;
 
 namespace detail {
 
-/// Every member begins at a multiple of so many bytes: a cache line.
+/// Every member begins at a multiple of this many bytes: a cache line.
 inline constexpr std::size_t memory_alignment = 64;
 
 constexpr std::size_t to_cache_lines(std::size_t bytes) noexcept {
@@ -44,7 +44,7 @@ constexpr std::size_t to_cache_lines(std::size_t bytes) noexcept {
 
 }  // namespace detail
 
-/// What memory can hold: copied as bytes, and all bytes zero are its first value. 1, 2, 4, … or 64 bytes.
+/// Types that memory can hold: copied as bytes, first value all zero bytes, size 1, 2, 4, … or 64 bytes.
 template <class T>
 concept memory_element = std::is_trivially_copyable_v<T> && detail::memory_alignment % sizeof(T) == 0;
 
@@ -59,13 +59,13 @@ class per_state : public std::span<T> {
     per_state(T* data, std::size_t size) noexcept : std::span<T>(data, size) {}
 };
 
-/// Several elements for each state: [i] is a span over the states as per_state is.
+/// Several elements for each state: [i] is a span over the states, like per_state.
 template <memory_element T>
 class per_state_array {
   public:
     per_state_array() = default;
 
-    /// How many elements a state has.
+    /// The number of elements of a state.
     std::size_t size() const noexcept { return size_; }
     std::span<T> operator[](std::size_t i) const noexcept { return {data_ + i * stride_, states_}; }
     /// [i] begins at data() + i * stride().
@@ -94,13 +94,13 @@ class per_table : public std::span<T> {
     per_table(T* data, std::size_t size) noexcept : std::span<T>(data, size) {}
 };
 
-/// Vectors of the table itself, all of one length, one after the other: [i] is the i-th.
+/// Vectors of the table itself, of equal length and contiguous: [i] is the i-th.
 template <memory_element T>
 class per_table_array {
   public:
     per_table_array() = default;
 
-    /// How many vectors there are.
+    /// The number of vectors.
     std::size_t size() const noexcept { return size_; }
     std::size_t length() const noexcept { return length_; }
     std::span<T> operator[](std::size_t i) const noexcept { return {data_ + i * length_, length_}; }
@@ -118,42 +118,42 @@ class per_table_array {
 
 namespace detail {
 
-/// Where the memory of a policy lies; null while it is measured.
+/// Where the memory of a policy lies; null while it is being measured.
 struct memory_origin {
     std::byte* states = nullptr;
     std::byte* table = nullptr;
     std::byte* states_end = nullptr;
     std::byte* table_end = nullptr;
-    std::size_t rows = 0;  ///< of the table: states and tokens that it has room for
+    std::size_t rows = 0;  ///< of the table: room for states and tokens
 };
 
-/// One member, as the table sees it: bytes.
+/// One member, as bytes, for the table.
 struct memory_member {
     std::size_t offset;   ///< from the origin
     std::size_t size;     ///< elements of each state, or of the table
-    std::size_t element;  ///< bytes of one
+    std::size_t element;  ///< bytes of one element
     bool of_states;
 };
 
-/// What a policy asks for.
+/// The memory that a policy needs.
 struct memory_size {
     std::size_t states = 0;     ///< bytes of all rows, aligned
     std::size_t table = 0;      ///< bytes of the table itself, aligned
     std::size_t per_state = 0;  ///< bytes that a state needs
     std::size_t per_table = 0;  ///< bytes that the table itself needs
     std::size_t members = 0;
-    bool representable = true;  ///< whether the numbers are sizes in memory at all
+    bool representable = true;  ///< whether the sizes fit in memory at all
 };
 
 }  // namespace detail
 
-/// Goes through the members of a policy's memory, and measures or binds them.
+/// Visits the members of a policy's memory, and measures or binds them.
 class layout {
   public:
-    /// Measures, and records the members where there is room for them.
+    /// Measures; also records the members if `members` is not null.
     layout(const table_shape& s, std::size_t rows, detail::memory_member* members = nullptr) noexcept
         : shape_(s), origin_{.rows = rows}, members_(members) {}
-    /// Binds members to memory of which `visible` states are seen.
+    /// Binds members to memory; `visible` states are seen.
     layout(const table_shape& s, const detail::memory_origin& origin, std::size_t visible) noexcept
         : shape_(s), origin_(origin), visible_(visible) {}
 
@@ -182,7 +182,7 @@ class layout {
         }
         member = {take_table<T>(size * length), size, length};
     }
-    /// The memory of a policy, or a part of one, that this one calls. It follows what was laid out before.
+    /// The memory of another policy, or of a part, that this one calls. It follows what was laid out before.
     template <class P>
     void part(const P& p) noexcept;
 
@@ -192,7 +192,7 @@ class layout {
     static bool is_size(std::size_t a, std::size_t b) noexcept {
         return b == 0 || a <= (std::numeric_limits<std::ptrdiff_t>::max)() / b;
     }
-    /// Bytes of one element of all states.
+    /// Bytes of one element for all states.
     template <class T>
     std::size_t plane_bytes() const noexcept {
         return detail::to_cache_lines(origin_.rows * sizeof(T));
@@ -206,7 +206,7 @@ class layout {
     T* take_table(std::size_t size) noexcept {
         return static_cast<T*>(take(origin_.table, origin_.table_end, size_.table, size, sizeof(T), sizeof(T), false));
     }
-    /// The next `size` times `stride` bytes behind `origin`.
+    /// The next `size` times `stride` bytes after `origin`.
     void* take(std::byte* origin, [[maybe_unused]] const std::byte* end, std::size_t& used, std::size_t size,
                std::size_t element, std::size_t stride, bool of_states) noexcept {
         const std::size_t offset = used;
@@ -236,7 +236,7 @@ class layout {
     detail::memory_size size_;
 };
 
-/// Remembers something: has a struct `memory` of per_state, per_table, … and says how large they are.
+/// Whether P remembers something: it has a struct `memory` of per_state, per_table, … and lay_out gives their sizes.
 template <class P>
 concept has_memory = requires(const P& p, typename P::memory& m, layout& l) {
     { p.lay_out(m, l) }
@@ -253,7 +253,7 @@ void layout::part(const P& p) noexcept {
 
 namespace detail {
 
-/// What a policy asks for in a table of so many rows.
+/// What a policy asks for in a table of this many rows.
 template <class P>
 memory_size size_of_memory(const P& policy, const table_shape& s, std::size_t rows) noexcept {
     layout l(s, rows);

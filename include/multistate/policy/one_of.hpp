@@ -1,18 +1,18 @@
 #pragma once
 
-// A policy chosen at run time, itself a policy: everything that takes one takes it unchanged.
+// A policy chosen at run time. It is itself a policy, so everything that takes a policy takes it unchanged.
 //
 //     using mine = ms::one_of<ms::window, ms::tova, decayed>;
 //     ms::cache<mine> cache(shape, mine::named("tova"));     // or mine(decayed{.decay = 0.9f})
 //
-// A choice is a policy, or a named preset: another set of numbers for a policy, under a name of its own.
+// A choice is a policy or a named preset: a policy with other parameters, under its own name.
 //
 //     struct h2o_local {
 //         static constexpr std::string_view name = "h2o_local";
 //         static constexpr ms::h2o make() noexcept { return {.recent_at_most = 0}; }
 //     };
 //
-// Costs a call and a comparison per choice for each hook; a hook that the chosen policy does not have does nothing.
+// Cost: one call, and one comparison per choice, for each hook. Hooks that the chosen policy lacks do nothing.
 #include <array>
 #include <concepts>
 #include <string>
@@ -27,7 +27,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// A choice that is made of another policy.
+/// A choice that makes another policy.
 template <class Choice>
 concept named_preset = requires {
     { Choice::make() } -> policy;
@@ -44,7 +44,7 @@ struct policy_of_choice<Choice> {
     using type = decltype(Choice::make());
 };
 
-/// A variant of the types, each once.
+/// A variant of the types, without duplicates.
 template <class Variant, class... Types>
 struct distinct {
     using type = Variant;
@@ -55,7 +55,7 @@ struct distinct<std::variant<Known...>, First, Rest...>
                                   std::variant<Known..., First>>,
                Rest...> {};
 
-/// How a choice is called.
+/// The names of a choice.
 struct choice_names {
     std::string_view name, paper;
 };
@@ -66,7 +66,7 @@ inline constexpr choice_names names_of_choice{Choice::name, [] {
                                                   return paper;
                                               }()};
 
-/// Calls f(what the variant holds). Not std::visit, which may throw and so has no place in a decoding step.
+/// Calls f on the value in the variant. Not std::visit: it may throw, which a decoding step must not.
 template <class Variant, class F, std::size_t... I>
 constexpr auto visit_choice(Variant& chosen, F& f, std::index_sequence<I...>) {
     using result = decltype(f(*std::get_if<0>(&chosen)));
@@ -79,7 +79,7 @@ constexpr auto visit_choice(Variant& chosen, F& f, std::index_sequence<I...>) {
     }
 }
 
-/// The hooks that any of the policies has.
+/// The hooks that at least one of the policies has.
 template <class Variant>
 inline constexpr hook hooks_of_any = hook::none;
 template <class... Policies>
@@ -118,7 +118,7 @@ class one_of : public detail::forwards_any<Choices...> {
         one_of(P policy)
     noexcept : chosen_(std::move(policy)), names_(first_names_of<P>()) {}
 
-    /// The policy of that name with its default parameters, or "policy:preset"; throws std::invalid_argument that lists
+    /// The policy of that name with its default parameters, or "policy:preset". Throws std::invalid_argument that lists
     /// the names.
     static one_of named(std::string_view name) {
         one_of result;
@@ -134,19 +134,19 @@ class one_of : public detail::forwards_any<Choices...> {
         if (!found) detail::refuse("one_of", "name", known, std::string("'").append(name).append("'"));
         return result;
     }
-    /// All that named() takes: the names of the choices, each with those of its presets behind it.
+    /// Everything that named() accepts: the name of each choice, followed by its presets.
     static std::vector<std::string> all_names() {
         std::vector<std::string> result;
         for_each_name([&](const std::string& one, auto&&...) { result.push_back(one); });
         return result;
     }
 
-    /// The hooks of the choice.
+    /// The hooks of the chosen policy.
     hook hooks() const noexcept {
         return visit(chosen_, []<class P>(const P&) { return hooks_of<P>; });
     }
     std::string_view name() const noexcept { return names_->name; }
-    /// The paper that the choice names, or nothing.
+    /// The name of the choice's paper; empty if it gives none.
     std::string_view paper() const noexcept { return names_->paper; }
 
     template <class F>
@@ -160,13 +160,13 @@ class one_of : public detail::forwards_any<Choices...> {
     constexpr reads what_is_read() const noexcept {
         return visit(chosen_, [](const auto& p) { return reads_of(p); });
     }
-    struct memory {};  // that of the choice
+    struct memory {};  // the memory is that of the choice
     void lay_out(memory&, layout& l) const noexcept {
         visit(chosen_, [&](const auto& p) { l.part(p); });
     }
 
-    /// What each hook does (hooks.hpp). Not inlined: the hooks of all policies wherever a table calls one would take
-    /// compilers minutes.
+    /// The implementation of each hook (hooks.hpp). Not inlined: inlining the hooks of all policies at every call in a
+    /// table would take compilers minutes.
     template <hook H, class Self, class... A>
     [[gnu::noinline]] static auto forward(Self& self, A&... a) noexcept(H != hook::check_shape)
         -> detail::hook_result<H> {
@@ -192,7 +192,7 @@ class one_of : public detail::forwards_any<Choices...> {
             for (const auto& one : Choice::presets) f(own + ":" + std::string(one.name), its, one.make);
         }
     }
-    /// The names of the first choice that is such a policy.
+    /// The names of the first choice that is of this policy type.
     template <class P>
     static constexpr const detail::choice_names* first_names_of() noexcept {
         const detail::choice_names* first = nullptr;

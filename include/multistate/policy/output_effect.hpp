@@ -1,6 +1,6 @@
 #pragma once
 
-// How much a value can change what a layer adds to the model's state, for policies that weigh attention by it.
+// How much a value can change a layer's output. For policies that weigh attention by this.
 #include <cmath>
 #include <span>
 #include <string>
@@ -11,14 +11,14 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// A member of policies.
+/// A member of such policies.
 struct output_effect {
-    /// [layers]: [model dimension, query heads of the layer * value_dim], so that row r times the heads' outputs is
-    /// element r of the layer's output. The caller's memory: it must outlive the cache.
+    /// [layers]: [model dimension, query heads of the layer * value_dim]. Row r times the heads' outputs is element r
+    /// of the layer's output. The caller owns this memory; it must outlive the cache.
     std::span<const rows> projection;
 
-    /// Throws std::invalid_argument unless there is none, or one for the table's layer that its heads fit. `who` is the
-    /// policy.
+    /// Throws std::invalid_argument if there are projections, but none for the table's layer, or if its shape does not
+    /// fit the heads. `who` is the policy.
     void check(const char* who, const table_shape& s) const {
         if (projection.empty()) return;
         using detail::require;
@@ -34,8 +34,8 @@ struct output_effect {
                 matrix.width);
     }
 
-    /// The sum over the query heads i of |W_o[i] v|_1, v the value that i reads; without a projection, that over the KV
-    /// heads of |v|_1.
+    /// The sum over the query heads i of |W_o[i] v|_1, where v is the value that i reads. Without a projection, the sum
+    /// over the KV heads of |v|_1.
     float effect(rows values, const table_shape& s) const noexcept {
         float sum = 0;
         for (std::size_t h = 0; h < values.count; ++h) sum += effect(values[h], s, h);

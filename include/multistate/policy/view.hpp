@@ -1,6 +1,6 @@
 #pragma once
 
-// What a hook of a policy sees: the states of a table, and the keys and values that are stored for them.
+// What a hook of a policy sees: the states of a table, and their stored keys and values.
 //
 //     void on_attention(ms::rows probabilities, ms::view states) const noexcept {   // probabilities [heads, size()]
 //         ms::add(probabilities, states.score);                                     // entry j belongs to row j
@@ -9,8 +9,8 @@
 //         stored.dot_keys(0, filter, states.score);                                 // score[j] = filter . key j
 //     }
 //
-// Rows are reused, so their order means nothing; by_position gives them in the order of the text when a decision is
-// due.
+// Rows are reused, so their order means nothing. When a decision is due, by_position lists the rows from the oldest
+// state to the newest.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -27,10 +27,10 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// Whether x is fit to be squared and summed: its length is at most 1e9, so a product of four such vectors is finite in
-/// float32. False where an element is a NaN or an infinity.
+/// Whether x can be squared and summed safely: its length is at most 1e9, so a product of four such vectors is finite
+/// in float32. False if an element is a NaN or an infinity.
 inline bool bounded(std::span<const float> x) noexcept { return simd::dot(x, x) <= 1e18f; }
-/// The same of all rows together.
+/// The same for all rows.
 inline bool bounded(rows x) noexcept {
     if (x.stride == x.width) return bounded(std::span(x.data, x.count * x.width));
     float squares = 0;
@@ -42,16 +42,16 @@ inline bool bounded(rows x) noexcept {
 struct view {
     const table_shape& shape;
     std::span<const multistate::position> position;
-    std::span<float> score;                      ///< to be written by the policy; 0 when a state is placed
+    std::span<float> score;                      ///< written by the policy; 0 when a state is placed
     detail::memory_origin origin;                ///< where the policy's memory begins; see memory()
-    std::span<const std::uint32_t> by_position;  ///< from the oldest to the newest: in on_forget, on_compare, merge
+    std::span<const std::uint32_t> by_position;  ///< from the oldest to the newest; in on_forget, on_compare, merge
     multistate::position newest;                 ///< the newest position held
     multistate::position block_begin;            ///< the first position of the block that `newest` arrived in: `newest`
-                                                 ///< itself where it arrived alone, or in an exact prefill
-    guards guarded;                              ///< those in force: the policy's and the user's
+                                                 ///< itself if it arrived alone, or in an exact prefill
+    guards guarded;                              ///< in force: the policy's and the user's
 
     std::size_t size() const noexcept { return score.size(); }
-    /// Those of by_position that may be forgotten.
+    /// The part of by_position that may be forgotten.
     std::span<const std::uint32_t> unguarded() const noexcept {
         const std::size_t sinks = (std::min)(guarded.sinks, by_position.size());
         const std::size_t recent = (std::min)(guarded.recent, by_position.size() - sinks);
@@ -65,8 +65,8 @@ struct view {
         policy.lay_out(result, l);
         return result;
     }
-    /// Moves on to the memory that is laid out directly after that of `policy`. For policies that call others: the view
-    /// is then what the next one sees.
+    /// Moves on to the memory that is laid out directly after that of `policy`. For policies that call other policies:
+    /// the view then belongs to the next one.
     template <class P>
     void skip(const P& policy) noexcept {
         const detail::memory_size used = detail::size_of_memory(policy, shape, origin.rows);
@@ -81,9 +81,9 @@ struct view {
     }
 };
 
-/// How a reader reaches keys and values, whatever stores them. Only what a policy calls must be there.
+/// How a reader reaches keys and values in any storage. Functions that the policy does not call may be null.
 struct storage_access {
-    /// Decodes a row into key and value, of which one may be null.
+    /// Decodes a row into key and value; one of them may be null.
     void (*load)(const void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, float* key,
                  float* value) noexcept = nullptr;
     /// out[i * stride + j] = x_i . key j, or value j, for the first n rows.
@@ -92,14 +92,14 @@ struct storage_access {
     /// out = the sum of weights[j] times value j over the first weights.size() rows.
     void (*sum)(const void* owner, std::size_t layer, std::size_t kv_head, std::span<const float> weights,
                 std::span<float> out) noexcept = nullptr;
-    /// Encodes key and value, of which one may be null, into a row.
+    /// Encodes key and value into a row; one of them may be null.
     void (*store)(void* owner, std::size_t layer, std::size_t kv_head, std::size_t row, const float* key,
                   const float* value) noexcept = nullptr;
 };
 
-/// Reads stored keys and values as floats, whatever the codec. KV heads are counted from the first of the table. Each
-/// call reads the rows that it names from memory; dot_keys and its like cost about what attention of one query costs.
-/// A spoiled state (see policy.hpp) reads as zeros; only sum_values adds it as it is stored.
+/// Reads stored keys and values as floats, for any codec. KV heads are counted from the first of the table. Each call
+/// reads its rows from memory; dot_keys and similar calls cost about as much as attention of one query. A spoiled state
+/// (see policy.hpp) reads as zeros; only sum_values adds its stored value.
 struct reader {
     void* owner = nullptr;
     const storage_access* access = nullptr;
@@ -108,8 +108,8 @@ struct reader {
     std::size_t kv_heads = 0;
     std::size_t head_dim = 0;
     std::size_t value_dim = 0;
-    const std::uint8_t* spoiled = nullptr;  ///< [rows], not 0 for a spoiled state; null where there is none. The
-                                            ///< table's to set
+    const std::uint8_t* spoiled = nullptr;  ///< [rows], not 0 for a spoiled state; null if there is none. Set by
+                                            ///< the table
 
     void key(std::size_t kv_head, std::size_t row, std::span<float> out) const noexcept {
         expect(access != nullptr && access->load != nullptr, "key", kv_head);
@@ -129,8 +129,8 @@ struct reader {
     void dot_keys(std::size_t kv_head, std::span<const float> x, std::span<float> out) const noexcept {
         dot_keys(kv_head, {x.data(), 1, x.size()}, out, 0);
     }
-    /// The same for several vectors, x[i] into the i-th of the planes that begin at `out`, `stride` floats apart as the
-    /// policy's memory is: a key that is read serves four of them (two on AVX2 and SSE4).
+    /// The same for several vectors: x[i] writes to plane i. The planes begin at `out` and are `stride` floats apart,
+    /// like the policy's memory. Each key that is read serves four vectors (two on AVX2 and SSE4).
     void dot_keys(std::size_t kv_head, rows x, std::span<float> out, std::size_t stride) const noexcept {
         expect(access != nullptr && access->dot != nullptr, "dot_keys", kv_head);
         detail::check<2>(x.width == head_dim, "dot_keys", "x", detail::bound{"head_dim floats, ", head_dim}, x.width);
@@ -171,8 +171,8 @@ struct reader {
     }
 };
 
-/// A reader that may write, too: for what merges a state into others before it is forgotten. A spoiled state stays as
-/// it is.
+/// A reader that can also write: for merging a state into others before it is forgotten. A spoiled state stays
+/// unchanged.
 struct editor : reader {
     void set_key(std::size_t kv_head, std::size_t row, std::span<const float> key) const noexcept {
         expect(access != nullptr && access->store != nullptr, "set_key", kv_head);
@@ -188,7 +188,7 @@ struct editor : reader {
 
 namespace detail {
 
-/// The rows of one table: `owner` is what the functions of `access` are called with.
+/// The rows of one table. `owner` is passed to the functions of `access`.
 inline editor lend_rows(void* owner, const storage_access& access, const table_shape& s) noexcept {
     editor result;
     result.owner = owner;
@@ -201,7 +201,7 @@ inline editor lend_rows(void* owner, const storage_access& access, const table_s
     return result;
 }
 
-/// The check of a policy that looks at each new key or value: callers of a table may leave out what no one reads.
+/// For policies that read each new key or value: callers of a table may omit arguments that no policy reads.
 inline void expect_heads(std::string_view policy, const char* argument, rows given, const view& states) noexcept {
     check(given.count == states.shape.kv_heads, policy.data(), argument,
           bound{"given for every token, as many as KV heads: ", states.shape.kv_heads}, given.count);

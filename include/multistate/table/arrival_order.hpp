@@ -1,7 +1,7 @@
 #pragma once
 
-// Which rows of a table came first and last: the guards in force, and the rows in the order of the text. No one but
-// table_rows.hpp includes it.
+// Which rows of a table came first and last: the guards in force, and the rows in the order of the text. Only
+// table_rows.hpp includes this header.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
-/// A template, so that a file that makes no table does not compile its sorts and copies.
+/// A template, so that a file without tables does not compile its sorts and copies.
 template <class = void>
 class arrival_order {
   public:
@@ -28,35 +28,35 @@ class arrival_order {
         return by_position_.size() * sizeof(std::uint32_t) + newest_positions_.size() * sizeof(position);
     }
 
-    /// The guards in force. Sinks are first arrivals and never leave the rows they arrived in, the first ones. After a
-    /// rebudget to more of them, those count that were not forgotten meanwhile, up to the first that was.
+    /// The guards in force. Sinks are the first arrivals; they never leave their rows, which are the first ones. If a
+    /// rebudget raises the number of sinks, the first arrivals up to the first one that was forgotten count.
     guards guarded() const noexcept { return {.sinks = sinks(), .recent = wanted_.recent}; }
-    /// The rows that may be forgotten: behind the sinks, and older than the `recent` newest.
+    /// The rows that may be forgotten: all except the sinks and the `recent` newest.
     candidates unguarded() const noexcept {
         if (wanted_.recent == 0) return {.first = sinks()};
         return {.first = sinks(), .before = newest_positions_[placed_ % wanted_.recent]};
     }
-    /// The first `size` rows in the order of the text; none where no policy reads them.
+    /// The first `size` rows in the order of the text; empty if no policy reads them.
     std::span<const std::uint32_t> by_position(std::size_t size) const noexcept {
         return {by_position_.data(), by_position_.empty() ? 0 : size};
     }
 
-    /// The newest state lies in `row`; it is one of `size`.
+    /// The newest state was placed in `row`; the table holds `size`.
     void place(std::size_t row, position p, std::size_t size) noexcept {
         if (wanted_.recent != 0) newest_positions_[placed_ % wanted_.recent] = p;
         if (!by_position_.empty()) by_position_[size - 1] = static_cast<std::uint32_t>(row);
         ++placed_;
     }
-    /// The state in `row` is forgotten.
+    /// The state in `row` was forgotten.
     void forget(std::size_t row) noexcept { first_forgotten_ = (std::min)(first_forgotten_, row); }
-    /// Leaves a gap at the end of the rows that are held, for the newest.
+    /// Closes the gap of a removed row; leaves one at the end, for the newest.
     void remove(std::size_t row, std::span<const position> held) noexcept {
         if (by_position_.empty()) return;
         const auto end = by_position_.begin() + static_cast<std::ptrdiff_t>(held.size());
         const auto gone = std::find(by_position_.begin(), end, static_cast<std::uint32_t>(row));
         std::copy(gone + 1, end, gone);
     }
-    /// After rows moved.
+    /// Call it after rows moved.
     void sort(std::span<const position> positions) noexcept {
         if (by_position_.empty()) return;
         const auto end = by_position_.begin() + static_cast<std::ptrdiff_t>(positions.size());
@@ -69,8 +69,8 @@ class arrival_order {
         first_forgotten_ = none;
     }
 
-    /// Other guards from now on. The `recent` newest are those of the positions held: enough, because nothing is
-    /// forgotten before there are as many. Allocates.
+    /// Sets other guards. The `recent` newest are taken from the positions held: these suffice, because nothing is
+    /// forgotten before there are that many. Allocates.
     void change_guards(guards wanted, std::span<const position> positions) {
         wanted_ = wanted;
         newest_positions_.assign(wanted.recent, 0);
@@ -80,7 +80,7 @@ class arrival_order {
             newest_positions_[(placed_ - 1 - i) % wanted.recent] = held[i];
         }
     }
-    /// Takes over the order of a table with the same guards, whose positions are given. Allocates nothing.
+    /// Takes over the order of a table with the same guards and the given positions. Allocates nothing.
     void continue_from(const arrival_order& old, std::span<const position> positions) noexcept {
         placed_ = old.placed_;
         first_forgotten_ = old.first_forgotten_;
@@ -94,10 +94,10 @@ class arrival_order {
     std::size_t sinks() const noexcept { return (std::min)(wanted_.sinks, first_forgotten_); }
 
     guards wanted_;
-    std::vector<std::uint32_t> by_position_;  // [rows], where a policy reads it
+    std::vector<std::uint32_t> by_position_;  // [rows], if a policy reads it
     std::vector<position> newest_positions_;  // ring of the `recent` newest, by arrival
     std::size_t placed_ = 0;                  // arrivals since construction or clear
-    std::size_t first_forgotten_ = none;      // the least row that ever lost its state: before it lie first arrivals
+    std::size_t first_forgotten_ = none;      // the lowest row that ever lost its state; first arrivals lie before it
 };
 
 }}}  // namespace multistate::MULTISTATE_TARGET::detail

@@ -1,6 +1,6 @@
 #pragma once
 
-// What a table is promised by its caller, and the checks on it (errors.hpp). No one but table.hpp includes it.
+// What the caller of a table must guarantee, and the checks of it (errors.hpp). Only table.hpp includes this header.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
-/// What the policy of a table reads, and what it was not yet shown of the newest tokens.
+/// What the policy of a table reads, and what it has not yet been shown of the newest tokens.
 class table_borders {
   public:
     static constexpr std::uint8_t attention = 1, queries = 2, arrivals = 4, stored_rows = 8, writes = 16;
@@ -36,7 +36,7 @@ class table_borders {
 
     bool reads(std::uint8_t what) const noexcept { return (reads_ & what) != 0; }
 
-    /// A token was placed; one of a block has its keys and values yet to come.
+    /// A token was placed. Keys and values of a block's tokens come later.
     void placed() noexcept { owed_ = reads_ & (attention | queries); }
     void appended() noexcept { owed_ |= reads_ & arrivals; }
     void shown(std::uint8_t what) noexcept { owed_ &= static_cast<std::uint8_t>(~what); }
@@ -49,7 +49,7 @@ class table_borders {
                                        : "shown to the policy first (observe_arrival: it reads new keys and values)",
               "not");
     }
-    /// Positions rise and end; what came before was shown.
+    /// Positions must rise and stay within last_position; all earlier tokens must have been shown.
     void expect_next(const char* who, position newest, position first, std::size_t count) const noexcept {
         check(first > newest, who, "position", bound{"at least next_position() (clear() starts anew) = ", newest + 1},
               first);
@@ -58,7 +58,7 @@ class table_borders {
               static_cast<long long>(first) + static_cast<long long>(count) - 1);
         expect_shown(who);
     }
-    /// Not all policies look at both, so each may be left out; a policy misses what it needs itself (expect_heads).
+    /// Not every policy reads both, so each may be omitted. expect_heads checks that a policy gets what it reads.
     void expect_arrival(const char* who, const table_shape& s, rows keys, rows values) const noexcept {
         if (!reads(arrivals)) return;
         if (keys.count != 0) expect_rows(who, "keys", keys, "one for each KV head: ", s.kv_heads, s.head_dim);
@@ -78,7 +78,7 @@ class table_borders {
         check(stored.value_dim == s.value_dim, who, "stored.value_dim", bound{"that of the table, ", s.value_dim},
               stored.value_dim);
     }
-    /// A table that was not told how many query heads it answers for takes any number, if its policy remembers none.
+    /// If the table was not told its number of query heads and its policy remembers none, any number is accepted.
     void expect_probabilities(const char* who, const table_shape& s, rows given) const noexcept {
         check(!counts_heads_ || given.count == s.heads, who, "probabilities",
               bound{"one row for each query head: ", s.heads}, given.count);
@@ -88,7 +88,7 @@ class table_borders {
     }
 
   private:
-    /// [count, width]; a width of 0 was not told.
+    /// [count, width]; width 0 means: the table was not told.
     // NOLINTNEXTLINE(bugprone-easily-swappable-parameters)
     static void expect_rows(const char* who, const char* argument, rows given, const char* words, std::size_t count,
                             std::size_t width) noexcept {

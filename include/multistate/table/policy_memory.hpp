@@ -1,6 +1,6 @@
 #pragma once
 
-// The memory of a table's policy, as bytes: see policy/memory.hpp. No one but table.hpp includes it.
+// The memory of a table's policy, as bytes: see policy/memory.hpp. Only table.hpp includes this header.
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -15,7 +15,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
 class policy_memory {
   public:
-    /// Throws std::invalid_argument for what is no size in memory.
+    /// Throws std::invalid_argument if the size does not fit in memory.
     template <class P>
     policy_memory(const P& policy, const table_shape& s, std::size_t rows) : rows_(rows) {
         const memory_size size = checked_size(policy, s, rows);
@@ -26,7 +26,7 @@ class policy_memory {
         table_ = aligned_array<std::byte>(size.table);
     }
 
-    /// What bytes() of such a memory will be. Allocates nothing; throws as the constructor does.
+    /// Predicts bytes() of such a memory. Allocates nothing; throws like the constructor.
     template <class P>
     static std::size_t bytes_for(const P& policy, const table_shape& s, std::size_t rows) {
         const memory_size size = checked_size(policy, s, rows);
@@ -47,7 +47,7 @@ class policy_memory {
     /// A state was placed in `row`.
     void clear_row(std::size_t row) noexcept {
         for_each_element(row, [](std::byte* element, std::size_t bytes) {
-            switch (bytes) {  // constant sizes, which compilers do not call a function for
+            switch (bytes) {  // compilers inline memset for constant sizes
                 case 4:
                     std::memset(element, 0, 4);
                     break;
@@ -69,8 +69,8 @@ class policy_memory {
         if (table_.bytes() > 0) std::memset(table_.data(), 0, table_.bytes());
     }
 
-    /// Takes over the first `rows` rows of the memory of the same policy in a table of another size, and of the table's
-    /// own members as many elements as fit.
+    /// Takes over the first `rows` rows from the memory of the same policy in a table of another size. Of the table's
+    /// own members, takes as many elements as fit.
     void continue_from(const policy_memory& old, std::size_t rows) noexcept {
         for (std::size_t m = 0; m < (std::min)(members_.size(), old.members_.size()); ++m) {
             const memory_member &to = members_[m], &from = old.members_[m];
@@ -98,7 +98,7 @@ class policy_memory {
         if (bytes > 0) std::memcpy(to, from, bytes);
     }
     std::size_t plane_bytes(const memory_member& m) const noexcept { return to_cache_lines(rows_ * m.element); }
-    /// Calls f(element, bytes) for all that a state remembers.
+    /// Calls f(element, bytes) for everything that a state remembers.
     template <class F>
     void for_each_element(std::size_t row, F f) noexcept {
         for (const memory_member& m : members_) {

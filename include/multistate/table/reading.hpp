@@ -1,18 +1,18 @@
 #pragma once
 
-// Lends the keys and values that an engine stores to policies that read them, or merge states into others.
+// Lends an engine's stored keys and values to policies that read them or merge states into others.
 //
 //     ms::reading stored(shape, [&](std::size_t layer, std::size_t kv_head, std::size_t row,
 //                                   std::span<float> key, std::span<float> value) {
-//         engine.decode_key(layer, kv_head, row, key);         // key [head_dim], value [value_dim]; what is not
-//         engine.decode_value(layer, kv_head, row, value);     // wanted is empty, so copy key.size() floats
+//         engine.decode_key(layer, kv_head, row, key);         // key [head_dim], value [value_dim]; one may be
+//         engine.decode_value(layer, kv_head, row, value);     // empty, so copy exactly key.size() floats
 //     });
 //
-// Policies that merge take a second function, with spans of const float, which stores what is not empty:
+// Policies that merge need a second function. It takes spans of const float and stores those that are not empty:
 //
 //     ms::reading stored(shape, load, store);
 //
-// For all tables of a model (tables.hpp) it is an argument as it is; for one table, `stored.lend(table.shape())`.
+// For all tables of a model (tables.hpp), pass it as it is; for one table, pass `stored.lend(table.shape())`.
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
@@ -28,18 +28,18 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
 
-/// No function that stores: a policy that merges is refused.
+/// There is no function that stores, so policies that merge are refused.
 struct stores_nothing {};
 
 }  // namespace detail
 
-/// Products with stored rows load one row after the other: each product of a policy costs one call of `load` for every
-/// row that is held. Allocates in the constructor. It has scratch of its own, so each thread brings one, as with a
-/// workspace. It must stay where it is while it is lent.
+/// Products with stored rows load one row at a time: each product costs one call of `load` per row held. Allocates in
+/// the constructor. It has its own scratch, so each thread needs its own object, as with a workspace. It must not move
+/// while it is lent.
 template <class Load, class Store = detail::stores_nothing>
 class reading {
   public:
-    /// Of the shape, head_dim and value_dim count.
+    /// Uses only head_dim and value_dim of the shape.
     reading(const shape& s, Load load, Store store = {})
         : load_(std::move(load)),
           store_(std::move(store)),
@@ -47,7 +47,7 @@ class reading {
           value_dim_(s.value_dim == 0 ? s.head_dim : s.value_dim),
           row_(simd::padded((std::max)(head_dim_, value_dim_)) + simd::padding) {}
 
-    /// The rows of one table, as its hooks take them.
+    /// The rows of one table, in the form that hooks take.
     editor lend(table_shape s) noexcept {
         s.head_dim = head_dim_;
         s.value_dim = value_dim_;
@@ -65,7 +65,7 @@ class reading {
         reading& from = self(owner);
         from.load_(layer, kv_head, row, from.key_of(key), from.value_of(value));
     }
-    /// One row, padded with zeros, until the next is loaded.
+    /// One row, padded with zeros; valid until the next row is loaded.
     const float* loaded(std::size_t layer, std::size_t kv_head, std::size_t row, bool value) noexcept {
         const std::size_t dimension = value ? value_dim_ : head_dim_;
         load(this, layer, kv_head, row, value ? nullptr : row_.data(), value ? row_.data() : nullptr);

@@ -1,6 +1,6 @@
 #pragma once
 
-// The rows of a table and the policy that scores them: every call of a hook is here. No one but table.hpp includes it.
+// The rows of a table and the policy that scores them. All hooks are called here. Only table.hpp includes this header.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -22,7 +22,7 @@ class scored_rows : public table_rows<> {
     scored_rows(const table_shape& s, P wanted)
         : table_rows<>(rows_for(s, wanted)), policy(std::move(wanted)), shape(s), zeros_(zeros_of(s, policy)) {}
 
-    /// What bytes() of such rows will be. Allocates nothing; throws as the constructor does.
+    /// Predicts bytes() of such rows. Allocates nothing; throws like the constructor.
     static std::size_t bytes_for(const table_shape& s, const P& policy) {
         const guards wanted = guards_in_force(s, policy);
         const std::size_t memory = policy_memory::bytes_for(policy, s, rows_of(s));
@@ -55,23 +55,23 @@ class scored_rows : public table_rows<> {
     void finish_prompt(const editor& stored) noexcept {
         call_hook<hook::finish_prompt>(policy, hiding(stored), see(size()));
     }
-    /// A decision is due.
+    /// Scores all rows, because a decision is due.
     void score(const reader& stored) noexcept {
         call_hook<hook::on_forget>(policy, hiding(stored), see(size()));
         score_spoiled();
     }
-    /// Scores that can be compared with those of other KV heads.
+    /// Computes scores that can be compared with those of other KV heads.
     void score_for_comparison() noexcept { call_hook<hook::on_compare>(policy, see(size())); }
     void merge(const editor& stored, std::span<const std::uint32_t> gone) noexcept {
         call_hook<hook::merge>(policy, hiding(stored), gone, see(size()));
     }
 
-    /// Decides with other guards from now on. Allocates.
+    /// Sets other guards for later decisions. Allocates.
     void change_shape(const table_shape& s) {
         order.change_guards(guards_in_force(s, policy), positions());
         shape = s;
     }
-    /// Takes over what `old` holds, which fits: the same guards, and as long a log. Allocates nothing.
+    /// Takes over the content of `old`, which must fit: same guards, same length of the log. Allocates nothing.
     void continue_from(scored_rows& old) noexcept {
         table_rows<>::continue_from(old);
         block_begin = old.block_begin;
@@ -101,16 +101,16 @@ class scored_rows : public table_rows<> {
                 .block_begin = block_begin,
                 .guarded = order.guarded()};
     }
-    /// `stored`, a reader or an editor, with the spoiled states hidden.
+    /// `stored` (a reader or an editor) with the spoiled states hidden.
     template <class Stored>
     Stored hiding(Stored stored) const noexcept {
         stored.spoiled = spoiled();
         return stored;
     }
-    /// As many rows of zeros; empty ones where the shape does not say how long they are.
+    /// The same number of rows of zeros; empty rows if the shape does not give their length.
     rows zeros(rows x) const noexcept { return {zeros_.data(), x.count, (std::min)(x.width, zeros_.size()), 0}; }
 
-    /// Softmax makes all of a row NaN or nothing, so its first number says it.
+    /// Softmax makes either all numbers of a row NaN or none, so the first one is enough.
     static bool begin_finite(rows probabilities) noexcept {
         for (std::size_t i = 0; i < probabilities.count; ++i) {
             if (!__builtin_isfinite(probabilities[i][0])) return false;
@@ -118,7 +118,7 @@ class scored_rows : public table_rows<> {
         return true;
     }
 
-    std::vector<float> zeros_;  // what hooks see instead of vectors that are not bounded
+    std::vector<float> zeros_;  // replaces vectors that are not bounded, for hooks
 };
 
 }}}  // namespace multistate::MULTISTATE_TARGET::detail

@@ -1,16 +1,16 @@
 #pragma once
 
-// A table decides which state to forget, and owns no key or value: for engines with storage of their own.
+// A table decides which state to forget. It stores no keys or values: for engines with their own storage.
 //
 //     ms::table<ms::tova> table({.states = 512});             // one per layer (ms::per::layer) or per KV head
-//     auto row = table.place(position);                       // a free row, or the row of the state forgotten
+//     auto row = table.place(position);                       // a free row, or the row of the forgotten state
 //     engine.write(layer, row, k, v);
 //     engine.attend(layer, table.size(), q, out, probabilities);
 //     table.observe({probabilities, heads, table.size(), table.size()});
 //
-// Forgetting is overwriting: in single steps without slack nothing ever moves. Live rows are always [0, size()); their
-// order means nothing. The decision falls at the next place, from the scores that the last attention left, so attention
-// sees `states` survivors and the new token: a table has states + slack + block rows.
+// Forgetting overwrites a row, so single steps without slack move nothing. Live rows are always [0, size()); their
+// order means nothing. The next place decides, from the scores after the last attention. So attention sees `states`
+// survivors plus the new token, and a table has states + slack + block rows.
 #include <algorithm>
 #include <cstddef>
 #include <optional>
@@ -27,24 +27,24 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// What a table that never forgets returns when its rows are used up.
+/// Returned by a table that never forgets when its rows are used up.
 inline constexpr std::size_t no_row = static_cast<std::size_t>(-1);
 
-/// Whether a call clears forgotten() first. Callers that feed one block in several calls clear it in the first only.
+/// Whether a call clears forgotten() first. If one block is fed in several calls, clear it only in the first.
 enum class forgotten_log { restart, extend };
 
-/// Positions and scores of rows that are kept and forgotten together. Allocates in the constructor and in rebudget; a
-/// copy is a snapshot that continues alike. Calls on different tables may run concurrently.
+/// Positions and scores of rows that are kept and forgotten together. Allocates in the constructor and in rebudget. A
+/// copy is a snapshot that continues identically. Calls on different tables may run concurrently.
 template <policy P>
 class table {
     static_assert(hooks_are_checked<P>);
 
   public:
-    /// Throws std::invalid_argument for what cannot be: see guards_in_force in policy/guards.hpp, and for what is larger than
-    /// the machine's memory.
+    /// Throws std::invalid_argument for invalid sizes (see guards_in_force in policy/guards.hpp) and for tables larger
+    /// than the machine's memory.
     explicit table(const table_shape& s, P policy = {}) : rows_(s, std::move(policy)), borders_(rows_.policy, s) {}
 
-    /// What memory_bytes() of such a table will be. Allocates nothing; throws as the constructor does.
+    /// Predicts memory_bytes() of such a table. Allocates nothing; throws like the constructor.
     static std::size_t bytes_for(const table_shape& s, const P& policy) {
         return detail::scored_rows<P>::bytes_for(s, policy);
     }
@@ -55,7 +55,7 @@ class table {
     P& policy() noexcept { return rows_.policy; }
     const P& policy() const noexcept { return rows_.policy; }
     bool never_forgets() const noexcept { return rows_.policy.forgets() == per::never; }
-    /// Whether `count` tokens can be appended; always, up to `block`, for policies that forget.
+    /// Whether `count` tokens can be appended. For policies that forget: always, up to `block`.
     [[nodiscard]] bool has_room(std::size_t count) const noexcept {
         return count <= rows() - (never_forgets() || !is_due() ? size() : states());
     }
@@ -65,7 +65,7 @@ class table {
     bool reads_queries() const noexcept { return multistate::reads_of(policy()).queries; }
     bool reads_stored() const noexcept { return multistate::reads_of(policy()).stored; }
     bool writes_stored() const noexcept { return borders_.reads(detail::table_borders::writes); }
-    /// Whether a key or value that is held is not bounded: see policy.hpp.
+    /// Whether a stored key or value is not bounded: see policy.hpp.
     bool holds_spoiled() const noexcept { return rows_.holds_spoiled(); }
     std::size_t size() const noexcept { return rows_.size(); }
     /// The position and the score of each live row.
@@ -77,26 +77,26 @@ class table {
         expect_rows("scores");
         return rows_.scores();
     }
-    /// What is written here before the next place or append counts as if the policy had said so: the door for scores
-    /// that come from elsewhere (see policies/given.hpp).
+    /// Scores written here before the next place or append count like the policy's own: for scores that come from
+    /// elsewhere (see policies/given.hpp).
     std::span<float> scores() noexcept {
         expect_rows("scores");
         return rows_.scores();
     }
-    /// The position that follows the newest: the next RoPE index, which is not size().
+    /// The position after the newest: the next RoPE index. It is not size().
     position next_position() const noexcept { return rows_.newest() + 1; }
-    /// The states that the last place, append or forget has forgotten, in the order of the decisions. Calls with
-    /// forgotten_log::extend add to those of the calls before.
+    /// The states forgotten by the last place, append or forget, in the order of the decisions. Calls with
+    /// forgotten_log::extend add to the states of the earlier calls.
     std::span<const forgotten_state> forgotten() const noexcept {
         expect_rows("forgotten");
         return rows_.forgotten();
     }
 
-    /// Places one token: in a free row, else in the row of the state forgotten. Positions rise, from 0 to last_position.
-    /// `keys` [KV heads, head_dim] and `values` are for policies that look at new keys or values, `stored` is for
-    /// policies that read stored rows: at every call. Where keys and values are given, a state that is not finite is
-    /// found and goes first (see policy.hpp). Returns no_row, and changes nothing, when the policy never forgets and the
-    /// rows are used up. With slack, call append instead.
+    /// Places one token in a free row, or else in the row of the forgotten state. Positions rise, from 0 to
+    /// last_position. Pass `keys` [KV heads, head_dim] and `values` at every call if the policy reads new keys or
+    /// values, and `stored` if it reads stored rows. If keys and values are given, a state that is not finite is
+    /// detected and forgotten first (see policy.hpp). If the policy never forgets and the rows are used up, returns
+    /// no_row and changes nothing. With slack, call append instead.
     [[nodiscard]] std::size_t place(position p, multistate::rows keys = {}, multistate::rows values = {},
                                     const editor& stored = {}, forgotten_log log = forgotten_log::restart) noexcept {
         constexpr const char* who = "place";
@@ -125,9 +125,9 @@ class table {
         return row;
     }
 
-    /// Places `count` tokens of consecutive positions in the last rows, after forgetting down to `states` where more
-    /// than states + slack are held: the owner applies the relocations, then writes the tokens in rows [size() - count,
-    /// size()). For blocks that attend to themselves. Ask has_room first where the policy may never forget.
+    /// Forgets down to `states` if more than states + slack are held, then places `count` tokens of consecutive
+    /// positions in the last rows. The owner applies the relocations, then writes the tokens in rows [size() - count,
+    /// size()). For blocks that attend to themselves. If the policy may never forget, call has_room first.
     [[nodiscard]] std::span<const relocation> append(position first, std::size_t count, const editor& stored = {},
                                                      forgotten_log log = forgotten_log::restart) noexcept {
         constexpr const char* who = "append";
@@ -146,7 +146,7 @@ class table {
         return relocations;
     }
 
-    /// Shows the policy a token of the block appended last, in order: keys [KV heads, head_dim], values alike.
+    /// Shows the policy one token of the last appended block, in order: keys [KV heads, head_dim], values likewise.
     void observe_arrival(std::size_t row, multistate::rows keys, multistate::rows values) noexcept {
         expect_rows("observe_arrival");
         detail::check(row < size(), "observe_arrival", "row", detail::bound{"less than size() = ", size()}, row);
@@ -155,7 +155,7 @@ class table {
         rows_.show_arrival(keys, values, row + 1, row);
     }
 
-    /// Shows the policy the queries of one token, [query heads, head_dim], before its probabilities; `width` as there.
+    /// Shows the policy one token's queries, [query heads, head_dim], before its probabilities of the same `width`.
     void observe_queries(multistate::rows queries, std::size_t width) noexcept {
         expect_width("observe_queries", width);
         borders_.expect_queries("observe_queries", shape(), queries);
@@ -163,9 +163,9 @@ class table {
         if (width == size()) borders_.shown(borders_.queries);
     }
 
-    /// Shows the policy the probabilities of one token: [query heads, width], width = size() for a single token. After
-    /// a block, call it once for each of its tokens, in order, with the rows that token could see. Free for policies
-    /// that do not look. Not shown where those of a head are not finite.
+    /// Shows the policy the probabilities of one token: [query heads, width]; width = size() for a single token. After
+    /// a block, call it once per token, in order, with the rows that this token could see. Free if the policy does not
+    /// read them. Probabilities of a token are not shown if those of one head are not finite.
     void observe(multistate::rows probabilities) noexcept {
         expect_width("observe", probabilities.width);
         borders_.expect_probabilities("observe", shape(), probabilities);
@@ -173,7 +173,7 @@ class table {
         if (probabilities.width == size()) borders_.shown(borders_.attention);
     }
 
-    /// Makes the decision now that the next place or append would make: forgets down to `states`.
+    /// Makes now the decision that the next place or append would make: forgets down to `states`.
     [[nodiscard]] std::span<const relocation> forget(const editor& stored = {},
                                                      forgotten_log log = forgotten_log::restart) noexcept {
         expect_rows("forget");
@@ -196,13 +196,13 @@ class table {
         borders_.clear();
     }
 
-    /// The token at position p attends next and counts as arrived alone, although it was appended with a block.
+    /// The token at position p attends next. It counts as having arrived alone, although it was appended with a block.
     void count_as_alone(position p) noexcept { rows_.block_begin = p; }
 
-    /// Another number of states, from now on: forgets down to it if more are held, and allocates afresh. The owner
-    /// applies the relocations, in order. Throws std::invalid_argument as the constructor does, and std::bad_alloc; whatever
-    /// it throws, nothing has changed. Sinks that are more than before are the first arrivals as far as they still lie
-    /// in the first rows. `guarded` as in table_shape.
+    /// Changes the number of states: forgets down to it if more are held, and allocates again. The owner applies the
+    /// relocations, in order. Throws std::bad_alloc, or std::invalid_argument like the constructor; after a throw,
+    /// nothing has changed. If sinks are added, they are the first arrivals that still lie in the first rows. `guarded`
+    /// as in table_shape.
     [[nodiscard]] std::vector<relocation> rebudget(std::size_t states, const editor& stored = {},
                                                    const std::optional<guards>& guarded = {}) {
         rebudgeting work = prepare_rebudget(states, guarded);
@@ -213,12 +213,12 @@ class table {
         return result;
     }
 
-    /// The two parts of rebudget, for owners of several tables: what may fail, on copies, and what cannot.
+    /// The two parts of rebudget, for owners of several tables: the part that may fail (on copies), and the rest.
     struct rebudgeting {
         table before, after;
 
         std::size_t most_relocations() const noexcept { return before.size(); }
-        /// Decides, and makes `target` the table of the new size. The relocations are valid while this object lives.
+        /// Decides, and turns `target` into the table of the new size. Relocations are valid while this object lives.
         std::span<const relocation> finish(table& target, const editor& stored) noexcept {
             const auto relocations = before.forget(stored);
             after.rows_.continue_from(before.rows_);
@@ -236,14 +236,14 @@ class table {
         detail::require(!never_forgets() || size() <= work.after.rows(), "table", "states",
                         "enough for the " + std::to_string(size()) + " held, because the policy never forgets", states);
         const std::size_t most = never_forgets() ? 0 : size() - (std::min)(size(), states);
-        work.before.rows_.make_room(most);  // the only decision that may forget more than a block
+        work.before.rows_.make_room(most);  // only this decision may forget more than a block
         work.after.rows_.make_room_to_log(most);
         work.before.rows_.change_shape(wanted);
         return work;
     }
 
-    /// The scores of all rows by which rebudget(states) would decide, or those for comparison with other KV heads where
-    /// the policy has such. Forgets nothing. Costs a copy of the table.
+    /// The scores of all rows by which rebudget(states) would decide; or, if the policy has them, the scores for
+    /// comparison between KV heads. Forgets nothing. Costs a copy of the table.
     [[nodiscard]] std::vector<float> scores_at(std::size_t states, const reader& stored = {}) const {
         borders_.expect_shown("scores_at");
         table judged = *this;

@@ -1,14 +1,14 @@
 #pragma once
 
-// One layer of tables.hpp: a handle that costs four words to copy. It is valid while its tables stay where they are.
+// One layer of tables.hpp: a handle that costs four words to copy. It is valid while the tables do not move.
 //
 //     auto layer = tables.layer(i);
 //     bool done = layer.append({.first = position, .k = k, .v = v}, stored, write);
 //     engine.attend(i, q, out, probabilities);                // rows [0, layer.size(kv_head)), in any order
-//     layer.observe_queries(q);                               // both are free for policies that do not look
+//     layer.observe_queries(q);                               // both are free if the policy does not read them
 //     layer.observe(probabilities);
 //
-// Where each KV head decides alone, its table can take the whole step in one task:
+// If each KV head decides alone, its table can do the whole step in one task:
 //
 //     run(layer.table_count(), [&](std::size_t t) { auto head = layer.restricted_to(t);  head.append(…); … });
 #include <algorithm>
@@ -21,23 +21,23 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// Tokens of consecutive positions that come to a layer at once.
+/// Tokens of consecutive positions that arrive at a layer together.
 struct arrival {
     position first;
     std::size_t tokens = 1;
-    std::span<const float> k = {};  ///< [tokens, kv_heads, head_dim]; needed where the policy reads new keys
-    std::span<const float> v = {};  ///< [tokens, kv_heads, value_dim]; needed where it reads new values
+    std::span<const float> k = {};  ///< [tokens, kv_heads, head_dim]; needed if the policy reads new keys
+    std::span<const float> v = {};  ///< [tokens, kv_heads, value_dim]; needed if it reads new values
 };
 
-/// What is lent to a policy that reads no stored rows.
+/// Lent to a policy that reads no stored rows.
 struct no_rows {
     editor lend(const table_shape&) const noexcept { return {}; }
 };
 inline constexpr no_rows nothing_stored;
 
-/// `Tables` is tables<P>, or const tables<P> for a handle that only reads. A handle may be restricted to one table:
-/// it then reads and decides for the KV heads of that table alone. KV heads keep the numbers that they have in the
-/// layer, and spans are those of the whole layer.
+/// `Tables` is tables<P>, or const tables<P> for a read-only handle. A handle may be restricted to one table: it then
+/// reads and decides only for the KV heads of that table. KV heads keep their numbers in the layer, and spans are those
+/// of the whole layer.
 template <class Tables>
 class table_layer {
   public:
@@ -53,41 +53,41 @@ class table_layer {
 
     /// The shape of all layers, with its defaults filled in.
     const multistate::shape& shape() const noexcept { return owner_->shape(); }
-    /// Which layer this is.
+    /// The index of this layer.
     std::size_t index() const noexcept { return index_; }
     /// The policy of the first table; each table has a copy.
     const policy_type& policy() const noexcept { return front("policy").policy(); }
 
-    /// Rows that a KV head may come to use: states + slack + block.
+    /// The maximum number of rows of a KV head: states + slack + block.
     std::size_t rows(std::size_t kv_head = 0) const noexcept { return table_of("rows", kv_head).rows(); }
-    /// Live rows of a KV head: the survivors and the tokens since, states + 1 after a single token.
+    /// Live rows of a KV head: the survivors and the later tokens; states + 1 after a single token.
     std::size_t size(std::size_t kv_head = 0) const noexcept { return table_of("size", kv_head).size(); }
-    /// How many states survive a decision.
+    /// The number of states that survive a decision.
     std::size_t states(std::size_t kv_head = 0) const noexcept { return table_of("states", kv_head).states(); }
     /// The position of each live row.
     std::span<const position> positions(std::size_t kv_head = 0) const noexcept {
         return table_of("positions", kv_head).positions();
     }
-    /// The score of each live row. May be written between a token and the next: see table::scores.
+    /// The score of each live row. May be written between two tokens: see table::scores.
     auto scores(std::size_t kv_head = 0) const noexcept { return table_of("scores", kv_head).scores(); }
-    /// The states that the last append, prefill or forget has forgotten.
+    /// The states forgotten by the last append, prefill or forget.
     std::span<const forgotten_state> forgotten(std::size_t kv_head = 0) const noexcept {
         return table_of("forgotten", kv_head).forgotten();
     }
-    /// The next RoPE index, which is not size().
+    /// The next RoPE index. It is not size().
     position next_position() const noexcept { return front("next_position").next_position(); }
-    /// Live rows of the largest KV head: how wide the probabilities of the newest token are.
+    /// Live rows of the largest KV head: the width of the newest token's probabilities.
     std::size_t largest_size() const noexcept {
         std::size_t most = 0;
         for (const auto& t : tables()) most = (std::max)(most, t.size());
         return most;
     }
-    /// Whether `tokens` can be appended; always, up to `block`, for policies that forget.
+    /// Whether `tokens` can be appended. For policies that forget: always, up to `block`.
     [[nodiscard]] bool has_room(std::size_t tokens) const noexcept { return front("has_room").has_room(tokens); }
 
-    /// Tables that decide for themselves: one, or one for each KV head.
+    /// The number of tables that decide separately: one, or one per KV head.
     std::size_t table_count() const noexcept { return count_; }
-    /// Those tables, in the order of their KV heads (table.hpp).
+    /// These tables, in the order of their KV heads (table.hpp).
     std::span<table_type> tables() const noexcept {
         expect_owner("tables");
         return owner_->all().subspan(index_ * owner_->tables_per_layer() + first_, count_);
@@ -101,11 +101,11 @@ class table_layer {
         return result;
     }
 
-    /// Places from 1 to `block` tokens. Forgets down to `states` first, where more than states + slack are held. Then
-    /// calls write(kv_head, row, relocations) for every KV head: the owner of the rows applies the relocations, in
-    /// order, and writes the tokens into the rows from `row` on. A single token takes the row of the state that it
-    /// replaces, and nothing moves; a block takes the last rows, as every token does where there is slack. Returns
-    /// false, and changes nothing, when the policy never forgets and the rows are used up.
+    /// Places 1 to `block` tokens. First forgets down to `states` if more than states + slack are held. Then calls
+    /// write(kv_head, row, relocations) for every KV head: the owner of the rows applies the relocations, in order, and
+    /// writes the tokens into the rows from `row` on. A single token takes the row of the state that it replaces, so
+    /// nothing moves. A block takes the last rows; with slack, every token does. If the policy never forgets and the
+    /// rows are used up, returns false and changes nothing.
     template <class Stored, class Write>
     [[nodiscard]] bool append(const arrival& a, Stored&& stored, Write&& write,
                               forgotten_log log = forgotten_log::restart) const noexcept {
@@ -121,17 +121,17 @@ class table_layer {
         return true;
     }
 
-    /// Shows the policy the queries of one token, [heads, head_dim] as attention takes them, before its probabilities.
-    /// Free for policies that do not look.
+    /// Shows the policy the queries of one token, [heads, head_dim] as for attention, before its probabilities. Free if
+    /// the policy does not read them.
     void observe_queries(std::span<const float> q) const noexcept {
         const multistate::shape& s = expect_owner("observe_queries");
         detail::expect_floats("observe_queries", "q", "[heads, head_dim] floats, ", q.size(), s.heads * s.head_dim);
         for (auto& t : tables()) t.observe_queries(query_rows(t, 0, q), t.size());
     }
 
-    /// Shows the policy the probabilities of one token: [heads, width], where width is largest_size() and each KV head
-    /// looks at as many as it holds. After a block of several tokens, once for each of them in order, with the rows
-    /// that token could see.
+    /// Shows the policy the probabilities of one token: [heads, width] with width = largest_size(). Each KV head reads
+    /// only its own number of states. After a block of several tokens, call it once per token, in order, with the rows
+    /// that this token could see.
     void observe(multistate::rows probabilities) const noexcept {
         const multistate::shape& s = expect_owner("observe");
         const std::size_t most = largest_size();
@@ -157,8 +157,8 @@ class table_layer {
         observe(multistate::rows{probabilities.data(), s.heads, largest_size(), stride});
     }
 
-    /// Makes the decision now that the next append would make: forgets down to `states`. Then calls
-    /// relocate(kv_head, relocations) for every KV head.
+    /// Makes now the decision that the next append would make: forgets down to `states`. Then calls relocate(kv_head,
+    /// relocations) for every KV head.
     template <class Stored, class Relocate>
     void forget(Stored&& stored, Relocate&& relocate, forgotten_log log = forgotten_log::restart) const noexcept {
         for (auto& t : tables()) {
@@ -173,7 +173,7 @@ class table_layer {
         for (auto& t : tables()) t.finish_prompt(lent(stored, t));
     }
 
-    /// The rows of a table in spans of the whole layer, at one of their tokens; no rows where the span is empty.
+    /// The rows of a table for one of its tokens, in spans of the whole layer; no rows if the span is empty.
     multistate::rows query_rows(const table_type& t, std::size_t token, std::span<const float> q) const noexcept {
         return rows_of(q, token * shape().heads + t.shape().kv_head * shape().group(), t.shape().heads,
                        shape().head_dim);
@@ -190,7 +190,7 @@ class table_layer {
         detail::check(!owner_->all().empty(), who, "the cache", "one that has layers", "moved from");
         return shape();
     }
-    /// The table of a KV head, which a restricted handle must have.
+    /// The table of a KV head; a restricted handle must contain it.
     table_type& table_of(const char* who, std::size_t kv_head) const noexcept {
         const multistate::shape& s = expect_owner(who);
         detail::check(kv_head < s.kv_heads, who, "kv_head", detail::bound{"less than kv_heads = ", s.kv_heads},
@@ -229,7 +229,7 @@ class table_layer {
         for_kv_heads(t, [&](std::size_t kv_head) { write(kv_head, row, relocations); });
     }
 
-    /// How the policy reads, and merges, rows when it decides; empty for policies that do not.
+    /// How the policy reads and merges rows in its decisions; empty if it does neither.
     template <class Stored>
     static editor lent([[maybe_unused]] Stored& stored, [[maybe_unused]] const table_type& t) noexcept {
         if constexpr (detail::has_listed_form<policy_type, hook::on_forget> || has_merge<policy_type> ||
@@ -243,7 +243,7 @@ class table_layer {
         }
     }
 
-    /// `count` rows of `width` floats, from row `first` of x on.
+    /// `count` rows of `width` floats, starting at row `first` of x.
     static multistate::rows rows_of(std::span<const float> x, std::size_t first, std::size_t count,
                                     std::size_t width) noexcept {
         if (x.empty()) return {};
@@ -252,7 +252,7 @@ class table_layer {
 
     Tables* owner_;
     std::size_t index_;
-    std::size_t first_ = 0;  // the first table of the layer that this handle has
+    std::size_t first_ = 0;  // the first table of the layer in this handle
     std::size_t count_ = 0;
 };
 

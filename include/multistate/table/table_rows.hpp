@@ -1,7 +1,7 @@
 #pragma once
 
-// The rows of a table, whatever its policy: positions, scores, the policy's memory, what was forgotten. No one but
-// table.hpp includes it.
+// The rows of a table, for any policy: positions, scores, the policy's memory, forgotten states. Only table.hpp
+// includes this header.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -18,7 +18,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// A state that was forgotten, and the newest position held when the decision fell.
+/// A forgotten state, and the newest position held at the decision.
 struct forgotten_state {
     multistate::position position;
     multistate::position decided_by;
@@ -26,11 +26,11 @@ struct forgotten_state {
 
 namespace detail {
 
-/// The rows of a table, once its shape is known to be one.
+/// The number of rows of a table with a valid shape.
 inline std::size_t rows_of(const table_shape& s) noexcept { return s.states + s.slack + s.block; }
 
 /// Rows [0, size()) are live. Allocates in the constructor and in make_room.
-template <class = void>  // as arrival_order
+template <class = void>  // a template for the same reason as arrival_order
 class table_rows {
   public:
     table_rows(const table_shape& s, guards wanted, bool keeps_order, policy_memory remembered)
@@ -44,7 +44,7 @@ class table_rows {
           chosen_(s.block + s.slack),
           workspace_(s.block + s.slack > 1 ? rows_of(s) : 0) {}
 
-    /// What bytes() of such rows will be without the policy's memory.
+    /// Predicts bytes() of such rows, without the policy's memory.
     static std::size_t bytes_for(const table_shape& s, guards wanted, bool keeps_order) noexcept {
         const std::size_t rows = rows_of(s), due = s.block + s.slack;
         return arrival_order<>::bytes_for(rows, wanted, keeps_order) +
@@ -68,12 +68,12 @@ class table_rows {
     std::span<const float> scores() const noexcept { return {score_.data(), size_}; }
     std::span<float> scores() noexcept { return {score_.data(), size_}; }
 
-    /// Places a state in a free row, the one behind the last.
+    /// Places a state in a free row, after the last live row.
     std::size_t place(position p) noexcept {
         place_in(size_++, p);
         return size_ - 1;
     }
-    /// Places a state in the row of one that was forgotten.
+    /// Places a state in the row of a forgotten one.
     void place_in(std::size_t row, position p) noexcept {
         position_[row] = p;
         score_[row] = 0;
@@ -86,9 +86,9 @@ class table_rows {
     /// The key or the value in `row` is not bounded: see policy.hpp.
     void spoil(std::size_t row) noexcept { spoiled_count_ += std::exchange(spoiled_[row], std::uint8_t{1}) == 0; }
     bool holds_spoiled() const noexcept { return spoiled_count_ > 0; }
-    /// As reader::spoiled: null where there is none.
+    /// As reader::spoiled: null if no state is spoiled.
     const std::uint8_t* spoiled() const noexcept { return spoiled_count_ > 0 ? spoiled_.data() : nullptr; }
-    /// Spoiled states are the first to go.
+    /// Spoiled states are forgotten first.
     void score_spoiled() noexcept {
         if (spoiled_count_ == 0) return;
         for (std::size_t row = 0; row < size_; ++row) {
@@ -99,7 +99,7 @@ class table_rows {
     std::span<const forgotten_state> forgotten() const noexcept { return {forgotten_.data(), forgotten_count_}; }
     void clear_forgotten() noexcept { forgotten_count_ = 0; }
 
-    /// Chooses `count` states to forget, or all that may be, by their scores: their rows ascend. Logs them.
+    /// Chooses `count` states to forget by score, or all unguarded ones if there are fewer. Rows ascend. Logs them.
     std::span<const std::uint32_t> choose(std::size_t count) noexcept {
         if (count > 1) {
             count = least(scores(), positions(), order.unguarded(), count, workspace_, chosen_);
@@ -114,7 +114,7 @@ class table_rows {
                   [](const forgotten_state& a, const forgotten_state& b) { return a.position < b.position; });
         return {chosen_.data(), count};
     }
-    /// Moves survivors in rows >= states down into the rows `gone`, of which all go and which ascend.
+    /// Moves survivors in rows >= states into the rows `gone`. `gone` ascends; all its states are forgotten.
     std::span<const relocation> close_holes(std::span<const std::uint32_t> gone, std::size_t states) noexcept {
         std::size_t moved = 0;
         auto next = std::lower_bound(gone.begin(), gone.end(), states);
@@ -145,21 +145,21 @@ class table_rows {
         std::ranges::fill(spoiled_, std::uint8_t{0});
     }
 
-    /// For a decision that may forget as many as `count`. Allocates.
+    /// Makes room for a decision that may forget up to `count` states. Allocates.
     void make_room(std::size_t count) {
         chosen_.resize((std::max)(chosen_.size(), count));
         relocations_.resize((std::max)(relocations_.size(), count));
         workspace_.resize(position_.size());
         make_room_to_log(count);
     }
-    /// The same for the log alone, exactly as long as memory_bytes() says.
+    /// The same for the log only, exactly as large as memory_bytes() says.
     void make_room_to_log(std::size_t count) {
         if (count <= forgotten_.size()) return;
         std::vector<forgotten_state> longer(count);
         std::ranges::copy(forgotten_, longer.begin());
         forgotten_.swap(longer);
     }
-    /// Takes over the states of `old`, which fit, with the same guards and as long a log. Allocates nothing.
+    /// Takes over the states of `old`. They must fit: the same guards and a log of the same length. Allocates nothing.
     void continue_from(const table_rows& old) noexcept {
         size_ = old.size_;
         newest_ = old.newest_;
@@ -179,7 +179,7 @@ class table_rows {
               bound{"fewer than ", forgotten_.size()}, forgotten_count_);
         forgotten_[forgotten_count_++] = {position_[row], newest_};
     }
-    /// After rows moved: those behind the last are no one's.
+    /// Call it after rows moved: rows after the last live one hold no state.
     void count_spoiled() noexcept {
         std::fill(spoiled_.begin() + static_cast<std::ptrdiff_t>(size_), spoiled_.end(), std::uint8_t{0});
         spoiled_count_ = static_cast<std::size_t>(std::ranges::count(spoiled_, std::uint8_t{1}));
@@ -191,7 +191,7 @@ class table_rows {
     std::vector<forgotten_state> forgotten_;
     std::vector<relocation> relocations_;
     std::vector<std::uint32_t> chosen_;
-    std::vector<std::int32_t> workspace_;  // of the selection
+    std::vector<std::int32_t> workspace_;  // for the selection
     std::size_t size_ = 0;
     std::size_t spoiled_count_ = 0;
     std::size_t forgotten_count_ = 0;

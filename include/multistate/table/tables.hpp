@@ -1,6 +1,6 @@
 #pragma once
 
-// All tables of a model, one per layer or per KV head as the policy forgets: for engines that store rows themselves.
+// All tables of a model: one per layer or per KV head, depending on the policy. For engines that store rows themselves.
 //
 //     ms::tables<ms::d2o> tables({.layers = 32, .heads = 32, .kv_heads = 8, .head_dim = 128, .states = 512});
 //
@@ -11,10 +11,10 @@
 //     auto layer = tables.layer(i);                           // a cheap handle: table_layer.hpp
 //     bool done = layer.append({.first = position, .k = k, .v = v}, stored, write);
 //     engine.attend(i, q, out, probabilities);                // rows [0, layer.size(kv_head)), in any order
-//     layer.observe_queries(q);                               // both are free for policies that do not look
+//     layer.observe_queries(q);                               // both are free if the policy does not read them
 //     layer.observe(probabilities);
 //
-// `stored` lends the engine's rows to policies that read or merge them (reading.hpp); others take nothing_stored.
+// `stored` lends the engine's rows to policies that read or merge them (reading.hpp). Others take nothing_stored.
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -37,10 +37,10 @@ class tables {
   public:
     using policy_type = P;
 
-    /// `budget` gives states of their own to layers [layers], or to KV heads [layers * kv_heads] under a policy that
-    /// forgets per head; shape().states is then the greatest. `guarded` as in table_shape. Throws
-    /// std::invalid_argument for a shape that cannot be (see shape.hpp), or that needs more memory than the machine
-    /// has, naming argument, bound and value.
+    /// `budget` gives each layer [layers] its own number of states, or each KV head [layers * kv_heads] if the policy
+    /// forgets per head; shape().states is then the largest. `guarded` as in table_shape. Throws std::invalid_argument
+    /// for an invalid shape (see shape.hpp), or one that needs more memory than the machine has; the message names
+    /// argument, bound and value.
     explicit tables(const multistate::shape& given, const P& policy = {}, std::span<const std::size_t> budget = {},
                     const std::optional<guards>& guarded = {})
         : shape_(detail::with_budget(given, budget)), per_layer_(tables_per_layer(shape_, policy)) {
@@ -69,12 +69,12 @@ class tables {
         return bytes;
     }
 
-    /// What such tables will need: memory_bytes(), and the rows of all KV heads, which someone else stores.
+    /// The needs of such tables: memory_bytes(), and the rows of all KV heads, which the engine stores.
     struct needs {
         std::size_t bytes = 0;
         std::size_t rows = 0;
     };
-    /// Allocates nothing; throws for a shape that cannot be.
+    /// Allocates nothing; throws for an invalid shape.
     static needs size_for(const multistate::shape& given, const P& policy, std::span<const std::size_t> budget = {},
                           const std::optional<guards>& guarded = {}) {
         constexpr const char* who = "cache";
@@ -92,7 +92,7 @@ class tables {
         return result;
     }
 
-    /// All tables, layer after layer; none after a move. Of each layer there are tables_per_layer().
+    /// All tables, layer after layer; empty after a move. Each layer has tables_per_layer() of them.
     std::span<table<P>> all() noexcept { return tables_; }
     std::span<const table<P>> all() const noexcept { return tables_; }
     std::size_t tables_per_layer() const noexcept { return per_layer_; }
