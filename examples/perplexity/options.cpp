@@ -98,7 +98,7 @@ void describe(CLI::App& app, options& o, raw& r) {
         ->capture_default_str();
     app.add_flag("--list-policies", r.list_policies, "print what --policy can name, with parameters, and stop");
     app.add_option("--states", r.states,
-                   "k: how many states survive a step; several by commas (default: 1/8, 1/4 and 1/2 of the context)")
+                   "k: how many states survive; several by commas (default: 1/8, 1/4, 1/2 of the context)")
         ->type_name("K,...")
         ->allow_extra_args(false);
     app.add_option("--context", r.context, "tokens in a sequence (default 1024, or the trained length if less)")
