@@ -51,6 +51,15 @@ MULTISTATE_INLINE float_vector load_scaled(matrix<Codec> rows, std::size_t j, st
     }
 }
 
+/// x, loaded once: GCC 12 would load it anew for each use.
+template <class V>
+MULTISTATE_INLINE V in_register(V x) noexcept {
+#if HWY_ARCH_X86 && defined(__GNUC__) && !defined(__clang__)
+    if constexpr (requires { x.raw; }) asm("" : "+v"(x.raw));
+#endif
+    return x;
+}
+
 /// sums[i][r] = the lanes of q_i . row_r
 template <class Codec, std::size_t Queries, std::size_t Rows, class Number, class Sum>
 MULTISTATE_INLINE void dot_few_rows(const Number* q, std::size_t q_stride, std::size_t dimension,
@@ -68,7 +77,7 @@ MULTISTATE_INLINE void dot_few_rows(const Number* q, std::size_t q_stride, std::
         for (std::size_t r = 0; r < Rows; ++r) x[r] = how::load(row + r * row_stride, c, dimension);
         MULTISTATE_UNROLL
         for (std::size_t i = 0; i < Queries; ++i) {
-            const auto y = how::load_query(q + i * q_stride + c);
+            const auto y = in_register(how::load_query(q + i * q_stride + c));
             MULTISTATE_UNROLL
             for (std::size_t r = 0; r < Rows; ++r) sums[i][r] = how::add(sums[i][r], x[r], y);
         }
@@ -108,13 +117,11 @@ void sum_some_columns(const Number* weights, const float* factors, matrix<Codec>
         MULTISTATE_UNROLL
         for (std::size_t v = 0; v < Vectors * rows; ++v) sums[i][v] = how::zero();
     }
-    rows_ahead local = ahead;
-    for (std::size_t j = 0; j < n; j += rows) {
+    const auto add = [&](std::size_t j) {
         const typename Codec::element* const a = values.row(j);
-        local.next(rows * ahead_bytes);
         decltype(how::same(weights, j)) weight[Queries];
         MULTISTATE_UNROLL
-        for (std::size_t i = 0; i < Queries; ++i) weight[i] = how::same(weights + i * most_block_rows, j);
+        for (std::size_t i = 0; i < Queries; ++i) weight[i] = in_register(how::same(weights + i * most_block_rows, j));
         const typename Codec::element* row[rows];
         MULTISTATE_UNROLL
         for (std::size_t r = 0; r < rows; ++r) row[r] = j + r < n ? a + r * values.stride : a;  // its weight is 0 then
@@ -132,8 +139,12 @@ void sum_some_columns(const Number* weights, const float* factors, matrix<Codec>
                 }
             }
         }
+    };
+    constexpr std::size_t at_once = 8;  // rows: a loop within the loop over rows would cost GCC 12 the registers
+    for (std::size_t first = 0; first < n; first += at_once) {
+        ahead.next(at_once * ahead_bytes);
+        for (std::size_t j = first; j < (std::min)(n, first + at_once); j += rows) add(j);
     }
-    ahead = local;
     const float_tag d;
     MULTISTATE_UNROLL
     for (std::size_t i = 0; i < Queries; ++i) {
