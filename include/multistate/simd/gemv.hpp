@@ -230,7 +230,7 @@ struct group_scales<Codec, Format> {
     }
     /// Replaces the weights of one query by those of each group. Returns the value of a unit.
     float multiply(typename Format::number* weights, std::size_t n, std::size_t width) const noexcept {
-        for (std::size_t b = (width - 1) / (Format::block) + 1; b-- > 0;) {  // the first group's replace the weights
+        for (std::size_t b = (width - 1) / Format::block + 1; b-- > 0;) {  // the first group's replace the weights
             auto* const to = weights + b * 2 * most_block_rows;
             Format::scale_weights(weights, scales_[b], n, to, to + most_block_rows);
         }
@@ -266,7 +266,9 @@ void sum_block(const float* p, std::size_t p_stride, matrix<Codec> values, std::
             hn::Store(Codec::scaled ? hn::Mul(x, unit) : x, d, floats + i * most_block_rows + j);
         }
     }
-    how::template narrow<Queries>(floats, most_block_rows, padded(n, 32), most_block_rows, weights, weight_stride, factors);
+    // Weights of groups meet integers within ±7, of which 128 are less than two times 7 * 127.
+    constexpr std::size_t terms = has_groups<how> ? 2 : most_block_rows;
+    how::template narrow<Queries>(floats, most_block_rows, padded(n, 32), terms, weights, weight_stride, factors);
     for (std::size_t i = 0; i < Queries; ++i) {
         factors[i] *= scales.multiply(weights + i * weight_stride, padded(n, 32), width);
     }
@@ -330,6 +332,7 @@ void stream_weighted_sums(const float* p, std::size_t p_stride, std::size_t coun
                           std::size_t width, float* out, std::size_t stride) noexcept {
     using how = format<Codec>;
     std::fill_n(out, count * stride, 0.0f);
+    if constexpr (has_groups<how>) width = padded(width, how::group);  // columns of a group come together
     constexpr std::size_t at_once = sum_queries / registers<how>;
     const std::size_t ahead_bytes = row_bytes(values) / group_count(count, at_once);
     for (std::size_t rows = block_rows(row_bytes(values)), j = 0; j < n; j += rows) {
@@ -343,7 +346,7 @@ void stream_weighted_sums(const float* p, std::size_t p_stride, std::size_t coun
             if constexpr (has_groups<how>) {
                 constexpr std::size_t most = most_groups * how::group;
                 for (std::size_t c = 0; c < width; c += most) {
-                    sum({block.data + c / (how::block), block.scales, block.stride}, c, (std::min)(most, width - c));
+                    sum({block.data + c / how::block, block.scales, block.stride}, c, (std::min)(most, width - c));
                 }
             } else {
                 sum(block, 0, width);
