@@ -35,6 +35,7 @@ inline constexpr std::size_t sum_registers = many_registers ? 16 : 8;
 /// Registers of one sum.
 template <class Format>
 inline constexpr std::size_t registers = sizeof(typename Format::sum) / sizeof(float_vector);
+
 template <class Codec>
 constexpr std::size_t row_bytes(matrix<Codec> rows) noexcept {
     return rows.stride * sizeof(typename Codec::element);
@@ -49,15 +50,6 @@ MULTISTATE_INLINE float_vector load_scaled(matrix<Codec> rows, std::size_t j, st
     } else {
         return x;
     }
-}
-
-/// x, loaded once: GCC 12 would load it anew for each use.
-template <class V>
-MULTISTATE_INLINE V in_register(V x) noexcept {
-#if HWY_ARCH_X86 && defined(__GNUC__) && !defined(__clang__)
-    if constexpr (requires { x.raw; }) asm("" : "+v"(x.raw));
-#endif
-    return x;
 }
 
 /// sums[i][r] = the lanes of q_i . row_r

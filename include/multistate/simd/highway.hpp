@@ -61,6 +61,15 @@ using integer_tag = hn::RebindToSigned<float_tag>;
 using float_vector = hn::Vec<float_tag>;
 inline constexpr std::size_t lanes = hn::MaxLanes(float_tag{});
 
+/// x, for several uses: GCC 12 would load it anew for each, or spill it.
+template <class V>
+MULTISTATE_INLINE V in_register(V x) noexcept {
+#if HWY_ARCH_X86 && !defined(__clang__)
+    if constexpr (requires { x.raw; }) asm("" : "+v"(x.raw));
+#endif
+    return x;
+}
+
 /// The first n <= lanes elements at p, then `fill`. Reads nothing behind them.
 template <class D, class T = hn::TFromD<D>>
 MULTISTATE_INLINE hn::Vec<D> load_first(D d, const T* p, std::size_t n, T fill) noexcept {
