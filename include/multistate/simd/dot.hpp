@@ -177,8 +177,9 @@ MULTISTATE_INLINE short_vector load_pairs(const std::uint8_t* a, const std::uint
         return hn::Combine(d, y, x);
     } else {
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
-        alignas(64) static constexpr std::int16_t by_turns[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                                                  8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+        alignas(64) static constexpr std::int16_t by_turns[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                                  21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                                  11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
         return short_vector{_mm512_permutexvar_epi16(hn::Load(d, by_turns).raw, hn::Combine(d, y, x).raw)};
 #else
         const auto upper = hn::ShiftLeft<16>(hn::PromoteTo(integer_tag{}, y));

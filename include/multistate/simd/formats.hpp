@@ -129,7 +129,8 @@ struct in_groups_of_shorts : detail::in_pairs<integer_vector> {
         return hn::Mul(load_shorts(row->words, c), scale);
     }
     /// x[r] = pairs of columns place(c, r), … of two rows, without scales; all of one group.
-    static MULTISTATE_INLINE void load_rows(const element* const (&row)[2], std::size_t c, short_vector (&x)[2]) noexcept {
+    static MULTISTATE_INLINE void load_rows(const element* const (&row)[2], std::size_t c,
+                                            short_vector (&x)[2]) noexcept {
         const std::size_t b = c / block, byte = c % group;  // two bytes per word, for pairs of 2 * lanes columns
         const auto pairs = load_pairs<sum>(row[0][b].words + byte, row[1][b].words + byte);
         const int shift = static_cast<int>(12 - c % block / group * 8);
@@ -146,9 +147,9 @@ struct in_groups_of_shorts : detail::in_pairs<integer_vector> {
         in_shorts<Codec, 7 * 127>::template narrow<Rows>(x, stride, n, terms, to, to_stride, units);
     }
     /// The scales of a block as scale_weights reads them.
-    static MULTISTATE_INLINE std::int16_t scales(const element& block) noexcept {
+    static MULTISTATE_INLINE std::int16_t scales(const element& from) noexcept {
         std::int16_t both;
-        std::memcpy(&both, block.scales, sizeof both);
+        std::memcpy(&both, from.scales, sizeof both);
         return both;
     }
     /// first[j] and second[j] = weights[j] * scales[j] / 128, rounded, for n rows, a multiple of 32.

@@ -38,7 +38,9 @@ template <class Format>
 inline constexpr std::size_t registers = sizeof(typename Format::sum) / sizeof(float_vector);
 /// Whether groups of columns have their own scales, and so their own weights; and the most groups at a time.
 template <class Format>
-inline constexpr bool has_groups = requires { Format::group; };
+inline constexpr bool has_groups = requires {
+    Format::group;
+};
 inline constexpr std::size_t most_groups = 8;
 template <class Format>
 inline constexpr std::size_t most_groups_of = has_groups<Format> ? most_groups : 1;
