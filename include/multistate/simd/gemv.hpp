@@ -98,20 +98,26 @@ template <std::size_t Queries, class Codec, class Number>
 void dot_rows(const Number* q, std::size_t q_stride, std::size_t dimension, matrix<Codec> keys, std::size_t n,
               float* out, std::size_t stride, rows_ahead& ahead, std::size_t ahead_bytes) noexcept {
     using sum = typename format<Codec>::sum;
-    std::size_t j = 0;
-    sum before[Queries][4];  // of the four rows before: adding up their lanes now would wait for the products
-    const auto store_before = [&] {
+    const auto store = [=](const sum(&sums)[Queries][4], std::size_t at) {
         MULTISTATE_UNROLL
-        for (std::size_t i = 0; i < Queries; ++i) store_sums(before[i], out + i * stride + j - 4);
+        for (std::size_t i = 0; i < Queries; ++i) store_sums(sums[i], out + i * stride + at);
     };
+    // Adding up the lanes of integers at once would wait for their products: 1.1 times the time. Floats gain nothing.
+    constexpr bool later = std::is_same_v<typename format<Codec>::number, std::int16_t>;
+    sum before[Queries][4];
+    std::size_t j = 0;
     for (; j + 4 <= n; j += 4) {
         ahead.next(4 * ahead_bytes);
         sum sums[Queries][4];
         dot_few_rows<Codec>(q, q_stride, dimension, keys.row(j), keys.stride, sums);
-        if (j > 0) store_before();
-        std::memcpy(before, sums, sizeof sums);
+        if constexpr (later) {
+            if (j > 0) store(before, j - 4);
+            std::memcpy(before, sums, sizeof sums);
+        } else {
+            store(sums, j);
+        }
     }
-    if (j > 0) store_before();
+    if (later && j > 0) store(before, j - 4);
     for (; j < n; ++j) {
         sum sums[Queries][1];
         dot_few_rows<Codec>(q, q_stride, dimension, keys.row(j), keys.stride, sums);
@@ -122,8 +128,9 @@ void dot_rows(const Number* q, std::size_t q_stride, std::size_t dimension, matr
 /// out[i] += the weighted sum of n rows, n <= most_block_rows, in `Vectors` vectors of columns from c. Pairs come from two
 /// rows, fours from four. The sums of pairs lie in another order, see restore_order.
 template <std::size_t Queries, std::size_t Vectors, class Codec, class Number>
-void sum_some_columns(const Number* weights, const float* factors, matrix<Codec> values, std::size_t n, std::size_t c,
-                      float* out, std::size_t stride, rows_ahead& ahead, std::size_t ahead_bytes) noexcept {
+MULTISTATE_INLINE void sum_some_columns(const Number* weights, const float* factors, matrix<Codec> values,
+                                        std::size_t n, std::size_t c, float* out, std::size_t stride, rows_ahead& ahead,
+                                        std::size_t ahead_bytes) noexcept {
     using how = format<Codec>;
     constexpr std::size_t rows = how::rows;
     typename how::sum sums[Queries][Vectors * rows];
@@ -190,14 +197,24 @@ void sum_some_columns(const Number* weights, const float* factors, matrix<Codec>
     }
 }
 
+/// The same, not inlined: with weights of groups GCC 12 runs out of registers otherwise, 1.09 times the time of a step.
+template <std::size_t Queries, std::size_t Vectors, class... Arguments>
+[[gnu::noinline]] void sum_some_columns_apart(Arguments&&... arguments) noexcept {
+    sum_some_columns<Queries, Vectors>(arguments...);
+}
+
 /// sum_some_columns from column c to the end of the rows, as many vectors at once as there are registers for.
 template <std::size_t Queries, std::size_t Vectors, class Codec, class Number>
-void sum_columns(const Number* weights, const float* factors, matrix<Codec> values, std::size_t n, std::size_t c,
-                 std::size_t width, float* out, std::size_t stride, rows_ahead& ahead,
-                 std::size_t ahead_bytes) noexcept {
+MULTISTATE_INLINE void sum_columns(const Number* weights, const float* factors, matrix<Codec> values, std::size_t n,
+                                   std::size_t c, std::size_t width, float* out, std::size_t stride, rows_ahead& ahead,
+                                   std::size_t ahead_bytes) noexcept {
     constexpr std::size_t columns = Vectors * format<Codec>::columns;
     const auto sum = [&] {
-        sum_some_columns<Queries, Vectors>(weights, factors, values, n, c, out, stride, ahead, ahead_bytes);
+        if constexpr (has_groups<format<Codec>>) {
+            sum_some_columns_apart<Queries, Vectors>(weights, factors, values, n, c, out, stride, ahead, ahead_bytes);
+        } else {
+            sum_some_columns<Queries, Vectors>(weights, factors, values, n, c, out, stride, ahead, ahead_bytes);
+        }
     };
     for (; c + columns <= width; c += columns) sum();
     if (c >= width) return;
@@ -243,8 +260,10 @@ void sum_block(const float* p, std::size_t p_stride, matrix<Codec> values, std::
     using how = format<Codec>;
     constexpr std::size_t vectors = sum_registers / registers<how> / Queries / how::rows;
     constexpr std::size_t weight_stride = most_groups_of<how> * most_block_rows;
+    constexpr bool narrows = !std::is_same_v<typename how::number, float>;
     alignas(64) float floats[Queries * most_block_rows];
-    alignas(64) typename how::number weights[Queries * weight_stride];
+    alignas(64) typename how::number narrow[narrows ? Queries * weight_stride : 1];
+    const typename how::number* weights;
     float factors[Queries];
     const float_tag d;
     group_scales<Codec, how> scales;
@@ -252,19 +271,27 @@ void sum_block(const float* p, std::size_t p_stride, matrix<Codec> values, std::
     const auto load_up_to = [=](const float* x, std::size_t j) {
         return j + lanes <= n ? hn::LoadU(d, x + j) : load_first(d, x + j, j < n ? n - j : 0, 0.0f);
     };
-    for (std::size_t j = 0; j < padded(n, 32); j += lanes) {
-        const auto unit = Codec::scaled ? load_up_to(values.scales, j) : hn::Set(d, 1.0f);
-        MULTISTATE_UNROLL
-        for (std::size_t i = 0; i < Queries; ++i) {
+    for (std::size_t i = 0; i < Queries; ++i) {
+        for (std::size_t j = 0; j < padded(n, 32); j += lanes) {
             const auto x = load_up_to(p + i * p_stride, j);
-            hn::Store(Codec::scaled ? hn::Mul(x, unit) : x, d, floats + i * most_block_rows + j);
+            const auto scaled = [&] {
+                if constexpr (Codec::scaled) return hn::Mul(x, load_up_to(values.scales, j));
+                return x;
+            }();
+            hn::Store(scaled, d, floats + i * most_block_rows + j);
         }
     }
-    // Weights of groups meet integers within ±7, of which 128 are less than two times 7 * 127.
-    constexpr std::size_t terms = has_groups<how> ? 2 : most_block_rows;
-    how::template narrow<Queries>(floats, most_block_rows, padded(n, 32), terms, weights, weight_stride, factors);
-    for (std::size_t i = 0; i < Queries; ++i) {
-        factors[i] *= scales.multiply(weights + i * weight_stride, padded(n, 32), width);
+    if constexpr (narrows) {
+        // Weights of groups meet integers within ±7, of which 128 are less than two times 7 * 127.
+        constexpr std::size_t terms = has_groups<how> ? 2 : most_block_rows;
+        how::template narrow<Queries>(floats, most_block_rows, padded(n, 32), terms, narrow, weight_stride, factors);
+        for (std::size_t i = 0; i < Queries; ++i) {
+            factors[i] *= scales.multiply(narrow + i * weight_stride, padded(n, 32), width);
+        }
+        weights = narrow;
+    } else {
+        std::fill_n(factors, Queries, 1.0f);
+        weights = floats;
     }
     constexpr std::size_t columns = vectors * how::columns;
     sum_columns<Queries, vectors>(weights, factors, values, n, 0, width, out, stride, ahead,
