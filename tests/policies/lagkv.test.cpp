@@ -105,6 +105,20 @@ TEST(lagkv, channels_that_do_not_vary_count_nothing) {
     EXPECT_EQ(support::held(zeros.table).front(), 0);
 }
 
+/// A rebudget changes the length of chunks, but decides on a text that was divided by the old length.
+TEST(lagkv, a_rebudget_decides_by_the_chunks_that_there_are) {
+    const ms::table_shape chunks_of_eight{.states = 32, .head_dim = 2, .value_dim = 2};
+    driven open(chunks_of_eight, {.lag = 8});
+    for (int p = 0; p < 4 + 8 + 8 + 4; ++p) open.place({static_cast<float>(p % 3), 1}, {0, 0});
+    static_cast<void>(open.table.rebudget(16, open.stored.edit()));  // chunks of four
+    EXPECT_EQ(std::ranges::count(open.table.scores(), ms::waiting), 8 + 4) << "the third chunk has not ended";
+
+    driven ended(chunks_of_eight, {.lag = 8});
+    for (int p = 0; p < 4 + 8 + 8 + 8; ++p) ended.place({static_cast<float>(p % 3), 1}, {0, 0});
+    static_cast<void>(ended.table.rebudget(16, ended.stored.edit()));
+    EXPECT_EQ(std::ranges::count(ended.table.scores(), ms::waiting), 8) << "the third chunk has ended";
+}
+
 TEST(lagkv, small_tables_forget_the_oldest) {
     for (const std::size_t states : {1u, 2u, 15u}) {
         driven d({.states = states, .head_dim = 2, .value_dim = 2});

@@ -335,6 +335,37 @@ TEST(memory, counters_pass_two_to_the_24) {
     EXPECT_EQ(states.score[1], -3.0f);
 }
 
+/// Counts tokens, behind memory whose size depends on the states.
+struct counts_behind {
+    static constexpr std::string_view name = "counts_behind";
+    static constexpr ms::per forgets() noexcept { return ms::per::head; }
+    struct memory {
+        ms::per_table<float> many;
+        ms::per_table<std::uint64_t> tokens;
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept {
+        l(m.many, l.shape().states);
+        l(m.tokens);
+    }
+    void on_insert(ms::rows, ms::rows, ms::view states, std::size_t) const noexcept {
+        ++states.memory(*this).tokens[0];
+    }
+    void on_forget(ms::view states) const noexcept {
+        std::ranges::fill(states.score, static_cast<float>(states.memory(*this).tokens[0]));
+    }
+};
+
+/// A rebudget decides for the new number of states, on memory that was laid out for the old one.
+TEST(memory, a_rebudget_decides_on_what_was_remembered) {
+    ms::table<counts_behind> table({.states = 64});
+    for (int p = 0; p < 30; ++p) EXPECT_NE(table.place(p), ms::no_row);
+    for (const float score : table.scores_at(128)) EXPECT_EQ(score, 30.0f);
+    static_cast<void>(table.rebudget(16));
+    for (const float score : table.scores()) EXPECT_EQ(score, 30.0f);
+    EXPECT_NE(table.place(30), ms::no_row);
+    for (const float score : table.scores_at(16)) EXPECT_EQ(score, 31.0f);
+}
+
 struct three_bytes {
     char bytes[3];
 };

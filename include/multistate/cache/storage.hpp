@@ -1,6 +1,9 @@
 #pragma once
 
 // Storage of keys and values: [plane][row][dimension], one plane per layer and KV head, encoded by a codec.
+//
+//     const auto keys = cache.layer(i).keys(kv_head);         // ms::stored_rows: the stored rows, in place
+//     keys.read(row, key.data());                             // decodes one row into head_dim floats
 #include <algorithm>
 #include <cstddef>
 #include <span>
@@ -98,7 +101,7 @@ class storage {
     }
 
   private:
-    /// Elements after the last row that kernels may read but do not use.
+    /// Elements after the last row: kernels may read them, but do not use them.
     static constexpr std::size_t read_behind = 16;
 
     static std::vector<std::size_t> first_rows(std::span<const std::size_t> rows) {

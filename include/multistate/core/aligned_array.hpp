@@ -1,8 +1,11 @@
 #pragma once
 
-// Memory for rows and scratch: allocated once, zeroed, aligned to a cache line. Large arrays ask Linux for huge pages
-// (a hint that the system may ignore). Attention reads whole caches; with pages of 4 KiB this took up to 1.2 times as
-// long.
+// Memory for rows and scratch: allocated once, zeroed, aligned to a cache line.
+//
+//     ms::aligned_array<float> x(rows * 128);                 // zeros; x.data() is a multiple of 64
+//
+// Large arrays ask Linux for huge pages (a hint that the system may ignore). Attention reads whole caches; with pages
+// of 4 KiB this took up to 1.2 times as long.
 #include <algorithm>
 #include <cstddef>
 #include <cstring>

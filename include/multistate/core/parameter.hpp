@@ -6,6 +6,7 @@
 //         float decay = 0.95f;
 //         static constexpr auto parameters = std::tuple{ms::parameter{"decay", &decayed::decay, 0.0f, 1.0f}};
 //     };
+//     ms::for_each_parameter(policy, [](std::string_view name, auto& value, auto least, auto most) { … });
 #include <string_view>
 #include <tuple>
 #include <type_traits>

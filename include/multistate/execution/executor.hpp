@@ -12,7 +12,7 @@
 //     };
 //     ms::step(layer, position, inputs, out, scratch, mine);
 //
-// An object with a member `run(n, task)` works, too; the library's executors have one.
+// An object with a member `run(n, task)` is also an executor; the library's executors have one.
 //
 // An executor must guarantee:
 //

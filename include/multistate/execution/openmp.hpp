@@ -2,7 +2,7 @@
 
 // An executor for engines that use OpenMP: OpenMP's threads run the library's tasks.
 //
-//     #include <multistate/execution/openmp.hpp>                        // not part of multistate.hpp: it needs -fopenmp
+//     #include <multistate/execution/openmp.hpp>              // not part of multistate.hpp: it needs -fopenmp
 //
 //     ms::step(layer, position, inputs, out, scratch, ms::openmp{});
 #ifndef _OPENMP

@@ -2,7 +2,7 @@
 
 // An executor for engines without threads of their own.
 //
-//     #include <multistate/execution/thread_pool.hpp>                   // not part of multistate.hpp: only you start threads
+//     #include <multistate/execution/thread_pool.hpp>         // not part of multistate.hpp: only you start threads
 //
 //     ms::thread_pool pool(4);                                // this thread and three helpers
 //     ms::step(layer, position, inputs, out, scratch, pool);
@@ -36,7 +36,7 @@ inline void pause() noexcept {
 #endif
 }
 
-/// Calls f(first, count) for [0, n) in pieces of at most `most`.
+/// Divides [0, n) into pieces of at most `most`, and calls f(first, count) for each.
 template <class F>
 void in_pieces(std::size_t n, std::size_t most, F f) noexcept {
     for (std::size_t first = 0, count = 0; first < n; first += count) f(first, count = (std::min)(most, n - first));

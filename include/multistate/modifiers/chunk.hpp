@@ -2,6 +2,9 @@
 
 // chunk: states that are consecutive in the text share one score, so that a phrase stays or goes as a whole.
 //
+//     ms::composed<ms::snapkv, ms::chunk> policy;
+//     policy.get<ms::chunk>().length = 10;                    // states
+//
 //   paper    "ChunkKV: Semantic-Preserving KV Cache Compression", arXiv 2502.00299
 //   rule     score[j] = mean of score[i] over j's chunk: `length` states held, counted from the oldest
 //   cost     two passes per decision

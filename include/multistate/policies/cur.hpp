@@ -2,6 +2,8 @@
 
 // cur: keeps states with large keys and values relative to their neighbors: a CUR decomposition by norms.
 //
+//     ms::cache<ms::cur> cache(shape, {.window = 32});        // tokens
+//
 //   paper    "Value-Guided KV Compression for LLMs via Approximated CUR Decomposition" (CurDKV), arXiv 2509.15038
 //   rule     score[j] = |k[j]|^2 / sum of |k[i]|^2 * |v[j]|^2 / sum of |v[i]|^2, where the sums are over the `window`
 //            tokens of j's chunk of the text

@@ -39,7 +39,7 @@ struct defensivekv {
     output_effect output = {};  ///< the effect of values on the output
     std::size_t window = 32;    ///< tokens
     std::size_t width = 5;      ///< odd number of states; if even, there is one more older neighbor than newer
-    float first_share = 0.9f;   ///< of the attention; its states stay, whatever their values
+    float first_share = 0.9f;   ///< share of the attention whose states stay, whatever their values
     static constexpr auto parameters =
         std::tuple{parameter{"window", &defensivekv::window, std::size_t{1}, std::size_t{1024}},
                    parameter{"width", &defensivekv::width, std::size_t{1}, std::size_t{1024}},

@@ -2,6 +2,8 @@
 
 // noncausal: keeps states that the tokens around them attend to, both later and earlier tokens in the text.
 //
+//     ms::cache<ms::noncausal> cache(shape, {.chunk = 128});  // tokens
+//
 //   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
 //            2507.08143: the other half of its score
 //   rule     s[j] = |v[j]|_2 * the sum over the query heads of the group and the tokens t of j's chunk of the text of
@@ -14,8 +16,8 @@
 //   differs  kvpress compresses a prompt once. Here each chunk is scored when it has ended; until then its states stay.
 //            The numbers are the same, except that means of three end with the chunk. Also, kvpress counts zeros beyond
 //            the ends of the prompt and lets its last, short chunk attend to padding. The authors' engine has chunks of
-//            128, and neither values nor neighbors. Both do not scale the logits, and neither does the rule; `scaled`
-//            does. kvpress's z-score would not change the order. A layer (per_layer) sums over its KV heads.
+//            128, and neither values nor neighbors. Neither scales the logits; set `scaled` to scale them. kvpress's
+//            z-score would not change the order. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <numeric>
 #include <tuple>
@@ -82,6 +84,7 @@ struct noncausal {
         const table_shape& s = states.shape;
         const memory mine = states.memory(*this);
         const std::size_t n = chunk_length(chunk, s), d = s.head_dim;
+        if (mine.chunks.length[0] != n) return;  // after a rebudget, the next arrival starts new chunks
         chunk_counter& attended = mine.attended[0];
         const std::size_t token = attended.count(n);
         for (std::size_t i = 0; i < queries.count; ++i) {

@@ -15,7 +15,7 @@
 //         if (mine.text[0].ended(n)) ms::score_chunk(states, mine.chunks, mine.text[0].number(), scores);
 //     }
 //
-// A state waits with a score above all others until its chunk has ended. So a score depends on the text, not on the
+// Until its chunk has ended, a state waits: its score is above all others. So a score depends on the text, not on the
 // states that the table still holds. A decision needs no work from such a policy.
 #include <algorithm>
 #include <cstddef>
@@ -75,9 +75,8 @@ struct chunk_memory {
     }
 };
 
-/// Call it at each arrival, before anything is remembered. If the length changes (at first, and after another budget),
-/// the policy starts anew: its table memory becomes zero, and waiting states get score 0. Returns whether this
-/// happened.
+/// Call it at each arrival, before anything is remembered. If the length changes (at first, and after a rebudget), it
+/// clears the policy's table memory, gives waiting states the score 0 and returns true.
 template <class P>
 bool start_chunks(view states, const P& policy, std::span<std::uint64_t> known_length, std::size_t length) noexcept {
     if (known_length[0] == length) return false;
@@ -86,7 +85,7 @@ bool start_chunks(view states, const P& policy, std::span<std::uint64_t> known_l
     std::ranges::replace(states.score, waiting, 0.0f);
     return true;
 }
-/// The same; then no state waits for a chunk.
+/// The same for a policy with chunk_memory: afterwards no state waits for a chunk.
 template <class P>
 void start_chunks(view states, const P& policy, const chunk_memory& mine, std::size_t length) noexcept {
     if (start_chunks(states, policy, mine.length, length)) std::ranges::fill(mine.chunk, 0u);

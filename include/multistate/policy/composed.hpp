@@ -59,7 +59,7 @@ consteval bool part_fits() noexcept {
     return true;
 }
 
-/// Whether a part modifies scores. A list of parts that is made at run time may contain no such part.
+/// Whether a part modifies scores. A list of parts that is made at run time answers for its content.
 template <class Part>
 constexpr bool modifies_scores(const Part& part) noexcept {
     if constexpr (requires { part.modifies(); }) {
@@ -68,7 +68,7 @@ constexpr bool modifies_scores(const Part& part) noexcept {
         return has_modify<Part>;
     }
 }
-/// Whether a policy or part certainly merges. A choice at run time is checked by the code that makes it.
+/// 1 if a policy or part merges, whatever its object holds. Choices at run time are checked when they are made.
 template <class T>
 inline constexpr int certain_merges = has_merge<T> && !requires {
     T::is_chosen_at_run_time;

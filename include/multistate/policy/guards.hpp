@@ -1,6 +1,9 @@
 #pragma once
 
 // Checks of a policy before anything is allocated: its parameters, its data, its guards.
+//
+//     const ms::guards g = ms::guards_in_force({.states = 512, .sinks = 4}, ms::h2o{});   // sinks 4, recent 256
+//     ms::check_parameters(ms::pool{.width = 0});                                         // throws: from 1 to 1024
 #include <string>
 #include <string_view>
 

@@ -203,8 +203,8 @@ struct found_hooks<P, std::index_sequence<I...>> {
 
 }  // namespace detail
 
-/// The hooks that a policy or part has, as a set. Three are left out: all policies have `forgets`. Misspelling lay_out
-/// or what_is_read is either noticed or harmless.
+/// The hooks that a policy or part has, as a set, without `forgets`, lay_out and what_is_read. All policies have
+/// `forgets`; a misspelled lay_out or what_is_read does not compile or changes no decision.
 template <class P>
 inline constexpr hook hooks_of = detail::found_hooks<std::remove_const_t<P>>::all -
                                  (hook::forgets | hook::what_is_read | hook::lay_out);

@@ -124,7 +124,8 @@ struct memory_origin {
     std::byte* table = nullptr;
     std::byte* states_end = nullptr;
     std::byte* table_end = nullptr;
-    std::size_t rows = 0;  ///< of the table: room for states and tokens
+    std::size_t rows = 0;                ///< of the table: room for states and tokens
+    const table_shape* shape = nullptr;  ///< the shape for which the memory was laid out
 };
 
 /// One member, as bytes, for the table.
@@ -154,8 +155,8 @@ class layout {
     layout(const table_shape& s, std::size_t rows, detail::memory_member* members = nullptr) noexcept
         : shape_(s), origin_{.rows = rows}, members_(members) {}
     /// Binds members to memory; `visible` states are seen.
-    layout(const table_shape& s, const detail::memory_origin& origin, std::size_t visible) noexcept
-        : shape_(s), origin_(origin), visible_(visible) {}
+    layout(const detail::memory_origin& origin, std::size_t visible) noexcept
+        : shape_(*origin.shape), origin_(origin), visible_(visible) {}
 
     const table_shape& shape() const noexcept { return shape_; }
     const detail::memory_size& size() const noexcept { return size_; }
