@@ -113,6 +113,19 @@ inline void invert_lower(std::span<float> l, std::size_t n, std::span<float> scr
     }
 }
 
+/// A + ridge I = L L^T: build(a) adds A to zeros, then A becomes L. If float32 cannot compute L, the ridge grows tenfold.
+/// Returns false if no ridge suffices.
+template <class Build>
+bool cholesky_with_ridge(float ridge, std::span<float> a, std::size_t n, Build build) noexcept {
+    for (; std::isfinite(ridge); ridge *= 10) {
+        std::ranges::fill(a, 0.0f);
+        build(a);
+        for (std::size_t c = 0; c < n; ++c) a[c * n + c] += ridge;
+        if (cholesky(a, n)) return true;
+    }
+    return false;
+}
+
 /// scores[j] += x_j^T (X^T X + ridge I)^-1 x_j: the leverage of row j of X [scores.size(), m], after subtracting the
 /// mean of the rows. If float32 cannot compute the inverse, the ridge grows tenfold. Overwrites X; `mean` [m],
 /// `squares` [m, m].
@@ -125,12 +138,9 @@ inline void add_leverages(float ridge, std::span<float> x, std::span<float> mean
     for (std::size_t j = 0; j < scores.size(); ++j) {
         simd::add_scaled(-1 / static_cast<float>(scores.size()), mean, row(j));
     }
-    for (; std::isfinite(ridge); ridge *= 10) {
-        std::ranges::fill(squares, 0.0f);
-        for (std::size_t j = 0; j < scores.size(); ++j) add_square(1, row(j), squares);
-        for (std::size_t c = 0; c < m; ++c) squares[c * m + c] += ridge;
-        if (cholesky(squares, m)) break;
-    }
+    static_cast<void>(cholesky_with_ridge(ridge, squares, m, [&](std::span<float> a) {
+        for (std::size_t j = 0; j < scores.size(); ++j) add_square(1, row(j), a);
+    }));
     for (std::size_t j = 0; j < scores.size(); ++j) {
         solve_lower(squares, row(j));  // x^T (L L^T)^-1 x = |L^-1 x|^2
         scores[j] += simd::dot(row(j), row(j));

@@ -123,48 +123,43 @@ struct capkv {
         }
         for (const std::uint32_t row : counted(states)) weights[row] = std::exp(tau * (weights[row] - most));
     }
-    /// The values of the first rows of `some` (at most panel_width), as rows.
-    static rows load(const reader& stored, view states, std::size_t h, std::span<const std::uint32_t> some,
-                     std::span<float> values) noexcept {
+    /// Calls f(some of the rows that count, their values): at most panel_width rows at a time.
+    template <class F>
+    static void for_values(const reader& stored, view states, std::size_t h, std::span<float> values, F f) noexcept {
         const std::size_t d = states.shape.value_dim;
-        const rows loaded{values.data(), (std::min)(panel_width, some.size()), d, d};
-        for (std::size_t k = 0; k < loaded.count; ++k) stored.value(h, some[k], values.subspan(k * d, d));
-        return loaded;
+        for (auto left = counted(states); !left.empty(); left = left.subspan((std::min)(panel_width, left.size()))) {
+            const auto some = left.first((std::min)(panel_width, left.size()));
+            for (std::size_t k = 0; k < some.size(); ++k) stored.value(h, some[k], values.subspan(k * d, d));
+            f(some, rows{values.data(), some.size(), d, d});
+        }
     }
     /// A becomes L^-1, where A = L L^T.
     bool invert_capacity(const reader& stored, view states, std::size_t h) const noexcept {
         const memory mine = states.memory(*this);
         const std::size_t d = states.shape.value_dim;
-        const auto a = mine.capacity;
-        for (float ridge = 1; std::isfinite(ridge); ridge *= 10) {
-            std::ranges::fill(a, 0.0f);
-            for (auto left = counted(states); !left.empty();
-                 left = left.subspan((std::min)(panel_width, left.size()))) {
-                const rows x = load(stored, states, h, left, mine.values);
+        const auto add_all = [&](std::span<float> a) {
+            for_values(stored, states, h, mine.values, [&](std::span<const std::uint32_t> some, rows x) {
                 std::array<float, panel_width> factors;
-                for (std::size_t k = 0; k < x.count; ++k) factors[k] = mine.weights[left[k]] + epsilon;
+                for (std::size_t k = 0; k < x.count; ++k) factors[k] = mine.weights[some[k]] + epsilon;
                 add_squares(factors, x, a, mine.scratch);
-            }
-            for (std::size_t c = 0; c < d; ++c) a[c * d + c] += ridge;
-            if (!cholesky(a, d)) continue;
-            invert_lower(a, d, mine.scratch);
-            return true;
-        }
-        return false;
+            });
+        };
+        if (!cholesky_with_ridge(1, mine.capacity, d, add_all)) return false;
+        invert_lower(mine.capacity, d, mine.scratch);
+        return true;
     }
     void add_leverages(const reader& stored, view states, std::size_t h) const noexcept {
         const memory mine = states.memory(*this);
         const auto panel = mine.scratch.first(mine.values.size()), products = mine.scratch.subspan(panel.size());
-        for (auto left = counted(states); !left.empty(); left = left.subspan((std::min)(panel_width, left.size()))) {
-            const rows x = load(stored, states, h, left, mine.values);
+        for_values(stored, states, h, mine.values, [&](std::span<const std::uint32_t> some, rows x) {
             for (std::size_t k = 0; k < x.count; ++k) stand(x[k], panel, k);
             std::array<float, panel_width> leverages;
             squared_lengths(mine.capacity, x.width, panel, leverages, products);  // v . A^-1 v = |L^-1 v|^2
             for (std::size_t k = 0; k < x.count; ++k) {
-                states.score[left[k]] +=
-                    mine.weights[left[k]] * leverages[k] / static_cast<float>(states.shape.group());
+                states.score[some[k]] +=
+                    mine.weights[some[k]] * leverages[k] / static_cast<float>(states.shape.group());
             }
-        }
+        });
     }
 };
 static_assert(policy<capkv> && hooks_of<capkv> == (hook::check_shape | hook::default_guards | hook::on_insert |

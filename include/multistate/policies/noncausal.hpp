@@ -42,19 +42,18 @@ struct noncausal {
 
     struct memory {
         chunk_memory chunks;
-        per_table<chunk_counter> arrived, attended;
-        per_table_array<float> queries;  // [query heads][tokens][head_dim]: of the chunk
-        per_table_array<float> panels;   // [open chunks * KV heads]: keys, panel after panel
-        per_table_array<float> norms;    // [open chunks * KV heads][tokens]: of the values
-        per_table<float> logits;         // scratch: of a tile of queries
-        per_table<float> attention;      // scratch: [tokens]
-        per_table<float> scores;         // scratch: [tokens]
+        per_table<chunk_counter> attended;  // counts the tokens that have attended
+        per_table_array<float> queries;     // [query heads][tokens][head_dim]: of the chunk
+        per_table_array<float> panels;      // [open chunks * KV heads]: keys, panel after panel
+        per_table_array<float> norms;       // [open chunks * KV heads][tokens]: of the values
+        per_table<float> logits;            // scratch: of a tile of queries
+        per_table<float> attention;         // scratch: [tokens]
+        per_table<float> scores;            // scratch: [tokens]
     };
     void lay_out(memory& m, layout& l) const noexcept {
         const table_shape& s = l.shape();
         const std::size_t n = chunk_length(chunk, s), padded = simd::padded(n, panel_width);
         m.chunks.lay_out(l);
-        l(m.arrived);
         l(m.attended);
         l(m.queries, s.heads, n * s.head_dim);
         l(m.panels, open_chunks(s) * s.kv_heads, padded * s.head_dim);
@@ -68,13 +67,9 @@ struct noncausal {
         detail::expect_heads(name, "keys", keys, states);
         detail::expect_heads(name, "values", values, states);
         const memory mine = states.memory(*this);
-        const std::size_t n = chunk_length(chunk, states.shape);
-        start_chunks(states, *this, mine.chunks, n);
-        chunk_counter& arrived = mine.arrived[0];
-        const std::size_t token = arrived.count(n);
-        join_chunk(states, mine.chunks, row, arrived.number(), token);
+        const auto [number, token, is_last] = join_chunk(states, *this, mine.chunks, chunk, row);
         for (std::size_t h = 0; h < keys.count; ++h) {
-            const std::size_t head = head_of(states.shape, arrived.number(), h);
+            const std::size_t head = head_of(states.shape, number, h);
             const auto panel = mine.panels[head].subspan(token / panel_width * panel_width * keys.width);
             stand(keys[h], panel, token % panel_width);
             mine.norms[head][token] = norm(values[h]);

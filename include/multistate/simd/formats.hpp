@@ -1,20 +1,20 @@
 #pragma once
 
-// How the rows of a codec are multiplied: as floats, or as pairs of 16 bits or fours of bytes where the codec is narrow
-// and the target multiplies these well. One kernel serves all (gemv.hpp). A codec names one of these formats, which is
-// the arithmetic of that kernel:
+// How the rows of a codec are multiplied: as floats, as pairs of 16-bit numbers, or as groups of four bytes, if the
+// codec is narrow and the target has such instructions. One kernel (gemv.hpp) takes its arithmetic from the format that
+// a codec names:
 //
 //     struct int8 { using format = simd::in_bytes<int8>; … };
 //
-//     number, sum               what a query becomes, and the vectors that products are added up in
+//     number, sum               the element type of a converted query; the vector type of the sums of products
 //     columns                   columns of a row in one load
 //     rows                      rows whose weights are loaded at once: 1, a pair or four
 //     load(row, c), load(q)     vectors of a row's columns and of a query's
-//     load(row, c, end)         the same, where zeros must replace what lies behind column `end`
+//     load(row, c, end)         the same, with zeros for the columns from `end` on
 //     same(weights, j)          a vector of one weight, of one pair or of four
 //     interleave(x)             makes pairs or fours of a column from vectors of as many rows
 //     add(sum, x, y)            sum + x * y, pair by pair or four by four
-//     narrow(x, n, terms, to)   numbers of n floats, for sums of `terms` products; returns the value of a unit
+//     narrow(x, n, terms, to)   converts n floats so that a sum of `terms` products fits; returns the value of one unit
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -70,7 +70,7 @@ struct in_floats {
 #if MULTISTATE_DOTS_INTEGERS
 namespace detail {
 
-/// What all formats of 16 bits share.
+/// Shared by all 16-bit formats.
 template <class Sum>
 struct in_pairs {
     using number = std::int16_t;
