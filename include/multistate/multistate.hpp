@@ -2,6 +2,10 @@
 
 // The library without its opt-in headers: policies/spec.hpp, budgets/budgets.hpp, execution/thread_pool.hpp,
 // execution/openmp.hpp and attention/reference.hpp (needs Eigen).
+//
+//     ms::cache<ms::tova> cache({.layers = 32, .heads = 32, .kv_heads = 8, .head_dim = 128, .states = 512});
+//     ms::workspace scratch(cache.shape());
+//     bool done = ms::step(cache.layer(i), position, {.q = q, .k = k, .v = v}, out, scratch);   // attention/step.hpp
 // IWYU pragma: begin_exports
 #include "multistate/attention/prefill.hpp"
 #include "multistate/attention/qkv.hpp"

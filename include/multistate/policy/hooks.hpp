@@ -11,9 +11,9 @@
 // the listed form; the hooks that one_of and composed forward; reads_of. To add a hook, add an enumerator and an entry
 // here, and call it from the table.
 //
-// A member that has the name of a hook but another form would never be called, so it does not compile, in a table or in
-// a wrapper: another signature, not noexcept, not const where the list is const, overloaded, private, a data member. If
-// the first argument of a hook is `const reader& stored`, the hook may omit it.
+// A member with the name of a hook but another form would never be called. So it does not compile, neither in a table
+// nor in a wrapper. Other forms are: another signature, not noexcept, not const although the list says const,
+// overloaded, private, a data member. If the first argument of a hook is `const reader& stored`, the hook may omit it.
 #include <bit>
 #include <concepts>
 #include <cstddef>

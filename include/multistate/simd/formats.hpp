@@ -88,7 +88,7 @@ struct in_pairs {
 
 }  // namespace detail
 
-/// As integers of 16 bits, of which `largest` is the greatest that the codec stores: Codec::load_shorts gives them.
+/// Rows and queries as 16-bit integers. Codec::load_shorts gives the columns of a row, at most `largest` in magnitude.
 template <class Codec, int largest>
 struct in_shorts : detail::in_pairs<integer_vector> {
     using element = typename Codec::element;
@@ -110,7 +110,7 @@ using in_shorts = in_floats<Codec>;
 #endif
 
 #if MULTISTATE_DOTS_BYTES
-/// As bytes where the codec stores integers of 8 bits; a query's number of 16 bits has two of them.
+/// Rows as bytes, for codecs of 8-bit integers. Each 16-bit number of a query is two bytes.
 template <class Codec>
 struct in_bytes {
     using number = std::int16_t;
@@ -147,7 +147,7 @@ using in_bytes = in_shorts<Codec, 127>;
 #endif
 
 #if MULTISTATE_DOTS_BFLOAT16
-/// As bf16 where the codec stores bf16.
+/// Rows and queries as bf16, for codecs of bf16.
 template <class Codec>
 struct in_bfloat16 : detail::in_pairs<float_vector> {
     static MULTISTATE_INLINE float_vector zero() noexcept { return hn::Zero(float_tag{}); }
