@@ -9,8 +9,8 @@
 //     void on_insert(ms::rows keys, ms::rows values, ms::view states, std::size_t row) const noexcept {
 //         const auto chunks = states.memory(*this).chunks;
 //         const ms::chunk_place token = ms::join_chunk(states, *this, chunks, 256, row);   // the state waits
-//         ...                                                  // remember the token at token.index, from 0 to 255
-//         if (token.is_last) ms::score_chunk(states, chunks, token.chunk, scores);         // scores [256]
+//         ...                                                  // remember the token: number token.index of its chunk
+//         if (token.is_last) ms::score_chunk(states, chunks, token.chunk, scores);         // one score for each token
 //     }
 //
 // Until its chunk has ended, a state waits: its score is above all others. So a score depends on the text, not on the
