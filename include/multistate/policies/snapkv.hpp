@@ -2,10 +2,10 @@
 
 // snapkv: morphkv's window with pooling over neighbors. With the prompt in one block, this is SnapKV.
 //
-//     ms::prefill(layer, 0, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);  // the whole prompt
-//     layer.forget();                                                        // the paper's one decision
+//     bool done = ms::prefill(layer, 0, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);  // the prompt
+//     layer.forget();                                         // the paper's one decision
 //
-//     ms::cache<ms::snapkv> cache(shape, ms::snapkv::authors_class());       // by name: "snapkv:class"
+//     ms::cache<ms::snapkv> cache(shape, ms::snapkv::authors_class());        // by name: "snapkv:class"
 //
 //   paper    "SnapKV: LLM Knows What You are Looking for Before Generation", arXiv 2404.14469
 //   rule     score[j] = maximum (or mean), over the `width` states around j in the text that are not guarded, of the
