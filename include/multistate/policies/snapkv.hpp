@@ -2,7 +2,7 @@
 
 // snapkv: morphkv's window with pooling over neighbors. With the prompt in one block, this is SnapKV.
 //
-//     bool done = ms::prefill(layer, 0, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);  // the prompt
+//     bool done = ms::prefill(layer, 0, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);  // prompt
 //     layer.forget();                                         // the paper's one decision
 //
 //     ms::cache<ms::snapkv> cache(shape, ms::snapkv::authors_class());        // by name: "snapkv:class"
