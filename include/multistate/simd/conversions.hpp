@@ -16,7 +16,7 @@
 #include "multistate/simd/vector.hpp"
 
 // Whether Highway converts f16 with instructions. If not, its own code truncates and loses NaN. The compiler's __F16C__
-// does not tell: -march=haswell alone defines it, but Highway's target is SSSE3.
+// does not tell: -mf16c alone defines it, but Highway's target may still be SSE4.
 #if (HWY_ARCH_X86 && HWY_TARGET < HWY_SSE4 && !defined(HWY_DISABLE_F16C)) || HWY_ARCH_ARM
 #define MULTISTATE_CONVERTS_F16 1
 #else

@@ -16,11 +16,15 @@
 
 // Settings for Highway 1.0.3:
 //   - With -march=sapphirerapids it stops with an error unless HWY_WANT_AVX3_DL is defined.
+//   - Without AES, as with -march=x86-64-v3, it would use SSSE3, with which f16 takes ten times as long.
 //   - SVE vectors have no size at compile time, so the kernels' arrays cannot hold them. Such processors use NEON.
 //   - On ARM it compiles for AES, against the flags, if it thinks that GCC can choose a target at run time.
 //   - Without flags, some compilers get EMU128, whose maximum of infinities is finite. The scalar target replaces it.
 #if defined(__AVX512BITALG__) && defined(__AVXVNNI__) && !defined(HWY_WANT_AVX3_DL)
 #define HWY_WANT_AVX3_DL
+#endif
+#if !(defined(__AES__) && defined(__PCLMUL__)) && !defined(HWY_DISABLE_PCLMUL_AES)
+#define HWY_DISABLE_PCLMUL_AES
 #endif
 #if defined(__ARM_FEATURE_SVE) && !defined(HWY_DISABLED_TARGETS)
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
@@ -61,6 +65,15 @@ using float_tag = hn::CappedTag<float, 16>;
 using integer_tag = hn::RebindToSigned<float_tag>;
 using float_vector = hn::Vec<float_tag>;
 inline constexpr std::size_t lanes = hn::MaxLanes(float_tag{});
+
+/// x, kept in a register for several uses. Otherwise GCC 12 loads it for each use, or spills it.
+template <class V>
+MULTISTATE_INLINE V in_register(V x) noexcept {
+#if HWY_ARCH_X86 && !defined(__clang__)
+    if constexpr (requires { x.raw; }) asm("" : "+v"(x.raw));
+#endif
+    return x;
+}
 
 /// The first n <= lanes elements at p, then `fill`. Does not read past them.
 template <class D, class T = hn::TFromD<D>>
