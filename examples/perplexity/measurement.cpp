@@ -7,8 +7,10 @@
 #include <concepts>
 #include <exception>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
 #include <tuple>
+#include <utility>
 
 namespace demo {
 
@@ -298,11 +300,11 @@ std::string resolved(const llama& model, const setting& s) {
 }
 
 measurement measure(const llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {
-    if (s.codec == "f16") return measure_with<ms::f16>(model, sequences, s, w);
-    if (s.codec == "bf16") return measure_with<ms::bf16>(model, sequences, s, w);
-    if (s.codec == "int8") return measure_with<ms::int8>(model, sequences, s, w);
-    if (s.codec == "int4") return measure_with<ms::int4>(model, sequences, s, w);
-    return measure_with<ms::f32>(model, sequences, s, w);
+    std::optional<measurement> result;
+    ms::codecs::for_each([&]<class Codec>() {
+        if (Codec::name == s.codec) result = measure_with<Codec>(model, sequences, s, w);
+    });
+    return std::move(result).value();
 }
 
 }  // namespace demo

@@ -32,7 +32,7 @@ enum class feeding {
 struct setting {
     policy_spec policy;
     std::size_t states;
-    std::string codec = "f32";  ///< f32, f16, bf16, int8 or int4
+    std::string codec = "f32";  ///< one of ms::codecs::names
     demo::feeding feeding = feeding::exact;
     std::size_t block = 64;
 };

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include <CLI/CLI.hpp>
+#include <multistate/codecs/list.hpp>
 
 #include "policy_list.hpp"
 
@@ -15,7 +16,7 @@ namespace demo {
 
 namespace {
 
-constexpr std::array<std::string_view, 5> codecs{"f32", "f16", "bf16", "int8", "int4"};
+constexpr auto codecs = multistate::codecs::names;
 constexpr std::array<std::string_view, 3> prefills{"exact", "block", "once"};
 
 constexpr const char* description =

@@ -7,6 +7,7 @@
 #include <multistate/policies/noncausal.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/chunks.hpp"
 #include "support/micro.hpp"
 #include "support/queries.hpp"
 #include "support/stored.hpp"
@@ -144,3 +145,12 @@ TEST(noncausal, a_copy_continues_alike_and_another_budget_begins_anew) {
 }
 
 }  // namespace noncausal_test
+
+namespace reference::noncausal {
+
+numbers noncausal_attention(const evidence& e) { return by_chunks(e, 256, 0, 0, asked_by_neighbors); }
+
+// States that wait have one score.
+const registered rule{{.name = "noncausal", .score = noncausal_attention, .ties_are_exact = true}};
+
+}  // namespace reference::noncausal

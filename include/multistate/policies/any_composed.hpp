@@ -18,15 +18,9 @@
 #include <variant>
 
 #include "multistate/core/errors.hpp"
-#include "multistate/mergers/into_following.hpp"
-#include "multistate/mergers/into_nearest.hpp"
-#include "multistate/mergers/into_similar.hpp"
-#include "multistate/modifiers/chunk.hpp"
-#include "multistate/modifiers/decayed.hpp"
-#include "multistate/modifiers/max_over_heads.hpp"
-#include "multistate/modifiers/pool.hpp"
-#include "multistate/modifiers/scope.hpp"
-#include "multistate/modifiers/value_norm.hpp"
+#include "multistate/core/type_list.hpp"
+#include "multistate/mergers/list.hpp"
+#include "multistate/modifiers/list.hpp"
 #include "multistate/policies/list.hpp"
 #include "multistate/policy/composed.hpp"
 
@@ -34,24 +28,19 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
 
-using any_part = std::variant<pool, chunk, value_norm, decayed, max_over_heads, per_layer, per_head, into_following,
-                              into_nearest, into_similar>;
-
-template <class>
-struct facts_of_parts;
-template <class... Parts>
-struct facts_of_parts<std::variant<Parts...>> {
-    static constexpr hook hooks = (hook::none | ... | hooks_of<Parts>);
-    static constexpr std::array<std::string_view, sizeof...(Parts)> names{Parts::name...};
-};
+using every_part = decltype(modifiers{} + mergers{});
+using any_part = every_part::apply<std::variant>;
+inline constexpr hook hooks_of_any_part = []<class... Parts>(type_list<Parts...>) {
+    return (hook::none | ... | hooks_of<Parts>);
+}(every_part{});
 
 }  // namespace detail
 
 /// Parts in order; it is itself a part.
-class part_list : public detail::forwards<part_list, detail::facts_of_parts<detail::any_part>::hooks> {
+class part_list : public detail::forwards<part_list, detail::hooks_of_any_part> {
   public:
     static constexpr bool is_chosen_at_run_time = true;
-    static constexpr auto names = detail::facts_of_parts<detail::any_part>::names;
+    static constexpr auto names = detail::every_part::names;
     static constexpr std::size_t capacity = 6;
 
     std::size_t size() const noexcept { return size_; }
