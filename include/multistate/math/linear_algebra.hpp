@@ -98,17 +98,6 @@ inline void solve_lower(std::span<const float> l, std::span<float> x) noexcept {
     }
 }
 
-/// L = L^-1 for a lower triangular L; zeros are written above the diagonal. `scratch` has n elements.
-inline void invert_lower(std::span<float> l, std::size_t n, std::span<float> scratch) noexcept {
-    for (std::size_t i = 0; i < n; ++i) {
-        const auto row = l.subspan(i * n, n), before = scratch.first(i + 1);
-        std::ranges::copy(row.first(i + 1), before.begin());
-        std::ranges::fill(row, 0.0f);
-        row[i] = 1 / before[i];
-        for (std::size_t j = 0; j < i; ++j) simd::add_scaled(-before[j] * row[i], lower_row(l, n, j), row.first(j + 1));
-    }
-}
-
 /// scores[j] += x_j^T (X^T X + ridge I)^-1 x_j: the leverage of row j of X [scores.size(), m], after subtracting the
 /// mean of the rows. If float32 cannot compute the inverse, the ridge grows tenfold. Overwrites X; `mean` [m],
 /// `squares` [m, m].
