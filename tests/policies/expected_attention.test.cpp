@@ -86,7 +86,7 @@ TEST(expected_attention, covariance_that_is_not_kept_needs_no_memory) {
     const ms::table_shape s{.states = 2, .heads = 4, .head_dim = 64, .value_dim = 64};
     const std::size_t with = ms::detail::size_of_memory(policy, s, 1).per_table;
     policy.covariance = false;
-    EXPECT_EQ(with - ms::detail::size_of_memory(policy, s, 1).per_table, sizeof(float) * 4u * 64 * 64);
+    EXPECT_EQ(with - ms::detail::size_of_memory(policy, s, 1).per_table, sizeof(float) * 4u * (64 + 15) * 64);
 }
 
 /// Dimensions that vary together: queries (1, 1) and (-1, -1) have a covariance of 1 everywhere.
@@ -242,11 +242,16 @@ TEST(expected_attention, endless_texts_keep_their_moments) {
     const auto memory = states.memory(policy);
     std::uint64_t& count = memory.count[0];
     const float& mean = memory.means[0][0];
-    const float& squares = memory.squares[0][0];
     count = (1 << 20) - 1;
     memory.means[0][0] = 4;
     memory.squares[0][0] = 3 * static_cast<float>(count);
-    const auto variance = [&] { return squares / static_cast<float>(count); };
+    const auto variance = [&] {
+        float sum = memory.squares[0][0];
+        for (std::uint32_t i = 0; i < memory.pending[0]; ++i) {
+            sum += memory.factors[i] * memory.deviations[i][0] * memory.deviations[i][0];
+        }
+        return sum / static_cast<float>(count);
+    };
     const auto ask = [&](float query) { policy.on_query({&query, 1, 1, 1}, states); };
     ask(6);
     EXPECT_LT(count, 1u << 20);

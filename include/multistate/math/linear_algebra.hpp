@@ -102,26 +102,16 @@ inline void solve_lower(std::span<const float> l, std::span<float> x) noexcept {
     }
 }
 
-/// L = L^-1 for a lower triangular L; zeros are written above the diagonal. `scratch` has n elements.
-inline void invert_lower(std::span<float> l, std::size_t n, std::span<float> scratch) noexcept {
-    for (std::size_t i = 0; i < n; ++i) {
-        const auto row = l.subspan(i * n, n), before = scratch.first(i + 1);
-        std::ranges::copy(row.first(i + 1), before.begin());
-        std::ranges::fill(row, 0.0f);
-        row[i] = 1 / before[i];
-        for (std::size_t j = 0; j < i; ++j) simd::add_scaled(-before[j] * row[i], lower_row(l, n, j), row.first(j + 1));
-    }
-}
-
 /// A + ridge I = L L^T: build(a) adds A to zeros, then A becomes L. If float32 cannot compute L, the ridge grows tenfold.
-/// Returns false if no ridge suffices.
-template <class Build>
-bool cholesky_with_ridge(float ridge, std::span<float> a, std::size_t n, Build build) noexcept {
+/// Returns false if no ridge suffices. `factor` is cholesky, or its faster form with scratch (packed_products.hpp).
+template <class Build, class Factor = decltype(cholesky)&>
+bool cholesky_with_ridge(float ridge, std::span<float> a, std::size_t n, Build build,
+                         Factor factor = cholesky) noexcept {
     for (; std::isfinite(ridge); ridge *= 10) {
         std::ranges::fill(a, 0.0f);
         build(a);
         for (std::size_t c = 0; c < n; ++c) a[c * n + c] += ridge;
-        if (cholesky(a, n)) return true;
+        if (factor(a, n)) return true;
     }
     return false;
 }

@@ -12,8 +12,8 @@
 //            the head's queries before rotation, R = mean of the rotations to the next `future` positions
 //   reads    queries; new keys; the stored keys and values
 //   forgets  for each KV head; the first min(4, states / 8) are guarded, and excluded from the sums
-//   cost     head_dim operations per query. A decision takes n value_dim^2 + value_dim^3 / 2 operations per query head:
-//            measured, 40 (4096 states) to 66 times (512) the cost of attention; with a slack of 31, 1.4 to 2.2 times.
+//   cost     head_dim operations per query. A decision takes n value_dim^2 + value_dim^3 / 6 operations per query head:
+//            measured, 21 (512 states) to 30 times (4096) the cost of attention; with a slack of 31, 0.9 to 1.1 times.
 //            4 value_dim^2 bytes per table and 4 head_dim per query head.
 //   differs  The rule was read in kvpress, and the abstract of the paper. kvpress compresses a prompt once, from the
 //            queries of all tokens but the first 4; here the mean is updated. kvpress says that the paper has k . mu
@@ -56,7 +56,7 @@ struct capkv {
         per_table<std::uint64_t> count;  // of the tokens whose queries count, up to 2^20
         per_table_array<float> means;    // [query heads][head_dim]
         per_table<float> turns, query;   // scratch: cosines and sines; a query
-        per_table<float> capacity;       // scratch: A, then L^-1 where A = L L^T
+        per_table<float> capacity;       // scratch: A, then L where A = L L^T
         per_table<float> values;         // scratch: values as rows
         per_table<float> scratch;        // of add_squares; values side by side, and their products
     };
@@ -95,9 +95,10 @@ struct capkv {
     void on_forget(const reader& stored, view states) const noexcept {
         const table_shape& s = states.shape;
         std::ranges::fill(states.score, 0.0f);
+        rope.find_mean_turns(states.newest + 1, future, states.memory(*this).turns);
         for (std::size_t i = 0; i < s.heads; ++i) {
             find_weights(stored, states, i);
-            if (invert_capacity(stored, states, i / s.group())) add_leverages(stored, states, i / s.group());
+            if (factor_capacity(stored, states, i / s.group())) add_leverages(stored, states, i / s.group());
         }
     }
 
@@ -111,7 +112,6 @@ struct capkv {
         const std::size_t h = head / states.shape.group();
         const auto norms = mine.norms[h];
         const auto weights = mine.weights;
-        rope.find_mean_turns(states.newest + 1, future, mine.turns);
         std::ranges::copy(mine.means[head], mine.query.begin());
         rope.turn(mine.turns, mine.query);
         normalize(mine.query);
@@ -133,8 +133,8 @@ struct capkv {
             f(some, rows{values.data(), some.size(), d, d});
         }
     }
-    /// A becomes L^-1, where A = L L^T.
-    bool invert_capacity(const reader& stored, view states, std::size_t h) const noexcept {
+    /// A becomes L, where A = L L^T.
+    bool factor_capacity(const reader& stored, view states, std::size_t h) const noexcept {
         const memory mine = states.memory(*this);
         const std::size_t d = states.shape.value_dim;
         const auto add_all = [&](std::span<float> a) {
@@ -144,17 +144,21 @@ struct capkv {
                 add_squares(factors, x, a, mine.scratch);
             });
         };
-        if (!cholesky_with_ridge(1, mine.capacity, d, add_all)) return false;
-        invert_lower(mine.capacity, d, mine.scratch);
-        return true;
+        const auto factor = [&](std::span<float> a, std::size_t n) { return cholesky(a, n, mine.scratch); };
+        return cholesky_with_ridge(1, mine.capacity, d, add_all, factor);
     }
     void add_leverages(const reader& stored, view states, std::size_t h) const noexcept {
         const memory mine = states.memory(*this);
+        const std::size_t d = states.shape.value_dim;
         const auto panel = mine.scratch.first(mine.values.size()), products = mine.scratch.subspan(panel.size());
         for_values(stored, states, h, mine.values, [&](std::span<const std::uint32_t> some, rows x) {
-            for (std::size_t k = 0; k < x.count; ++k) stand(x[k], panel, k);
-            std::array<float, panel_width> leverages;
-            squared_lengths(mine.capacity, x.width, panel, leverages, products);  // v . A^-1 v = |L^-1 v|^2
+            stand(x, panel);
+            solve_lower({mine.capacity.data(), d, d, d}, panel, products);
+            std::array<float, panel_width> leverages{};
+            for (std::size_t c = 0; c < d; ++c) {  // v . A^-1 v = |L^-1 v|^2
+                const auto row = panel.subspan(c * panel_width, panel_width);
+                simd::combine(row, leverages, [](simd::floats sum, simd::floats y) { return sum + y * y; });
+            }
             for (std::size_t k = 0; k < x.count; ++k) {
                 states.score[some[k]] +=
                     mine.weights[some[k]] * leverages[k] / static_cast<float>(states.shape.group());

@@ -109,6 +109,8 @@ struct reader {
     std::size_t value_dim = 0;
     const std::uint8_t* spoiled = nullptr;  ///< [rows], not 0 for a spoiled state; null if there is none. Set by
                                             ///< the table
+    bool keys_may_change = false;           ///< a part of the policy writes stored rows, so nothing that was computed
+                                            ///< from keys at an earlier decision is known to hold. Set by the table
 
     void key(std::size_t kv_head, std::size_t row, std::span<float> out) const noexcept {
         expect(access != nullptr && access->load != nullptr, "key", kv_head);

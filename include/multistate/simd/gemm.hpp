@@ -81,6 +81,23 @@ void stand_up(matrix<Codec> keys, std::size_t n, std::size_t dimension, float* p
     }
 }
 
+/// panel[c * panel_stride + k] = x[k * stride + c] for k < n and c < dimension. Writes nothing else.
+inline void transpose(const float* x, std::size_t stride, std::size_t n, std::size_t dimension, float* panel,
+                      std::size_t panel_stride) noexcept {
+    const std::size_t fours = n / 4 * 4, vectors = dimension / lanes * lanes;
+    for (std::size_t k = 0; k < fours; k += 4) {
+        const auto at = [=](std::size_t r, std::size_t c) { return hn::LoadU(float_tag{}, x + (k + r) * stride + c); };
+        for (std::size_t c = 0; c < vectors; c += lanes) {
+            const float_vector four[4] = {at(0, c), at(1, c), at(2, c), at(3, c)};
+            store_columns(four, panel + c * panel_stride + k, panel_stride);
+        }
+    }
+    for (std::size_t k = 0; k < n; ++k) {
+        for (std::size_t c = k < fours ? vectors : 0; c < dimension; ++c)
+            panel[c * panel_stride + k] = x[k * stride + c];
+    }
+}
+
 template <class Codec>
 void block_dot_products(const float* q, std::size_t count, std::size_t q_stride, std::size_t dimension,
                         matrix<Codec> keys, std::size_t n, float* out, std::size_t stride, float* panel) noexcept {
