@@ -18,7 +18,6 @@
 //            singular vector, on the side of the mean (see count_token for more than a million tokens). A layer
 //            (per_layer) sums over its KV heads.
 #include <algorithm>
-#include <tuple>
 #include <vector>
 
 #include "multistate/math/linear_algebra.hpp"
@@ -36,8 +35,7 @@ struct q_filters {
     std::span<const float> filters = {};  ///< [layers][kv_heads][head_dim]; empty: from the observed queries
     std::size_t kv_heads = 0;             ///< of a layer; used if filters are given
     std::size_t steps = 4;                ///< power iterations; used if no filters are given
-    static constexpr auto parameters =
-        std::tuple{parameter{"steps", &q_filters::steps, std::size_t{0}, std::size_t{1000}}};
+    static constexpr parameter<q_filters> parameters[] = {{"steps", &q_filters::steps, 0, 1000}};
 
     reads what_is_read() const noexcept {
         const bool given = !filters.empty();
