@@ -15,7 +15,6 @@
 #include <string_view>
 #include <tuple>
 #include <utility>
-#include <variant>
 
 #include "multistate/core/errors.hpp"
 #include "multistate/mergers/into_following.hpp"
@@ -29,18 +28,19 @@
 #include "multistate/modifiers/value_norm.hpp"
 #include "multistate/policies/list.hpp"
 #include "multistate/policy/composed.hpp"
+#include "multistate/policy/plain_variant.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
 
-using any_part = std::variant<pool, chunk, value_norm, decayed, max_over_heads, per_layer, per_head, into_following,
-                              into_nearest, into_similar>;
+using any_part = plain_variant<pool, chunk, value_norm, decayed, max_over_heads, per_layer, per_head, into_following,
+                               into_nearest, into_similar>;
 
 template <class>
 struct facts_of_parts;
 template <class... Parts>
-struct facts_of_parts<std::variant<Parts...>> {
+struct facts_of_parts<plain_variant<Parts...>> {
     static constexpr hook hooks = (hook::none | ... | hooks_of<Parts>);
     static constexpr std::array<std::string_view, sizeof...(Parts)> names{Parts::name...};
 };
@@ -59,10 +59,8 @@ class part_list : public detail::forwards<part_list, detail::facts_of_parts<deta
     /// if there are already `capacity` parts.
     void add(std::string_view name) {
         detail::require(size_ < capacity, "part_list", "parts", "at most " + std::to_string(capacity), size_ + 1);
-        const bool found = [&]<std::size_t... I>(std::index_sequence<I...>) {
-            return (add_if<std::variant_alternative_t<I, detail::any_part>>(name) || ...);
-        }
-        (std::make_index_sequence<std::variant_size_v<detail::any_part>>());
+        const bool found = [&]<std::size_t... I>(std::index_sequence<I...>) { return (add_if<I>(name) || ...); }
+        (std::make_index_sequence<names.size()>());
         if (found) return;
         std::string known = "one of";
         for (const std::string_view one : names) known.append(known.size() == 6 ? " " : ", ").append(one);
@@ -72,16 +70,16 @@ class part_list : public detail::forwards<part_list, detail::facts_of_parts<deta
     /// Calls f(the i-th part).
     template <class F>
     void visit(std::size_t i, F f) {
-        visit(parts_[i], f);
+        parts_[i].visit(f);
     }
     /// Calls f(part) for each part in order.
     template <class F>
     void for_each(F f) {
-        for (std::size_t i = 0; i < size_; ++i) visit(parts_[i], f);
+        for (std::size_t i = 0; i < size_; ++i) parts_[i].visit(f);
     }
     template <class F>
     void for_each(F f) const {
-        for (std::size_t i = 0; i < size_; ++i) visit(parts_[i], f);
+        for (std::size_t i = 0; i < size_; ++i) parts_[i].visit(f);
     }
 
     bool modifies() const noexcept { return contains(hooks(), hook::modify); }
@@ -131,14 +129,10 @@ class part_list : public detail::forwards<part_list, detail::facts_of_parts<deta
     }
 
   private:
-    template <class Part, class F>
-    static void visit(Part& part, F& f) {
-        detail::visit_choice(part, f, std::make_index_sequence<std::variant_size_v<detail::any_part>>());
-    }
-    template <class Part>
+    template <std::size_t I>
     bool add_if(std::string_view name) noexcept {
-        if (name != Part::name) return false;
-        parts_[size_++] = Part{};
+        if (name != names[I]) return false;
+        parts_[size_++].set<I>({});
         return true;
     }
 
