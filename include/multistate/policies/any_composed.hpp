@@ -58,7 +58,7 @@ class part_list : public detail::forwards<part_list, detail::facts_of_parts<deta
     /// Appends the part of that name with its default parameters. Throws std::invalid_argument that lists the names, or
     /// if there are already `capacity` parts.
     void add(std::string_view name) {
-        detail::require(size_ < capacity, "part_list", "parts", "at most " + std::to_string(capacity), size_ + 1);
+        detail::require(size_ < capacity, "part_list", "parts", detail::bound{"at most ", capacity}, size_ + 1);
         const bool found = [&]<std::size_t... I>(std::index_sequence<I...>) { return (add_if<I>(name) || ...); }
         (std::make_index_sequence<names.size()>());
         if (found) return;

@@ -67,8 +67,10 @@ struct q_filters {
         require(kv_heads >= s.kv_head + s.kv_heads, name.data(), "kv_heads", "those of a layer", kv_heads);
         require(s.head_dim >= 1, name.data(), "head_dim", "at least 1", s.head_dim);
         const std::size_t layer = kv_heads * s.head_dim;
-        require(filters.size() % layer == 0 && filters.size() / layer > s.layer, name.data(), "filters",
-                "[layers][kv_heads][head_dim], " + std::to_string(layer) + " floats for each layer", filters.size());
+        if (filters.size() % layer == 0 && filters.size() / layer > s.layer) return;
+        detail::refuse_value(name.data(), "filters",
+                             "[layers][kv_heads][head_dim], " + std::to_string(layer) + " floats for each layer",
+                             filters.size());
     }
 
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {

@@ -62,9 +62,10 @@ struct name_search {
     std::vector<std::string> met = {};
     bool found = false;
 
-    bool meets(std::string name) {
-        met.push_back(std::move(name));
-        return met.back() == wanted && !std::exchange(found, true);
+    MULTISTATE_NOINLINE bool meets(std::string_view name, std::string_view preset = {}) {
+        std::string& its = met.emplace_back(name);
+        if (!preset.empty()) its.append(":").append(preset);
+        return its == wanted && !std::exchange(found, true);
     }
 };
 
@@ -180,11 +181,10 @@ class one_of : public detail::forwards_any<Choices...> {
     }
     template <std::size_t I, class Choice>
     void choose_if_found(detail::name_search& search) {
-        const std::string name(Choice::name);
-        if (search.meets(name)) chosen_.template set<I>(detail::make_choice<Choice>());
+        if (search.meets(Choice::name)) chosen_.template set<I>(detail::make_choice<Choice>());
         if constexpr (has_presets<Choice>) {
             for (const auto& one : Choice::presets) {
-                if (search.meets(name + ":" + std::string(one.name))) chosen_.template set<I>(one.make());
+                if (search.meets(Choice::name, one.name)) chosen_.template set<I>(one.make());
             }
         }
     }
