@@ -3,7 +3,6 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -28,9 +27,8 @@ struct parameterized {
         l(m.of_table, l.shape().head_dim);
     }
     static constexpr std::string_view paper = "arXiv 1234.56789";
-    static constexpr auto parameters =
-        std::tuple{ms::parameter{"factor", &parameterized::factor, -4.0f, 4.0f},
-                   ms::parameter{"extra", &parameterized::extra, std::size_t{1}, std::size_t{7}}};
+    static constexpr ms::parameter<parameterized> parameters[] = {{"factor", &parameterized::factor, -4.0f, 4.0f},
+                                                                  {"extra", &parameterized::extra, 1, 7}};
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
         for (std::size_t j = 0; j < states.size(); ++j) states.score[j] = factor * probabilities[0][j];
     }
@@ -137,7 +135,7 @@ struct with_presets {
     static constexpr std::string_view name = "with_presets";
     static constexpr ms::per forgets() noexcept { return ms::per::head; }
     float factor = 1;
-    static constexpr auto parameters = std::tuple{ms::parameter{"factor", &with_presets::factor, 0.0f, 9.0f}};
+    static constexpr ms::parameter<with_presets> parameters[] = {{"factor", &with_presets::factor, 0.0f, 9.0f}};
     static constexpr with_presets twice() noexcept { return {2}; }
     static constexpr with_presets thrice() noexcept { return {3}; }
     static constexpr std::array<ms::preset<with_presets>, 2> presets{{{"twice", &twice}, {"thrice", &thrice}}};
@@ -154,7 +152,8 @@ TEST(one_of, finds_presets_behind_the_name_of_their_policy) {
     EXPECT_EQ(some::names.size(), 3u);
     const auto factor_of = [](const char* name) {
         float factor = 0;
-        some::named(name).for_each_parameter([&](auto, const float& value, auto...) { factor = value; });
+        some::named(name).for_each_parameter(
+            [&](auto, const auto& value, auto...) { factor = static_cast<float>(value); });
         return factor;
     };
     EXPECT_EQ(factor_of("with_presets"), 1.0f);

@@ -20,7 +20,6 @@
 //            position, so it does not depend on blocks, threads or copies.
 #include <algorithm>
 #include <string_view>
-#include <tuple>
 
 #include "multistate/math/random.hpp"
 #include "multistate/policy/composed.hpp"
@@ -32,9 +31,9 @@ struct into_following {
     static constexpr std::string_view name = "into_following";
     std::size_t survivors = 32;  ///< that share a forgotten value
     std::size_t seed = 0;
-    static constexpr auto parameters =
-        std::tuple{parameter{"survivors", &into_following::survivors, std::size_t{1}, std::size_t{1024}},
-                   parameter{"seed", &into_following::seed, std::size_t{0}, static_cast<std::size_t>(-1)}};
+    static constexpr parameter<into_following> parameters[] = {
+        {"survivors", &into_following::survivors, 1, 1024},
+        {"seed", &into_following::seed, 0, static_cast<std::size_t>(-1)}};
 
     struct memory {
         per_state<float> share;       // scratch: the factor of a forgotten value in each survivor that it reaches

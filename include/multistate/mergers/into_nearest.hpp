@@ -13,7 +13,6 @@
 //   differs  kvpress can leave a share of the forgotten states unmerged: the states with the lowest cosines. This is
 //            pointless if states are forgotten one at a time
 #include <string_view>
-#include <tuple>
 
 #include "multistate/mergers/neighbors.hpp"
 
@@ -22,7 +21,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 struct into_nearest {
     static constexpr std::string_view name = "into_nearest";
     float threshold = 0;  ///< minimum cosine at which values are merged
-    static constexpr auto parameters = std::tuple{parameter{"threshold", &into_nearest::threshold, 0.0f, 1.0f}};
+    static constexpr parameter<into_nearest> parameters[] = {{"threshold", &into_nearest::threshold, 0.0f, 1.0f}};
 
     using memory = detail::neighbor_memory;
     static void lay_out(memory& m, layout& l) noexcept { m.lay_out(l); }

@@ -19,7 +19,6 @@
 //            weights. Theirs is one threshold for the heads of a layer; here each KV head has its own. Their layer
 //            budgets by variance of attention are not part of this merger.
 #include <string_view>
-#include <tuple>
 #include <utility>
 
 #include "multistate/mergers/neighbors.hpp"
@@ -31,9 +30,9 @@ struct into_similar {
     float alpha = 0.5f;  ///< share of the old threshold that stays
     float beta = 0.5f;   ///< weight of the mean of the cosines
     bool keys = false;   ///< merge keys as well; only for keys that are not rotated
-    static constexpr auto parameters = std::tuple{parameter{"alpha", &into_similar::alpha, 0.0f, 1.0f},
-                                                  parameter{"beta", &into_similar::beta, 0.0f, 1.0f},
-                                                  parameter{"keys", &into_similar::keys, false, true}};
+    static constexpr parameter<into_similar> parameters[] = {{"alpha", &into_similar::alpha, 0.0f, 1.0f},
+                                                             {"beta", &into_similar::beta, 0.0f, 1.0f},
+                                                             {"keys", &into_similar::keys}};
 
     struct memory {
         detail::neighbor_memory neighbors;

@@ -11,7 +11,6 @@
 //   differs  the paper keeps whole chunks; here the count is exact, so the last chunk may go in part, oldest first
 #include <algorithm>
 #include <string_view>
-#include <tuple>
 
 #include "multistate/policy/composed.hpp"
 
@@ -20,8 +19,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 struct chunk {
     static constexpr std::string_view name = "chunk";
     std::size_t length = 20;
-    static constexpr auto parameters =
-        std::tuple{parameter{"length", &chunk::length, std::size_t{1}, std::size_t{4096}}};
+    static constexpr parameter<chunk> parameters[] = {{"length", &chunk::length, 1, 4096}};
 
     void modify(view states) const noexcept {
         const auto order = states.by_position;

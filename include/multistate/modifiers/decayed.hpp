@@ -15,7 +15,6 @@
 //            endless texts, unless decay is 1. Policies that score in on_forget are refused: their sums are not in the
 //            scores.
 #include <string_view>
-#include <tuple>
 
 #include "multistate/policy/composed.hpp"
 #include "multistate/simd/elementwise.hpp"
@@ -25,7 +24,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 struct decayed {
     static constexpr std::string_view name = "decayed";
     float decay = 0.98f;  ///< the factor of a score per token
-    static constexpr auto parameters = std::tuple{parameter{"decay", &decayed::decay, 0.0f, 1.0f}};
+    static constexpr parameter<decayed> parameters[] = {{"decay", &decayed::decay, 0.0f, 1.0f}};
 
     template <policy P>
     static consteval void check_policy() noexcept {

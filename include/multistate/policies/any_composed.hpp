@@ -15,7 +15,6 @@
 #include <string_view>
 #include <tuple>
 #include <utility>
-#include <variant>
 
 #include "multistate/core/errors.hpp"
 #include "multistate/core/type_list.hpp"
@@ -23,13 +22,14 @@
 #include "multistate/modifiers/list.hpp"
 #include "multistate/policies/list.hpp"
 #include "multistate/policy/composed.hpp"
+#include "multistate/policy/plain_variant.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
 
 using every_part = decltype(modifiers{} + mergers{});
-using any_part = every_part::apply<std::variant>;
+using any_part = every_part::apply<plain_variant>;
 inline constexpr hook hooks_of_any_part = []<class... Parts>(type_list<Parts...>) {
     return (hook::none | ... | hooks_of<Parts>);
 }(every_part{});
@@ -47,11 +47,9 @@ class part_list : public detail::forwards<part_list, detail::hooks_of_any_part> 
     /// Appends the part of that name with its default parameters. Throws std::invalid_argument that lists the names, or
     /// if there are already `capacity` parts.
     void add(std::string_view name) {
-        detail::require(size_ < capacity, "part_list", "parts", "at most " + std::to_string(capacity), size_ + 1);
-        const bool found = [&]<std::size_t... I>(std::index_sequence<I...>) {
-            return (add_if<std::variant_alternative_t<I, detail::any_part>>(name) || ...);
-        }
-        (std::make_index_sequence<std::variant_size_v<detail::any_part>>());
+        detail::require(size_ < capacity, "part_list", "parts", detail::bound{"at most ", capacity}, size_ + 1);
+        const bool found = [&]<std::size_t... I>(std::index_sequence<I...>) { return (add_if<I>(name) || ...); }
+        (std::make_index_sequence<names.size()>());
         if (found) return;
         std::string known = "one of";
         for (const std::string_view one : names) known.append(known.size() == 6 ? " " : ", ").append(one);
@@ -61,16 +59,16 @@ class part_list : public detail::forwards<part_list, detail::hooks_of_any_part> 
     /// Calls f(the i-th part).
     template <class F>
     void visit(std::size_t i, F f) {
-        visit(parts_[i], f);
+        parts_[i].visit(f);
     }
     /// Calls f(part) for each part in order.
     template <class F>
     void for_each(F f) {
-        for (std::size_t i = 0; i < size_; ++i) visit(parts_[i], f);
+        for (std::size_t i = 0; i < size_; ++i) parts_[i].visit(f);
     }
     template <class F>
     void for_each(F f) const {
-        for (std::size_t i = 0; i < size_; ++i) visit(parts_[i], f);
+        for (std::size_t i = 0; i < size_; ++i) parts_[i].visit(f);
     }
 
     bool modifies() const noexcept { return contains(hooks(), hook::modify); }
@@ -120,14 +118,10 @@ class part_list : public detail::forwards<part_list, detail::hooks_of_any_part> 
     }
 
   private:
-    template <class Part, class F>
-    static void visit(Part& part, F& f) {
-        detail::visit_choice(part, f, std::make_index_sequence<std::variant_size_v<detail::any_part>>());
-    }
-    template <class Part>
+    template <std::size_t I>
     bool add_if(std::string_view name) noexcept {
-        if (name != Part::name) return false;
-        parts_[size_++] = Part{};
+        if (name != names[I]) return false;
+        parts_[size_++].set<I>({});
         return true;
     }
 

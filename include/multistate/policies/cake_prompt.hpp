@@ -25,9 +25,8 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 /// The rule before pooling: morphkv with another use of its window.
 struct mean_and_variance : morphkv {
     float gamma = 200;
-    static constexpr auto parameters =
-        std::tuple{parameter{"window", &morphkv::window, std::size_t{1}, std::size_t{1024}},
-                   parameter{"gamma", &mean_and_variance::gamma, 0.0f, 1e6f}};
+    static constexpr parameter<mean_and_variance> parameters[] = {{"window", &morphkv::window, 1, 1024},
+                                                                  {"gamma", &mean_and_variance::gamma, 0.0f, 1e6f}};
 
     struct memory {
         per_state<float> mean;  // scratch

@@ -22,7 +22,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <tuple>
 
 #include "multistate/math/linear_algebra.hpp"
 #include "multistate/math/packed_products.hpp"
@@ -41,11 +40,11 @@ struct capkv {
     std::size_t future = 512;    ///< positions
     std::size_t skipped = 4;     ///< the number of first positions whose queries do not count
     float epsilon = 1e-6f;
-    static constexpr auto parameters =
-        std::tuple{member_parameters{&capkv::rope}, parameter{"tau", &capkv::tau, 0.0f, 80.0f},
-                   parameter{"future", &capkv::future, std::size_t{1}, std::size_t{1} << 20},
-                   parameter{"skipped", &capkv::skipped, std::size_t{0}, std::size_t{1} << 20},
-                   parameter{"epsilon", &capkv::epsilon, 0.0f, 1.0f}};
+    static constexpr auto member_with_parameters = &capkv::rope;
+    static constexpr parameter<capkv> parameters[] = {{"tau", &capkv::tau, 0.0f, 80.0f},
+                                                      {"future", &capkv::future, 1, 1 << 20},
+                                                      {"skipped", &capkv::skipped, 0, 1 << 20},
+                                                      {"epsilon", &capkv::epsilon, 0.0f, 1.0f}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};

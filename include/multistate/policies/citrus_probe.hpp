@@ -42,10 +42,11 @@ struct citrus_probe {
         const std::size_t columns = s.group() * s.head_dim, least = (s.kv_head + s.kv_heads) * columns;
         require(queries.count >= 1 && queries.data != nullptr, name.data(), "probe", "at least one token",
                 queries.count);
-        require(queries.width >= least && queries.width % columns == 0, name.data(), "probe",
-                "[tokens, heads * head_dim], a multiple of " + std::to_string(columns) + ", at least " +
-                    std::to_string(least),
-                queries.width);
+        if (queries.width >= least && queries.width % columns == 0) return;
+        detail::refuse_value(name.data(), "probe",
+                             "[tokens, heads * head_dim], a multiple of " + std::to_string(columns) + ", at least " +
+                                 std::to_string(least),
+                             queries.width);
     }
 
     void on_attention(rows probabilities, view states) const noexcept { citrus{}.on_attention(probabilities, states); }

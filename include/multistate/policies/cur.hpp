@@ -17,7 +17,6 @@
 //            values alone, are other rules. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <numeric>
-#include <tuple>
 
 #include "multistate/math/linear_algebra.hpp"
 #include "multistate/policy/chunks.hpp"
@@ -30,8 +29,7 @@ struct cur {
     static constexpr per forgets() noexcept { return per::head; }
 
     std::size_t window = 16;  ///< tokens; see chunk_length for small tables
-    static constexpr auto parameters =
-        std::tuple{parameter{"window", &cur::window, std::size_t{4}, std::size_t{1} << 20}};
+    static constexpr parameter<cur> parameters[] = {{"window", &cur::window, 4, 1 << 20}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};

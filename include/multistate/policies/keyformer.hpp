@@ -22,7 +22,6 @@
 //            growing as in h2o: see policy.hpp.
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 
 #include "multistate/math/random.hpp"
 #include "multistate/math/softmax.hpp"
@@ -44,11 +43,11 @@ struct keyformer {
     float first_temperature = 1;  ///< tau in the prompt
     float last_temperature = 2;
     std::size_t generation = 100;  ///< tokens after the prompt until tau is the last
-    static constexpr auto parameters =
-        std::tuple{parameter{"seed", &keyformer::seed, std::size_t{0}, static_cast<std::size_t>(-1)},
-                   parameter{"first_temperature", &keyformer::first_temperature, 0.01f, 100.0f},
-                   parameter{"last_temperature", &keyformer::last_temperature, 0.01f, 100.0f},
-                   parameter{"generation", &keyformer::generation, std::size_t{1}, std::size_t{1} << 23}};
+    static constexpr parameter<keyformer> parameters[] = {
+        {"seed", &keyformer::seed, 0, static_cast<std::size_t>(-1)},
+        {"first_temperature", &keyformer::first_temperature, 0.01f, 100.0f},
+        {"last_temperature", &keyformer::last_temperature, 0.01f, 100.0f},
+        {"generation", &keyformer::generation, 1, 1 << 23}};
 
     struct memory {
         per_state<float> noisy;                 // scratch

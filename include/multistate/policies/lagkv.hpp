@@ -20,7 +20,6 @@
 //            layer (per_layer) sums s_k + s_v over its KV heads.
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 
 #include "multistate/math/linear_algebra.hpp"
 #include "multistate/math/softmax.hpp"
@@ -35,8 +34,7 @@ struct lagkv {
 
     std::size_t lag = 128;  ///< tokens
     bool ranks = true;      ///< false: the score is s_k[j] + s_v[j], and chunks with low sums lose more states
-    static constexpr auto parameters = std::tuple{parameter{"lag", &lagkv::lag, std::size_t{4}, std::size_t{1} << 20},
-                                                  parameter{"ranks", &lagkv::ranks, false, true}};
+    static constexpr parameter<lagkv> parameters[] = {{"lag", &lagkv::lag, 4, 1 << 20}, {"ranks", &lagkv::ranks}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};

@@ -21,7 +21,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <tuple>
 #include <utility>
 
 #include "multistate/math/linear_algebra.hpp"
@@ -41,11 +40,11 @@ struct leverage {
     std::size_t sketch = 48;     ///< columns of the random matrix
     float ridge = 0.01f;         ///< ten times more if float32 cannot compute the inverse
     std::size_t seed = 0;
-    static constexpr auto parameters = std::tuple{
-        member_parameters{&leverage::rope}, parameter{"chunk", &leverage::chunk, std::size_t{4}, std::size_t{1} << 20},
-        parameter{"sketch", &leverage::sketch, std::size_t{1}, std::size_t{4096}},
-        parameter{"ridge", &leverage::ridge, 1e-6f, 1e6f},
-        parameter{"seed", &leverage::seed, std::size_t{0}, static_cast<std::size_t>(-1)}};
+    static constexpr auto member_with_parameters = &leverage::rope;
+    static constexpr parameter<leverage> parameters[] = {{"chunk", &leverage::chunk, 4, 1 << 20},
+                                                         {"sketch", &leverage::sketch, 1, 4096},
+                                                         {"ridge", &leverage::ridge, 1e-6f, 1e6f},
+                                                         {"seed", &leverage::seed, 0, static_cast<std::size_t>(-1)}};
 
     struct memory {
         chunk_memory chunks;

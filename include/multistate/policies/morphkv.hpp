@@ -15,7 +15,6 @@
 //            outside the window. Here probabilities count as they were when the token attended. Their scripts use the
 //            maximum and windows from 16 to 200.
 #include <algorithm>
-#include <tuple>
 
 #include "multistate/policy/policy.hpp"
 
@@ -28,9 +27,8 @@ struct morphkv {
 
     std::size_t window = 30;  ///< tokens
     bool maximum = false;     ///< the maximum of the attention of the window's tokens, instead of its sum
-    static constexpr auto parameters =
-        std::tuple{parameter{"window", &morphkv::window, std::size_t{1}, std::size_t{1024}},
-                   parameter{"maximum", &morphkv::maximum, false, true}};
+    static constexpr parameter<morphkv> parameters[] = {{"window", &morphkv::window, 1, 1024},
+                                                        {"maximum", &morphkv::maximum}};
 
     constexpr guards default_guards(std::size_t states) const noexcept {
         return {.sinks = 0, .recent = (std::min)(window, states / 2)};

@@ -20,7 +20,6 @@
 //            z-score would not change the order. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <numeric>
-#include <tuple>
 
 #include "multistate/math/linear_algebra.hpp"
 #include "multistate/math/packed_products.hpp"
@@ -36,9 +35,8 @@ struct noncausal {
 
     std::size_t chunk = 256;  ///< tokens; see chunk_length for small tables
     bool scaled = false;      ///< whether logits are multiplied by the scale of attention
-    static constexpr auto parameters =
-        std::tuple{parameter{"chunk", &noncausal::chunk, std::size_t{4}, std::size_t{1} << 20},
-                   parameter{"scaled", &noncausal::scaled, false, true}};
+    static constexpr parameter<noncausal> parameters[] = {{"chunk", &noncausal::chunk, 4, 1 << 20},
+                                                          {"scaled", &noncausal::scaled}};
 
     struct memory {
         chunk_memory chunks;

@@ -12,7 +12,6 @@
 //   differs  kvpress draws new scores at each compression, and is repeatable only with a seed. Drawing a new
 //            victim at each step would leave mostly recent states. A number for life leaves, at any time, a uniform
 //            sample of the text: the states with the `states` greatest numbers (reservoir sampling).
-#include <tuple>
 
 #include "multistate/math/random.hpp"
 #include "multistate/policy/policy.hpp"
@@ -25,8 +24,7 @@ struct random {
     static constexpr per forgets() noexcept { return per::head; }
 
     std::size_t seed = 0;
-    static constexpr auto parameters =
-        std::tuple{parameter{"seed", &random::seed, std::size_t{0}, static_cast<std::size_t>(-1)}};
+    static constexpr parameter<random> parameters[] = {{"seed", &random::seed, 0, static_cast<std::size_t>(-1)}};
 
     void on_insert(rows, rows, view states, std::size_t row) const noexcept {
         const table_shape& s = states.shape;

@@ -17,7 +17,6 @@
 //            root, which gives the same order. If variances tie at the border, neither is spared. EasyKV forgets
 //            nothing of the prompt while it decodes. From a state's 2^20th token on, old tokens fade (see count_token).
 #include <algorithm>
-#include <tuple>
 
 #include "multistate/policy/policy.hpp"
 
@@ -32,7 +31,7 @@ struct roco {
     }
 
     float unstable = 0.3f;  ///< share of the states that are spared
-    static constexpr auto parameters = std::tuple{parameter{"unstable", &roco::unstable, 0.0f, 0.9f}};
+    static constexpr parameter<roco> parameters[] = {{"unstable", &roco::unstable, 0.0f, 0.9f}};
 
     struct memory {
         per_state<float> mean;          // of the attention to the state

@@ -16,7 +16,6 @@
 //            states at once (see `slack`). cold-compress divides the count by how long a state was seen; here
 //            a young state has few counts, so it stays a while. Below 20 states, half of them are guarded, not 10.
 #include <algorithm>
-#include <tuple>
 
 #include "multistate/policy/policy.hpp"
 
@@ -31,8 +30,7 @@ struct scissorhands {
     }
 
     std::size_t history = 400;  ///< the number of tokens that are remembered
-    static constexpr auto parameters =
-        std::tuple{parameter{"history", &scissorhands::history, std::size_t{1}, std::size_t{65536}}};
+    static constexpr parameter<scissorhands> parameters[] = {{"history", &scissorhands::history, 1, 65536}};
 
     struct memory {
         per_state<float> sum;                   // of the newest token's probabilities

@@ -18,8 +18,9 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 template <class P>
 void check_parameters(const P& policy) {
     for_each_parameter(policy, [](std::string_view name, const auto& value, const auto& least, const auto& most) {
-        detail::require(value >= least && value <= most, "policy", std::string(name).c_str(),  // false for a NaN
-                        "from " + std::to_string(least) + " to " + std::to_string(most), value);
+        if (value >= least && value <= most) return;  // not a NaN
+        detail::refuse("policy", std::string(name).c_str(),
+                       "from " + std::to_string(least) + " to " + std::to_string(most), std::to_string(value));
     });
 }
 
@@ -56,7 +57,7 @@ guards guards_in_force(const table_shape& s, const P& policy) {
     const guards wanted = call_hook<hook::default_guards>(policy, s.states);
     const guards result =
         s.guarded.value_or(guards{.sinks = s.sinks + wanted.sinks, .recent = s.recent.value_or(wanted.recent)});
-    const std::string bound = "at most states - 1 = " + std::to_string(s.states - 1);
+    const detail::bound bound{"at most states - 1 = ", s.states - 1};
     require(s.sinks < s.states, who, "sinks", bound, s.sinks);
     require(result.recent < s.states, who, "recent", bound, result.recent);
     require(result.sinks + result.recent < s.states, who, "sinks + recent", bound, result.sinks + result.recent);

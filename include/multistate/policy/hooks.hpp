@@ -219,6 +219,17 @@ constexpr reads reads_of(const P& policy) noexcept {
     }
 }
 
+namespace detail {
+
+/// The answer of a policy that lacks the hook: true, or a value of zeros.
+template <hook H>
+constexpr hook_result<H> absent_answer() noexcept {
+    if constexpr (std::same_as<hook_result<H>, bool>) return true;
+    return hook_result<H>();
+}
+
+}  // namespace detail
+
 /// Calls the hook. If there is none, it does nothing, or returns true, or a value of zeros.
 template <hook H, class P, class... A>
 constexpr auto call_hook(P& policy, A&&... a) noexcept(detail::hook_entry<H>::form::never_throws)
@@ -228,10 +239,8 @@ constexpr auto call_hook(P& policy, A&&... a) noexcept(detail::hook_entry<H>::fo
         return detail::hook_entry<H>::call(policy, std::forward<A>(a)...);
     } else if constexpr (detail::has_short_form<P, H>) {
         return [&](auto&&, auto&&... rest) -> result { return detail::hook_entry<H>::call(policy, rest...); }(a...);
-    } else if constexpr (std::same_as<result, bool>) {
-        return true;
-    } else if constexpr (!std::is_void_v<result>) {
-        return result{};
+    } else {
+        return detail::absent_answer<H>();
     }
 }
 

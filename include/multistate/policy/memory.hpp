@@ -177,10 +177,7 @@ class layout {
     /// `size` vectors of `length` elements.
     template <class T>
     void operator()(per_table_array<T>& member, std::size_t size, std::size_t length) noexcept {
-        if (measures() && !is_size(size, length)) {
-            size_.representable = false;
-            return;
-        }
+        if (measures()) return measure_array(size, length, sizeof(T));
         member = {take_table<T>(size * length), size, length};
     }
     /// The memory of another policy, or of a part, that this one calls. It follows what was laid out before.
@@ -210,24 +207,35 @@ class layout {
     /// The next `size` times `stride` bytes after `origin`.
     void* take(std::byte* origin, [[maybe_unused]] const std::byte* end, std::size_t& used, std::size_t size,
                std::size_t element, std::size_t stride, bool of_states) noexcept {
-        const std::size_t offset = used;
-        if (origin != nullptr) {
-            used += detail::to_cache_lines(size * stride);
-            detail::check<2>(used <= static_cast<std::size_t>(end - origin), "lay_out", "memory",
-                             "what it was when the table was made", used);
-            return origin + offset;
+        if (origin == nullptr) {
+            measure(used, size, element, stride, of_states);
+            return nullptr;
         }
+        const std::size_t offset = used;
+        used += detail::to_cache_lines(size * stride);
+        detail::check<2>(used <= static_cast<std::size_t>(end - origin), "lay_out", "memory",
+                         "what it was when the table was made", used);
+        return origin + offset;
+    }
+
+    // Not inlined: only constructors measure, and every policy's lay_out would contain this code several times.
+    MULTISTATE_NOINLINE void measure_array(std::size_t size, std::size_t length, std::size_t element) noexcept {
+        if (is_size(size, length)) return measure(size_.table, size * length, element, element, false);
+        size_.representable = false;
+    }
+    MULTISTATE_NOINLINE void measure(std::size_t& used, std::size_t size, std::size_t element, std::size_t stride,
+                                     bool of_states) noexcept {
         constexpr auto most = static_cast<std::size_t>((std::numeric_limits<std::ptrdiff_t>::max)());
         if (!is_size(size, stride) || size * stride > most - detail::memory_alignment ||
             used > most - detail::to_cache_lines(size * stride)) {
             size_.representable = false;
-            return nullptr;
+            return;
         }
+        const std::size_t offset = used;
         used += detail::to_cache_lines(size * stride);
         (of_states ? size_.per_state : size_.per_table) += size * element;
         if (members_ != nullptr) members_[size_.members] = {offset, size, element, of_states};
         ++size_.members;
-        return nullptr;
     }
 
     const table_shape& shape_;

@@ -33,10 +33,11 @@ struct output_effect {
         require(columns > 0, who, "value_dim", "at least 1 with an output projection", s.value_dim);
         require(matrix.count >= 1 && matrix.data != nullptr, who, "output.projection", "a row for each output",
                 matrix.count);
-        require(matrix.width >= least && matrix.width % columns == 0, who, "output.projection",
-                "[outputs, heads * value_dim], a multiple of " + std::to_string(columns) + ", at least " +
-                    std::to_string(least),
-                matrix.width);
+        if (matrix.width >= least && matrix.width % columns == 0) return;
+        detail::refuse_value(who, "output.projection",
+                             "[outputs, heads * value_dim], a multiple of " + std::to_string(columns) + ", at least " +
+                                 std::to_string(least),
+                             matrix.width);
     }
 
     /// The sum over the query heads i of |W_o[i] v|_1, where v is the value that i reads. Without a projection, the sum
