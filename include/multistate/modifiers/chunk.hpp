@@ -16,6 +16,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct chunk {
     static constexpr std::string_view name = "chunk";
+    static constexpr bool needs_scores = true;
     std::size_t length = 20;
     static constexpr auto parameters =
         std::tuple{parameter{"length", &chunk::length, std::size_t{1}, std::size_t{4096}}};

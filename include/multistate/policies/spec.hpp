@@ -11,6 +11,8 @@
 // every policy that forgets `sinks`, `recent`, `slack`. For these three, a whole number counts states; a number with a
 // point is a share of the states, rounded down. Parts (any_composed.hpp) follow after |, and act in order.
 //
+// A budget may stand at the end where budgets/spec.hpp reads the text: h2o|pool|pyramid(beta=20).
+//
 // Names may be written as in papers: case and hyphens do not matter, and some have aliases (StreamingLLM is window+4).
 // Errors are std::invalid_argument; they state the error and the valid alternatives. Allocates.
 #include <algorithm>
@@ -76,15 +78,23 @@ struct part_of_spec {
     }
 };
 
+/// A spec with a budget: budgets/spec.hpp.
+template <class Spec>
+concept has_budget = requires(Spec spec) {
+    spec.budget.refuse_for(spec.policy);
+};
+
+template <class Spec>
 class spec_parser {
   public:
     spec_parser(std::string_view text, std::string_view list) : pieces_(split_spec(text, '|')), list_(list) { join(); }
 
-    policy_spec parse() {
+    Spec parse() {
         parse_policy();
         for (std::size_t i = 1; i < pieces_.size(); ++i) parse_part(i);
         try_parts();
-        return spec_;
+        if constexpr (has_budget<Spec>) try_budget();
+        return std::move(spec_);
     }
 
   private:
@@ -98,7 +108,7 @@ class spec_parser {
         choose();
         const auto [head, parameters] = split_parameters(spec_.text, pieces_.front());
         if (spec_.policy.forgets() == per::never && spec_.policy.name() != spec_.text) {
-            fail("it forgets nothing and takes no parameters");
+            fail("it forgets nothing and takes no parameters and no parts");
         }
         if (const std::size_t plus = head.find('+'); plus != std::string::npos) {
             const auto sinks = parse_number<std::size_t>(head.substr(plus + 1));
@@ -106,7 +116,7 @@ class spec_parser {
             spec_.sinks = *sinks;
             given_.emplace_back("sinks");
         }
-        for (const std::string& one : parameters) parse_parameter({spec_.policy, {}}, one);
+        for (const std::string& one : parameters) parse_parameter(part_of_spec{spec_.policy, {}}, one);
     }
 
     /// Replaces the name by the library's spelling.
@@ -119,14 +129,24 @@ class spec_parser {
             if (name != alias.name) continue;
             if (alias.spec.empty())
                 refuse_spec("there is no policy '" + given + "': " + std::string(alias.explanation));
-            text = std::string(alias.spec) + rest;
-            name = alias.spec.substr(0, alias.spec.find('+'));
+            const std::string spec(alias.spec);
+            const std::size_t bar = (std::min)(spec.find('|'), spec.size());
+            if (bar < spec.size() && !has_budget<Spec>) {
+                refuse_spec("there is no policy '" + given + "': it is " + spec + ", which budgets/spec.hpp reads");
+            }
+            text = spec.substr(0, bar) + rest;
+            if (bar < spec.size()) pieces_.push_back(spec.substr(bar + 1));
             join();
-            return choose_named(name);
+            return choose_named(spec.substr(0, (std::min)(bar, spec.find('+'))));
         }
         const std::vector<std::string> names = any_policy::all_names();
         if (std::ranges::find(part_list::names, name) != part_list::names.end()) {
             refuse_spec("there is no policy '" + given + "': it is a part, as in h2o|" + name);
+        }
+        if constexpr (has_budget<Spec>) {
+            if (std::ranges::find(names, name) == names.end() && is_budget(name)) {
+                refuse_spec("there is no policy '" + given + "': it is a budget, as in snapkv|" + name);
+            }
         }
         if (std::ranges::find(names, name) == names.end()) {
             refuse_spec("there is no policy '" + given + "'" + did_you_mean(given, names, 3) + " (" +
@@ -141,38 +161,64 @@ class spec_parser {
     void parse_part(std::size_t i) {
         auto [head, parameters] = split_parameters(spec_.text, pieces_[i]);
         const std::string name = folded(head);
-        if (name.empty()) fail("a part must follow |, one of " + listed(part_list::names));
-        if (std::ranges::find(part_list::names, name) == part_list::names.end()) {
-            fail("there is no part '" + head + "'" + did_you_mean(head, part_list::names, 3) +
-                 " (known: " + listed(part_list::names) + ")");
+        if constexpr (has_budget<Spec>) {
+            if (is_budget(name)) return parse_budget(i, name, parameters);
         }
+        require_part(head, name);
         if (i > part_list::capacity) fail("more than " + std::to_string(part_list::capacity) + " parts");
         spec_.policy.add(name);
         pieces_[i].replace(0, head.size(), name);
         join();
         given_.clear();
-        for (const std::string& one : parameters) parse_parameter({spec_.policy, i - 1}, one);
+        for (const std::string& one : parameters) parse_parameter(part_of_spec{spec_.policy, i - 1}, one);
     }
-    /// Reports parts that do not fit the policy.
-    void try_parts() const {
-#if defined(__cpp_exceptions)
-        try {
-            spec_.policy.check_parts();
-        } catch (const std::invalid_argument& problem) {
-            fail(problem.what());
+    void require_part(const std::string& head, const std::string& name) const {
+        std::vector<std::string_view> known(part_list::names.begin(), part_list::names.end());
+        const std::string parts = listed(known);
+        std::string budgets = "; budgets: see budgets/spec.hpp";
+        if constexpr (has_budget<Spec>) {
+            const auto& names = decltype(Spec::budget)::names;
+            known.insert(known.end(), names.begin(), names.end());
+            budgets = "; budgets: " + listed(names);
         }
-#else
-        spec_.policy.check_parts();
-#endif
+        if (name.empty()) fail("a part must follow |, one of " + parts + budgets);
+        if (std::ranges::find(part_list::names, name) != part_list::names.end()) return;
+        fail("there is no part '" + head + "'" + did_you_mean(head, known, 3) + " (known: " + parts + budgets + ")");
+    }
+    static bool is_budget(std::string_view name) {
+        using budget = decltype(Spec::budget);
+        return std::ranges::find(budget::names, name) != budget::names.end() || !budget::why_not_named(name).empty();
+    }
+    void parse_budget(std::size_t i, const std::string& name, const std::vector<std::string>& parameters) {
+        if (const std::string_view why = decltype(Spec::budget)::why_not_named(name); !why.empty()) {
+            fail("the budget " + name + " cannot be given as text: " + std::string(why));
+        }
+        if (i + 1 != pieces_.size()) fail(name + " is a budget, which stands last and only once");
+        spec_.budget = decltype(Spec::budget)::named(name);
+        pieces_[i].replace(0, (std::min)(pieces_[i].find('('), pieces_[i].size()), name);
+        join();
+        given_.clear();
+        for (const std::string& one : parameters) parse_parameter(spec_.budget, one);
+    }
+    void try_budget() const {
+        if (const std::string problem = spec_.budget.refuse_for(spec_.policy); !problem.empty()) fail(problem);
+    }
+    void try_parts() const {
+        if (const std::string problem = spec_.policy.problem_of_parts(); !problem.empty()) fail(problem);
     }
 
-    void parse_parameter(const part_of_spec& of, std::string_view text) {
+    /// Whether sinks, recent and slack may stand beside the parameters.
+    static constexpr bool takes_guards(const part_of_spec& of) { return !of.part; }
+    static constexpr bool takes_guards(const auto&) { return false; }
+
+    template <class Of>
+    void parse_parameter(Of&& of, std::string_view text) {
         const std::size_t equals = text.find('=');
         const std::string name(text.substr(0, equals));
         const std::vector<parameter_text> own = parameters_of(of);
         std::vector<std::string> known;
         for (const parameter_text& each : own) known.push_back(each.name);
-        if (!of.part) known.insert(known.end(), {"sinks", "recent", "slack"});
+        if (takes_guards(of)) known.insert(known.end(), {"sinks", "recent", "slack"});
         const auto found = std::ranges::find(known, name);
         if (found == known.end()) {
             fail("no parameter '" + name + "'" + did_you_mean(name, known, 3) +
@@ -186,10 +232,11 @@ class spec_parser {
         given_.push_back(name);
         set(of, name, index < own.size(), text.substr(equals + 1));
     }
-    void set(const part_of_spec& of, const std::string& name, bool own, std::string_view value) {
+    template <class Of>
+    void set(Of&& of, const std::string& name, bool own, std::string_view value) {
         if (own) {
             if (const std::string problem = set_parameter(of, name, value); !problem.empty()) fail(problem);
-            if (!of.part) spec_.own.emplace_back(name, value);
+            if (takes_guards(of)) spec_.own.emplace_back(name, value);
         } else if (name == "sinks") {
             spec_.sinks = parse_amount(value);
         } else {
@@ -205,8 +252,8 @@ class spec_parser {
         fail("'" + std::string(text) + "' is neither a number of states nor a share of k such as 0.25");
     }
 
-    policy_spec spec_;
-    std::vector<std::string> pieces_;  // the policy, then the parts
+    Spec spec_;
+    std::vector<std::string> pieces_;  // the policy, the parts, the budget
     std::vector<std::string> given_;   // parameters of the current piece
     std::string_view list_;
 };
@@ -214,22 +261,23 @@ class spec_parser {
 }  // namespace detail
 
 inline policy_spec policy_spec::parse(std::string_view text, std::string_view list) {
-    return detail::spec_parser(text, list).parse();
+    return detail::spec_parser<policy_spec>(text, list).parse();
 }
 
 /// Specs separated by commas outside parentheses. `all` means every policy that forgets, as in all(slack=0.1).
-[[nodiscard]] inline std::vector<policy_spec> parse_policies(std::string_view text,
-                                                             std::string_view list = "any_policy::all_names()") {
-    std::vector<policy_spec> specs;
+template <class Spec = policy_spec>
+[[nodiscard]] std::vector<Spec> parse_policies(std::string_view text,
+                                               std::string_view list = "any_policy::all_names()") {
+    std::vector<Spec> specs;
     for (const std::string& one : detail::split_spec(text, ',')) {
         const std::size_t length = (std::min)(one.find_first_of("+(|"), one.size());
         if (folded(one.substr(0, length)) != "all") {
-            specs.push_back(policy_spec::parse(one, list));
+            specs.push_back(Spec::parse(one, list));
             continue;
         }
         for (const std::string_view name : any_policy::names) {
             if (any_policy::named(name).forgets() == per::never) continue;
-            specs.push_back(policy_spec::parse(std::string(name) + one.substr(length), list));
+            specs.push_back(Spec::parse(std::string(name) + one.substr(length), list));
         }
     }
     return specs;
