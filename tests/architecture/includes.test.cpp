@@ -29,9 +29,7 @@ const std::map<std::string, std::set<std::string>> may_include{
     {"codecs", {"core", "simd"}},
     {"cache", {"core", "simd", "math", "policy", "table", "codecs"}},
     {"attention", {"core", "simd", "math", "execution", "policy", "table", "codecs", "cache"}},
-    {"budgets",
-     {"core", "simd", "math", "execution", "policy", "policies", "modifiers", "mergers", "table", "codecs", "cache",
-      "attention"}},
+    {"budgets", {"core", "simd", "math", "execution", "policy", "table", "codecs", "cache", "attention"}},
 };
 
 struct header {

@@ -5,8 +5,9 @@
 #include <cstdlib>
 #include <stdexcept>
 
-#include <multistate/budgets/spec.hpp>
+#include <multistate/budgets/any_budget.hpp>
 #include <multistate/core/shape.hpp>
+#include <multistate/policies/spec.hpp>
 #include <multistate/policy/guards.hpp>
 
 #include "fuzz/bytes.hpp"
@@ -15,7 +16,9 @@ namespace ms = multistate;
 
 namespace {
 
-void apply(const ms::budgeted_spec& spec, std::size_t states) {
+using spec_type = ms::spec_with<ms::any_budget>;
+
+void apply(const spec_type& spec, std::size_t states) {
     const ms::shape s = spec.applied_to({.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 4, .states = states});
     const ms::table_shape table{.states = s.states,
                                 .slack = s.slack,
@@ -39,9 +42,9 @@ void apply(const ms::budgeted_spec& spec, std::size_t states) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size > 200) return 0;  // each `all` is forty policies: longer lists take time and say nothing new
     try {
-        for (const ms::budgeted_spec& spec : ms::parse_policies<ms::budgeted_spec>(fuzz::text_of(data, size))) {
+        for (const spec_type& spec : ms::parse_policies<spec_type>(fuzz::text_of(data, size))) {
             for (const int states : {1, 16, 1000}) apply(spec, static_cast<std::size_t>(states));
-            const auto again = ms::parse_policies<ms::budgeted_spec>(spec.text);
+            const auto again = ms::parse_policies<spec_type>(spec.text);
             if (again.size() != 1 || again.front().text != spec.text) std::abort();
         }
     } catch (const std::invalid_argument&) {

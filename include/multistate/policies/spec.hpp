@@ -11,11 +11,12 @@
 // every policy that forgets `sinks`, `recent`, `slack`. For these three, a whole number counts states; a number with a
 // point is a share of the states, rounded down. Parts (any_composed.hpp) follow after |, and act in order.
 //
-// A budget may stand at the end where budgets/spec.hpp reads the text: h2o|pool|pyramid(beta=20).
+// With budgets/any_budget.hpp, a budget may stand at the end: spec_with<any_budget>::parse("snapkv|pyramid(beta=20)").
 //
 // Names may be written as in papers: case and hyphens do not matter, and some have aliases (StreamingLLM is window+4).
 // Errors are std::invalid_argument; they state the error and the valid alternatives. Allocates.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <optional>
@@ -35,9 +36,20 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 /// A number of states or a share of them.
 using amount = std::variant<std::size_t, double>;
 
-struct policy_spec {
+/// The budget of a spec that has none; any_budget has the same members.
+struct no_budget {
+    static constexpr std::array<std::string_view, 0> names{};
+    static no_budget named(std::string_view) { return {}; }
+    static std::string_view why_not_named(std::string_view) { return {}; }
+    static std::string why_refused_for(const any_composed&) { return {}; }
+};
+
+/// A policy with a budget. `Budget` is no_budget or any_budget.
+template <class Budget>
+struct spec_with {
     std::string text;     ///< as written, without spaces, with the library's spelling of names
     any_composed policy;  ///< with its parameters set, and parts
+    Budget budget;
     amount sinks = std::size_t{0};
     std::optional<amount> recent;
     std::optional<amount> slack;
@@ -45,7 +57,7 @@ struct policy_spec {
 
     /// Throws std::invalid_argument that states the error and the valid alternatives; `list` tells users where to find
     /// the names of all policies.
-    [[nodiscard]] static policy_spec parse(std::string_view text, std::string_view list = "any_policy::all_names()");
+    [[nodiscard]] static spec_with parse(std::string_view text, std::string_view list = "any_policy::all_names()");
 
     /// The slack for this number of states; 0 unless the text sets it.
     [[nodiscard]] std::size_t slack_at(std::size_t states) const { return slack ? count_of(*slack, states) : 0; }
@@ -64,6 +76,9 @@ struct policy_spec {
     }
 };
 
+/// A policy without a budget.
+using policy_spec = spec_with<no_budget>;
+
 namespace detail {
 
 /// The object whose parameters are set: the policy, or the i-th part.
@@ -78,22 +93,15 @@ struct part_of_spec {
     }
 };
 
-/// A spec with a budget: budgets/spec.hpp.
-template <class Spec>
-concept has_budget = requires(Spec spec) {
-    spec.budget.refuse_for(spec.policy);
-};
-
-template <class Spec>
+template <class Budget>
 class spec_parser {
   public:
     spec_parser(std::string_view text, std::string_view list) : pieces_(split_spec(text, '|')), list_(list) { join(); }
 
-    Spec parse() {
+    spec_with<Budget> parse() {
         parse_policy();
         for (std::size_t i = 1; i < pieces_.size(); ++i) parse_part(i);
         try_parts();
-        if constexpr (has_budget<Spec>) try_budget();
         return std::move(spec_);
     }
 
@@ -131,8 +139,9 @@ class spec_parser {
                 refuse_spec("there is no policy '" + given + "': " + std::string(alias.explanation));
             const std::string spec(alias.spec);
             const std::size_t bar = (std::min)(spec.find('|'), spec.size());
-            if (bar < spec.size() && !has_budget<Spec>) {
-                refuse_spec("there is no policy '" + given + "': it is " + spec + ", which budgets/spec.hpp reads");
+            if (bar < spec.size() && Budget::names.empty()) {
+                refuse_spec("there is no policy '" + given + "': it is " + spec +
+                            ", with a budget of budgets/any_budget.hpp");
             }
             text = spec.substr(0, bar) + rest;
             if (bar < spec.size()) pieces_.push_back(spec.substr(bar + 1));
@@ -143,12 +152,9 @@ class spec_parser {
         if (std::ranges::find(part_list::names, name) != part_list::names.end()) {
             refuse_spec("there is no policy '" + given + "': it is a part, as in h2o|" + name);
         }
-        if constexpr (has_budget<Spec>) {
-            if (std::ranges::find(names, name) == names.end() && is_budget(name)) {
-                refuse_spec("there is no policy '" + given + "': it is a budget, as in snapkv|" + name);
-            }
-        }
         if (std::ranges::find(names, name) == names.end()) {
+            if (is_budget(name))
+                refuse_spec("there is no policy '" + given + "': it is a budget, as in snapkv|" + name);
             refuse_spec("there is no policy '" + given + "'" + did_you_mean(given, names, 3) + " (" +
                         std::string(list_) + " shows all; with sinks: window+4; with parameters: h2o(recent=16))");
         }
@@ -161,9 +167,7 @@ class spec_parser {
     void parse_part(std::size_t i) {
         auto [head, parameters] = split_parameters(spec_.text, pieces_[i]);
         const std::string name = folded(head);
-        if constexpr (has_budget<Spec>) {
-            if (is_budget(name)) return parse_budget(i, name, parameters);
-        }
+        if (is_budget(name)) return parse_budget(i, name, parameters);
         require_part(head, name);
         if (i > part_list::capacity) fail("more than " + std::to_string(part_list::capacity) + " parts");
         spec_.policy.add(name);
@@ -175,36 +179,29 @@ class spec_parser {
     void require_part(const std::string& head, const std::string& name) const {
         std::vector<std::string_view> known(part_list::names.begin(), part_list::names.end());
         const std::string parts = listed(known);
-        std::string budgets = "; budgets: see budgets/spec.hpp";
-        if constexpr (has_budget<Spec>) {
-            const auto& names = decltype(Spec::budget)::names;
-            known.insert(known.end(), names.begin(), names.end());
-            budgets = "; budgets: " + listed(names);
-        }
+        known.insert(known.end(), Budget::names.begin(), Budget::names.end());
+        const std::string budgets = Budget::names.empty() ? "" : "; budgets: " + listed(Budget::names);
         if (name.empty()) fail("a part must follow |, one of " + parts + budgets);
         if (std::ranges::find(part_list::names, name) != part_list::names.end()) return;
         fail("there is no part '" + head + "'" + did_you_mean(head, known, 3) + " (known: " + parts + budgets + ")");
     }
     static bool is_budget(std::string_view name) {
-        using budget = decltype(Spec::budget);
-        return std::ranges::find(budget::names, name) != budget::names.end() || !budget::why_not_named(name).empty();
+        return std::ranges::find(Budget::names, name) != Budget::names.end() || !Budget::why_not_named(name).empty();
     }
     void parse_budget(std::size_t i, const std::string& name, const std::vector<std::string>& parameters) {
-        if (const std::string_view why = decltype(Spec::budget)::why_not_named(name); !why.empty()) {
-            fail("the budget " + name + " cannot be given as text: " + std::string(why));
+        if (const std::string_view why = Budget::why_not_named(name); !why.empty()) {
+            fail("the budget " + name + " cannot be given as text, as " + std::string(why));
         }
         if (i + 1 != pieces_.size()) fail(name + " is a budget, which stands last and only once");
-        spec_.budget = decltype(Spec::budget)::named(name);
+        spec_.budget = Budget::named(name);
         pieces_[i].replace(0, (std::min)(pieces_[i].find('('), pieces_[i].size()), name);
         join();
         given_.clear();
         for (const std::string& one : parameters) parse_parameter(spec_.budget, one);
     }
-    void try_budget() const {
-        if (const std::string problem = spec_.budget.refuse_for(spec_.policy); !problem.empty()) fail(problem);
-    }
     void try_parts() const {
         if (const std::string problem = spec_.policy.problem_of_parts(); !problem.empty()) fail(problem);
+        if (const std::string problem = spec_.budget.why_refused_for(spec_.policy); !problem.empty()) fail(problem);
     }
 
     /// Whether sinks, recent and slack may stand beside the parameters.
@@ -252,7 +249,7 @@ class spec_parser {
         fail("'" + std::string(text) + "' is neither a number of states nor a share of k such as 0.25");
     }
 
-    Spec spec_;
+    spec_with<Budget> spec_;
     std::vector<std::string> pieces_;  // the policy, the parts, the budget
     std::vector<std::string> given_;   // parameters of the current piece
     std::string_view list_;
@@ -260,8 +257,9 @@ class spec_parser {
 
 }  // namespace detail
 
-inline policy_spec policy_spec::parse(std::string_view text, std::string_view list) {
-    return detail::spec_parser<policy_spec>(text, list).parse();
+template <class Budget>
+spec_with<Budget> spec_with<Budget>::parse(std::string_view text, std::string_view list) {
+    return detail::spec_parser<Budget>(text, list).parse();
 }
 
 /// Specs separated by commas outside parentheses. `all` means every policy that forgets, as in all(slack=0.1).

@@ -1,14 +1,15 @@
 #pragma once
 
-// Policies and budgets as text: a budget stands at the end, after the parts.
+// A budget chosen at run time; with policies/spec.hpp, budgets as text. A budget stands at the end, after the parts:
 //
 //     snapkv|pyramid    snapkv(window=8)|pyramid(beta=20)    h2o|pool|adaptive(alpha=0.2)    AdaKV    PyramidKV
 //
-//     const auto spec = ms::budgeted_spec::parse("snapkv|adaptive");
-//     ms::cache<ms::any_composed> cache(spec.applied_to(shape), spec.policy);  // shape.states: the mean over all tables
-//     spec.budget.before_prompt(cache);    // pyramid takes effect here, while the cache is empty
-//     …                                    // for adaptive: the whole prompt in one block
-//     spec.budget.after_prompt(cache);     // adaptive takes effect here
+//     using spec = ms::spec_with<ms::any_budget>;                              // policies/spec.hpp
+//     const spec s = spec::parse("snapkv|adaptive");
+//     ms::cache<ms::any_composed> cache(s.applied_to(shape), s.policy);        // shape.states: the mean over all tables
+//     s.budget.before_prompt(cache);    // pyramid takes effect here, while the cache is empty
+//     …                                 // for adaptive: the whole prompt in one block
+//     s.budget.after_prompt(cache);     // adaptive takes effect here
 //
 // The sum of all states stays as it is without a budget: layers (or layers * kv_heads) times shape.states. Every table
 // keeps the guards that the policy has at shape.states. cake, duo, head and lazy_layers are known by name and refused:
@@ -22,13 +23,12 @@
 
 #include "multistate/budgets/adaptive.hpp"
 #include "multistate/budgets/pyramid.hpp"
-#include "multistate/policies/spec.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
 
-struct no_budget {
+struct budget_of_nothing {
     static constexpr std::string_view name = "";
 };
 struct named_pyramid {
@@ -102,7 +102,7 @@ class any_budget {
 
     /// The reason why this budget cannot be had with the policy; empty if it can.
     template <policy P>
-    std::string refuse_for(const P& policy) const {
+    std::string why_refused_for(const P& policy) const {
         if (!needs_prompt()) return {};
         if (policy.forgets() != per::head) {
             return "adaptive divides the states of a layer between its KV heads, and the policy forgets for all of "
@@ -138,17 +138,7 @@ class any_budget {
     }
 
   private:
-    std::variant<detail::no_budget, detail::named_pyramid, detail::named_adaptive> chosen_;
-};
-
-/// A policy with a budget, or with none.
-struct budgeted_spec : policy_spec {
-    any_budget budget;
-
-    /// Throws std::invalid_argument, as policy_spec::parse.
-    [[nodiscard]] static budgeted_spec parse(std::string_view text, std::string_view list = "any_policy::all_names()") {
-        return detail::spec_parser<budgeted_spec>(text, list).parse();
-    }
+    std::variant<detail::budget_of_nothing, detail::named_pyramid, detail::named_adaptive> chosen_;
 };
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -4,19 +4,20 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/budgets/spec.hpp>
+#include <multistate/budgets/any_budget.hpp>
 #include <multistate/multistate.hpp>
+#include <multistate/policies/spec.hpp>
 
 #include "support/any_policy.hpp"
 #include "support/stream.hpp"
 #include "support/thrown.hpp"
 
-namespace budget_spec_test {
+namespace any_budget_test {
 
 namespace ms = multistate;
 using budget = std::vector<std::size_t>;
 using cache = ms::cache<ms::any_composed>;
-using spec = ms::budgeted_spec;
+using spec = ms::spec_with<ms::any_budget>;
 
 constexpr ms::shape shape{.layers = 4, .heads = 4, .kv_heads = 2, .head_dim = 8, .states = 20, .block = 40};
 
@@ -45,7 +46,7 @@ void feed(cache& c, const support::stream& tokens, std::size_t first, std::size_
     }
 }
 
-TEST(budget_spec, stands_after_the_parts) {
+TEST(any_budget, stands_after_the_parts) {
     EXPECT_EQ(parse("SnapKV | Pyramid( beta = 4 )").text, "snapkv|pyramid(beta=4)");
     EXPECT_EQ(parse("h2o(recent=4)|pool(width=7)|adaptive").text, "h2o(recent=4)|pool(width=7)|adaptive");
     EXPECT_EQ(parse("snapkv|pyramid").budget.name(), "pyramid");
@@ -59,7 +60,7 @@ TEST(budget_spec, stands_after_the_parts) {
     EXPECT_EQ(ms::parse_policies<spec>("tova, all|pyramid").size(), ms::any_policy::names.size());
 }
 
-TEST(budget_spec, knows_what_papers_call_their_methods) {
+TEST(any_budget, knows_what_papers_call_their_methods) {
     EXPECT_EQ(parse("AdaKV").text, "snapkv|adaptive");
     EXPECT_EQ(parse("Ada-SnapKV").text, "snapkv|adaptive");
     EXPECT_EQ(parse("PyramidKV").text, "snapkv|pyramid");
@@ -68,7 +69,7 @@ TEST(budget_spec, knows_what_papers_call_their_methods) {
 }
 
 /// Free states 20 - 8 = 12: least 12 / 3 = 4, most 20, and the guards, in steps of 16 / 3.
-TEST(budget_spec, pyramid_takes_effect_before_the_prompt_and_keeps_guards_and_sum) {
+TEST(any_budget, pyramid_takes_effect_before_the_prompt_and_keeps_guards_and_sum) {
     const spec s = parse("snapkv(window=8)|pyramid(beta=3)");
     cache c(s.applied_to(shape), s.policy);
     s.budget.before_prompt(c);
@@ -92,7 +93,7 @@ TEST(budget_spec, pyramid_takes_effect_before_the_prompt_and_keeps_guards_and_su
 }
 
 /// Default guards depend on the number of states; a budget keeps those of the mean in every table.
-TEST(budget_spec, guards_are_those_of_the_mean) {
+TEST(any_budget, guards_are_those_of_the_mean) {
     for (const char* text : {"h2o|pyramid", "vatp|pyramid", "d2o|pyramid", "window+4|pyramid"}) {
         const spec s = parse(text);
         cache c(s.applied_to(shape), s.policy);
@@ -107,7 +108,7 @@ TEST(budget_spec, guards_are_those_of_the_mean) {
     }
 }
 
-TEST(budget_spec, adaptive_takes_effect_after_the_prompt) {
+TEST(any_budget, adaptive_takes_effect_after_the_prompt) {
     const spec s = parse("h2o(recent=4)|adaptive(alpha=0.1)");
     cache c(s.applied_to(shape), s.policy);
     s.budget.before_prompt(c);
@@ -121,7 +122,7 @@ TEST(budget_spec, adaptive_takes_effect_after_the_prompt) {
     for (std::size_t h = 0; h < 2; ++h) EXPECT_EQ(c.layer(0).size(h), expected[h]);
 }
 
-TEST(budget_spec, none_changes_nothing) {
+TEST(any_budget, none_changes_nothing) {
     const spec s = parse("h2o");
     cache c(s.applied_to(shape), s.policy);
     s.budget.before_prompt(c);
@@ -130,7 +131,7 @@ TEST(budget_spec, none_changes_nothing) {
     EXPECT_TRUE(s.budget.by_layer(4, 20, {}).empty());
 }
 
-TEST(budget_spec, says_what_is_wrong) {
+TEST(any_budget, says_what_is_wrong) {
     const std::string known = "(known: " + ms::listed(ms::part_list::names) + "; budgets: pyramid, adaptive)";
     EXPECT_EQ(problem_with("snapkv|pyramd"),
               "policy 'snapkv|pyramd': there is no part 'pyramd'; did you mean 'pyramid'? " + known);
@@ -156,10 +157,10 @@ TEST(budget_spec, says_what_is_wrong) {
     for (const char* name : {"cake", "lazy_layers", "head", "duo"}) {
         const std::string text = "snapkv|" + std::string(name);
         EXPECT_EQ(problem_with(text).find("policy '" + text + "': the budget " + name +
-                                          " cannot be given as text: it needs "),
+                                          " cannot be given as text, as it needs "),
                   0u)
             << problem_with(text);
     }
 }
 
-}  // namespace budget_spec_test
+}  // namespace any_budget_test
