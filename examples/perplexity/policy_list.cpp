@@ -90,8 +90,11 @@ void print_policies(std::ostream& out, std::span<const policy_description> polic
         << ".\n"
            "A budget stands last, as in snapkv|pyramid(beta=20); k is then the mean over layers, or over KV heads:\n";
     for (const std::string_view each : ms::any_budget::names) {
-        out << each << '\n';
-        print_parameters(out, ms::parameters_of(ms::any_budget::named(each)));
+        out << each << ':';
+        for (const ms::parameter_text& p : ms::parameters_of(ms::any_budget::named(each))) {
+            out << ' ' << p.name << '=' << p.value << " (" << p.range << ')';
+        }
+        out << '\n';
     }
     out << "How keys are rotated (" << ms::listed(rotation) << ") is taken from the model unless given.\n";
 }
