@@ -92,6 +92,26 @@ TEST(any_composed, refuses_parts_that_do_not_go_with_the_policy) {
     refused(made("d2o", {"into_nearest"}));
     refused(made("h2o", {"into_nearest", "into_following"}));
     refused(made("full", {"per_layer"}));
+    refused(made("window", {"pool"}));
+    refused(made("tova_kvpress", {"decayed"}));
+    refused(made("h2o", {"max_over_heads", "max_over_heads"}));
+    refused(made("h2o", {"per_layer", "per_head"}));
+    EXPECT_EQ(made("window", {"pool"}).problem_of_parts(), "pool has no effect: window does not score states");
+    EXPECT_EQ(made("window", {"per_head"}).problem_of_parts(), "");
+}
+
+/// The position and the output tell an effect on decisions and on stored rows; the number of tables tells a scope.
+TEST(any_composed, every_part_that_is_taken_has_an_effect) {
+    for (const std::string_view policy : ms::any_policy::names) {
+        const std::string name(policy);
+        const trace plain = run(made(name.c_str(), {}));
+        for (const std::string_view part : ms::part_list::names) {
+            const ms::any_composed with = made(name.c_str(), {std::string(part).c_str()});
+            if (!with.problem_of_parts().empty()) continue;
+            const bool scope = with.forgets() != ms::any_policy::named(policy).forgets();
+            EXPECT_TRUE(scope || !(run(with) == plain)) << policy << '|' << part;
+        }
+    }
 }
 
 }  // namespace any_composed_test

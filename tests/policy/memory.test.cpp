@@ -91,7 +91,7 @@ struct remembers {
         if (m.faults[0] > 0) std::ranges::fill(states.score, -1.0f);
     }
 };
-static_assert(ms::has_memory<remembers> && ms::has_memory<ms::composed<remembers, ms::per_layer>>);
+static_assert(ms::has_memory<remembers> && ms::has_memory<ms::composed<remembers, ms::per_head>>);
 
 /// Shows a table scores in such an order that states of all ages go. Returns whether the policy found a fault.
 template <class Table>

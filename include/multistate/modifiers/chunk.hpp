@@ -18,6 +18,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct chunk {
     static constexpr std::string_view name = "chunk";
+    static constexpr bool needs_scores = true;
     std::size_t length = 20;
     static constexpr parameter<chunk> parameters[] = {{"length", &chunk::length, 1, 4096}};
 

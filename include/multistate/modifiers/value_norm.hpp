@@ -18,6 +18,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct value_norm {
     static constexpr std::string_view name = "value_norm";
+    static constexpr bool needs_scores = true;
     struct memory {
         per_state<float> norm;
     };

@@ -98,9 +98,12 @@ class part_list : public detail::forwards<part_list, detail::hooks_of_any_part> 
 
     /// The implementation of each hook (hooks.hpp).
     template <hook H, class Self, class... A>
-    [[gnu::noinline]] static auto forward(Self& self, A&... a) noexcept -> detail::hook_result<H> {
-        view its = std::get<view&>(std::tie(a...));
-        if constexpr (H == hook::before_attention) {
+    [[gnu::noinline]] static auto forward(Self& self, A&... a) noexcept(H != hook::check_shape)
+        -> detail::hook_result<H> {
+        if constexpr (H == hook::check_shape) {
+            self.for_each([&](const auto& part) { call_hook<H>(part, a...); });
+        } else if constexpr (H == hook::before_attention) {
+            view its = std::get<view&>(std::tie(a...));
             rows probabilities = std::get<rows&>(std::tie(a...));
             self.for_each([&](auto& part) {
                 if constexpr (requires { part.before_attention(probabilities, its); }) {
@@ -110,6 +113,7 @@ class part_list : public detail::forwards<part_list, detail::hooks_of_any_part> 
             });
             return probabilities;
         } else {
+            view its = std::get<view&>(std::tie(a...));
             self.for_each([&](auto& part) {
                 call_hook<H>(part, detail::or_view(a, its)...);
                 its.skip(part);
@@ -146,31 +150,57 @@ class any_composed : public composed<any_policy, part_list> {
         });
         return result;
     }
-    /// Throws std::invalid_argument if the parts do not fit the policy, as composed checks at compile time.
+    /// Throws std::invalid_argument if a part does not fit the policy, as composed checks at compile time.
     void check_shape(const table_shape& s) const {
-        check_parts();
+        if (const std::string problem = problem_of_parts(); !problem.empty()) {
+            detail::refuse("any_composed", "parts", "parts that fit", "not: " + problem);
+        }
         composed::check_shape(s);
     }
-    void check_parts() const {
+    /// A sentence on the first part that can have no effect or that contradicts another; empty if all fit.
+    std::string problem_of_parts() const {
         const any_policy& policy = get<any_policy>();
-        const part_list& parts = get<part_list>();
-        const std::string who(name());
-        const auto require = [&](bool holds, std::string_view part, const char* bound) {
-            if (!holds) detail::refuse(who.c_str(), std::string(part).c_str(), bound, "given");
-        };
-        require(parts.size() == 0 || policy.forgets() != per::never, "a part", "absent, as it forgets nothing");
-        bool merges = reads_of(policy).writes;
-        parts.for_each([&]<class Part>(const Part&) {
-            if constexpr (has_before_attention<Part>) {
-                require(contains(policy.hooks(), hook::on_attention), Part::name, "absent, as it reads no attention");
+        std::string problem, before;
+        bool merges = reads_of(policy).writes, scope = false;
+        get<part_list>().for_each([&]<class Part>(const Part& part) {
+            if (!problem.empty()) return;
+            const std::string its(Part::name), why = why_without_effect(policy, part);
+            if (before.find("|" + its + "|") != std::string::npos) {
+                problem = its + " is given twice";
+            } else if (has_forgets<Part> && std::exchange(scope, true)) {
+                problem = its + " contradicts the scope before it";
+            } else if (has_merge<Part> && std::exchange(merges, true)) {
+                problem =
+                    its + " has no place: " + (reads_of(policy).writes ? "the policy" : "a part") + " merges already";
+            } else if (!why.empty()) {
+                problem = its + " has no effect: " + why;
             }
-            if constexpr (std::same_as<Part, decayed>) {
-                require((policy.hooks() & hook::on_forget) == hook::none, Part::name,
-                        "absent, as its sums of attention are not in its scores");
-            }
-            if constexpr (has_merge<Part>)
-                require(!std::exchange(merges, true), Part::name, "absent, as it or a part before merges already");
+            before += "|" + its + "|";
         });
+        return problem;
+    }
+
+  private:
+    /// The reason why this part cannot change what the policy decides; empty if there is none.
+    template <class Part>
+    static std::string why_without_effect(const any_policy& policy, const Part& part) {
+        const std::string who(policy.name());
+        if (policy.forgets() == per::never) return who + " forgets nothing";
+        if constexpr (has_forgets<Part>) {
+            if (part.forgets() != policy.forgets()) return {};
+            return who + " forgets for each " + (part.forgets() == per::layer ? "layer" : "KV head") + " already";
+        }
+        if constexpr (has_before_attention<Part>) {
+            if (!contains(policy.hooks(), hook::on_attention)) return who + " reads no attention";
+        }
+        if constexpr (std::same_as<Part, decayed>) {
+            if (contains(policy.hooks(), hook::on_forget)) return "the scores of " + who + " are not sums of attention";
+            if (policy.chosen_replaces_scores()) return who + " looks at the attention of one token alone";
+        }
+        if constexpr (detail::needs_scores<Part>) {
+            if ((policy.hooks() & detail::hooks_that_score) == hook::none) return who + " does not score states";
+        }
+        return {};
     }
 };
 static_assert(policy<any_composed> && hooks_are_checked<any_composed>);

@@ -23,6 +23,7 @@ struct tova {
     static constexpr std::string_view name = "tova";
     static constexpr std::string_view paper = "arXiv 2401.06104";
     static constexpr per forgets() noexcept { return per::layer; }
+    static constexpr bool replaces_scores = true;  ///< there are no sums that `decayed` could scale
 
     std::size_t recent_at_most = 0;  ///< the maximum number of newest states that are guarded
 
