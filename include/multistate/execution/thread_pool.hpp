@@ -140,8 +140,10 @@ class thread_pool {
         std::uint32_t done = 0;
         for (std::size_t i = 0; i < threads(); ++i) {
             detail::task_range& range = unclaimed_[(self + i) % threads()];
-            for (std::uint32_t t; (t = range.claim(i == 0)) != detail::task_range::none; ++done)
+            for (auto t = range.claim(i == 0); t != detail::task_range::none; t = range.claim(i == 0)) {
                 call_(task_, first_ + t);
+                ++done;
+            }
         }
         if (done > 0 && unfinished_.fetch_sub(done) == done) unfinished_.notify_one();
     }
