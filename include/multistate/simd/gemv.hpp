@@ -35,6 +35,7 @@ inline constexpr std::size_t sum_registers = many_registers ? 16 : 8;
 /// Registers of one sum.
 template <class Format>
 inline constexpr std::size_t registers = sizeof(typename Format::sum) / sizeof(float_vector);
+
 template <class Codec>
 constexpr std::size_t row_bytes(matrix<Codec> rows) noexcept {
     return rows.stride * sizeof(typename Codec::element);
@@ -49,15 +50,6 @@ MULTISTATE_INLINE float_vector load_scaled(matrix<Codec> rows, std::size_t j, st
     } else {
         return x;
     }
-}
-
-/// x, loaded once: GCC 12 would load it anew for each use.
-template <class V>
-MULTISTATE_INLINE V in_register(V x) noexcept {
-#if HWY_ARCH_X86 && defined(__GNUC__) && !defined(__clang__)
-    if constexpr (requires { x.raw; }) asm("" : "+v"(x.raw));
-#endif
-    return x;
 }
 
 /// sums[i][r] = the lanes of q_i . row_r
@@ -228,6 +220,11 @@ constexpr std::size_t group_count(std::size_t count, std::size_t queries) noexce
 }
 
 template <class Codec>
+MULTISTATE_INLINE void prefetch_scales(matrix<Codec> rows, std::size_t first, std::size_t count) noexcept {
+    if constexpr (Codec::scaled) rows_ahead(rows.scales + first).next(count * sizeof(float));
+}
+
+template <class Codec>
 void stream_dot_products(const float* q, std::size_t count, std::size_t q_stride, std::size_t dimension,
                          matrix<Codec> keys, std::size_t n, float* out, std::size_t stride, float* scratch) noexcept {
     using how = format<Codec>;
@@ -240,6 +237,7 @@ void stream_dot_products(const float* q, std::size_t count, std::size_t q_stride
     const std::size_t ahead_bytes = row_bytes(keys) / group_count(count, at_once);
     for (std::size_t rows = block_rows(row_bytes(keys)), j = 0; j < n; j += rows) {
         rows_ahead ahead(keys.row(j + rows));
+        prefetch_scales(keys, j + rows, rows);
         const matrix<Codec> block{keys.row(j), nullptr, keys.stride};
         in_groups<at_once>(count, [&](std::size_t i, auto queries) {
             dot_rows<queries>(numbers + i * q_stride, q_stride, dimension, block, (std::min)(rows, n - j),
@@ -263,6 +261,7 @@ void stream_weighted_sums(const float* p, std::size_t p_stride, std::size_t coun
     const std::size_t ahead_bytes = row_bytes(values) / group_count(count, at_once);
     for (std::size_t rows = block_rows(row_bytes(values)), j = 0; j < n; j += rows) {
         rows_ahead ahead(values.row(j + rows));
+        prefetch_scales(values, j + rows, rows);
         const matrix<Codec> block{values.row(j), Codec::scaled ? values.scales + j : nullptr, values.stride};
         in_groups<at_once>(count, [&](std::size_t i, auto queries) {
             sum_block<queries>(p + i * p_stride + j, p_stride, block, (std::min)(rows, n - j), width, out + i * stride,
