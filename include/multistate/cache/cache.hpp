@@ -42,7 +42,8 @@ class cache {
 
     cache(cache&&) noexcept = default;
     cache& operator=(cache&&) noexcept = default;
-    /// A copy that continues identically. Not a copy constructor, because it costs as much memory as the cache.
+    /// A copy that continues identically. Not a copy constructor, because it costs as much memory as the cache. Takes as
+    /// long as copying the rows that hold states.
     cache clone() const { return cache(*this); }
 
     /// The shape with its defaults filled in.
@@ -76,23 +77,25 @@ class cache {
         const multistate::shape s = detail::with_budget(given, budget);
         const auto needed = tables<P>::size_for(given, policy, budget, guarded);
         const std::size_t planes = detail::product(who, s.layers, s.kv_heads);
-        const std::size_t bytes =
-            detail::sum(who, needed.bytes, storage<KeyCodec>::bytes_for({planes, needed.rows, s.head_dim}));
-        return detail::sum(who, bytes, storage<ValueCodec>::bytes_for({planes, needed.rows, s.value_dim}));
+        return detail::sum(who, needed.bytes, storage_type::bytes_for(planes, needed.rows, s));
     }
 
   private:
-    cache(const cache&) = default;
+    cache(const cache& other) : tables_(other.tables_), stored_(rows_of_planes(), shape(), uncleared) {
+        for (const table<P>& t : tables_.all()) copy_rows(other, t, {});
+    }
+    /// `clear` is empty, or `uncleared` for rows that are copied from another cache.
+    template <class... Clear>
     cache(const multistate::shape& given, const P& policy, std::span<const std::size_t> budget,
-          const std::optional<guards>& guarded)
+          const std::optional<guards>& guarded, Clear... clear)
         : tables_(affordable(given, policy, budget, guarded), policy, budget, guarded),
-          stored_(rows_of_planes(), shape()) {}
+          stored_(rows_of_planes(), shape(), clear...) {}
 
     void rebudget(std::span<const std::size_t> budget, const std::optional<guards>& guarded) {
         const std::span<table<P>> before = tables_.all();
         detail::require(!before.empty(), "cache", "layers", "those of a cache that was not moved from", before.size());
         detail::require(!budget.empty(), "cache", "budget", "a number for each layer or KV head", budget.size());
-        cache other(shape(), policy(), budget, guarded);
+        cache other(shape(), policy(), budget, guarded, uncleared);
         std::vector<typename table<P>::rebudgeting> work;  // everything that may fail comes before the first decision
         work.reserve(before.size());
         for (std::size_t i = 0; i < before.size(); ++i) {
@@ -101,10 +104,7 @@ class cache {
         for (std::size_t i = 0; i < work.size(); ++i) {
             table<P>& after = other.tables_.all()[i];
             const auto relocations = work[i].finish(after, stored_.lend(before[i].shape()));
-            const table_shape& s = after.shape();
-            for (std::size_t h = 0; h < s.kv_heads; ++h) {
-                other.copy_rows(stored_.plane(s.layer, s.kv_head + h), *this, after.size(), relocations);
-            }
+            other.copy_rows(*this, after, relocations);
         }
         *this = std::move(other);
     }
@@ -121,11 +121,14 @@ class cache {
         return rows;
     }
 
-    /// Rows [0, count) of a plane of `old`, after relocations.
-    void copy_rows(std::size_t plane, const cache& old, std::size_t count,
-                   std::span<const relocation> relocations) noexcept {
-        for (std::uint32_t row = 0; row < count; ++row) stored_.copy(old.stored_, plane, {row, row});
-        for (const relocation r : relocations) stored_.copy(old.stored_, plane, r);
+    /// Copies the states of a table from `old`: its first rows, then relocations.
+    void copy_rows(const cache& old, const table<P>& t, std::span<const relocation> relocations) noexcept {
+        const table_shape& s = t.shape();
+        for (std::size_t h = 0; h < s.kv_heads; ++h) {
+            const std::size_t plane = stored_.plane(s.layer, s.kv_head + h);
+            stored_.copy(old.stored_, plane, t.size());
+            for (const relocation r : relocations) stored_.copy(old.stored_, plane, r);
+        }
     }
 
     tables<P> tables_;
