@@ -58,7 +58,9 @@ TEST(thread_pool, threads_keep_their_tasks) {
             ++arrived;
             while (arrived != 2) std::this_thread::yield();
         });
-        if (round > 0) EXPECT_EQ(ran_on, before) << round;
+        if (round > 0) {
+            EXPECT_EQ(ran_on, before) << round;
+        }
         before = ran_on;
     }
     EXPECT_EQ(before[0], std::this_thread::get_id());
