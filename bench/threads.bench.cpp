@@ -65,7 +65,7 @@ struct layers_that_decode {
         : layers(ms::any_policy::named(policy), l), memory(layers.bytes()) {}
 };
 
-/// A turn is as many steps as take about a millisecond: a helper that sleeps wakes once in a turn.
+/// A turn is as many steps as take about a millisecond: a helper that sleeps wakes once in a turn. Times are of one step.
 void step(benchmark::State& state, const std::string& name, const executor& both, bool sequences,
           std::string_view policy, const layer_shape& l) {
     auto& all = bench::prepared(name, [&] { return layers_that_decode(policy, l); });
@@ -115,7 +115,9 @@ void prefill(benchmark::State& state, const std::string& name, ms::prefill_mode 
 void add_step(std::string_view which, const executor& both, std::string_view what, std::string_view policy,
               const layer_shape& l) {
     const std::string name = bench::joined("threads", which, what, policy, l.name());
-    benchmark::RegisterBenchmark(name.c_str(), step, name, both, what == "sequences", policy, l)->UseManualTime();
+    benchmark::RegisterBenchmark(name.c_str(), step, name, both, what == "sequences", policy, l)
+        ->UseManualTime()
+        ->Iterations(31);
 }
 
 void add_steps(std::string_view which, const executor& both) {

@@ -38,13 +38,17 @@ class cache {
     /// forgets per head; shape().states is then the largest. Throws std::invalid_argument for an invalid shape (see
     /// shape.hpp) or one that needs more memory than the machine has; the message names argument, bound and value.
     explicit cache(const multistate::shape& given, const P& policy = {}, std::span<const std::size_t> budget = {})
-        : cache(given, policy, budget, std::nullopt) {}
+        : tables_(make_tables(given, policy, budget, {})), stored_(rows_of_planes(), shape()) {}
 
     cache(cache&&) noexcept = default;
     cache& operator=(cache&&) noexcept = default;
     /// A copy that continues identically. Not a copy constructor, because it costs as much memory as the cache. Takes as
     /// long as copying the rows that hold states.
-    cache clone() const { return cache(*this); }
+    cache clone() const {
+        cache other(tables_, uncleared);
+        for (const table<P>& t : other.tables_.all()) other.copy_rows(*this, t, {});
+        return other;
+    }
 
     /// The shape with its defaults filled in.
     const multistate::shape& shape() const noexcept { return tables_.shape(); }
@@ -81,21 +85,14 @@ class cache {
     }
 
   private:
-    cache(const cache& other) : tables_(other.tables_), stored_(rows_of_planes(), shape(), uncleared) {
-        for (const table<P>& t : tables_.all()) copy_rows(other, t, {});
-    }
-    /// `clear` is empty, or `uncleared` for rows that are copied from another cache.
-    template <class... Clear>
-    cache(const multistate::shape& given, const P& policy, std::span<const std::size_t> budget,
-          const std::optional<guards>& guarded, Clear... clear)
-        : tables_(affordable(given, policy, budget, guarded), policy, budget, guarded),
-          stored_(rows_of_planes(), shape(), clear...) {}
+    /// For states of another cache: attention reads no row before it is written, so none is cleared.
+    cache(tables<P> made, uncleared_t) : tables_(std::move(made)), stored_(rows_of_planes(), shape(), uncleared) {}
 
     void rebudget(std::span<const std::size_t> budget, const std::optional<guards>& guarded) {
         const std::span<table<P>> before = tables_.all();
         detail::require(!before.empty(), "cache", "layers", "those of a cache that was not moved from", before.size());
         detail::require(!budget.empty(), "cache", "budget", "a number for each layer or KV head", budget.size());
-        cache other(shape(), policy(), budget, guarded, uncleared);
+        cache other(make_tables(shape(), policy(), budget, guarded), uncleared);
         std::vector<typename table<P>::rebudgeting> work;  // everything that may fail comes before the first decision
         work.reserve(before.size());
         for (std::size_t i = 0; i < before.size(); ++i) {
@@ -109,11 +106,11 @@ class cache {
         *this = std::move(other);
     }
 
-    static const multistate::shape& affordable(const multistate::shape& given, const P& policy,
-                                               std::span<const std::size_t> budget,
-                                               const std::optional<guards>& guarded) {
+    /// The tables of a cache; throws if the cache needs more memory than the machine has.
+    static tables<P> make_tables(const multistate::shape& given, const P& policy, std::span<const std::size_t> budget,
+                                 const std::optional<guards>& guarded) {
         detail::require_memory("cache", bytes_for(given, policy, budget, guarded));
-        return given;
+        return tables<P>(given, policy, budget, guarded);
     }
     std::vector<std::size_t> rows_of_planes() const {
         std::vector<std::size_t> rows;

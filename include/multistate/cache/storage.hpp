@@ -44,7 +44,7 @@ struct stored_rows {
 };
 
 /// The rows of one kind (keys or values) in all planes, in memory of its own or in a part of the caller's. Allocates in
-/// the constructor only. Rows that were never written are zeros in memory of its own.
+/// the constructor only. Rows in memory of its own are zeros until they are written.
 template <codec C>
 class storage {
     using element = typename C::element;
@@ -145,15 +145,15 @@ class storage {
 };
 
 /// The keys and values of all layers and KV heads, and the access of policies to them. A plane is one KV head of one
-/// layer: layer * kv_heads + kv_head. One allocation holds all rows: together they reach the size of huge pages sooner
-/// than one by one.
+/// layer: layer * kv_heads + kv_head. All rows lie in one allocation, so that small caches reach the size of huge pages,
+/// too.
 template <codec K, codec V>
 class key_value_storage {
   public:
     /// `rows` [layers * kv_heads]: the number of rows of each KV head. All rows are zeros.
     key_value_storage(std::span<const std::size_t> rows, const shape& s)
         : key_value_storage(rows, s, aligned_array<std::byte>(size_for(total(rows), s))) {}
-    /// Rows hold any numbers until they are written; attention reads no others.
+    /// Rows hold any numbers until they are written.
     key_value_storage(std::span<const std::size_t> rows, const shape& s, uncleared_t)
         : key_value_storage(rows, s, aligned_array<std::byte>(size_for(total(rows), s), uncleared)) {}
 
