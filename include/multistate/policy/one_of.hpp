@@ -145,9 +145,10 @@ class one_of : public detail::forwards_any<Choices...> {
     hook hooks() const noexcept {
         return visit(chosen_, []<class P>(const P&) { return hooks_of<P>; });
     }
-    /// Whether the chosen policy's on_attention replaces the scores, so that they hold no sums.
-    bool chosen_replaces_scores() const noexcept {
-        return visit(chosen_, []<class P>(const P&) { return detail::replaces_scores<P>; });
+    /// Calls f(the chosen policy).
+    template <class F>
+    auto ask(F f) const noexcept {
+        return visit(chosen_, f);
     }
     std::string_view name() const noexcept { return names_->name; }
     /// The name of the choice's paper; empty if it gives none.
