@@ -98,7 +98,7 @@ template <class Table>
 bool observe_all_ages(Table& table) {
     std::vector<float> seen(table.size());
     for (std::size_t j = 0; j < seen.size(); ++j) seen[j] = static_cast<float>(1 + table.positions()[j] * 7 % 5);
-    support::observe(table, {seen});
+    support::observe(table, std::vector<std::vector<float>>(table.shape().heads, seen));
     return table.scores()[0] < 0;
 }
 template <class Table>
@@ -233,7 +233,7 @@ TEST(memory, of_the_parts_of_a_composition_does_not_overlap) {
         }
     };
     using all = ms::composed<remembers, ms::max_over_heads, ms::pool, merges_nothing>;
-    ms::table<all> table({.states = 6, .block = 2, .head_dim = 1, .value_dim = 1});
+    ms::table<all> table({.states = 6, .block = 2, .heads = 2, .head_dim = 1, .value_dim = 1});
     const ms::no_rows nothing;
     ms::storage_access none{};
     ms::editor stored = nothing.lend(table.shape());

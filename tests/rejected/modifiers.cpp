@@ -6,7 +6,9 @@
 // prints: a composition has one scope at most: per_layer or per_head
 // prints: per_layer has no effect on a policy that forgets for all heads of a layer already
 // prints: per_head has no effect on a policy that forgets for each KV head already
+// prints: a merger by scores has no effect on a policy without scores
 // prints 4 times: a part that changes scores has no effect on a policy without scores
+#include <multistate/mergers/into_following.hpp>
 #include <multistate/mergers/into_nearest.hpp>
 #include <multistate/modifiers/chunk.hpp>
 #include <multistate/modifiers/decayed.hpp>
@@ -35,3 +37,4 @@ template class ms::composed<ms::window, ms::pool>;
 template class ms::composed<ms::window, ms::chunk>;
 template class ms::composed<ms::composed<ms::window, ms::per_head>, ms::value_norm>;
 template class ms::composed<ms::given, ms::pool>;
+template class ms::composed<ms::window, ms::into_following>;

@@ -29,6 +29,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct into_following {
     static constexpr std::string_view name = "into_following";
+    static constexpr bool reads_scores = true;
     std::size_t survivors = 32;  ///< that share a forgotten value
     std::size_t seed = 0;
     static constexpr parameter<into_following> parameters[] = {

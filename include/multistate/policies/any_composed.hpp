@@ -195,10 +195,15 @@ class any_composed : public composed<any_policy, part_list> {
         }
         if constexpr (std::same_as<Part, decayed>) {
             if (contains(policy.hooks(), hook::on_forget)) return "the scores of " + who + " are not sums of attention";
-            if (policy.chosen_replaces_scores()) return who + " looks at the attention of one token alone";
+            if (policy.ask([]<class P>(const P&) { return detail::replaces_scores<P>; }))
+                return who + " looks at the attention of one token alone";
         }
         if constexpr (detail::needs_scores<Part>) {
             if ((policy.hooks() & detail::hooks_that_score) == hook::none) return who + " does not score states";
+        }
+        if constexpr (detail::reads_scores<Part>) {
+            if (!policy.ask([]<class P>(const P&) { return detail::has_scores<P>; }))
+                return who + " does not score states";
         }
         return {};
     }

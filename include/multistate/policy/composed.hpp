@@ -21,7 +21,7 @@
 // final scores.
 //
 // Parts that can have no effect do not compile. A part whose modify changes scores and makes none has `static constexpr
-// bool needs_scores = true`, and is refused where no scores are. A part can check its policy in a static member
+// bool needs_scores = true`, a merger by scores `reads_scores = true`: both are refused where no scores are. A part can check its policy in a static member
 // `template <class P> check_policy()`.
 #include <algorithm>
 #include <concepts>
@@ -48,6 +48,36 @@ inline constexpr hook hooks_of_composition = [] {
     return ((found & hook::modify) == hook::none ? found : found | hook::on_forget) & hook::of_policies;
 }();
 
+/// The hooks in which a policy can write scores.
+inline constexpr hook hooks_that_score =
+    hook::on_insert | hook::on_query | hook::on_attention | hook::on_forget | hook::modify;
+/// Whether a policy says that its on_attention replaces the scores, so that they hold no sums.
+template <class P>
+inline constexpr bool replaces_scores = requires {
+    requires P::replaces_scores;
+};
+/// Whether a merger has scores to read: the policy's, or those that the user writes where a policy says so.
+template <class P>
+inline constexpr bool has_scores = (hooks_of<P> & hooks_that_score) != hook::none || requires {
+    requires P::scored_by_user;
+};
+/// Whether a merger reads scores.
+template <class Part>
+inline constexpr bool reads_scores = requires {
+    requires Part::reads_scores;
+};
+/// Whether a part changes scores and makes none.
+template <class Part>
+inline constexpr bool needs_scores = requires {
+    requires Part::needs_scores;
+};
+/// Whether a policy of this type always forgets for this scope. Unknown if its scope depends on the object.
+template <class P, per Scope>
+inline constexpr bool always_forgets_per = requires {
+    requires P::forgets()
+    == Scope;
+};
+
 template <class Part, class P>
 consteval bool part_fits() noexcept {
     if constexpr (part_is_checked<Part>) {
@@ -58,6 +88,8 @@ consteval bool part_fits() noexcept {
                       "on_compare are hooks of policies");
         static_assert(!has_before_attention<Part> || has_on_attention<P>,
                       "a part with before_attention needs a policy with on_attention");
+        static_assert(!reads_scores<Part> || has_scores<P>,
+                      "a merger by scores has no effect on a policy without scores");
         if constexpr (requires { Part::template check_policy<P>(); }) Part::template check_policy<P>();
     }
     return true;
@@ -72,21 +104,6 @@ constexpr bool modifies_scores(const Part& part) noexcept {
         return has_modify<Part>;
     }
 }
-/// The hooks in which a policy can write scores.
-inline constexpr hook hooks_that_score =
-    hook::on_insert | hook::on_query | hook::on_attention | hook::on_forget | hook::modify;
-/// Whether a part changes scores and makes none.
-template <class Part>
-inline constexpr bool needs_scores = requires {
-    requires Part::needs_scores;
-};
-/// Whether a policy of this type always forgets for this scope. Unknown if its scope depends on the object.
-template <class P, per Scope>
-inline constexpr bool always_forgets_per = requires {
-    requires P::forgets()
-    == Scope;
-};
-
 /// 1 if a policy or part merges, whatever its object holds. Choices at run time are checked when they are made.
 template <class T>
 inline constexpr int certain_merges = has_merge<T> && !requires {
@@ -117,7 +134,7 @@ class composed : detail::part_holder<P>,
                   "a part that changes scores has no effect on a policy without scores");
 
   public:
-    static constexpr bool replaces_scores = detail::replaces_scores<P>;  ///< see hooks.hpp
+    static constexpr bool replaces_scores = detail::replaces_scores<P>;
 
     constexpr composed() noexcept : detail::part_holder<P>{}, detail::part_holder<Parts>{}... {}
     constexpr composed(P policy, Parts... parts) noexcept

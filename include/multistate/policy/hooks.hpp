@@ -287,14 +287,6 @@ inline constexpr bool hooks_are_checked =
 template <class Part>
 inline constexpr bool part_is_checked = detail::check_hooks<Part>(std::make_index_sequence<detail::hook_count>());
 
-/// Whether a policy says that its on_attention replaces the scores: `static constexpr bool replaces_scores = true`.
-namespace detail {
-template <class P>
-inline constexpr bool replaces_scores = requires {
-    requires P::replaces_scores;
-};
-}  // namespace detail
-
 /// A policy is a copyable struct with forgets(), which may depend on the object (one_of).
 template <class P>
 concept policy = std::is_class_v<P> && std::copyable<P> && has_forgets<P>;
