@@ -134,6 +134,22 @@ MULTISTATE_INLINE void store_first(floats v, float* p, std::size_t n) noexcept {
 #endif
 }
 
+/// Writes first + i to p for each bit i that is set, ascending; returns how many there are.
+MULTISTATE_INLINE std::size_t store_indices(unsigned bits, std::int32_t first, std::uint32_t* p) noexcept {
+#if MULTISTATE_HAS_AVX3
+    if (bits == 0) return 0;
+    const auto count = static_cast<unsigned>(__builtin_popcount(bits)), written = (1u << count) - 1;
+    const integers chosen =
+        __builtin_ia32_compresssi512_mask(count_from(first), integers{}, static_cast<std::uint16_t>(bits));
+    __builtin_ia32_storedqusi512_mask(reinterpret_cast<std::int32_t*>(p), chosen, static_cast<std::uint16_t>(written));
+    return count;
+#else
+    std::size_t count = 0;
+    for (; bits != 0; bits &= bits - 1) p[count++] = static_cast<std::uint32_t>(first + __builtin_ctz(bits));
+    return count;
+#endif
+}
+
 /// a * b + c; rounded once if the target has the instruction.
 MULTISTATE_INLINE floats multiply_add(floats a, floats b, floats c) noexcept {
 #if MULTISTATE_HAS_AVX3
