@@ -28,11 +28,11 @@ struct trace {
 
 /// Tokens in steps and blocks.
 template <class P>
-trace run(const P& policy, const ms::shape& shape = any_composed_test::shape, std::size_t count = 60) {
-    ms::cache<P> cache(shape, policy);
-    ms::workspace scratch(shape);
+trace run(const P& policy, const ms::shape& s = shape, std::size_t count = 60) {
+    ms::cache<P> cache(s, policy);
+    ms::workspace scratch(s);
     const auto layer = cache.layer(0);
-    const support::stream tokens(shape, count, 3);
+    const support::stream tokens(s, count, 3);
     trace result;
     std::size_t t = 0;
     while (t < count) {
