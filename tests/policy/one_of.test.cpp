@@ -192,6 +192,10 @@ TEST(one_of, has_named_presets) {
     });
     EXPECT_EQ(factor, 2.0f);
     EXPECT_EQ(some::named("twice").paper(), "none");
+    (ms::one_of<twice, ms::window>()).for_each_parameter([&](std::string_view name, const auto& value, auto...) {
+        if (name == "factor") factor = static_cast<float>(value) + 1;
+    });
+    EXPECT_EQ(factor, 3.0f) << "the default is the first choice with its parameters";
     EXPECT_EQ(some(with_presets{2}).name(), "with_presets") << "by its type it is the policy";
     EXPECT_EQ(some(composed_twice::make()).name(), "composed_twice");
     EXPECT_TRUE(ms::reads_of(some(composed_twice::make())).order);
