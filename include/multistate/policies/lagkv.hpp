@@ -72,7 +72,7 @@ struct lagkv {
         const memory mine = states.memory(*this);
         const chunk_counter& text = mine.text[0];
         // A rebudget decides before the next arrival starts new chunks: the last chunk still has the old length.
-        const bool last_ended = text.ended(static_cast<std::size_t>(mine.length[0]));
+        const bool last_ended = text.ended(mine.length[0]);
         const auto order = states.by_position;
         const auto end_of = [&](std::uint32_t number) {  // waiting states are the newest
             std::size_t end = order.size();
