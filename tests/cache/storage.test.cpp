@@ -67,20 +67,20 @@ TYPED_TEST(storage, decides_and_attends_by_what_is_stored) {
     run<ms::tova, ms::f32, TypeParam>(reference::rule_named("tova"));
 }
 
-/// Arrays that are smaller than a huge page share one, scales included.
+/// Keys, scales and values, each smaller than a huge page, lie in one allocation of more than a huge page.
 TEST(storage_memory, is_one_piece_that_begins_with_a_huge_page) {
-    const std::vector<std::size_t> rows(16, 257);
+    const std::vector<std::size_t> rows(16, 514);
     const ms::shape s{.layers = 2, .heads = 8, .kv_heads = 8, .head_dim = 128, .value_dim = 96};
     ms::key_value_storage<ms::int8, ms::f16> stored(rows, s);
     const auto address = [](const void* p) { return reinterpret_cast<std::uintptr_t>(p); };
     const std::uintptr_t begin = address(stored.keys(0).data);
     EXPECT_EQ(begin % (std::size_t{2} << 20), 0u);
-    EXPECT_EQ(stored.memory_bytes(), (ms::key_value_storage<ms::int8, ms::f16>::bytes_for(16, 16 * 257, s)));
-    const std::size_t keys = 16 * 257 * 128, scales = 16 * 257 * sizeof(float);
+    EXPECT_EQ(stored.memory_bytes(), (ms::key_value_storage<ms::int8, ms::f16>::bytes_for(16, 16 * 514, s)));
+    const std::size_t keys = 16 * 514 * 128, scales = 16 * 514 * sizeof(float);
     EXPECT_GE(address(stored.keys(0).scales), begin + keys);
     EXPECT_GE(address(stored.values(0).data), address(stored.keys(0).scales) + scales);
     EXPECT_EQ(address(stored.values(0).data) % 64, 0u);
-    EXPECT_LE(address(stored.values(15).data + 257 * 96), begin + stored.memory_bytes());
+    EXPECT_LE(address(stored.values(15).data + 514 * 96), begin + stored.memory_bytes());
     const auto moved = std::move(stored);
     EXPECT_EQ(address(moved.keys(0).data), begin);
 }
