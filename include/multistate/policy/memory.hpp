@@ -118,14 +118,15 @@ class per_table_array {
 
 namespace detail {
 
-/// Where the memory of a policy lies; null while it is being measured.
+/// Where the memory of a policy lies.
 struct memory_origin {
     std::byte* states = nullptr;
     std::byte* table = nullptr;
     std::byte* states_end = nullptr;
     std::byte* table_end = nullptr;
-    std::size_t rows = 0;                ///< of the table: room for states and tokens
-    const table_shape* shape = nullptr;  ///< the shape for which the memory was laid out
+    std::size_t rows = 0;  ///< of the table: room for states and tokens
+    const table_shape* shape =
+        nullptr;  ///< the shape for which the memory was laid out; null while it is being measured
 };
 
 /// One member, as bytes, for the table.
@@ -185,7 +186,7 @@ class layout {
     void part(const P& p) noexcept;
 
   private:
-    bool measures() const noexcept { return origin_.states == nullptr; }
+    bool measures() const noexcept { return origin_.shape == nullptr; }
 
     static bool is_size(std::size_t a, std::size_t b) noexcept {
         return b == 0 || a <= (std::numeric_limits<std::ptrdiff_t>::max)() / b;
@@ -207,7 +208,7 @@ class layout {
     /// The next `size` times `stride` bytes after `origin`.
     void* take(std::byte* origin, [[maybe_unused]] const std::byte* end, std::size_t& used, std::size_t size,
                std::size_t element, std::size_t stride, bool of_states) noexcept {
-        if (origin == nullptr) {
+        if (measures()) {
             measure(used, size, element, stride, of_states);
             return nullptr;
         }
