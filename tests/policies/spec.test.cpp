@@ -355,7 +355,7 @@ std::string problem_with(const std::string& text) {
 
 TEST(policy_spec, WhatIsWrongWithAPartIsSaid) {
     const std::string parts = ms::listed(ms::part_list::names), known = " (known: " + parts + ")";
-    EXPECT_TRUE(parts.starts_with("pool, chunk, ")) << parts;
+    EXPECT_NE(parts.find("into_similar"), std::string::npos) << parts;
     EXPECT_EQ(problem_with("h2o|poool"), "policy 'h2o|poool': there is no part 'poool'; did you mean 'pool'?" + known);
     EXPECT_EQ(problem_with("h2o|"), "policy 'h2o|': a part must follow |, one of " + parts);
     EXPECT_EQ(problem_with("pool(width=7)"), "there is no policy 'pool': it is a part, as in h2o|pool");
