@@ -8,8 +8,8 @@
 // sees `multistate::AVX3_avx512_fma_f16c_checks1::cache`.
 //
 // The name comes from the compiler's own macros, so this header includes nothing heavy. Its first part is the target
-// that Highway derives from the same macros (simd/highway.hpp checks it). That part alone does not suffice: with
-// -march=haswell but without -maes, Highway uses SSSE3, but the compiler still emits AVX2 and FMA.
+// that Highway derives from the same macros (simd/highway.hpp checks it). That part alone does not suffice: with -mavx2
+// but without -mfma, Highway uses SSE4, but the compiler still emits AVX2.
 //
 // Every header of the library includes this one before its own code, so this header checks the compiler.
 #if __cplusplus < 202002L && (!defined(_MSVC_LANG) || _MSVC_LANG < 202002L)
@@ -19,8 +19,8 @@
 
 #include <string_view>
 
-// Highway's conditions for each of its targets.
-#if defined(__SSE4_1__) && defined(__SSE4_2__) && defined(__AES__) && defined(__PCLMUL__)
+// Highway's conditions for each of its targets, without AES, which x86-64-v3 and -v4 do not have (simd/highway.hpp).
+#if defined(__SSE4_1__) && defined(__SSE4_2__)
 #define MULTISTATE_HAS_SSE4 1
 #else
 #define MULTISTATE_HAS_SSE4 0

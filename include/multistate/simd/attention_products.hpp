@@ -23,6 +23,7 @@ constexpr std::size_t product_scratch(std::size_t count, std::size_t dimension) 
 template <class Codec>
 void dot_products(const float* q, std::size_t count, std::size_t dimension, matrix<Codec> keys, std::size_t n,
                   float* out, std::size_t stride, float* scratch) noexcept {
+    if (count == 0) return;
     const std::size_t q_stride = query_stride(dimension);
     if (count <= most_streamed) {
         detail::stream_dot_products(q, count, q_stride, padded(dimension), keys, n, out, stride, scratch);
@@ -35,6 +36,7 @@ void dot_products(const float* q, std::size_t count, std::size_t dimension, matr
 template <class Codec>
 void weighted_sums(const float* p, std::size_t p_stride, std::size_t count, matrix<Codec> values, std::size_t n,
                    std::size_t width, float* out, float* scratch) noexcept {
+    if (count == 0) return;
     const std::size_t stride = query_stride(width);
     if (count <= most_streamed) {
         detail::stream_weighted_sums(p, p_stride, count, values, n, padded(width), out, stride);

@@ -66,8 +66,9 @@ void stand_up(matrix<Codec> keys, std::size_t n, std::size_t dimension, float* p
     const auto row = [=](std::size_t k, std::size_t c) {
         return k < n ? load_scaled(keys, k, c) : hn::Zero(float_tag{});
     };
+    rows_ahead ahead(keys.row(n));
     for (std::size_t k = 0; k < padded(n, 4); k += 4) {
-        prefetch_behind(keys.row(k), 4 * keys.stride);
+        ahead.next(4 * row_bytes(keys));
         for (std::size_t c = 0; c < dimension; c += lanes) {
             const float_vector four[4] = {row(k, c), row(k + 1, c), row(k + 2, c), row(k + 3, c)};
             store_columns(four, panel + c * panel_columns + k, panel_columns);
@@ -112,10 +113,11 @@ void block_weighted_sums(const float* p, std::size_t p_stride, std::size_t count
     std::fill_n(out, count * stride, 0.0f);
     for (std::size_t j = 0; j < n; j += panel_values) {
         const std::size_t rows = (std::min)(panel_values, n - j);
+        rows_ahead ahead(values.row(j + rows));
         std::size_t c = 0;
         const auto add_columns = [&](auto vectors) {
             for (std::size_t r = 0; r < rows; ++r) {
-                if (c == 0) prefetch_behind(values.row(j + r), values.stride);
+                if (c == 0) ahead.next(row_bytes(values));
                 for (std::size_t v = 0; v < vectors; ++v) {
                     hn::StoreU(load_scaled(values, j + r, c + v * lanes), float_tag{},
                                panel + (r * vectors + v) * lanes);

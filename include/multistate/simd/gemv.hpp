@@ -4,10 +4,10 @@
 // query uses a row while it is in the first-level cache. The codec's format (formats.hpp) is the arithmetic.
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 
 #include "multistate/simd/elementwise.hpp"
 #include "multistate/simd/formats.hpp"
+#include "multistate/simd/prefetch.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
 
@@ -35,25 +35,10 @@ inline constexpr std::size_t sum_registers = many_registers ? 16 : 8;
 /// Registers of one sum.
 template <class Format>
 inline constexpr std::size_t registers = sizeof(typename Format::sum) / sizeof(float_vector);
-/// Rows that all queries use before the next are touched, so that they stay in the first-level cache.
-inline constexpr std::size_t rows_at_once = 64;
 
-/// How far ahead rows are asked for, in bytes: worth up to 1.45 times on a Cascade Lake, whose own prefetcher stops at
-/// the end of a page; on a Zen 4 the same cost up to 1.36 times.
-#if defined(__znver1__) || defined(__znver2__) || defined(__znver3__) || defined(__znver4__)
-inline constexpr std::size_t prefetch_distance = 0;
-#else
-inline constexpr std::size_t prefetch_distance = 2048;
-#endif
-
-template <class Element>
-MULTISTATE_INLINE void prefetch_behind(const Element* row, std::size_t stride) noexcept {
-    if constexpr (prefetch_distance != 0) {
-        const auto ahead = reinterpret_cast<std::uintptr_t>(row) + prefetch_distance;
-        for (std::size_t byte = 0; byte < stride * sizeof(Element); byte += 64) {
-            hwy::Prefetch(reinterpret_cast<const char*>(ahead + byte));
-        }
-    }
+template <class Codec>
+constexpr std::size_t row_bytes(matrix<Codec> rows) noexcept {
+    return rows.stride * sizeof(typename Codec::element);
 }
 
 /// Columns [c, c + lanes) of row j, times its scale.
@@ -84,7 +69,7 @@ MULTISTATE_INLINE void dot_few_rows(const Number* q, std::size_t q_stride, std::
         for (std::size_t r = 0; r < Rows; ++r) x[r] = how::load(row + r * row_stride, c, dimension);
         MULTISTATE_UNROLL
         for (std::size_t i = 0; i < Queries; ++i) {
-            const auto y = how::load_query(q + i * q_stride + c);
+            const auto y = in_register(how::load_query(q + i * q_stride + c));
             MULTISTATE_UNROLL
             for (std::size_t r = 0; r < Rows; ++r) sums[i][r] = how::add(sums[i][r], x[r], y);
         }
@@ -94,11 +79,11 @@ MULTISTATE_INLINE void dot_few_rows(const Number* q, std::size_t q_stride, std::
 /// out[i * stride + j] = q_i . row_j, without scales.
 template <std::size_t Queries, class Codec, class Number>
 void dot_rows(const Number* q, std::size_t q_stride, std::size_t dimension, matrix<Codec> keys, std::size_t n,
-              float* out, std::size_t stride, bool first) noexcept {
+              float* out, std::size_t stride, rows_ahead& ahead, std::size_t ahead_bytes) noexcept {
     using sum = typename format<Codec>::sum;
     std::size_t j = 0;
     for (; j + 4 <= n; j += 4) {
-        if (first) prefetch_behind(keys.row(j), 4 * keys.stride);
+        ahead.next(4 * ahead_bytes);
         sum sums[Queries][4];
         dot_few_rows<Codec>(q, q_stride, dimension, keys.row(j), keys.stride, sums);
         MULTISTATE_UNROLL
@@ -111,11 +96,11 @@ void dot_rows(const Number* q, std::size_t q_stride, std::size_t dimension, matr
     }
 }
 
-/// out[i] += the weighted sum of n rows, n <= rows_at_once, in `Vectors` vectors of columns from c. Pairs come from two
+/// out[i] += the weighted sum of n rows, n <= most_block_rows, in `Vectors` vectors of columns from c. Pairs come from two
 /// rows, fours from four. The sums of pairs lie in another order, see restore_order.
 template <std::size_t Queries, std::size_t Vectors, class Codec, class Number>
 void sum_some_columns(const Number* weights, const float* factors, matrix<Codec> values, std::size_t n, std::size_t c,
-                      float* out, std::size_t stride, bool first) noexcept {
+                      float* out, std::size_t stride, rows_ahead& ahead, std::size_t ahead_bytes) noexcept {
     using how = format<Codec>;
     constexpr std::size_t rows = how::rows;
     typename how::sum sums[Queries][Vectors * rows];
@@ -124,12 +109,11 @@ void sum_some_columns(const Number* weights, const float* factors, matrix<Codec>
         MULTISTATE_UNROLL
         for (std::size_t v = 0; v < Vectors * rows; ++v) sums[i][v] = how::zero();
     }
-    for (std::size_t j = 0; j < n; j += rows) {
+    const auto add = [&](std::size_t j) {
         const typename Codec::element* const a = values.row(j);
-        if (first) prefetch_behind(a, rows * values.stride);
         decltype(how::same(weights, j)) weight[Queries];
         MULTISTATE_UNROLL
-        for (std::size_t i = 0; i < Queries; ++i) weight[i] = how::same(weights + i * rows_at_once, j);
+        for (std::size_t i = 0; i < Queries; ++i) weight[i] = in_register(how::same(weights + i * most_block_rows, j));
         const typename Codec::element* row[rows];
         MULTISTATE_UNROLL
         for (std::size_t r = 0; r < rows; ++r) row[r] = j + r < n ? a + r * values.stride : a;  // its weight is 0 then
@@ -147,6 +131,11 @@ void sum_some_columns(const Number* weights, const float* factors, matrix<Codec>
                 }
             }
         }
+    };
+    constexpr std::size_t at_once = 8;  // rows: a loop within the loop over rows would cost GCC 12 the registers
+    for (std::size_t first = 0; first < n; first += at_once) {
+        ahead.next(at_once * ahead_bytes);
+        for (std::size_t j = first; j < (std::min)(n, first + at_once); j += rows) add(j);
     }
     const float_tag d;
     MULTISTATE_UNROLL
@@ -163,36 +152,37 @@ void sum_some_columns(const Number* weights, const float* factors, matrix<Codec>
 /// sum_some_columns from column c to the end of the rows, as many vectors at once as there are registers for.
 template <std::size_t Queries, std::size_t Vectors, class Codec, class Number>
 void sum_columns(const Number* weights, const float* factors, matrix<Codec> values, std::size_t n, std::size_t c,
-                 std::size_t width, float* out, std::size_t stride, bool first) noexcept {
+                 std::size_t width, float* out, std::size_t stride, rows_ahead& ahead,
+                 std::size_t ahead_bytes) noexcept {
     constexpr std::size_t columns = Vectors * format<Codec>::columns;
-    for (; c + columns <= width; c += columns) {
-        sum_some_columns<Queries, Vectors>(weights, factors, values, n, c, out, stride, first);
-        first = false;
-    }
+    const auto sum = [&] {
+        sum_some_columns<Queries, Vectors>(weights, factors, values, n, c, out, stride, ahead, ahead_bytes);
+    };
+    for (; c + columns <= width; c += columns) sum();
+    if (c >= width) return;
     if constexpr (Vectors > 1) {
-        if (c < width) {
-            sum_columns<Queries, Vectors / 2>(weights, factors, values, n, c, width, out, stride, first);
-        }
-    } else if (c < width) {
-        sum_some_columns<Queries, 1>(weights, factors, values, n, c, out, stride, first);
+        sum_columns<Queries, Vectors / 2>(weights, factors, values, n, c, width, out, stride, ahead, ahead_bytes);
+    } else {
+        sum();
     }
 }
 
-/// out[i] += the weighted sum of up to rows_at_once rows. Weights are multiplied by the scales of the rows and made
+/// out[i] += the weighted sum of up to most_block_rows rows. Weights are multiplied by the scales of the rows and made
 /// narrow; behind the last they are 0.
 template <std::size_t Queries, class Codec>
 void sum_block(const float* p, std::size_t p_stride, matrix<Codec> values, std::size_t n, std::size_t width, float* out,
-               std::size_t stride, bool first) noexcept {
+               std::size_t stride, rows_ahead& ahead, std::size_t ahead_bytes) noexcept {
     using how = format<Codec>;
-    alignas(64) float floats[rows_at_once];
-    alignas(64) typename how::number weights[Queries * rows_at_once];
+    constexpr std::size_t vectors = sum_registers / registers<how> / Queries / how::rows;
+    alignas(64) float floats[most_block_rows];
+    alignas(64) typename how::number weights[Queries * most_block_rows];
     float factors[Queries];
     const float_tag d;
     const auto load_up_to = [=](const float* x, std::size_t j) {
         return j + lanes <= n ? hn::LoadU(d, x + j) : load_first(d, x + j, j < n ? n - j : 0, 0.0f);
     };
     for (std::size_t i = 0; i < Queries; ++i) {
-        for (std::size_t j = 0; j < rows_at_once; j += lanes) {
+        for (std::size_t j = 0; j < padded(n, 32); j += lanes) {
             const auto x = load_up_to(p + i * p_stride, j);
             if constexpr (Codec::scaled) {
                 hn::Store(hn::Mul(x, load_up_to(values.scales, j)), d, floats + j);
@@ -200,10 +190,11 @@ void sum_block(const float* p, std::size_t p_stride, matrix<Codec> values, std::
                 hn::Store(x, d, floats + j);
             }
         }
-        factors[i] = how::narrow(floats, rows_at_once, rows_at_once, weights + i * rows_at_once);
+        factors[i] = how::narrow(floats, padded(n, 32), most_block_rows, weights + i * most_block_rows);
     }
-    constexpr std::size_t vectors = sum_registers / registers<how> / Queries / how::rows;
-    sum_columns<Queries, vectors>(weights, factors, values, n, 0, width, out, stride, first);
+    constexpr std::size_t columns = vectors * how::columns;
+    sum_columns<Queries, vectors>(weights, factors, values, n, 0, width, out, stride, ahead,
+                                  ahead_bytes / ((width + columns - 1) / columns));
 }
 
 /// Puts sums of pairs in the order of columns; they lie [columns 0 … 3, 8 … 11, …][columns 4 … 7, 12 … 15, …] in every two vectors.
@@ -224,6 +215,14 @@ MULTISTATE_INLINE void in_groups(std::size_t count, F f) noexcept {
     for (; i + Queries <= count; i += Queries) f(i, std::integral_constant<std::size_t, Queries>{});
     for (; i < count; ++i) f(i, std::integral_constant<std::size_t, 1>{});
 }
+constexpr std::size_t group_count(std::size_t count, std::size_t queries) noexcept {
+    return count / queries + count % queries;
+}
+
+template <class Codec>
+MULTISTATE_INLINE void prefetch_scales(matrix<Codec> rows, std::size_t first, std::size_t count) noexcept {
+    if constexpr (Codec::scaled) rows_ahead(rows.scales + first).next(count * sizeof(float));
+}
 
 template <class Codec>
 void stream_dot_products(const float* q, std::size_t count, std::size_t q_stride, std::size_t dimension,
@@ -234,12 +233,15 @@ void stream_dot_products(const float* q, std::size_t count, std::size_t q_stride
     for (std::size_t i = 0; i < count; ++i) {
         factors[i] = how::narrow(q + i * q_stride, q_stride, q_stride, numbers + i * q_stride);
     }
-    for (std::size_t j = 0; j < n; j += rows_at_once) {
-        const std::size_t rows = (std::min)(rows_at_once, n - j);
-        in_groups<dot_queries / registers<how>>(count, [&](std::size_t i, auto queries) {
-            dot_rows<queries>(numbers + i * q_stride, q_stride, dimension,
-                              matrix<Codec>{keys.row(j), nullptr, keys.stride}, rows, out + i * stride + j, stride,
-                              i == 0);
+    constexpr std::size_t at_once = dot_queries / registers<how>;
+    const std::size_t ahead_bytes = row_bytes(keys) / group_count(count, at_once);
+    for (std::size_t rows = block_rows(row_bytes(keys)), j = 0; j < n; j += rows) {
+        rows_ahead ahead(keys.row(j + rows));
+        prefetch_scales(keys, j + rows, rows);
+        const matrix<Codec> block{keys.row(j), nullptr, keys.stride};
+        in_groups<at_once>(count, [&](std::size_t i, auto queries) {
+            dot_rows<queries>(numbers + i * q_stride, q_stride, dimension, block, (std::min)(rows, n - j),
+                              out + i * stride + j, stride, ahead, ahead_bytes);
         });
     }
     if constexpr (!std::is_same_v<typename how::number, float>) {
@@ -255,11 +257,15 @@ void stream_weighted_sums(const float* p, std::size_t p_stride, std::size_t coun
                           std::size_t width, float* out, std::size_t stride) noexcept {
     using how = format<Codec>;
     std::fill_n(out, count * stride, 0.0f);
-    for (std::size_t j = 0; j < n; j += rows_at_once) {
-        const std::size_t rows = (std::min)(rows_at_once, n - j);
-        const matrix<Codec> part{values.row(j), Codec::scaled ? values.scales + j : nullptr, values.stride};
-        in_groups<sum_queries / registers<how>>(count, [&](std::size_t i, auto queries) {
-            sum_block<queries>(p + i * p_stride + j, p_stride, part, rows, width, out + i * stride, stride, i == 0);
+    constexpr std::size_t at_once = sum_queries / registers<how>;
+    const std::size_t ahead_bytes = row_bytes(values) / group_count(count, at_once);
+    for (std::size_t rows = block_rows(row_bytes(values)), j = 0; j < n; j += rows) {
+        rows_ahead ahead(values.row(j + rows));
+        prefetch_scales(values, j + rows, rows);
+        const matrix<Codec> block{values.row(j), Codec::scaled ? values.scales + j : nullptr, values.stride};
+        in_groups<at_once>(count, [&](std::size_t i, auto queries) {
+            sum_block<queries>(p + i * p_stride + j, p_stride, block, (std::min)(rows, n - j), width, out + i * stride,
+                               stride, ahead, ahead_bytes);
         });
     }
     if constexpr (how::rows == 2) {

@@ -15,11 +15,15 @@
 #include "multistate/core/target.hpp"
 
 // What Highway 1.0.3 must be told. With -march=sapphirerapids it stops at an error of its own unless AVX3_DL is wanted.
+// Without AES, as with -march=x86-64-v3, it would fall back to SSSE3, where f16 takes ten times as long.
 // SVE vectors have no size at compile time and cannot be kept in arrays, as the kernels do: such processors run NEON.
 // On ARM, Highway compiles for AES whatever the flags, if it thinks that GCC could choose a target at run time. Without
 // any flags some compilers get EMU128, whose maximum of infinities is finite: the scalar target replaces it.
 #if defined(__AVX512BITALG__) && defined(__AVXVNNI__) && !defined(HWY_WANT_AVX3_DL)
 #define HWY_WANT_AVX3_DL
+#endif
+#if !(defined(__AES__) && defined(__PCLMUL__)) && !defined(HWY_DISABLE_PCLMUL_AES)
+#define HWY_DISABLE_PCLMUL_AES
 #endif
 #if defined(__ARM_FEATURE_SVE) && !defined(HWY_DISABLED_TARGETS)
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
@@ -60,6 +64,15 @@ using float_tag = hn::CappedTag<float, 16>;
 using integer_tag = hn::RebindToSigned<float_tag>;
 using float_vector = hn::Vec<float_tag>;
 inline constexpr std::size_t lanes = hn::MaxLanes(float_tag{});
+
+/// x, for several uses: GCC 12 would load it anew for each, or spill it.
+template <class V>
+MULTISTATE_INLINE V in_register(V x) noexcept {
+#if HWY_ARCH_X86 && !defined(__clang__)
+    if constexpr (requires { x.raw; }) asm("" : "+v"(x.raw));
+#endif
+    return x;
+}
 
 /// The first n <= lanes elements at p, then `fill`. Reads nothing behind them.
 template <class D, class T = hn::TFromD<D>>

@@ -52,13 +52,13 @@ MULTISTATE_INLINE void dot_few(const float* x, std::size_t x_stride, std::size_t
 /// Adds the sum of weights[j] * row_j to `Vectors` vectors of out [dimension] from column c.
 template <std::size_t Vectors, class Codec>
 MULTISTATE_INLINE void add_few(const float* weights, matrix<Codec> rows, std::size_t n, std::size_t c,
-                               std::size_t dimension, float* out) noexcept {
+                               std::size_t dimension, float* out, rows_ahead& ahead, std::size_t ahead_bytes) noexcept {
     const float_tag d;
     float_vector sums[Vectors];
     MULTISTATE_UNROLL
     for (auto& one : sums) one = hn::Zero(d);
     for (std::size_t j = 0; j < n; ++j) {
-        if (c == 0) prefetch_behind(rows.row(j), rows.stride);
+        ahead.next(ahead_bytes);
         const auto weight = hn::Set(d, Codec::scaled ? weights[j] * rows.scales[j] : weights[j]);
         MULTISTATE_UNROLL
         for (std::size_t v = 0; v < Vectors; ++v) {
@@ -88,9 +88,11 @@ void dot_rows(const float* x, std::size_t count, std::size_t x_stride, std::size
               std::size_t n, float* out, std::size_t stride) noexcept {
     detail::in_groups<detail::dot_queries>(count, [&](std::size_t i, auto vectors) {
         const auto from = [&](std::size_t j) { return matrix<Codec>{rows.row(j), nullptr, rows.stride}; };
+        const std::size_t bytes = detail::row_bytes(rows);
+        detail::rows_ahead ahead(rows.row(detail::block_rows(bytes)));
         std::size_t j = 0;
         for (; j + 4 <= n; j += 4) {
-            detail::prefetch_behind(rows.row(j), 4 * rows.stride);
+            ahead.next(4 * bytes);
             detail::dot_few<vectors, 4>(x + i * x_stride, x_stride, dimension, from(j), out + i * stride + j, stride);
         }
         for (; j < n; ++j) {
@@ -106,11 +108,14 @@ void dot_rows(const float* x, std::size_t count, std::size_t x_stride, std::size
 template <class Codec>
 void sum_rows(const float* weights, matrix<Codec> rows, std::size_t n, std::size_t dimension, float* out) noexcept {
     std::fill_n(out, dimension, 0.0f);
-    for (std::size_t j = 0; j < n; j += detail::rows_at_once) {
-        const std::size_t count = (std::min)(detail::rows_at_once, n - j);
-        const matrix<Codec> part{rows.row(j), Codec::scaled ? rows.scales + j : nullptr, rows.stride};
-        detail::in_groups<4>((dimension + lanes - 1) / lanes, [&](std::size_t first, auto vectors) {
-            detail::add_few<vectors>(weights + j, part, count, first * lanes, dimension, out);
+    constexpr std::size_t at_once = 4;
+    const std::size_t vectors = (dimension + lanes - 1) / lanes, bytes = detail::row_bytes(rows);
+    for (std::size_t count = detail::block_rows(bytes), j = 0; j < n; j += count) {
+        const matrix<Codec> block{rows.row(j), Codec::scaled ? rows.scales + j : nullptr, rows.stride};
+        detail::rows_ahead ahead(rows.row(j + count));
+        detail::in_groups<at_once>(vectors, [&](std::size_t first, auto some) {
+            detail::add_few<some>(weights + j, block, (std::min)(count, n - j), first * lanes, dimension, out, ahead,
+                                  bytes / detail::group_count(vectors, at_once));
         });
     }
 }
