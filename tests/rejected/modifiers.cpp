@@ -6,7 +6,7 @@
 // prints: a composition has one scope at most: per_layer or per_head
 // prints: per_layer has no effect on a policy that forgets for all heads of a layer already
 // prints: per_head has no effect on a policy that forgets for each KV head already
-// prints: a merger by scores has no effect on a policy without scores
+// prints: a merger by scores needs a policy that scores by attention
 // prints 4 times: a part that changes scores has no effect on a policy without scores
 #include <multistate/mergers/into_following.hpp>
 #include <multistate/mergers/into_nearest.hpp>

@@ -202,8 +202,8 @@ class any_composed : public composed<any_policy, part_list> {
             if ((policy.hooks() & detail::hooks_that_score) == hook::none) return who + " does not score states";
         }
         if constexpr (detail::reads_scores<Part>) {
-            if (!policy.ask([]<class P>(const P&) { return detail::has_scores<P>; }))
-                return who + " does not score states";
+            if (!policy.ask([]<class P>(const P&) { return detail::scores_to_merge_by<P>; }))
+                return who + " has no scores by attention to merge by";
         }
         return {};
     }

@@ -56,12 +56,12 @@ template <class P>
 inline constexpr bool replaces_scores = requires {
     requires P::replaces_scores;
 };
-/// Whether a merger has scores to read: the policy's, or those that the user writes where a policy says so.
+/// Whether a merger by scores has any: from attention, or written by the user where a policy says so.
 template <class P>
-inline constexpr bool has_scores = (hooks_of<P> & hooks_that_score) != hook::none || requires {
+inline constexpr bool scores_to_merge_by = has_on_attention<P> || requires {
     requires P::scored_by_user;
 };
-/// Whether a merger reads scores.
+/// Whether a merger reads scores, which must come from attention.
 template <class Part>
 inline constexpr bool reads_scores = requires {
     requires Part::reads_scores;
@@ -88,8 +88,8 @@ consteval bool part_fits() noexcept {
                       "on_compare are hooks of policies");
         static_assert(!has_before_attention<Part> || has_on_attention<P>,
                       "a part with before_attention needs a policy with on_attention");
-        static_assert(!reads_scores<Part> || has_scores<P>,
-                      "a merger by scores has no effect on a policy without scores");
+        static_assert(!reads_scores<Part> || scores_to_merge_by<P>,
+                      "a merger by scores needs a policy that scores by attention");
         if constexpr (requires { Part::template check_policy<P>(); }) Part::template check_policy<P>();
     }
     return true;
