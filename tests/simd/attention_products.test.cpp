@@ -62,6 +62,10 @@ double half_step(double peak, std::size_t terms) {
     constexpr double largest = support::greatest_integer<simd::format<Codec>>;
     return peak / std::min(32767.0, 2147483000.0 / largest / static_cast<double>(terms)) / 2 * 1.001;
 }
+/// Weights of int4 are multiplied by the scale of each group, in 128ths, and rounded again: half a step, 128 times the
+/// integer of 4 bits.
+template <class Codec>
+constexpr double rounded_again = std::is_same_v<Codec, ms::int4>&& MULTISTATE_DOTS_INTEGERS ? 7 * 128 : 0;
 /// The relative error of queries and weights in bf16, where there are instructions for it.
 template <class Codec>
 constexpr double bfloat16_error = support::rounds_to_bfloat16<Codec> ? 0x1p-8 : 0;
@@ -136,7 +140,7 @@ TYPED_TEST(products, weighted_sums_of_all_queries_and_rows) {
                         const double term = static_cast<double>(p[i * p_stride + j]) * value;
                         expected[i * width + c] += term;
                         magnitudes += std::abs(term);
-                        integers += std::abs(value / static_cast<double>(values.scale(j)));
+                        integers += std::abs(value / static_cast<double>(values.scale(j))) + rounded_again<TypeParam>;
                     }
                     bounds[i * width + c] = rounding(magnitudes, n) + bfloat16_error<TypeParam> * magnitudes +
                                             half_step<TypeParam>(peak, 64) * integers;

@@ -10,6 +10,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 #include "multistate/simd/highway.hpp"
@@ -55,13 +56,25 @@ MULTISTATE_INLINE float_vector load_int8(const std::int8_t* x) noexcept {
     return hn::ConvertTo(float_tag{}, hn::PromoteTo(integer_tag{}, hn::LoadU(d, x)));
 }
 
-/// The lower or upper 4 bits of each byte as signed integers, times `scale`.
-MULTISTATE_INLINE float_vector load_int4(const std::uint8_t* bytes, bool upper, std::int8_t scale) noexcept {
-    const hn::Rebind<std::uint8_t, float_tag> d;
-    const auto wide = hn::PromoteTo(integer_tag{}, hn::LoadU(d, bytes));
-    const auto raised = upper ? hn::ShiftLeft<24>(wide) : hn::ShiftLeft<28>(wide);
-    const auto scales = hn::Set(float_tag{}, static_cast<float>(scale));
-    return hn::Mul(hn::ConvertTo(float_tag{}, hn::ShiftRight<28>(raised)), scales);
+/// Columns c, c + 1, … of 64 integers of 4 bits, c a multiple of the lanes of D, of which there are at most 16: bits 4k to
+/// 4k + 3 of word i are column 16k + i.
+template <class D>
+MULTISTATE_INLINE hn::Vec<D> load_int4(D d, const std::uint8_t* words, std::size_t c) noexcept {
+#if HWY_TARGET == HWY_SCALAR
+    std::int16_t word;
+    std::memcpy(&word, words + c % 16 * 2, sizeof word);
+    const auto some = hn::Set(d, word);
+#else
+    const auto some = hn::BitCast(d, hn::LoadU(hn::Repartition<std::uint8_t, D>{}, words + c % 16 * 2));
+#endif
+    return hn::ShiftRight<12>(hn::ShiftLeftSame(some, static_cast<int>(12 - c / 16 * 4)));
+}
+
+/// `lanes` of these columns, times `scale`.
+MULTISTATE_INLINE float_vector load_int4(const std::uint8_t* words, std::size_t c, std::int8_t scale) noexcept {
+    const hn::Rebind<std::int16_t, float_tag> d;
+    const auto wide = hn::ConvertTo(float_tag{}, hn::PromoteTo(integer_tag{}, load_int4(d, words, c)));
+    return hn::Mul(wide, hn::Set(float_tag{}, static_cast<float>(scale)));
 }
 
 /// Calls f(i, vector of x[i], x[i + 1], …) for i = 0, lanes, … below padded(n). Columns after the n floats are zeros.
@@ -161,14 +174,23 @@ inline void store_int8(const float* x, std::size_t n, float factor, std::int8_t*
         hn::StoreU(hn::DemoteTo(d, hn::NearestInt(scaled)), d, row + i);
     });
 }
-/// bytes[c] = low[c] in its lower half and high[c] in its upper half, for 32 integers each.
-inline void pack_int4(const std::int8_t* low, const std::int8_t* high, std::uint8_t* bytes) noexcept {
+/// Packs 64 integers into the words that load_int4 reads.
+inline void pack_int4(const std::int8_t* x, std::uint8_t* words) noexcept {
     const hn::CappedTag<std::uint8_t, 16> d;
-    for (std::size_t c = 0; c < 32; c += hn::Lanes(d)) {
-        const auto a = hn::LoadU(d, reinterpret_cast<const std::uint8_t*>(low + c));
-        const auto b = hn::LoadU(d, reinterpret_cast<const std::uint8_t*>(high + c));
-        hn::StoreU(hn::Or(hn::And(a, hn::Set(d, std::uint8_t{15})), hn::ShiftLeft<4>(b)), d, bytes + c);
+    alignas(16) std::uint8_t bytes[2][16];  // the lower bytes of the words, the upper bytes
+    for (std::size_t i = 0; i < 32; i += hn::Lanes(d)) {
+        const std::int8_t* const low = x + i / 16 * 32 + i % 16;
+        const auto a = hn::LoadU(d, reinterpret_cast<const std::uint8_t*>(low));
+        const auto b = hn::LoadU(d, reinterpret_cast<const std::uint8_t*>(low + 16));
+        hn::Store(hn::Or(hn::And(a, hn::Set(d, std::uint8_t{15})), hn::ShiftLeft<4>(b)), d, &bytes[0][0] + i);
     }
+#if HWY_TARGET == HWY_SCALAR
+    for (std::size_t i = 0; i < 32; ++i) words[i] = bytes[i % 2][i / 2];
+#else
+    const auto lower = hn::Load(d, bytes[0]), upper = hn::Load(d, bytes[1]);
+    hn::StoreU(hn::InterleaveLower(d, lower, upper), d, words);
+    hn::StoreU(hn::InterleaveUpper(d, lower, upper), d, words + 16);
+#endif
 }
 
 }}}  // namespace multistate::MULTISTATE_TARGET::simd
