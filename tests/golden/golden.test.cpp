@@ -147,7 +147,8 @@ void compare_or_write(const std::string& name, const std::vector<section>& secti
         return;
     }
     std::ifstream file(path);
-    ASSERT_TRUE(file) << "no file " << path << ": set MULTISTATE_WRITE_GOLDEN=1 to write it";
+    ASSERT_TRUE(file) << "no file " << path << ": MULTISTATE_WRITE_GOLDEN=1 build/release/tests/multistate_golden "
+                      << "--gtest_filter='*/" << name << "' writes it";
     std::istringstream current(now);
     std::string expected, found, heading;
     while (std::getline(file, expected)) {

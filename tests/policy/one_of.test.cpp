@@ -171,17 +171,20 @@ struct twice {
     static constexpr std::string_view paper = "none";
     static constexpr with_presets make() noexcept { return {2}; }
 };
-struct pooled_twice {
-    static constexpr std::string_view name = "pooled_twice";
-    static constexpr ms::composed<with_presets, ms::pool> make() noexcept { return {with_presets{2}, ms::pool{}}; }
+struct keeps_scores {
+    void modify(ms::view) const noexcept {}
+};
+struct composed_twice {
+    static constexpr std::string_view name = "composed_twice";
+    static constexpr ms::composed<with_presets, keeps_scores> make() noexcept { return {with_presets{2}, keeps_scores{}}; }
 };
 
 TEST(one_of, has_named_presets) {
-    using some = ms::one_of<ms::window, with_presets, twice, pooled_twice>;
+    using some = ms::one_of<ms::window, with_presets, twice, composed_twice>;
     static_assert(ms::named_preset<twice> && !ms::named_preset<with_presets>);
     static_assert(ms::hooks_of<some> == ms::hook::on_forget, "those of the composition");
-    static_assert(std::is_constructible_v<some, ms::composed<with_presets, ms::pool>>);
-    EXPECT_EQ(some::names, (std::array<std::string_view, 4>{"window", "with_presets", "twice", "pooled_twice"}));
+    static_assert(std::is_constructible_v<some, ms::composed<with_presets, keeps_scores>>);
+    EXPECT_EQ(some::names, (std::array<std::string_view, 4>{"window", "with_presets", "twice", "composed_twice"}));
     for (const std::string_view name : some::names) EXPECT_EQ(some::named(name).name(), name);
     float factor = 0;
     some::named("twice").for_each_parameter([&](std::string_view name, const auto& value, auto...) {
@@ -194,8 +197,8 @@ TEST(one_of, has_named_presets) {
     });
     EXPECT_EQ(factor, 3.0f) << "the default is the first choice with its parameters";
     EXPECT_EQ(some(with_presets{2}).name(), "with_presets") << "by its type it is the policy";
-    EXPECT_EQ(some(pooled_twice::make()).name(), "pooled_twice");
-    EXPECT_TRUE(ms::reads_of(some(pooled_twice::make())).order);
+    EXPECT_EQ(some(composed_twice::make()).name(), "composed_twice");
+    EXPECT_TRUE(ms::reads_of(some(composed_twice::make())).order);
 }
 
 TEST(one_of, an_unknown_name_is_told_the_known_ones) {

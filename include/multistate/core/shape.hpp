@@ -1,7 +1,13 @@
 #pragma once
 
-// The sizes of a table and of a cache, and their checks. Every constructor of the library checks sizes here. On an
-// error it throws std::invalid_argument that names the argument, the bound and the value given.
+// The size of a cache, and the checks of all sizes.
+//
+//     // 32 layers, 32 query heads on 8 KV heads of 128 floats; 512 states survive in each layer
+//     const ms::shape shape{.layers = 32, .heads = 32, .kv_heads = 8, .head_dim = 128, .states = 512};
+//     ms::cache<ms::tova> cache(shape);
+//
+// Constructors check sizes with the functions of this header. They throw std::invalid_argument that names the argument,
+// the bound and the value given.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -39,7 +45,7 @@ struct shape {
 
 namespace detail {
 
-/// a * b; throws std::invalid_argument if the product is no size in memory.
+/// a * b; throws std::invalid_argument if no memory can be that large.
 inline std::size_t product(const char* who, std::size_t a, std::size_t b) {
     if (b != 0 && a > (std::numeric_limits<std::ptrdiff_t>::max)() / b) {
         refuse(who, "shape", "smaller than any memory can be", std::to_string(a) + " times " + std::to_string(b));

@@ -90,6 +90,20 @@ struct rope {
         expect_turns("turn_back", turns, x);
         for (std::size_t i = 0; i < pairs(x.size()); ++i) turn_pair(i, turns[2 * i], -turns[2 * i + 1], x);
     }
+    /// The same for vectors that stand side by side: x [head_dim, width] has one in each column.
+    void turn_columns_back(std::span<const float> turns, std::span<float> x, std::size_t width) const noexcept {
+        const std::size_t n = pairs(x.size() / width);
+        for (std::size_t i = 0; i < n; ++i) {
+            const auto a = x.subspan((adjacent ? 2 * i : i) * width, width);
+            const auto b = x.subspan((adjacent ? 2 * i + 1 : i + n) * width, width);
+            const float cosine = turns[2 * i], sine = -turns[2 * i + 1];
+            for (std::size_t k = 0; k < width; ++k) {
+                const float turned = a[k] * cosine - b[k] * sine;
+                b[k] = a[k] * sine + b[k] * cosine;
+                a[k] = turned;
+            }
+        }
+    }
     /// The length of each pair; rotation does not change it.
     void find_lengths(std::span<const float> x, std::span<float> lengths) const noexcept {
         const std::size_t n = pairs(x.size()), step = adjacent ? 2 : 1, partner = adjacent ? 1 : n;

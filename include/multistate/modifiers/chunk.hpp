@@ -2,6 +2,9 @@
 
 // chunk: states that are consecutive in the text share one score, so that a phrase stays or goes as a whole.
 //
+//     ms::composed<ms::snapkv, ms::chunk> policy;
+//     policy.get<ms::chunk>().length = 10;                    // states
+//
 //   paper    "ChunkKV: Semantic-Preserving KV Cache Compression", arXiv 2502.00299
 //   rule     score[j] = mean of score[i] over j's chunk: `length` states held, counted from the oldest
 //   cost     two passes per decision
@@ -15,6 +18,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct chunk {
     static constexpr std::string_view name = "chunk";
+    static constexpr bool needs_scores = true;
     std::size_t length = 20;
     static constexpr parameter<chunk> parameters[] = {{"length", &chunk::length, 1, 4096}};
 

@@ -22,6 +22,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct pool {
     static constexpr std::string_view name = "pool";
+    static constexpr bool needs_scores = true;
     std::size_t width = 5;     ///< odd; if even, there is one more older neighbor than newer
     bool greatest = false;     ///< the maximum instead of the mean
     bool zero_padded = false;  ///< a mean counts zeros beyond the ends

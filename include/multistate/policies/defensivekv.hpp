@@ -38,7 +38,7 @@ struct defensivekv {
     output_effect output = {};  ///< the effect of values on the output
     std::size_t window = 32;    ///< tokens
     std::size_t width = 5;      ///< odd number of states; if even, there is one more older neighbor than newer
-    float first_share = 0.9f;   ///< of the attention; its states stay, whatever their values
+    float first_share = 0.9f;   ///< share of the attention whose states stay, whatever their values
     static constexpr parameter<defensivekv> parameters[] = {{"window", &defensivekv::window, 1, 1024},
                                                             {"width", &defensivekv::width, 1, 1024},
                                                             {"first_share", &defensivekv::first_share, 0.0f, 1.0f}};

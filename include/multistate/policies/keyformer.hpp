@@ -2,12 +2,16 @@
 
 // keyformer: h2o with noise on the logits and a rising temperature, to counter the effect of forgetting on softmax.
 //
+//     ms::cache<ms::keyformer> cache(shape, {.generation = 500});
+//     …                                                       // the prompt
+//     for (std::size_t i = 0; i < layers; ++i) cache.layer(i).finish_prompt();   // tau rises from here on
+//
 //   paper    "Keyformer: KV Cache Reduction through Key Tokens Selection for Efficient Generative Inference",
 //            arXiv 2403.09054
 //   rule     score[j] = sum over the query heads i of the group and all tokens t since j's own of
 //            softmax over j of ((log a[i][t][j] + g) / tau), g = -log(-log u), u drawn for each (i, t, j);
-//            tau = 1 in the prompt, then 1 + n / generation at its n-th successor, no more than 2
-//   reads    the attention probabilities of every token, and when the prompt ends (without that, tau stays 1)
+//            tau = 1 in the prompt, and 1 + n / generation, at most 2, for the n-th token after it
+//   reads    the attention probabilities of every token; finish_prompt (if it is never called, tau stays 1)
 //   forgets  for each KV head; the newest 30 % of `states` are guarded unless the user names another `recent`
 //   cost     a logarithm, a division and a hash per probability, plus a logarithm and an exponential if tau is above 1;
 //            4 bytes per state

@@ -2,6 +2,8 @@
 
 // morphkv: forgets the state that received the least attention from the last tokens, outside these tokens.
 //
+//     ms::cache<ms::morphkv> cache(shape, {.window = 100});   // tokens
+//
 //   paper    "Dialogue Without Limits: Constant-Sized KV Caches for Extended Responses in LLMs" (MorphKV),
 //            arXiv 2503.00979
 //   rule     score[j] = sum (or maximum) over the last `window` tokens t of the sum of a[i][t][j] over the query heads

@@ -2,12 +2,14 @@
 
 // random: forgets states at random. Every other policy must beat it.
 //
+//     ms::cache<ms::random> cache(shape, {.seed = 7});
+//
 //   paper    none: RandomPress of NVIDIA kvpress
 //   rule     score[j] = a number in [0, 1) drawn when j comes, by a hash of seed, layer, KV head and position
 //   reads    nothing
 //   forgets  for each KV head
 //   cost     one hash per state, one pass to decide
-//   differs  kvpress draws all scores anew at each compression, and is repeatable only with a seed. Drawing a new
+//   differs  kvpress draws new scores at each compression, and is repeatable only with a seed. Drawing a new
 //            victim at each step would leave mostly recent states. A number for life leaves, at any time, a uniform
 //            sample of the text: the states with the `states` greatest numbers (reservoir sampling).
 

@@ -1,6 +1,9 @@
 #pragma once
 
 // Checks of a policy before anything is allocated: its parameters, its data, its guards.
+//
+//     const ms::guards g = ms::guards_in_force({.states = 512, .sinks = 4}, ms::h2o{});   // sinks 4, recent 256
+//     ms::check_parameters(ms::pool{.width = 0});                                         // throws: from 1 to 1024
 #include <string>
 #include <string_view>
 
@@ -24,11 +27,10 @@ void check_parameters(const P& policy) {
 /// The guards in force. The user's sinks add to the policy's; the user's `recent` replaces the policy's; `guarded`
 /// replaces all. Throws std::invalid_argument unless: states and block are 1 to 2^30 - 1; slack is below that; sinks +
 /// recent <= states - 1; parameters are in bounds; check_shape accepts the policy's data; and the dimensions are given
-/// if the policy reads queries or stored rows, or remembers keys.
+/// if the policy reads queries or stored rows, or remembers keys. `who` begins the messages.
 template <has_forgets P>
-guards guards_in_force(const table_shape& s, const P& policy) {
+guards guards_in_force(const table_shape& s, const P& policy, const char* who = "table") {
     using detail::require;
-    constexpr const char* who = "table";
     detail::require_size(who, "states", s.states);
     detail::require_size(who, "block", s.block);
     detail::require_slack(who, s.slack);

@@ -118,13 +118,15 @@ class per_table_array {
 
 namespace detail {
 
-/// Where the memory of a policy lies; null while it is being measured.
+/// Where the memory of a policy lies.
 struct memory_origin {
     std::byte* states = nullptr;
     std::byte* table = nullptr;
     std::byte* states_end = nullptr;
     std::byte* table_end = nullptr;
     std::size_t rows = 0;  ///< of the table: room for states and tokens
+    const table_shape* shape =
+        nullptr;  ///< the shape for which the memory was laid out; null while it is being measured
 };
 
 /// One member, as bytes, for the table.
@@ -154,8 +156,8 @@ class layout {
     layout(const table_shape& s, std::size_t rows, detail::memory_member* members = nullptr) noexcept
         : shape_(s), origin_{.rows = rows}, members_(members) {}
     /// Binds members to memory; `visible` states are seen.
-    layout(const table_shape& s, const detail::memory_origin& origin, std::size_t visible) noexcept
-        : shape_(s), origin_(origin), visible_(visible) {}
+    layout(const detail::memory_origin& origin, std::size_t visible) noexcept
+        : shape_(*origin.shape), origin_(origin), visible_(visible) {}
 
     const table_shape& shape() const noexcept { return shape_; }
     const detail::memory_size& size() const noexcept { return size_; }
@@ -184,7 +186,7 @@ class layout {
     void part(const P& p) noexcept;
 
   private:
-    bool measures() const noexcept { return origin_.states == nullptr; }
+    bool measures() const noexcept { return origin_.shape == nullptr; }
 
     static bool is_size(std::size_t a, std::size_t b) noexcept {
         return b == 0 || a <= (std::numeric_limits<std::ptrdiff_t>::max)() / b;
@@ -206,7 +208,7 @@ class layout {
     /// The next `size` times `stride` bytes after `origin`.
     void* take(std::byte* origin, [[maybe_unused]] const std::byte* end, std::size_t& used, std::size_t size,
                std::size_t element, std::size_t stride, bool of_states) noexcept {
-        if (origin == nullptr) {
+        if (measures()) {
             measure(used, size, element, stride, of_states);
             return nullptr;
         }

@@ -131,6 +131,13 @@ class one_of : public detail::forwards_any<Choices...> {
         constexpr hook of_choices[]{hooks_of<detail::policy_of_choice<Choices>>...};
         return of_choices[chosen_.index()];
     }
+    /// f(the chosen policy), true or false.
+    template <class F>
+    bool ask(F f) const noexcept {
+        bool answer = false;
+        chosen_.visit([&](const auto& p) { answer = f(p); });
+        return answer;
+    }
     std::string_view name() const noexcept { return names[chosen_.index()]; }
     /// The name of the choice's paper; empty if it gives none.
     std::string_view paper() const noexcept {

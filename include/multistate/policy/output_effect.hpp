@@ -1,6 +1,11 @@
 #pragma once
 
-// How much a value can change a layer's output. For policies that weigh attention by this.
+// How much a value can change a layer's output: a member of policies that multiply attention by it.
+//
+//     std::vector<ms::rows> w_o;                              // for each layer [model dimension, heads * value_dim]
+//     ms::criticalkv policy;
+//     policy.output.projection = w_o;                         // without it, the effect of a value v is |v|_1
+//     ms::cache<ms::criticalkv> cache(shape, policy);         // w_o must outlive the cache
 #include <cmath>
 #include <span>
 #include <string>

@@ -69,8 +69,8 @@ class arrival_order {
         first_forgotten_ = none;
     }
 
-    /// Sets other guards. The `recent` newest are taken from the positions held: these suffice, because nothing is
-    /// forgotten before there are that many. Allocates.
+    /// Sets other guards. The `recent` newest are the newest positions held. If fewer are held, nothing is forgotten
+    /// before there are enough. Allocates.
     void change_guards(guards wanted, std::span<const position> positions) {
         wanted_ = wanted;
         newest_positions_.assign(wanted.recent, 0);
