@@ -113,8 +113,8 @@ inline void invert_lower(std::span<float> l, std::size_t n, std::span<float> scr
     }
 }
 
-/// A + ridge I = L L^T: build(a) adds A to zeros, then A becomes L. If float32 cannot compute L, the ridge grows tenfold.
-/// Returns false if no ridge suffices.
+/// A + ridge I = L L^T: build(a) adds A to zeros, then A becomes L. If float32 cannot compute L, the ridge grows
+/// tenfold. Returns false if no ridge suffices.
 template <class Build>
 bool cholesky_with_ridge(float ridge, std::span<float> a, std::size_t n, Build build) noexcept {
     for (; std::isfinite(ridge); ridge *= 10) {
