@@ -102,8 +102,9 @@ inline void solve_lower(std::span<const float> l, std::span<float> x) noexcept {
     }
 }
 
-/// A + ridge I = L L^T: build(a) adds A to zeros, then A becomes L. If float32 cannot compute L, the ridge grows tenfold.
-/// Returns false if no ridge suffices. `factor` is cholesky, or its faster form with scratch (packed_products.hpp).
+/// A + ridge I = L L^T: build(a) adds A to zeros, then A becomes L. If float32 cannot compute L, the ridge grows
+/// tenfold. Returns false if no ridge suffices. `factor` is cholesky, or its faster form with scratch
+/// (packed_products.hpp).
 template <class Build, class Factor = decltype(cholesky)&>
 bool cholesky_with_ridge(float ridge, std::span<float> a, std::size_t n, Build build,
                          Factor factor = cholesky) noexcept {

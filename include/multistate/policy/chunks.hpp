@@ -83,7 +83,7 @@ struct chunk_place {
 };
 
 /// For policies without chunk_memory: call it at each arrival, before anything is remembered. If the length changes (at
-/// first, and after a rebudget), it clears the policy's table memory, gives waiting states the score 0 and returns true.
+/// first, and after a rebudget), it clears the policy's table memory and gives waiting states score 0; returns true.
 template <class P>
 bool start_chunks(view states, const P& policy, std::span<std::uint64_t> known_length, std::size_t length) noexcept {
     if (known_length[0] == length) return false;

@@ -2,8 +2,8 @@
 
 // The two products of attention on stored rows: logits = Q K^T and output = P V.
 //
-//     simd::dot_products(q, heads, head_dim, keys.matrix(), n, logits, stride, scratch);           // [heads, n]
-//     simd::weighted_sums(logits, stride, heads, values.matrix(), n, value_dim, out, scratch);     // [heads, value_dim]
+//     simd::dot_products(q, heads, head_dim, keys.matrix(), n, logits, stride, scratch);          // [heads, n]
+//     simd::weighted_sums(logits, stride, heads, values.matrix(), n, value_dim, out, scratch);    // [heads, value_dim]
 //
 // Few queries (gemv.hpp): each stored row is read once for all of them, and multiplied in the narrowest format that the
 // target multiplies fast. Many queries (gemm.hpp): rows are converted to floats, then multiplied as matrices.

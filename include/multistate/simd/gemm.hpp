@@ -18,8 +18,8 @@ inline constexpr std::size_t panel_columns = product_vectors * lanes;
 /// Value rows in a panel: 16 KiB with 32 columns, half of a first-level cache.
 inline constexpr std::size_t panel_values = 128;
 
-/// out[i, c] = the sum over t < terms of a[i, t] * b[t, c], for `Queries` rows of a and columns c < Vectors * lanes. Adds
-/// it to out if `accumulate`.
+/// out[i, c] = the sum over t < terms of a[i, t] * b[t, c], for `Queries` rows of a and columns c < Vectors * lanes.
+/// Adds it to out if `accumulate`.
 template <std::size_t Queries, std::size_t Vectors, bool accumulate>
 void product(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride, std::size_t terms, float* out,
              std::size_t stride) noexcept {

@@ -1,6 +1,6 @@
 #pragma once
 
-// Stored rows as policies use them in a decision: decode one row, multiply all rows with vectors, sum rows with weights.
+// Stored rows as policies use them in decisions: decode one row, multiply all rows with vectors, sum rows with weights.
 //
 //     simd::read_row(keys.matrix(), row, head_dim, key);                                 // key [head_dim]
 //     simd::dot_rows(x, 1, 0, head_dim, keys.matrix(), n, out, 0);                       // out[j] = x . key j, j < n

@@ -12,8 +12,8 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
 
-/// 32 bits for each index and a 64-bit key: the hash lowbias32 by Wellons. Its input is a multiple of the index plus the
-/// lower half of the key; the upper half is mixed in before the second multiplication.
+/// 32 bits for each index and a 64-bit key: the hash lowbias32 by Wellons. Its input is a multiple of the index plus
+/// the lower half of the key; the upper half is mixed in before the second multiplication.
 MULTISTATE_INLINE naturals hash(integers index, std::uint64_t key) noexcept {
     const auto low = static_cast<std::uint32_t>(key), high = static_cast<std::uint32_t>(key >> 32);
     naturals x = reinterpret_cast<naturals>(index) * 0x9e3779b9u + low;
