@@ -13,8 +13,8 @@
 //   reads    queries; the stored keys
 //   forgets  for each KV head; the newest min(8, states / 2) are guarded unless the user names another `recent`
 //   cost     n head_dim operations per KV head and decision, once more for each new query, each new state and each
-//            state whose newest similar state was forgotten; n `window` exponentials. Measured, 0.8 to 1.2 times the cost
-//            of attention, on random and on clustered keys; with a slack of 31, 0.2 times. If a part writes stored rows
+//            state whose newest similar state was forgotten; n `window` exponentials. Measured on random keys (Zen 5),
+//            2.5 to 3 times the cost of attention; with a slack of 31, 0.3 to 0.4 times. If a part writes stored rows
 //            (mergers/), all states are new at every decision: n^2 head_dim. 32 + 4 `window` bytes per state; `window`
 //            queries and 4 keys per table.
 //   differs  read in the authors' code. It never sorts the cache again after a decision, so there, neighbors, the
