@@ -65,7 +65,8 @@ struct layers_that_decode {
         : layers(ms::any_policy::named(policy), l), memory(layers.bytes()) {}
 };
 
-/// A turn is as many steps as take about a millisecond: a helper that sleeps wakes once in a turn. Times are of one step.
+/// A turn is as many steps as take about a millisecond: a helper that sleeps wakes once in a turn. Times are of one
+/// step.
 void step(benchmark::State& state, const std::string& name, const executor& both, bool sequences,
           std::string_view policy, const layer_shape& l) {
     auto& all = bench::prepared(name, [&] { return layers_that_decode(policy, l); });

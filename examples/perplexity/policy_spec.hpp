@@ -1,4 +1,5 @@
-// How a policy and a budget are written on the command line: see multistate/policies/spec.hpp and budgets/any_budget.hpp.
+// How a policy and a budget are written on the command line: see multistate/policies/spec.hpp and
+// budgets/any_budget.hpp.
 #pragma once
 
 #include <string_view>

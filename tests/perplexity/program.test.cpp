@@ -696,8 +696,8 @@ TEST_F(Program, ADashIsStandardInputOrOutput) {
     expect_error({"--model", "-"}, {"--model must be a file, is '-'"});
 }
 
-/// Nothing begun remains, and the status is that of the signal. The whole novella takes seconds; the signal comes as soon
-/// as the table's head is there.
+/// Nothing begun remains, and the status is that of the signal. The whole novella takes seconds; the signal comes as
+/// soon as the table's head is there.
 TEST_F(Program, ASignalLeavesNothingBehind) {
     const auto old = folder_.write("result.json", "old").string();
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {

@@ -103,8 +103,8 @@ TEST(any_composed, refuses_parts_that_do_not_go_with_the_policy) {
     EXPECT_EQ(made("window", {"per_head"}).problem_of_parts(), "");
 }
 
-/// Positions and outputs show an effect on decisions and on stored rows; a scope is itself one. Parameters are such that
-/// little is needed to see it.
+/// Positions and outputs show an effect on decisions and on stored rows; a scope is itself one. Parameters are such
+/// that little is needed to see it.
 TEST(any_composed, every_part_that_is_taken_has_an_effect) {
     constexpr ms::shape shapes[] = {
         {.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 8, .states = 24, .block = 7, .recent = 4},

@@ -118,8 +118,8 @@ class any_budget {
         if (pyramid == nullptr) return {};
         return pyramid_budget(layers, states, pyramid->beta, guarded.sinks + guarded.recent);
     }
-    /// Gives an empty cache a budget that does not depend on the prompt; does nothing for others. Costs an allocation of
-    /// the cache.
+    /// Gives an empty cache a budget that does not depend on the prompt; does nothing for others. Costs an allocation
+    /// of the cache.
     template <class Cache>
     void before_prompt(Cache& cache) const {
         if (!*this || needs_prompt()) return;
@@ -127,8 +127,8 @@ class any_budget {
         const guards guarded = guards_in_force(cache.layer(0).tables().front().shape(), cache.policy());
         cache.rebudget(guarded_budget{by_layer(s.layers, s.states, guarded), guarded});
     }
-    /// Gives the cache a budget by the prompt that it holds; does nothing for other budgets. The prompt must have come in
-    /// one block: nothing is forgotten yet.
+    /// Gives the cache a budget by the prompt that it holds; does nothing for other budgets. The prompt must have come
+    /// in one block: nothing is forgotten yet.
     template <class Cache>
     void after_prompt(Cache& cache) const {
         if (const auto* adaptive = std::get_if<detail::named_adaptive>(&chosen_)) {

@@ -42,8 +42,8 @@ class cache {
 
     cache(cache&&) noexcept = default;
     cache& operator=(cache&&) noexcept = default;
-    /// A copy that continues identically. Not a copy constructor, because it costs as much memory as the cache. Takes as
-    /// long as copying the rows that hold states.
+    /// A copy that continues identically. Not a copy constructor, because it costs as much memory as the cache. Takes
+    /// as long as copying the rows that hold states.
     cache clone() const {
         cache other(tables_, uncleared);
         for (const table<P>& t : other.tables_.all()) other.copy_rows(*this, t, {});

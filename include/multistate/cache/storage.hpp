@@ -50,8 +50,8 @@ class storage {
     using element = typename C::element;
 
   public:
-    /// One plane for each entry of `rows`; the entry is its number of rows. `memory` has size_for() bytes, begins with a
-    /// cache line and outlives the storage; null: allocates it.
+    /// One plane for each entry of `rows`; the entry is its number of rows. `memory` has size_for() bytes, begins with
+    /// a cache line and outlives the storage; null: allocates it.
     storage(std::span<const std::size_t> rows, std::size_t dimension, std::byte* memory = nullptr)
         : first_(first_rows(rows)),
           dimension_(dimension),
@@ -145,8 +145,8 @@ class storage {
 };
 
 /// The keys and values of all layers and KV heads, and the access of policies to them. A plane is one KV head of one
-/// layer: layer * kv_heads + kv_head. All rows lie in one allocation, so that small caches reach the size of huge pages,
-/// too.
+/// layer: layer * kv_heads + kv_head. All rows lie in one allocation, so that small caches reach the size of huge
+/// pages, too.
 template <codec K, codec V>
 class key_value_storage {
   public:

@@ -16,8 +16,8 @@
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 /// Uses as many threads as OpenMP is set to (OMP_NUM_THREADS, omp_set_num_threads). Each thread takes the same tasks in
-/// each run of the same size: the scratch of a KV head stays in the cache of one core. With dynamic scheduling, steps at
-/// 256 states took 1.2 to 1.5 times as long. Inside a parallel region the tasks stay on the calling thread, which is
+/// each run of the same size: the scratch of a KV head stays in the cache of one core. With dynamic scheduling, steps
+/// at 256 states took 1.2 to 1.5 times as long. Inside a parallel region the tasks stay on the calling thread, which is
 /// OpenMP's default for nested regions.
 struct openmp {
     void run(std::size_t n, auto&& task) const noexcept {

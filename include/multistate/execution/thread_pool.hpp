@@ -133,9 +133,9 @@ class thread_pool {
         }
     }
 
-    /// Claims tasks until none is left: first its own, then those of other threads, from the far end. Only the holder of
-    /// a claimed task may read the description of the run: the run cannot end before that task counts as done, so the
-    /// next run cannot overwrite it.
+    /// Claims tasks until none is left: first its own, then those of other threads, from the far end. Only the holder
+    /// of a claimed task may read the description of the run: the run cannot end before that task counts as done, so
+    /// the next run cannot overwrite it.
     void work(std::size_t self) noexcept {
         std::uint32_t done = 0;
         for (std::size_t i = 0; i < threads(); ++i) {

@@ -1,7 +1,7 @@
 #pragma once
 
-// The list of every modifier in the library. A new modifier is one new file in modifiers/ and one line here. Policies as
-// text (policies/spec.hpp) can name what is listed: `h2o|pool(width=7)`.
+// The list of every modifier in the library. A new modifier is one new file in modifiers/ and one line here. Policies
+// as text (policies/spec.hpp) can name what is listed: `h2o|pool(width=7)`.
 // IWYU pragma: begin_exports
 #include "multistate/modifiers/chunk.hpp"
 #include "multistate/modifiers/decayed.hpp"

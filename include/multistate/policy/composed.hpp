@@ -15,14 +15,14 @@
 //     per  forgets()                                  another scope                               modifiers/scope.hpp
 //     void merge(stored, gone, states)                saves something of forgotten states         mergers/*.hpp
 //
-// A part may also have on_insert, on_query, finish_prompt, check_shape, as in a policy. One part at most has forgets; for
-// default_guards, the last part with the hook answers. If a part modifies, the policy's own scores are kept apart, so
-// sums keep accumulating; this costs one float per state and one copy of the scores per decision. A merger sees the
+// A part may also have on_insert, on_query, finish_prompt, check_shape, as in a policy. One part at most has forgets;
+// for default_guards, the last part with the hook answers. If a part modifies, the policy's own scores are kept apart,
+// so sums keep accumulating; this costs one float per state and one copy of the scores per decision. A merger sees the
 // final scores.
 //
 // Parts that can have no effect do not compile. A part whose modify changes scores and makes none has `static constexpr
-// bool needs_scores = true`, a merger by scores `reads_scores = true`: both are refused where no scores are. A part can check its policy in a static member
-// `template <class P> check_policy()`.
+// bool needs_scores = true`, a merger by scores `reads_scores = true`: both are refused where no scores are. A part can
+// check its policy in a static member `template <class P> check_policy()`.
 #include <algorithm>
 #include <concepts>
 #include <tuple>

@@ -12,8 +12,8 @@
 //         static constexpr ms::h2o make() noexcept { return {.recent_at_most = 0}; }
 //     };
 //
-// Choices are plain structs (trivially copyable). Cost: one call, and one comparison per choice that has the hook. Hooks
-// that the chosen policy lacks do nothing.
+// Choices are plain structs (trivially copyable). Cost: one call, and one comparison per choice that has the hook.
+// Hooks that the chosen policy lacks do nothing.
 #include <algorithm>
 #include <array>
 #include <concepts>

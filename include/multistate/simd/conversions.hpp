@@ -56,8 +56,8 @@ MULTISTATE_INLINE float_vector load_int8(const std::int8_t* x) noexcept {
     return hn::ConvertTo(float_tag{}, hn::PromoteTo(integer_tag{}, hn::LoadU(d, x)));
 }
 
-/// Columns c, c + 1, … of 64 integers of 4 bits, c a multiple of the lanes of D, of which there are at most 16: bits 4k to
-/// 4k + 3 of word i are column 16k + i.
+/// Columns c, c + 1, … of 64 integers of 4 bits, c a multiple of the lanes of D, of which there are at most 16: bits 4k
+/// to 4k + 3 of word i are column 16k + i.
 template <class D>
 MULTISTATE_INLINE hn::Vec<D> load_int4(D d, const std::uint8_t* words, std::size_t c) noexcept {
 #if HWY_TARGET == HWY_SCALAR
