@@ -83,15 +83,6 @@ floats leverages(float ridge, floats x, std::size_t m) {
     return scores;
 }
 
-/// Around their mean these are (2, 0), (-2, 0), (0, 1), (0, -1): X^T X = diag(8, 2).
-TEST(linear_algebra, the_inverse_of_a_triangle) {
-    // 2 0 0 / 1 4 0 / 3 2 5, with something else above the diagonal
-    floats l{2, 99, 99, 1, 4, 99, 3, 2, 5}, scratch(3);
-    ms::invert_lower(l, 3, scratch);
-    const floats expected{0.5f, 0, 0, -0.125f, 0.25f, 0, -0.25f, -0.1f, 0.2f};
-    for (std::size_t i = 0; i < 9; ++i) EXPECT_FLOAT_EQ(l[i], expected[i]) << i;
-}
-
 TEST(linear_algebra, a_mean_runs_along) {
     floats mean(2);
     float count = 0;
@@ -103,6 +94,17 @@ TEST(linear_algebra, a_mean_runs_along) {
     EXPECT_FLOAT_EQ(mean[1], 2);
 }
 
+TEST(linear_algebra, a_ridge_grows_until_cholesky_works) {
+    floats a(1);
+    int builds = 0;
+    const auto minus_five = [&](std::span<float> x) { x[0] -= 5, ++builds; };
+    EXPECT_TRUE(ms::cholesky_with_ridge(1, a, 1, minus_five));
+    EXPECT_EQ(builds, 2) << "1 - 5 is negative, 10 - 5 is not";
+    EXPECT_FLOAT_EQ(a[0], std::sqrt(5.0f));
+    EXPECT_FALSE(ms::cholesky_with_ridge(1, a, 1, [](std::span<float> x) { x[0] = std::nanf(""); }));
+}
+
+/// Around their mean these are (2, 0), (-2, 0), (0, 1), (0, -1): X^T X = diag(8, 2).
 TEST(linear_algebra, leverage_by_hand) {
     for (const float one : leverages(1e-6f, {7, 5, 3, 5, 5, 6, 5, 4}, 2)) EXPECT_NEAR(one, 0.5, 1e-5);
     const floats ridged = leverages(2, {7, 5, 3, 5, 5, 6, 5, 4}, 2);

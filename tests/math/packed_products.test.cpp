@@ -89,20 +89,70 @@ TEST(matrix_products, quadratic_forms_use_the_lower_triangle) {
     }
 }
 
-TEST(matrix_products, squared_lengths_are_those_of_products_with_a_triangle) {
+/// A lower triangle [n, n] that is far from singular; above the diagonal stands something else.
+floats triangle(std::size_t n, support::random_numbers& random) {
+    floats l = random.floats(n * n, 0.3f);
+    for (std::size_t i = 0; i < n; ++i) l[i * n + i] = 2 + l[i * n + i];
+    return l;
+}
+
+TEST(matrix_products, many_vectors_stand_as_each_does) {
     support::random_numbers random(4);
+    for (const std::size_t n : {1u, 4u, 17u, 36u, 128u}) {
+        for (const std::size_t count : {1u, 4u, 7u, 32u}) {
+            const floats x = random.floats(count * (n + 3), 1);
+            floats panel(n * ms::panel_width, 9), expected = panel;
+            const ms::rows all{x.data(), count, n, n + 3};
+            for (std::size_t k = 0; k < count; ++k) ms::stand(all[k], expected, k);
+            ms::stand(all, panel);
+            EXPECT_EQ(panel, expected) << n << " " << count;
+        }
+    }
+}
+
+TEST(matrix_products, a_panel_is_solved_column_by_column) {
+    support::random_numbers random(6);
     for (const std::size_t n : {1u, 4u, 31u, 32u, 36u, 128u}) {
-        const vectors x(32, n, random), a(n, n, random);
-        floats triangle = a.memory;
-        for (std::size_t i = 0; i < n; ++i)
-            std::fill_n(triangle.begin() + static_cast<std::ptrdiff_t>(i * n + i + 1), n - i - 1, 0.0f);
-        std::array<float, ms::panel_width> out{};
-        floats scratch(ms::panel_width * ms::panel_width);
-        ms::squared_lengths(triangle, n, x.panel, out, scratch);
+        const floats l = triangle(n, random);
+        const vectors x(32, n, random);
+        floats panel = x.panel, scratch(ms::panel_width * ms::panel_width);
+        ms::solve_lower({l.data(), n, n, n}, panel, scratch);
         for (std::size_t k = 0; k < 32; ++k) {
-            double expected = 0;
-            for (std::size_t i = 0; i < n; ++i) expected += std::pow(dot(a.rows[i].first(i + 1), x.rows[k]), 2);
-            ASSERT_NEAR(out[k], expected, 1e-6 * static_cast<double>(n + 1) * (1 + expected));
+            for (std::size_t i = 0; i < n; ++i) {  // L times the solution
+                double sum = 0;
+                for (std::size_t c = 0; c <= i; ++c) {
+                    sum += static_cast<double>(l[i * n + c]) * static_cast<double>(panel[c * ms::panel_width + k]);
+                }
+                ASSERT_NEAR(sum, x.rows[k][i], 1e-4) << n;
+            }
+        }
+    }
+}
+
+TEST(matrix_products, cholesky_in_blocks) {
+    support::random_numbers random(7);
+    for (const std::size_t n : {1u, 4u, 31u, 32u, 36u, 64u, 100u, 128u}) {
+        const floats l = triangle(n, random);
+        floats a(n * n, 77), scratch((n + ms::panel_width) * ms::panel_width);
+        for (std::size_t i = 0; i < n; ++i) {
+            for (std::size_t j = 0; j <= i; ++j) {
+                a[i * n + j] = static_cast<float>(dot(std::span(l).subspan(i * n, j + 1), std::span(l).subspan(j * n)));
+            }
+        }
+        ASSERT_TRUE(ms::cholesky(a, n, scratch));
+        for (std::size_t i = 0; i < n; ++i) {
+            for (std::size_t j = 0; j < n; ++j) ASSERT_NEAR(a[i * n + j], j <= i ? l[i * n + j] : 77, 1e-4) << n;
+        }
+    }
+}
+
+TEST(matrix_products, cholesky_in_blocks_refuses_what_is_not_positive_definite) {
+    for (const std::size_t wrong : {0u, 31u, 32u, 69u}) {
+        for (const float bad : {0.0f, -1.0f, NAN}) {
+            const std::size_t n = 70;
+            floats a(n * n), scratch((n + ms::panel_width) * ms::panel_width);
+            for (std::size_t i = 0; i < n; ++i) a[i * n + i] = i == wrong ? bad : 1;
+            EXPECT_FALSE(ms::cholesky(a, n, scratch));
         }
     }
 }

@@ -108,6 +108,27 @@ TEST(rope, the_mean_turn_is_the_mean_of_all_turns) {
     }
 }
 
+TEST(rope, columns_turn_back_as_vectors_do) {
+    support::random_numbers random(4);
+    for (const bool adjacent : {true, false}) {
+        for (const std::size_t rotated : {0u, 4u}) {
+            const ms::rope model{.adjacent = adjacent, .rotated = rotated};
+            floats turns(10), columns(10 * 3);
+            model.find_mean_turns(5, 3, turns);
+            std::vector<floats> vectors(3);
+            for (std::size_t k = 0; k < 3; ++k) {
+                vectors[k] = random.floats(10, 1);
+                for (std::size_t c = 0; c < 10; ++c) columns[c * 3 + k] = vectors[k][c];
+                model.turn_back(turns, vectors[k]);
+            }
+            model.turn_columns_back(turns, columns, 3);
+            for (std::size_t k = 0; k < 3; ++k) {
+                for (std::size_t c = 0; c < 10; ++c) EXPECT_NEAR(columns[c * 3 + k], vectors[k][c], 1e-6);
+            }
+        }
+    }
+}
+
 TEST(rope, lengths_of_pairs) {
     const std::vector<float> x{3, 5, 4, 12};
     std::vector<float> lengths(2);

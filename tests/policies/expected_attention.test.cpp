@@ -9,6 +9,7 @@
 #include <multistate/policies/expected_attention.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/rotation.hpp"
 #include "support/hand_held.hpp"
 #include "support/micro.hpp"
 #include "support/queries.hpp"
@@ -85,7 +86,7 @@ TEST(expected_attention, covariance_that_is_not_kept_needs_no_memory) {
     const ms::table_shape s{.states = 2, .heads = 4, .head_dim = 64, .value_dim = 64};
     const std::size_t with = ms::detail::size_of_memory(policy, s, 1).per_table;
     policy.covariance = false;
-    EXPECT_EQ(with - ms::detail::size_of_memory(policy, s, 1).per_table, sizeof(float) * 4u * 64 * 64);
+    EXPECT_EQ(with - ms::detail::size_of_memory(policy, s, 1).per_table, sizeof(float) * 4u * (64 + 15) * 64);
 }
 
 /// Dimensions that vary together: queries (1, 1) and (-1, -1) have a covariance of 1 everywhere.
@@ -241,11 +242,16 @@ TEST(expected_attention, endless_texts_keep_their_moments) {
     const auto memory = states.memory(policy);
     std::uint64_t& count = memory.count[0];
     const float& mean = memory.means[0][0];
-    const float& squares = memory.squares[0][0];
     count = (1 << 20) - 1;
     memory.means[0][0] = 4;
     memory.squares[0][0] = 3 * static_cast<float>(count);
-    const auto variance = [&] { return squares / static_cast<float>(count); };
+    const auto variance = [&] {
+        float sum = memory.squares[0][0];
+        for (std::uint32_t i = 0; i < memory.pending[0]; ++i) {
+            sum += memory.factors[i] * memory.deviations[i][0] * memory.deviations[i][0];
+        }
+        return sum / static_cast<float>(count);
+    };
     const auto ask = [&](float query) { policy.on_query({&query, 1, 1, 1}, states); };
     ask(6);
     EXPECT_LT(count, 1u << 20);
@@ -272,3 +278,52 @@ TEST(expected_attention, a_bad_query_is_as_zeros) {
 }
 
 }  // namespace expected_attention_test
+
+namespace reference::expected_attention {
+
+/// Mean and covariance of the vectors.
+struct distribution {
+    numbers mean;
+    std::vector<numbers> covariance;
+
+    explicit distribution(const std::vector<numbers>& x, std::size_t dimension)
+        : mean(dimension), covariance(dimension, numbers(dimension)) {
+        const double share = 1 / static_cast<double>(x.size());
+        for (const numbers& one : x) add(scaled(one, share), mean);
+        for (const numbers& one : x) {
+            for (std::size_t r = 0; r < dimension; ++r) {
+                for (std::size_t c = 0; c < dimension; ++c) {
+                    covariance[r][c] += share * (one[r] - mean[r]) * (one[c] - mean[c]);
+                }
+            }
+        }
+    }
+};
+
+numbers expected(const evidence& e) {
+    const std::size_t n = e.states().size();
+    const std::size_t sinks = sinks_of(e, 4);
+    const auto queries = queries_before_rotation(e);
+    const rotation future = mean_rotation(e.past.back().position, e.shape.head_dim);
+    numbers scores(n);
+    for (std::size_t i = e.first_head(); i < e.end_head(); ++i) {
+        const auto& held = e.held[i / e.shape.group()];
+        const distribution of(queries[i], e.shape.head_dim);
+        numbers logits;
+        for (std::size_t j = sinks; j < n; ++j) {
+            const numbers key = future.undone(held[j].key);  // R^T k
+            double variance = 0;
+            for (std::size_t r = 0; r < key.size(); ++r) variance += key[r] * dot(of.covariance[r], key);
+            logits.push_back(e.shape.scale * dot(of.mean, key) + e.shape.scale * e.shape.scale * variance / 2);
+        }
+        const numbers attention = softmax(logits);
+        for (std::size_t j = sinks; j < n; ++j) {
+            scores[j] += attention[j - sinks] / static_cast<double>(e.shape.group()) * norm(held[j].value);
+        }
+    }
+    return scores;
+}
+
+const registered rule{{.name = "expected_attention", .score = expected, .sinks = at_most<4, 8>}};
+
+}  // namespace reference::expected_attention

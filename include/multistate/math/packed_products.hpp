@@ -3,13 +3,15 @@
 // Products of many vectors with many, for policies that compare stored keys with each other or with a matrix. About ten
 // times as fast as separate dot products.
 //
-//     for (std::size_t k = 0; k < count; ++k) ms::stand(key(k), panel, k);  // up to panel_width keys, as columns
+//     ms::stand({keys, count, d, d}, panel);                                // up to panel_width keys, as columns
 //     ms::products(vectors, panel, out, stride);                            // out[i * stride + k] = vectors[i] . key k
 //
 // Panels are [terms, panel_width]; process more vectors one panel after another. Unused columns do not matter, but must
 // hold numbers; memory of a policy starts as zeros. Products are written for all columns, so out needs panel_width
 // floats or more per vector.
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstddef>
 #include <span>
 
@@ -24,6 +26,10 @@ inline constexpr std::size_t panel_width = 32;
 /// Writes vector x into column k of a panel.
 inline void stand(std::span<const float> x, std::span<float> panel, std::size_t k) noexcept {
     for (std::size_t c = 0; c < x.size(); ++c) panel[c * panel_width + k] = x[c];
+}
+/// The same for several vectors, at most panel_width: vector k goes into column k. Several times as fast.
+inline void stand(rows x, std::span<float> panel) noexcept {
+    simd::detail::transpose(x.data, x.stride, x.count, x.width, panel.data(), panel_width);
 }
 
 /// out[i * stride + k] = a[i] . column k for all columns, using the first a.width elements; stride is at least
@@ -50,32 +56,87 @@ inline void products(rows a, std::span<const float> panel, std::span<float> out,
 /// panel_width^2 floats.
 inline void quadratic_forms(std::span<const float> a, std::size_t n, std::span<const float> panel,
                             std::span<float, panel_width> out, std::span<float> scratch) noexcept {
+    constexpr std::size_t at_once = simd::detail::product_queries;  // larger blocks multiply more of the zeros
     std::ranges::fill(out, 0.0f);
-    for (std::size_t first = 0; first < n; first += panel_width) {
-        const std::size_t end = (std::min)(n, first + panel_width);
+    for (std::size_t first = 0; first < n; first += at_once) {
+        const std::size_t end = (std::min)(n, first + at_once);
         products({a.data() + first * n, end - first, end, n}, panel, scratch, panel_width);
         for (std::size_t r = first; r < end; ++r) {  // twice the part below the diagonal, and the diagonal
             const float diagonal = a[r * n + r];
-            const float* const x = panel.data() + r * panel_width;
-            const float* const product = scratch.data() + (r - first) * panel_width;
-            for (std::size_t k = 0; k < panel_width; ++k) out[k] += x[k] * (2 * product[k] - diagonal * x[k]);
+            for (std::size_t k = 0; k < panel_width; k += simd::vector_width) {
+                const simd::floats x = simd::load(panel.data() + r * panel_width + k);
+                const simd::floats twice = 2.0f * simd::load(scratch.data() + (r - first) * panel_width + k);
+                simd::store(simd::load(out.data() + k) + x * (twice - diagonal * x), out.data() + k);
+            }
         }
     }
 }
 
-/// out[k] = |A x|^2 for x = column k. A is lower triangular [n, n]; above the diagonal it holds zeros. `scratch` has
-/// panel_width^2 floats.
-inline void squared_lengths(std::span<const float> a, std::size_t n, std::span<const float> panel,
-                            std::span<float, panel_width> out, std::span<float> scratch) noexcept {
-    std::ranges::fill(out, 0.0f);
-    for (std::size_t first = 0; first < n; first += panel_width) {
-        const std::size_t end = (std::min)(n, first + panel_width);
-        products({a.data() + first * n, end - first, end, n}, panel, scratch, panel_width);
-        for (std::size_t r = 0; r < end - first; ++r) {
-            const float* const product = scratch.data() + r * panel_width;
-            for (std::size_t k = 0; k < panel_width; ++k) out[k] += product[k] * product[k];
+/// X = L^-1 X for the columns of a panel. L is lower triangular [n, n], n = l.width; what lies above its diagonal does
+/// not matter. `scratch` has panel_width^2 floats.
+inline void solve_lower(rows l, std::span<float> panel, std::span<float> scratch) noexcept {
+    constexpr std::size_t at_once = simd::detail::product_queries;
+    std::ranges::fill(scratch.first(at_once * panel_width), 0.0f);
+    for (std::size_t first = 0; first < l.width; first += at_once) {
+        const std::size_t end = (std::min)(l.width, first + at_once);
+        if (first > 0) products({l[first].data(), end - first, first, l.stride}, panel, scratch, panel_width);
+        for (std::size_t r = first; r < end; ++r) {
+            const float inverse = 1 / l[r][r];
+            for (std::size_t k = 0; k < panel_width; k += simd::vector_width) {
+                float* const x = panel.data() + k;
+                const float* const product = scratch.data() + (r - first) * panel_width + k;
+                simd::floats sum = simd::load(x + r * panel_width) - simd::load(product);
+                for (std::size_t c = first; c < r; ++c) sum -= l[r][c] * simd::load(x + c * panel_width);
+                simd::store(sum * inverse, x + r * panel_width);
+            }
         }
     }
+}
+
+namespace detail {
+
+/// tile = U with U^T U = tile, for the first n rows and columns of a symmetric tile [n, panel_width] whose part below
+/// the diagonal does not matter. Returns false if the tile is not positive definite.
+inline bool factor_tile(std::span<float> tile, std::size_t n) noexcept {
+    for (std::size_t c = 0; c < n; ++c) {
+        const auto row = tile.subspan(c * panel_width, panel_width);
+        if (!(row[c] > 0)) return false;
+        simd::scale(row, 1 / std::sqrt(row[c]));
+        for (std::size_t r = c + 1; r < n; ++r) {
+            simd::add_scaled(-row[r], row, tile.subspan(r * panel_width, panel_width));
+        }
+    }
+    return true;
+}
+
+}  // namespace detail
+
+/// cholesky (linear_algebra.hpp) in blocks, many times as fast for n = 128. `scratch` has (n + panel_width) panel_width
+/// floats.
+inline bool cholesky(std::span<float> a, std::size_t n, std::span<float> scratch) noexcept {
+    using simd::detail::transpose;
+    const auto tile = scratch.first(panel_width * panel_width), panel = scratch.subspan(tile.size());
+    std::ranges::fill(tile, 0.0f);
+    for (std::size_t first = 0; first < n; first += panel_width) {
+        const std::size_t count = (std::min)(panel_width, n - first);
+        const rows block{a.data() + first * n, count, first, n};
+        const auto diagonal = [&](std::size_t r) { return a.subspan((first + r) * n + first, r + 1); };
+        if (first > 0) {  // the rows of L left of the diagonal block, then what they leave of that block
+            stand(block, panel);
+            solve_lower({a.data(), first, first, n}, panel, tile);
+            transpose(panel.data(), panel_width, first, count, a.data() + first * n, n);
+            products(block, panel, tile, panel_width);
+        }
+        for (std::size_t r = 0; r < count; ++r) {
+            for (std::size_t c = 0; c <= r; ++c) tile[c * panel_width + r] = diagonal(r)[c] - tile[r * panel_width + c];
+        }
+        if (!detail::factor_tile(tile, count)) return false;
+        for (std::size_t r = 0; r < count; ++r) {
+            for (std::size_t c = 0; c <= r; ++c) diagonal(r)[c] = tile[c * panel_width + r];
+        }
+        std::ranges::fill(tile, 0.0f);
+    }
+    return true;
 }
 
 /// A += the sum of factors[k] x_k x_k^T over the rows x_k of `x`, at most panel_width: add_square for several vectors.
@@ -84,9 +145,10 @@ inline void add_squares(std::span<const float> factors, rows x, std::span<float>
     const std::size_t n = x.width, size = n * panel_width;
     const auto weighted = scratch.first(size), product = scratch.subspan(size, size);  // [n, panel_width]
     const auto panel = scratch.subspan(2 * size, panel_width * panel_width);           // a column for each element
-    for (std::size_t k = 0; k < x.count; ++k) {
-        for (std::size_t r = 0; r < n; ++r) weighted[r * panel_width + k] = factors[k] * x[k][r];
-    }
+    std::array<float, panel_width> weights{};
+    std::copy_n(factors.begin(), x.count, weights.begin());
+    stand(x, weighted);
+    for (std::size_t r = 0; r < n; ++r) simd::multiply(weights, weighted.subspan(r * panel_width, panel_width));
     for (std::size_t first = 0; first < n; first += panel_width) {
         const std::size_t columns = (std::min)(panel_width, n - first);
         for (std::size_t k = 0; k < x.count; ++k) {

@@ -14,7 +14,6 @@
 #include <cstddef>
 #include <span>
 #include <string>
-#include <tuple>
 
 #include "multistate/core/errors.hpp"
 #include "multistate/core/parameter.hpp"
@@ -31,10 +30,10 @@ struct rope {
                                          ///< odd, all but the last)
     float stretch = 1;                   ///< linear scaling: positions are divided by it
     std::span<const float> slower = {};  ///< frequency i is divided by slower[i] (Llama 3); empty: unchanged
-    static constexpr auto parameters =
-        std::tuple{parameter{"base", &rope::base, 0.0f, 1e12f}, parameter{"adjacent", &rope::adjacent, false, true},
-                   parameter{"rotated", &rope::rotated, std::size_t{0}, std::size_t{1} << 29},
-                   parameter{"stretch", &rope::stretch, 1e-3f, 1e6f}};
+    static constexpr parameter<rope> parameters[] = {{"base", &rope::base, 0.0f, 1e12f},
+                                                     {"adjacent", &rope::adjacent},
+                                                     {"rotated", &rope::rotated, 0, 1 << 29},
+                                                     {"stretch", &rope::stretch, 1e-3f, 1e6f}};
 
     /// Only pairs can be rotated; `slower` must have one number per pair.
     void check_shape(const table_shape& s) const {
@@ -90,6 +89,20 @@ struct rope {
     void turn_back(std::span<const float> turns, std::span<float> x) const noexcept {
         expect_turns("turn_back", turns, x);
         for (std::size_t i = 0; i < pairs(x.size()); ++i) turn_pair(i, turns[2 * i], -turns[2 * i + 1], x);
+    }
+    /// The same for vectors that stand side by side: x [head_dim, width] has one in each column.
+    void turn_columns_back(std::span<const float> turns, std::span<float> x, std::size_t width) const noexcept {
+        const std::size_t n = pairs(x.size() / width);
+        for (std::size_t i = 0; i < n; ++i) {
+            const auto a = x.subspan((adjacent ? 2 * i : i) * width, width);
+            const auto b = x.subspan((adjacent ? 2 * i + 1 : i + n) * width, width);
+            const float cosine = turns[2 * i], sine = -turns[2 * i + 1];
+            for (std::size_t k = 0; k < width; ++k) {
+                const float turned = a[k] * cosine - b[k] * sine;
+                b[k] = a[k] * sine + b[k] * cosine;
+                a[k] = turned;
+            }
+        }
     }
     /// The length of each pair; rotation does not change it.
     void find_lengths(std::span<const float> x, std::span<float> lengths) const noexcept {

@@ -12,8 +12,8 @@
 //            the head's queries before rotation, R = mean of the rotations to the next `future` positions
 //   reads    queries; new keys; the stored keys and values
 //   forgets  for each KV head; the first min(4, states / 8) are guarded, and excluded from the sums
-//   cost     head_dim operations per query. A decision takes n value_dim^2 + value_dim^3 / 2 operations per query head:
-//            measured, 40 (4096 states) to 66 times (512) the cost of attention; with a slack of 31, 1.4 to 2.2 times.
+//   cost     head_dim operations per query. A decision takes n value_dim^2 + value_dim^3 / 6 operations per query head:
+//            measured (Zen 5), 40 (512 states) to 60 times (4096) the cost of attention; with a slack of 31, 1.9 times (512).
 //            4 value_dim^2 bytes per table and 4 head_dim per query head.
 //   differs  The rule was read in kvpress, and the abstract of the paper. kvpress compresses a prompt once, from the
 //            queries of all tokens but the first 4; here the mean is updated. kvpress says that the paper has k . mu
@@ -22,7 +22,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <tuple>
 
 #include "multistate/math/linear_algebra.hpp"
 #include "multistate/math/packed_products.hpp"
@@ -41,11 +40,11 @@ struct capkv {
     std::size_t future = 512;    ///< positions
     std::size_t skipped = 4;     ///< the number of first positions whose queries do not count
     float epsilon = 1e-6f;
-    static constexpr auto parameters =
-        std::tuple{member_parameters{&capkv::rope}, parameter{"tau", &capkv::tau, 0.0f, 80.0f},
-                   parameter{"future", &capkv::future, std::size_t{1}, std::size_t{1} << 20},
-                   parameter{"skipped", &capkv::skipped, std::size_t{0}, std::size_t{1} << 20},
-                   parameter{"epsilon", &capkv::epsilon, 0.0f, 1.0f}};
+    static constexpr auto member_with_parameters = &capkv::rope;
+    static constexpr parameter<capkv> parameters[] = {{"tau", &capkv::tau, 0.0f, 80.0f},
+                                                      {"future", &capkv::future, 1, 1 << 20},
+                                                      {"skipped", &capkv::skipped, 0, 1 << 20},
+                                                      {"epsilon", &capkv::epsilon, 0.0f, 1.0f}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
@@ -56,7 +55,7 @@ struct capkv {
         per_table<std::uint64_t> count;  // of the tokens whose queries count, up to 2^20
         per_table_array<float> means;    // [query heads][head_dim]
         per_table<float> turns, query;   // scratch: cosines and sines; a query
-        per_table<float> capacity;       // scratch: A, then L^-1 where A = L L^T
+        per_table<float> capacity;       // scratch: A, then L where A = L L^T
         per_table<float> values;         // scratch: values as rows
         per_table<float> scratch;        // of add_squares; values side by side, and their products
     };
@@ -95,9 +94,10 @@ struct capkv {
     void on_forget(const reader& stored, view states) const noexcept {
         const table_shape& s = states.shape;
         std::ranges::fill(states.score, 0.0f);
+        rope.find_mean_turns(states.newest + 1, future, states.memory(*this).turns);
         for (std::size_t i = 0; i < s.heads; ++i) {
             find_weights(stored, states, i);
-            if (invert_capacity(stored, states, i / s.group())) add_leverages(stored, states, i / s.group());
+            if (factor_capacity(stored, states, i / s.group())) add_leverages(stored, states, i / s.group());
         }
     }
 
@@ -111,7 +111,6 @@ struct capkv {
         const std::size_t h = head / states.shape.group();
         const auto norms = mine.norms[h];
         const auto weights = mine.weights;
-        rope.find_mean_turns(states.newest + 1, future, mine.turns);
         std::ranges::copy(mine.means[head], mine.query.begin());
         rope.turn(mine.turns, mine.query);
         normalize(mine.query);
@@ -123,48 +122,47 @@ struct capkv {
         }
         for (const std::uint32_t row : counted(states)) weights[row] = std::exp(tau * (weights[row] - most));
     }
-    /// The values of the first rows of `some` (at most panel_width), as rows.
-    static rows load(const reader& stored, view states, std::size_t h, std::span<const std::uint32_t> some,
-                     std::span<float> values) noexcept {
+    /// Calls f(some of the rows that count, their values): at most panel_width rows at a time.
+    template <class F>
+    static void for_values(const reader& stored, view states, std::size_t h, std::span<float> values, F f) noexcept {
         const std::size_t d = states.shape.value_dim;
-        const rows loaded{values.data(), (std::min)(panel_width, some.size()), d, d};
-        for (std::size_t k = 0; k < loaded.count; ++k) stored.value(h, some[k], values.subspan(k * d, d));
-        return loaded;
+        for (auto left = counted(states); !left.empty(); left = left.subspan((std::min)(panel_width, left.size()))) {
+            const auto some = left.first((std::min)(panel_width, left.size()));
+            for (std::size_t k = 0; k < some.size(); ++k) stored.value(h, some[k], values.subspan(k * d, d));
+            f(some, rows{values.data(), some.size(), d, d});
+        }
     }
-    /// A becomes L^-1, where A = L L^T.
-    bool invert_capacity(const reader& stored, view states, std::size_t h) const noexcept {
+    /// A becomes L, where A = L L^T.
+    bool factor_capacity(const reader& stored, view states, std::size_t h) const noexcept {
         const memory mine = states.memory(*this);
         const std::size_t d = states.shape.value_dim;
-        const auto a = mine.capacity;
-        for (float ridge = 1; std::isfinite(ridge); ridge *= 10) {
-            std::ranges::fill(a, 0.0f);
-            for (auto left = counted(states); !left.empty();
-                 left = left.subspan((std::min)(panel_width, left.size()))) {
-                const rows x = load(stored, states, h, left, mine.values);
+        const auto add_all = [&](std::span<float> a) {
+            for_values(stored, states, h, mine.values, [&](std::span<const std::uint32_t> some, rows x) {
                 std::array<float, panel_width> factors;
-                for (std::size_t k = 0; k < x.count; ++k) factors[k] = mine.weights[left[k]] + epsilon;
+                for (std::size_t k = 0; k < x.count; ++k) factors[k] = mine.weights[some[k]] + epsilon;
                 add_squares(factors, x, a, mine.scratch);
-            }
-            for (std::size_t c = 0; c < d; ++c) a[c * d + c] += ridge;
-            if (!cholesky(a, d)) continue;
-            invert_lower(a, d, mine.scratch);
-            return true;
-        }
-        return false;
+            });
+        };
+        const auto factor = [&](std::span<float> a, std::size_t n) { return cholesky(a, n, mine.scratch); };
+        return cholesky_with_ridge(1, mine.capacity, d, add_all, factor);
     }
     void add_leverages(const reader& stored, view states, std::size_t h) const noexcept {
         const memory mine = states.memory(*this);
+        const std::size_t d = states.shape.value_dim;
         const auto panel = mine.scratch.first(mine.values.size()), products = mine.scratch.subspan(panel.size());
-        for (auto left = counted(states); !left.empty(); left = left.subspan((std::min)(panel_width, left.size()))) {
-            const rows x = load(stored, states, h, left, mine.values);
-            for (std::size_t k = 0; k < x.count; ++k) stand(x[k], panel, k);
-            std::array<float, panel_width> leverages;
-            squared_lengths(mine.capacity, x.width, panel, leverages, products);  // v . A^-1 v = |L^-1 v|^2
-            for (std::size_t k = 0; k < x.count; ++k) {
-                states.score[left[k]] +=
-                    mine.weights[left[k]] * leverages[k] / static_cast<float>(states.shape.group());
+        for_values(stored, states, h, mine.values, [&](std::span<const std::uint32_t> some, rows x) {
+            stand(x, panel);
+            solve_lower({mine.capacity.data(), d, d, d}, panel, products);
+            std::array<float, panel_width> leverages{};
+            for (std::size_t c = 0; c < d; ++c) {  // v . A^-1 v = |L^-1 v|^2
+                const auto row = panel.subspan(c * panel_width, panel_width);
+                simd::combine(row, leverages, [](simd::floats sum, simd::floats y) { return sum + y * y; });
             }
-        }
+            for (std::size_t k = 0; k < x.count; ++k) {
+                states.score[some[k]] +=
+                    mine.weights[some[k]] * leverages[k] / static_cast<float>(states.shape.group());
+            }
+        });
     }
 };
 static_assert(policy<capkv> && hooks_of<capkv> == (hook::check_shape | hook::default_guards | hook::on_insert |

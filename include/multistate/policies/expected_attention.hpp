@@ -13,15 +13,15 @@
 //            `future` positions; c = the scale of attention
 //   reads    queries; new values; the stored keys
 //   forgets  for each KV head; the first min(4, states / 8) are guarded, and excluded from the softmax
-//   cost     head_dim^2 operations per query, n head_dim^2 per query head and decision: measured, 20 times the cost of
-//            attention; with a slack of 31, 0.9 to 1.6 times. Set `covariance` to false to avoid this. 4 head_dim^2
-//            bytes per query head.
+//   cost     head_dim^2 operations per query, n head_dim^2 per query head and decision: measured (Zen 5), 13 to 21 times
+//            the cost of attention; with a slack of 31, 0.8 to 1 times. Products with Sigma cannot be kept from step to
+//            step, because R turns each pair of dimensions by its own angle. Set `covariance` to false to avoid them.
+//            4 head_dim^2 + 64 head_dim bytes per query head.
 //   differs  kvpress, by the authors, compresses a prompt once, from the queries of all its tokens but the first 4.
 //            Here mean and covariance are updated, over all tokens so far (see count_token for more than a million; a
 //            spoiled query counts as zeros). A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <array>
-#include <tuple>
 
 #include "multistate/math/linear_algebra.hpp"
 #include "multistate/math/packed_products.hpp"
@@ -41,26 +41,29 @@ struct expected_attention {
     std::size_t skipped = 4;     ///< the number of first positions whose queries do not count
     float epsilon = 0;
     bool covariance = true;
-    static constexpr auto parameters =
-        std::tuple{member_parameters{&expected_attention::rope},
-                   parameter{"future", &expected_attention::future, std::size_t{1}, std::size_t{1} << 20},
-                   parameter{"skipped", &expected_attention::skipped, std::size_t{0}, std::size_t{1} << 20},
-                   parameter{"epsilon", &expected_attention::epsilon, 0.0f, 1.0f},
-                   parameter{"covariance", &expected_attention::covariance, false, true}};
+    static constexpr auto member_with_parameters = &expected_attention::rope;
+    static constexpr parameter<expected_attention> parameters[] = {
+        {"future", &expected_attention::future, 1, 1 << 20},
+        {"skipped", &expected_attention::skipped, 0, 1 << 20},
+        {"epsilon", &expected_attention::epsilon, 0.0f, 1.0f},
+        {"covariance", &expected_attention::covariance}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
     }
     struct memory {
-        per_state_array<float> norms;    // [KV heads]: of the values
-        per_state_array<float> logits;   // scratch: [group]
-        per_state<float> sum;            // scratch: over the group
-        per_table<std::uint64_t> count;  // of the tokens whose queries count; see count_token
-        per_table_array<float> means;    // [query heads][head_dim]
-        per_table_array<float> squares;  // [query heads][head_dim, head_dim]: sum of squared deviations from the mean
-        per_table<float> turns;          // scratch: cosines and sines
-        per_table<float> vector;         // scratch: a query or key
-        per_table<float> panel, tile;    // scratch: keys side by side, and their products
+        per_state_array<float> norms;       // [KV heads]: of the values
+        per_state_array<float> logits;      // scratch: [group]
+        per_state<float> sum;               // scratch: over the group
+        per_table<std::uint64_t> count;     // of the tokens whose queries count; see count_token
+        per_table_array<float> means;       // [query heads][head_dim]
+        per_table_array<float> squares;     // [query heads][head_dim, head_dim]: squared deviations from the mean,
+                                            // summed, without those of the last tokens:
+        per_table<std::uint32_t> pending;   // how many these are
+        per_table<float> factors;           // [most_pending]
+        per_table_array<float> deviations;  // [most_pending * query heads][head_dim]
+        per_table<float> turns;             // scratch: cosines and sines
+        per_table<float> scratch;           // of add_squares; keys, the same side by side, and their products
     };
     void lay_out(memory& m, layout& l) const noexcept {
         const table_shape& s = l.shape();
@@ -71,10 +74,11 @@ struct expected_attention {
         l(m.count);
         l(m.means, s.heads, d);
         l(m.squares, covariance ? s.heads : 0, d * d);
+        l(m.pending);
+        l(m.factors, most_pending);
+        l(m.deviations, (covariance ? most_pending : 1) * s.heads, d);
         l(m.turns, d);
-        l(m.vector, d);
-        l(m.panel, d * panel_width);
-        l(m.tile, panel_width * panel_width);
+        l(m.scratch, (2 * d + panel_width) * panel_width);
     }
 
     void check_shape(const table_shape& s) const { rope.check_shape(s); }
@@ -88,17 +92,21 @@ struct expected_attention {
         if (states.newest < static_cast<position>(skipped)) return;
         const memory mine = states.memory(*this);
         const bool halve = count_token(mine.count[0]);
+        if (covariance && (halve || mine.pending[0] == most_pending)) {
+            add_pending(mine, 0, queries.count);
+            mine.pending[0] = 0;
+        }
         const auto n = static_cast<float>(mine.count[0]);
-        const auto deviation = mine.vector;
+        const std::size_t slot = covariance ? mine.pending[0]++ : 0;
+        mine.factors[slot] = 1 - 1 / n;
         rope.find_turns(states.newest, mine.turns);
         for (std::size_t i = 0; i < queries.count; ++i) {
+            const auto deviation = mine.deviations[slot * queries.count + i];
             std::ranges::copy(queries[i], deviation.begin());
             rope.turn_back(mine.turns, deviation);
             simd::add_scaled(-1, mine.means[i], deviation);
             simd::add_scaled(1 / n, deviation, mine.means[i]);
-            if (!covariance) continue;
-            if (halve) simd::scale(mine.squares[i], 0.5f);
-            add_square(1 - 1 / n, deviation, mine.squares[i]);
+            if (covariance && halve) simd::scale(mine.squares[i], 0.5f);
         }
     }
     void on_forget(const reader& stored, view states) const noexcept {
@@ -106,7 +114,9 @@ struct expected_attention {
         const memory mine = states.memory(*this);
         const std::size_t sinks = states.guarded.sinks;  // the first rows
         std::ranges::fill(states.score, 0.0f);
+        rope.find_mean_turns(states.newest + 1, future, mine.turns);
         for (std::size_t h = 0; h < s.kv_heads; ++h) {
+            if (covariance) add_pending(mine, h * s.group(), s.group());
             find_logits(stored, states, h);
             std::ranges::fill(mine.sum, epsilon);
             for (std::size_t i = 0; i < s.group(); ++i) {
@@ -117,33 +127,53 @@ struct expected_attention {
             simd::multiply(mine.norms[h], mine.sum);
             simd::add(mine.sum, states.score);
         }
+        mine.pending[0] = 0;
     }
 
   private:
+    /// The number of tokens whose deviations wait for the sum of squares: it exceeds a core's own caches, so a pass
+    /// over it costs as much as attention.
+    static constexpr std::size_t most_pending = panel_width / 2;
+
+    /// Adds the pending deviations of `count` query heads.
+    static void add_pending(const memory& mine, std::size_t first, std::size_t count) noexcept {
+        const std::size_t heads = mine.means.size(), d = mine.means.length(), pending = mine.pending[0];
+        for (std::size_t i = first; i < first + count; ++i) {
+            if (pending == 1) {
+                add_square(mine.factors[0], mine.deviations[i], mine.squares[i]);
+            } else if (pending > 1) {
+                add_squares(mine.factors, {mine.deviations[i].data(), pending, d, heads * d}, mine.squares[i],
+                            mine.scratch);
+            }
+        }
+    }
     /// The logits of the future queries, for each query head of the group.
     void find_logits(const reader& stored, view states, std::size_t h) const noexcept {
         const table_shape& s = states.shape;
         const memory mine = states.memory(*this);
         const std::size_t d = s.head_dim, group = s.group();
         const auto count = static_cast<float>(mine.count[0]);
-        const auto key = mine.vector;
-        rope.find_mean_turns(states.newest + 1, future, mine.turns);
-        std::array<float, panel_width> of_tile;
+        const auto keys = mine.scratch.first(d * panel_width), panel = mine.scratch.subspan(keys.size(), keys.size());
+        const auto tile = mine.scratch.subspan(2 * keys.size());
+        std::array<float, panel_width> forms;
         for (std::size_t row = states.guarded.sinks; row < states.size(); row += panel_width) {
-            const std::size_t keys = (std::min)(panel_width, states.size() - row);
-            for (std::size_t k = 0; k < keys; ++k) {
-                stored.key(h, row + k, key);
-                rope.turn_back(mine.turns, key);
-                stand(key, mine.panel, k);
-            }
+            const std::size_t some = (std::min)(panel_width, states.size() - row);
+            for (std::size_t k = 0; k < some; ++k) stored.key(h, row + k, keys.subspan(k * d, d));
+            stand({keys.data(), some, d, d}, panel);
+            rope.turn_columns_back(mine.turns, panel, panel_width);
             for (std::size_t i = 0; i < group; ++i) {
-                const std::size_t head = h * group + i;
-                const auto logits = mine.logits[i].subspan(row, keys);
-                products({mine.means[head].data(), 1, d, d}, mine.panel, of_tile, panel_width);
-                for (std::size_t k = 0; k < keys; ++k) logits[k] = s.scale * of_tile[k];
-                if (!covariance || count == 0) continue;
-                quadratic_forms(mine.squares[head], d, mine.panel, of_tile, mine.tile);
-                for (std::size_t k = 0; k < keys; ++k) logits[k] += s.scale * s.scale / (2 * count) * of_tile[k];
+                const auto logits = mine.logits[i].subspan(row, some);
+                const std::size_t of_tile = i % panel_width;
+                if (of_tile == 0) {
+                    const rows means{mine.means[h * group + i].data(), (std::min)(panel_width, group - i), d, d};
+                    products(means, panel, tile, panel_width);
+                }
+                for (std::size_t k = 0; k < some; ++k) logits[k] = s.scale * tile[of_tile * panel_width + k];
+            }
+            for (std::size_t i = 0; covariance && count > 0 && i < group; ++i) {
+                const auto logits = mine.logits[i].subspan(row, some);
+                quadratic_forms(mine.squares[h * group + i], d, panel, forms, tile);
+                for (std::size_t k = 0; k < some; ++k) logits[k] += s.scale * s.scale / (2 * count) * forms[k];
             }
         }
     }

@@ -2,9 +2,9 @@
 
 // Products of 16-bit numbers, summed in pairs, and of bytes, summed in fours: the multiplication of narrow codecs.
 //
-// This is the one file with intrinsics, because Highway 1.0.3 has none of these instructions: VNNI and bf16 on x86, bf16
-// and products of bytes on ARM. Elsewhere multiplications of pairs give the same integers; without bf16 instructions
-// bf16 is widened to float32 instead (formats.hpp).
+// This is the one file with intrinsics, because Highway 1.0.3 has none of these instructions: VNNI and bf16 on x86,
+// bf16 and products of bytes on ARM. Elsewhere multiplications of pairs give the same integers; without bf16
+// instructions bf16 is widened to float32 instead (formats.hpp).
 #include <bit>
 #include <cstddef>
 #include <cstdint>

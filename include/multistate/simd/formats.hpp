@@ -1,16 +1,16 @@
 #pragma once
 
-// How the rows of a codec are multiplied: as floats, or as pairs of 16 bits or fours of bytes where the codec is narrow
-// and the target multiplies these well. One kernel serves all (gemv.hpp). A codec names one of these formats, which is
-// the arithmetic of that kernel:
+// How the rows of a codec are multiplied: as floats, as pairs of 16-bit numbers, or as groups of four bytes, if the
+// codec is narrow and the target has such instructions. One kernel (gemv.hpp) takes its arithmetic from the format that
+// a codec names:
 //
 //     struct int8 { using format = simd::in_bytes<int8>; … };
 //
-//     number, sum               what a query becomes, and the vectors that products are added up in
+//     number, sum               the element type of a converted query; the vector type of the sums of products
 //     columns                   columns of a row in one load
 //     rows                      rows whose weights are loaded at once: 1, a pair or four
 //     load(row, c), load(q)     vectors of a row's columns and of a query's
-//     load(row, c, end)         the same, where zeros must replace what lies behind column `end`
+//     load(row, c, end)         the same, with zeros for the columns from `end` on
 //     same(weights, j)          a vector of one weight, of one pair or of four
 //     interleave(x)             makes pairs or fours of a column from vectors of as many rows
 //     add(sum, x, y)            sum + x * y, pair by pair or four by four
@@ -76,7 +76,7 @@ struct in_floats {
 #if MULTISTATE_DOTS_INTEGERS
 namespace detail {
 
-/// What all formats of 16 bits share.
+/// Shared by all 16-bit formats.
 template <class Sum>
 struct in_pairs {
     using number = std::int16_t;
@@ -94,7 +94,7 @@ struct in_pairs {
 
 }  // namespace detail
 
-/// As integers of 16 bits, of which `largest` is the greatest that the codec stores: Codec::load_shorts gives them.
+/// Rows and queries as 16-bit integers. Codec::load_shorts gives the columns of a row, at most `largest` in magnitude.
 template <class Codec, int largest>
 struct in_shorts : detail::in_pairs<integer_vector> {
     using element = typename Codec::element;
@@ -173,7 +173,7 @@ using in_groups_of_shorts = in_floats<Codec>;
 #endif
 
 #if MULTISTATE_DOTS_BYTES
-/// As bytes where the codec stores integers of 8 bits; a query's number of 16 bits has two of them.
+/// Rows as bytes, for codecs of 8-bit integers. Each 16-bit number of a query is two bytes.
 template <class Codec>
 struct in_bytes {
     using number = std::int16_t;
@@ -211,7 +211,7 @@ using in_bytes = in_shorts<Codec, 127>;
 #endif
 
 #if MULTISTATE_DOTS_BFLOAT16
-/// As bf16 where the codec stores bf16.
+/// Rows and queries as bf16, for codecs of bf16.
 template <class Codec>
 struct in_bfloat16 : detail::in_pairs<float_vector> {
     static MULTISTATE_INLINE float_vector zero() noexcept { return hn::Zero(float_tag{}); }

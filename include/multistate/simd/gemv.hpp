@@ -125,8 +125,8 @@ void dot_rows(const Number* q, std::size_t q_stride, std::size_t dimension, matr
     }
 }
 
-/// out[i] += the weighted sum of n rows, n <= most_block_rows, in `Vectors` vectors of columns from c. Pairs come from two
-/// rows, fours from four. The sums of pairs lie in another order, see restore_order.
+/// out[i] += the weighted sum of n rows, n <= most_block_rows, in `Vectors` vectors of columns from c. Pairs come from
+/// two rows, fours from four. The sums of pairs lie in another order, see restore_order.
 template <std::size_t Queries, std::size_t Vectors, class Codec, class Number>
 MULTISTATE_INLINE void sum_some_columns(const Number* weights, const float* factors, matrix<Codec> values,
                                         std::size_t n, std::size_t c, float* out, std::size_t stride, rows_ahead& ahead,
@@ -298,7 +298,8 @@ void sum_block(const float* p, std::size_t p_stride, matrix<Codec> values, std::
                                   ahead_bytes / ((width + columns - 1) / columns));
 }
 
-/// Puts sums of pairs in the order of columns; they lie [columns 0 … 3, 8 … 11, …][columns 4 … 7, 12 … 15, …] in every two vectors.
+/// Puts sums of pairs in the order of columns; they lie [columns 0 … 3, 8 … 11, …][columns 4 … 7, 12 … 15, …] in every
+/// two vectors.
 inline void restore_order(float* x, std::size_t width) noexcept {
     alignas(64) float buffer[2 * lanes];
     for (; width > 0; x += 2 * lanes, width -= (std::min)(width, 2 * lanes)) {

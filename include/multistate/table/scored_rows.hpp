@@ -105,6 +105,7 @@ class scored_rows : public table_rows<> {
     template <class Stored>
     Stored hiding(Stored stored) const noexcept {
         stored.spoiled = spoiled();
+        stored.keys_may_change = reads_of(policy).writes;
         return stored;
     }
     /// The same number of rows of zeros; empty rows if the shape does not give their length.
