@@ -16,6 +16,12 @@
 //     add(sum, x, y)            sum + x * y, pair by pair or four by four
 //     narrow<Rows>(x, stride, n, terms, to, to_stride, units)   numbers of n floats of each row, for sums of `terms`
 //                               products, and the values of their units
+//
+// A format in which groups of columns have scales (in_groups_of_shorts) has instead of interleave:
+//
+//     group, block              columns that share a scale, and columns of one element
+//     load_rows(row, c, x)      pairs of a column from two rows, without scales; they belong to column place(c, r)
+//     scales, scale_weights     weights of rows times the scales of a group
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
