@@ -43,7 +43,7 @@ std::string codec_name() {
 /// What a row of keys or values weighs, scales and padding included: asked of a real one, whatever the codec.
 template <class Codec>
 std::size_t row_bytes(std::size_t dimension) {
-    constexpr std::size_t rows = 64;
+    constexpr std::size_t rows = 4096;
     return ms::storage<Codec>(1, rows, dimension).memory_bytes() / rows;
 }
 
@@ -72,37 +72,40 @@ inline void must(bool done) noexcept {
     if (!done) std::abort();
 }
 
-/// Brings a cache to that many rows. Attention would take minutes: policies are shown equal probabilities.
-void fill(auto& cache, std::size_t rows, std::span<const float> q, const endless_text& k, const endless_text& v) {
-    const ms::shape& s = cache.shape();
+/// Brings a layer to that many rows. Attention would take minutes: policies are shown equal probabilities.
+void fill(auto layer, std::size_t rows, std::span<const float> q, const endless_text& k, const endless_text& v) {
     const std::vector<float> equal(rows, 1 / static_cast<float>(rows));
-    while (cache.layer(0).size() < rows) {
-        const ms::position p = cache.layer(0).next_position();
-        must(cache.layer(0).append(p, k.token(p), v.token(p)));
-        cache.layer(0).observe_queries(q);
-        cache.layer(0).observe(ms::rows{equal.data(), s.heads, cache.layer(0).size(), 0});
+    while (layer.size() < rows) {
+        const ms::position p = layer.next_position();
+        must(layer.append(p, k.token(p), v.token(p)));
+        layer.observe_queries(q);
+        layer.observe(ms::rows{equal.data(), layer.shape().heads, layer.size(), 0});
     }
 }
 
-/// Full caches of one layer each, all alike at first, and one scratch for all. Each call of step or attend takes the
-/// next; the two run half a rotation apart, so that neither warms the other's keys. What takes compilers long is
-/// compiled once, in decoder.cpp.
+/// Where the layers of a rotation lie: in one cache, as a model's do, or each in a cache of its own.
+enum class layers_of { one_cache, many_caches };
+
+/// Full layers, all alike at first, and one scratch for all. Each call of step or attend takes the next; the two run
+/// half a rotation apart, so that neither warms the other's keys. What takes compilers long is compiled once, in
+/// decoder.cpp.
 template <class Keys, class Values = Keys>
 class decoder {
   public:
     using cache = ms::cache<ms::any_policy, Keys, Values>;
 
-    /// As many caches as make a rotation cold, or as many as given.
-    decoder(const ms::any_policy& policy, const layer_shape& l, std::size_t count = 0);
+    /// As many layers as make a rotation cold, or as many as given.
+    decoder(const ms::any_policy& policy, const layer_shape& l, std::size_t count = 0,
+            layers_of where = layers_of::one_cache);
 
-    /// Keys and values of one cache of that kind, with the rows that it does not use at the moment.
+    /// Keys and values of one layer of that kind, with the rows that it does not use at the moment.
     static std::size_t memory_bytes(const ms::any_policy& policy, const layer_shape& l) {
-        return bytes_of<Keys, Values>(l, l.states + shape(policy, l).block);
+        return bytes_of<Keys, Values>(l, l.states + shape(policy, l, 1).block);
     }
 
     ms::shape shape() const { return caches_.front().shape(); }
     std::span<const float> query() const { return q_; }
-    std::size_t count() const { return caches_.size(); }
+    std::size_t count() const { return caches_.size() * shape().layers; }
     /// States that a step attends to.
     std::size_t size() const { return caches_.front().layer(0).size(); }
     std::size_t bytes() const { return bytes_of<Keys, Values>(layer_, size()); }
@@ -115,15 +118,33 @@ class decoder {
     /// A step with its tasks run by an executor.
     template <class Executor>
     void step(Executor& run) noexcept {
-        cache& c = caches_[step_at_];
-        const ms::position p = c.layer(0).next_position();
-        must(ms::step(c.layer(0), p, {q_, k_.token(p), v_.token(p)}, out_, scratch_, run));
-        step_at_ = (step_at_ + 1) % caches_.size();
+        step(layer(step_at_), out_, scratch_, run);
+        step_at_ = (step_at_ + 1) % count();
+    }
+    /// A step of each of the next layers, which stand for sequences: whole steps are the tasks.
+    template <class Executor>
+    void step_sequences(std::size_t sequences, Executor& run) noexcept {
+        while (scratches_.size() < sequences) scratches_.emplace_back(shape());
+        outs_.resize(sequences, out_);
+        run.run(sequences, [&](std::size_t i) {
+            ms::serial alone;
+            step(layer((step_at_ + i) % count()), outs_[i], scratches_[i], alone);
+        });
+        step_at_ = (step_at_ + sequences) % count();
     }
 
   private:
-    static ms::shape shape(const ms::any_policy& policy, const layer_shape& l) {
-        return {.layers = 1,
+    using layer_type = ms::cache_layer<cache>;
+
+    void fill_first();
+    layer_type layer(std::size_t i) noexcept { return caches_[i % caches_.size()].layer(i / caches_.size()); }
+    template <class Executor>
+    void step(const layer_type& l, std::span<float> out, ms::workspace& scratch, Executor& run) noexcept {
+        const ms::position p = l.next_position();
+        must(ms::step(l, p, {q_, k_.token(p), v_.token(p)}, out, scratch, run));
+    }
+    static ms::shape shape(const ms::any_policy& policy, const layer_shape& l, std::size_t layers) {
+        return {.layers = layers,
                 .heads = l.heads,
                 .kv_heads = l.kv_heads,
                 .head_dim = l.head_dim,
@@ -140,6 +161,8 @@ class decoder {
     std::vector<float> q_;
     endless_text k_, v_;
     std::vector<float> out_;
+    std::vector<ms::workspace> scratches_;  // of step_sequences
+    std::vector<std::vector<float>> outs_;
     std::size_t step_at_ = 0;
     std::size_t attend_at_ = 0;
 };

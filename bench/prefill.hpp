@@ -35,8 +35,8 @@ class reader {
                   .block = tokens},
                  policy),
           scratch_(cache_.shape()) {
-        fill(cache_, l.states + 1, random_floats(l.heads * l.head_dim, 3), endless_text(l.kv_heads * l.head_dim, 4),
-             endless_text(l.kv_heads * l.head_dim, 5));
+        fill(cache_.layer(0), l.states + 1, random_floats(l.heads * l.head_dim, 3),
+             endless_text(l.kv_heads * l.head_dim, 4), endless_text(l.kv_heads * l.head_dim, 5));
     }
 
     template <class Executor = ms::serial>

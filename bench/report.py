@@ -41,6 +41,13 @@ BESIDE_RIVALS = [
     column("reference/step"),
 ]
 
+COPIES = [
+    column("ms", "ms"),
+    column("megabytes", "MB of keys and values", decimals=1),
+    column("ours/memcpy", "over memcpy"),
+    column("ours/memcpy_to_new", "over memcpy to new memory"),
+]
+
 # Tables appear in this order. A family that is missing here gets a plain table at the end.
 FAMILIES = {
     "memory": family("Memory", ["how", "where"],
@@ -70,7 +77,12 @@ FAMILIES = {
                        column("eigen_flop/s", "Eigen GFLOP/s", 1e-9, 1), column("exact/block"), column("steps/exact"),
                        column("eigen/block"), column("percent_of_read", decimals=1),
                        column("memcpy/block", decimals=3)]),
-    "threads": family("Two threads", ["what", "codec", "heads", "states"],
+    "one_layer": family("Each layer in a cache of its own", ["codec", "heads", "states"],
+                        [column("ns", "µs per token-layer", 1e-3, 0), column("bytes/s", "GB/s", 1e-9, 1),
+                         column("one_layer/many", "over layers in one cache")]),
+    "clone": family("Clones", ["codec", "heads", "states", "held"], COPIES),
+    "construct": family("Construction", ["codec", "heads", "states"], COPIES),
+    "threads": family("Two threads", ["executor", "what", "policy", "heads", "states"],
                       [column("ns", "µs", 1e-3, 0), column("serial/shared"),
                        column("probe/shared_probe", "the same for the probe"),
                        column("percent_of_gain", decimals=0)]),
@@ -98,6 +110,10 @@ GOALS = [
     ("the same, int8", r"step/(tova|h2o)/int8/.*", "step/attention", "at most", 1.03),
     ("exact over block prefill, 512 tokens on 4096 states", r"prefill/.*/4096/.*", "exact/block", "at most", 1.15),
     ("single steps over exact prefill, the same", r"prefill/.*/4096/.*", "steps/exact", "at least", 5),
+    ("a clone over memcpy to new memory", r"clone/.*", "ours/memcpy_to_new", "at most", 1.3),
+    ("construction over memcpy to new memory", r"construct/.*", "ours/memcpy_to_new", "at most", 1.3),
+    ("two threads, 256 to 1024 states", r"threads/.*/(step|sequences)/.*/(256|512|1024)", "serial/shared",
+     "at least", 1.6),
     ("softmax, ns per element", r"softmax/65536", "ns/element", "at most", 0.40),
     ("the state to forget, ns per element", r"least/65536", "ns/element", "at most", 0.10),
     ("the states to keep, ns per element", r"top_k/65536", "ns/element", "at most", 4),

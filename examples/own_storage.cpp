@@ -1,5 +1,5 @@
-// Only the decision: your engine keeps its own keys, values and attention. A table says which row to overwrite; `tables`
-// are all those of a model.
+// Only the decision: your engine keeps its own keys, values and attention. A table says which row to overwrite;
+// `tables` has all tables of a model.
 #include <algorithm>
 #include <cmath>
 #include <iostream>

@@ -148,7 +148,7 @@ std::vector<demo::setting> plan(const demo::options& o, const demo::llama& model
                 possible.push_back(std::move(s));
             } catch (const std::invalid_argument& problem) {
                 meaning += std::string(policy.policy.name()) + ' ' + problem.what() + '\n';
-                problems.push_back("skipped " + policy.text + " at k = " + std::to_string(k) + ": " + problem.what());
+                problems.push_back("skipped " + policy.text + " at " + problem.what());
             }
         }
         if (const auto [first, added] = known.emplace(meaning, policy.text); !added) {

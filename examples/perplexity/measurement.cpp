@@ -6,9 +6,12 @@
 #include <cmath>
 #include <concepts>
 #include <exception>
+#include <limits>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
 #include <tuple>
+#include <utility>
 
 namespace demo {
 
@@ -85,15 +88,21 @@ ms::guards guards_of(const llama& model, const setting& s, const ms::shape& shap
                                 .kv_heads = shape.kv_heads / tables,
                                 .head_dim = shape.head_dim,
                                 .value_dim = shape.value_dim},
-                               fitted(model, s.policy));
+                               fitted(model, s.policy), ("k = " + std::to_string(s.states)).c_str());
+}
+
+/// The least that a layer keeps.
+std::size_t least_states(const llama& model, const setting& s, const ms::shape& shape) {
+    if (!s.policy.budget || s.policy.budget.needs_prompt()) return s.states;
+    return std::ranges::min(s.policy.budget.by_layer(shape.layers, s.states, guards_of(model, s, shape)));
 }
 
 /// The cache for a setting. A k beyond the longest sequence needs no more rows than that.
 ms::shape shape_for(const llama& model, const setting& s, std::size_t longest) {
     const std::size_t block = std::max(s.block, s.feeding == feeding::once ? prompt_of(longest) : 1);
     ms::shape shape = s.policy.applied_to(model.cache_shape(s.states, std::min(block, longest)));
-    const bool forgets = s.policy.policy.forgets() != ms::per::never && s.states + shape.slack < longest;
-    if (forgets) return shape;
+    if (s.policy.policy.forgets() != ms::per::never && least_states(model, s, shape) + shape.slack < longest)
+        return shape;
     // Nothing will be forgotten, and the guards may not fit so few states: those that can be are left out, the policy's
     // own sinks get states of their own.
     shape.states = longest + ms::default_guards(s.policy.policy, longest).sinks;
@@ -108,25 +117,36 @@ template <class Cache>
 class runner {
   public:
     runner(const llama& model, const setting& s, Cache cache, const watch& w)
-        : model_(model), setting_(s), cache_(std::move(cache)), watch_(w) {}
+        : model_(model), setting_(s), cache_(std::move(cache)), watch_(w) {
+        if (cache_.shape().states == s.states) budget_ = s.policy.budget;
+        budget_.before_prompt(cache_);
+        if (budget_ && !budget_.needs_prompt()) note_budget();
+    }
 
     /// Returns whether a state was forgotten before the last prediction.
     bool run(std::size_t number, std::span<const token> tokens, std::vector<double>& nll,
              std::vector<forgetting>& forgotten) {
         cache_.clear();
+        if (budget_.needs_prompt()) cache_.rebudget(std::vector<std::size_t>(cache_.shape().layers, setting_.states));
         std::size_t done = 0;
         bool forgot = false;
+        const auto attended = [&](std::size_t layer) {
+            forgot = forgot || forgets_before(tokens.size(), layer);
+            if (watch_.forgotten) note_forgotten(number, cache_.layer(layer), forgotten);
+        };
         const auto feed = [&](std::size_t count, ms::prefill_mode mode) {
-            predict(tokens, done, count, mode, nll, [&](std::size_t layer) {
-                forgot = forgot || forgets_before(tokens.size(), layer);
-                if (watch_.forgotten) note_forgotten(number, layer, forgotten);
-            });
+            predict(tokens, done, count, mode, nll, attended);
             check_finite(number, std::span(nll).last(std::min(count, nll.size())), nll.size());
             done += count;
         };
         if (setting_.feeding == feeding::once) {
             feed(prompt_of(tokens.size()), ms::prefill_mode::block);
             for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) cache_.layer(layer).finish_prompt();
+            if (budget_.needs_prompt()) {
+                budget_.after_prompt(cache_);
+                note_budget();
+                for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) attended(layer);
+            }
         }
         const auto mode = setting_.feeding == feeding::block ? ms::prefill_mode::block : ms::prefill_mode::exact;
         const std::size_t stretch = std::max<std::size_t>(1, tokens_at_once / setting_.block) * setting_.block;
@@ -135,7 +155,9 @@ class runner {
         return forgot;
     }
 
-    [[nodiscard]] std::size_t cache_bytes() const { return cache_.memory_bytes(); }
+    [[nodiscard]] const Cache& cache() const { return cache_; }
+    [[nodiscard]] const std::vector<layer_budget>& budget() const { return budgets_; }
+    [[nodiscard]] double mean_budget() const { return mean_budget_; }
 
   private:
     void predict(std::span<const token> tokens, std::size_t first, std::size_t count, ms::prefill_mode mode,
@@ -173,28 +195,65 @@ class runner {
     /// The decision after the last token, if it is due, which no append will ask for.
     void forget_last(std::size_t number, std::vector<forgetting>& forgotten) {
         for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) {
-            if (cache_.layer(layer).size() <= cache_.layer(layer).states() + cache_.shape().slack) continue;
-            cache_.layer(layer).forget();
-            note_forgotten(number, layer, forgotten);
+            for (std::size_t t = 0; t < cache_.layer(layer).table_count(); ++t) {
+                const auto one = cache_.layer(layer).restricted_to(t);
+                if (!one.tables().front().is_due()) continue;
+                one.forget();
+                note_forgotten(number, one, forgotten);
+            }
         }
         std::ranges::sort(forgotten, {},
                           [](const forgetting& f) { return std::tuple(f.step, f.layer, f.kv_head, f.position); });
     }
 
-    void note_forgotten(std::size_t number, std::size_t layer, std::vector<forgetting>& forgotten) {
-        for (std::size_t head = 0; head < cache_.shape().kv_heads; ++head) {
-            for (const auto& f : cache_.layer(layer).forgotten(head)) {
-                forgotten.push_back({number, f.decided_by, layer, head, f.position});
+    /// Of all tables to which the handle `layer` is restricted.
+    static void note_forgotten(std::size_t number, const auto& layer, std::vector<forgetting>& forgotten) {
+        for (const auto& table : layer.tables()) {
+            for (std::size_t i = 0; i < table.shape().kv_heads; ++i) {
+                for (const auto& f : table.forgotten()) {
+                    forgotten.push_back({number, f.decided_by, layer.index(), table.shape().kv_head + i, f.position});
+                }
             }
         }
+    }
+
+    /// What the tables may keep now.
+    void note_budget() {
+        std::size_t sum = 0, count = 0;
+        budgets_.resize(cache_.shape().layers, {std::numeric_limits<std::size_t>::max(), 0});
+        for (std::size_t layer = 0; layer < budgets_.size(); ++layer) {
+            for (const auto& table : std::as_const(cache_).layer(layer).tables()) {
+                budgets_[layer].least = std::min(budgets_[layer].least, table.states());
+                budgets_[layer].most = std::max(budgets_[layer].most, table.states());
+                sum += table.states();
+                ++count;
+            }
+        }
+        mean_budget_ = static_cast<double>(sum) / static_cast<double>(count);
     }
 
     llama model_;
     const setting& setting_;
     Cache cache_;
     const watch& watch_;
+    ms::any_budget budget_;  // none where nothing is forgotten
+    std::vector<layer_budget> budgets_;
+    double mean_budget_ = 0;
     matrix hidden_;
 };
+
+template <class Cache>
+void add_budget(const runner<Cache>& r, measurement& result) {
+    if (r.budget().empty()) return;
+    result.budget.resize(r.budget().size(), r.budget().front());
+    for (std::size_t layer = 0; layer < r.budget().size(); ++layer) {
+        layer_budget& all = result.budget[layer];
+        if (result.mean_budget == 0) all = r.budget()[layer];
+        all.least = std::min(all.least, r.budget()[layer].least);
+        all.most = std::max(all.most, r.budget()[layer].most);
+    }
+    result.mean_budget = r.mean_budget();
+}
 
 /// Each thread takes sequences of its own while there are enough for all; all threads share each of the rest.
 template <class Codec>
@@ -209,8 +268,6 @@ measurement measure_with(const llama& model, std::span<const sequence> sequences
         runners.emplace_back(model, s, cache(shape, policy), w);
     }
     measurement result;
-    result.cache_bytes = runners.front().cache_bytes();
-    result.scratch_bytes = ms::workspace::bytes_for(shape);
     result.nll.resize(sequences.size());
     std::vector<std::vector<forgetting>> forgotten(sequences.size());
     std::vector<char> forgot(sequences.size());
@@ -238,6 +295,9 @@ measurement measure_with(const llama& model, std::span<const sequence> sequences
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     result.seconds = std::max(result.seconds, 1e-9);  // what a clock may not see
     result.forgot_nothing = std::ranges::count(forgot, 1) == 0;
+    result.cache_bytes = runners.front().cache().memory_bytes();
+    result.scratch_bytes = ms::workspace::bytes_for(runners.front().cache().shape());
+    for (const auto& r : runners) add_budget(r, result);
     if (const double mean = result.nll_sum() / static_cast<double>(std::max<std::size_t>(1, result.tokens()));
         mean > greatest_mean) {
         throw not_finite(name_of(s) + ": the mean negative log likelihood is " + std::to_string(mean) +
@@ -288,6 +348,7 @@ void check(const llama& model, const setting& s) { (void)resolved(model, s); }
 std::string resolved(const llama& model, const setting& s) {
     const ms::shape shape = s.policy.applied_to(model.cache_shape(s.states, 1));
     const ms::guards guards = guards_of(model, s, shape);
+    (void)least_states(model, s, shape);
     std::string text = std::string(s.policy.policy.name()) + " sinks=" + std::to_string(guards.sinks) +
                        " recent=" + std::to_string(guards.recent) + " slack=" + std::to_string(shape.slack);
     for (const ms::parameter_text& p : ms::parameters_of(fitted(model, s.policy))) {
@@ -298,11 +359,11 @@ std::string resolved(const llama& model, const setting& s) {
 }
 
 measurement measure(const llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {
-    if (s.codec == "f16") return measure_with<ms::f16>(model, sequences, s, w);
-    if (s.codec == "bf16") return measure_with<ms::bf16>(model, sequences, s, w);
-    if (s.codec == "int8") return measure_with<ms::int8>(model, sequences, s, w);
-    if (s.codec == "int4") return measure_with<ms::int4>(model, sequences, s, w);
-    return measure_with<ms::f32>(model, sequences, s, w);
+    std::optional<measurement> result;
+    ms::codecs::for_each([&]<class Codec>() {
+        if (Codec::name == s.codec) result = measure_with<Codec>(model, sequences, s, w);
+    });
+    return std::move(result).value();
 }
 
 }  // namespace demo

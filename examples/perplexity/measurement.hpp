@@ -32,7 +32,7 @@ enum class feeding {
 struct setting {
     policy_spec policy;
     std::size_t states;
-    std::string codec = "f32";  ///< f32, f16, bf16, int8 or int4
+    std::string codec = "f32";  ///< one of ms::codecs::names
     demo::feeding feeding = feeding::exact;
     std::size_t block = 64;
 };
@@ -46,10 +46,18 @@ struct forgetting {
     ms::position position;
 };
 
+/// The states of the tables of a layer, after its budget was set.
+struct layer_budget {
+    std::size_t least;
+    std::size_t most;
+};
+
 struct measurement {
     std::vector<std::vector<double>> nll;  ///< per sequence and predicted token, in nats
     std::vector<forgetting> forgotten;     ///< only when asked for
     bool forgot_nothing = false;           ///< at no prediction was a state missing: k is not put to the test
+    std::vector<layer_budget> budget;      ///< [layers] over all sequences; empty without a budget
+    double mean_budget = 0;                ///< states of a table in the mean; the same in every sequence
     std::size_t cache_bytes = 0;           ///< of one sequence
     std::size_t scratch_bytes = 0;         ///< of attention, for each sequence that is computed at the same time
     double seconds = 0;
@@ -79,7 +87,8 @@ class not_finite : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-/// Throws std::invalid_argument if this policy cannot be had at this k (guards that leave no state to forget).
+/// Throws std::invalid_argument if this policy cannot be had at this k (guards that leave no state to forget):
+/// "k = 4: sinks must be at most states - 1 = 3, is 4".
 void check(const llama& model, const setting& s);
 
 /// The policy with all its parameters, guards and slack at this k, however they were written: settings with equal texts

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include <CLI/CLI.hpp>
+#include <multistate/codecs/list.hpp>
 
 #include "policy_list.hpp"
 
@@ -15,7 +16,7 @@ namespace demo {
 
 namespace {
 
-constexpr std::array<std::string_view, 5> codecs{"f32", "f16", "bf16", "int8", "int4"};
+constexpr auto codecs = multistate::codecs::names;
 constexpr std::array<std::string_view, 3> prefills{"exact", "block", "once"};
 
 constexpr const char* description =
@@ -33,6 +34,9 @@ constexpr const char* footer =
     "                              (of sinks, recent and slack a whole number counts states, one with a point is a\n"
     "                              share of k)\n"
     "  'h2o|value_norm|pool(width=7)'   a policy and parts that change it, in this order\n"
+    "  'snapkv|pyramid(beta=20)'   a budget, last: layers keep different numbers of states, k in the mean\n"
+    "  AdaKV                       as papers call it: snapkv|adaptive, whose KV heads keep k in the mean; it needs\n"
+    "                              --prefill once\n"
     "  all                         every policy of the list; full is measured anyway\n"
     "\n"
     "How a sequence reaches the cache (--prefill):\n"
@@ -186,6 +190,11 @@ void interpret(options& o, const raw& r) {
     if (!r.threads.empty()) o.threads = parse_count("--threads", r.threads, 1, most_threads);
     require_choice("--codec", o.codec, codecs);
     require_choice("--prefill", o.prefill, prefills);
+    for (const policy_spec& spec : o.policies) {
+        if (!spec.budget.needs_prompt() || o.feeding() == feeding::once) continue;
+        throw std::invalid_argument("--policy " + spec.text + ": the budget " + std::string(spec.budget.name()) +
+                                    " is computed from a whole prompt, which only --prefill once has");
+    }
     if ((o.nll || o.trace) && (o.policies.size() != 1 || o.states.size() != 1)) {
         throw std::invalid_argument(std::string(o.nll ? "--nll" : "--trace") +
                                     " needs exactly one --policy and one --states");

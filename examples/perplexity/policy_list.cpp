@@ -88,8 +88,15 @@ void print_policies(std::ostream& out, std::span<const policy_description> polic
            "Parts follow a policy after |, as in h2o|value_norm|pool(width=7):\n"
         << ms::listed(ms::part_list::names)
         << ".\n"
-           "How keys are rotated ("
-        << ms::listed(rotation) << ") is taken from the model unless given.\n";
+           "A budget stands last, as in snapkv|pyramid(beta=20); k is then the mean over layers, or over KV heads:\n";
+    for (const std::string_view each : ms::any_budget::names) {
+        out << each << ':';
+        for (const ms::parameter_text& p : ms::parameters_of(ms::any_budget::named(each))) {
+            out << ' ' << p.name << '=' << p.value << " (" << p.range << ')';
+        }
+        out << '\n';
+    }
+    out << "How keys are rotated (" << ms::listed(rotation) << ") is taken from the model unless given.\n";
 }
 
 }  // namespace demo

@@ -80,6 +80,25 @@ void print_grid(std::ostream& out, const std::string& title, std::span<const run
     }
 }
 
+/// " 243 186 128 70 13", or "96-160" for a layer whose KV heads or sequences differ.
+void print_layers(std::ostream& out, const measurement& m) {
+    for (const layer_budget& b : m.budget) {
+        out << ' ' << b.least;
+        if (b.most != b.least) out << '-' << b.most;
+    }
+}
+
+void print_budgets(std::ostream& out, std::span<const run> runs) {
+    if (std::ranges::all_of(runs, [](const run& r) { return r.result.budget.empty(); })) return;
+    out << "\nBudgets: the states of each layer, from the first on (least-most over its KV heads and all sequences)\n";
+    for (const run& r : runs) {
+        if (r.result.budget.empty()) continue;
+        out << r.what.policy.text << ", k = " << r.what.states << ':';
+        print_layers(out, r.result);
+        out << "; mean " << fixed(r.result.mean_budget, 2) << '\n';
+    }
+}
+
 void print_verdict(std::ostream& out, const std::string& policy, std::span<const run> runs, const measurement& full) {
     bool forgot = false;
     std::string not_counted;  // any k would do for a policy that had nothing to forget
@@ -116,6 +135,7 @@ void print_table(std::ostream& out, std::span<const run> runs, const measurement
                [](const measurement& m) { return fixed(static_cast<double>(m.cache_bytes) * 1e-6, 2); });
     print_grid(out, "Tokens per second (of one run: other work on the machine shows)", runs,
                [](const measurement& m) { return grouped(static_cast<std::size_t>(tokens_per_second(m))); });
+    print_budgets(out, runs);
     out << '\n';
     for (const std::string& policy : distinct_policies(runs)) print_verdict(out, policy, runs, full);
 }
@@ -138,6 +158,8 @@ void write_json(std::ostream& out, std::span<const run> runs, const options& o, 
                         {"seconds", r.result.seconds},
                         {"tokens_per_second", tokens_per_second(r.result)}});
         if (r.result.forgot_nothing) list.back()["forgot_nothing"] = true;
+        for (const layer_budget& b : r.result.budget) list.back()["budget"].push_back({b.least, b.most});
+        if (!r.result.budget.empty()) list.back()["mean_budget"] = r.result.mean_budget;
         if (r.what.policy.slack) list.back()["slack"] = r.what.policy.slack_at(r.what.states);
     }
     const json result = {{"model", o.model.string()},

@@ -19,7 +19,7 @@ struct run {
 };
 
 /// Policies by k, as table 3 of the TOVA paper; then the differences to full, memory and speed, and for each policy
-/// the smallest k within 1 % of full that forgot something.
+/// the smallest k within 1 % of full that forgot something. For a budget, what each layer kept.
 void print_table(std::ostream& out, std::span<const run> runs, const measurement& full);
 
 void write_json(std::ostream& out, std::span<const run> runs, const options& o, std::size_t context);

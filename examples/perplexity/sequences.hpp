@@ -33,14 +33,14 @@ void limit_predictions(std::vector<sequence>& sequences, std::size_t limit);
 /// The most bytes that read_file reads.
 constexpr std::size_t longest_text = std::size_t{256} << 20;
 
-/// The whole file; all of standard input for "-". Throws std::runtime_error that names it and says why it cannot be read
-/// or that it is longer than `most` bytes.
+/// The whole file; all of standard input for "-". Throws std::runtime_error that names the file and the reason: it
+/// cannot be read, or it is longer than `most` bytes.
 [[nodiscard]] std::string read_file(const std::filesystem::path& path, std::size_t most = longest_text);
 
-/// What messages call a file that is read: "standard input" for "-".
+/// The name of an input file in messages: "standard input" for "-".
 [[nodiscard]] std::string name_of(const std::filesystem::path& path);
 
-/// A sentence on the bytes that are no UTF-8 and those that are 0, with the place of the first; empty if there are none.
+/// A sentence on bytes that are not UTF-8 and bytes that are 0, with the place of the first; empty if there are none.
 [[nodiscard]] std::string odd_bytes(std::string_view text);
 
 }  // namespace demo

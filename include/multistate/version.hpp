@@ -1,7 +1,9 @@
 #pragma once
 
-// The library's version, for `#if` and for people. CMake reads the same three numbers.
+// The library's version. CMake reads the same three numbers.
+//
+//     std::puts("multistate " MULTISTATE_VERSION);
 #define MULTISTATE_VERSION_MAJOR 0
-#define MULTISTATE_VERSION_MINOR 2
+#define MULTISTATE_VERSION_MINOR 3
 #define MULTISTATE_VERSION_PATCH 0
-#define MULTISTATE_VERSION "0.2.0"
+#define MULTISTATE_VERSION "0.3.0"

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 namespace {
@@ -24,6 +25,7 @@ void* take(std::size_t size, std::size_t alignment) {
     const auto address = reinterpret_cast<std::uintptr_t>(begin) + sizeof(header);
     void* result = reinterpret_cast<void*>((address + alignment - 1) / alignment * alignment);
     static_cast<header*>(result)[-1] = {begin, size};
+    std::memset(result, 0xff, size);  // NaN in every format: nothing may read what was not written
     bytes += size;
     ++calls;
     return result;

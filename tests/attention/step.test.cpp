@@ -1,20 +1,16 @@
 // Attention of one token: the vectorized kernel against the reference on Eigen, for every codec.
 #include <cmath>
 #include <string>
-#include <type_traits>
 #include <vector>
 
 #include <gtest/gtest.h>
 #include <multistate/attention/reference.hpp>
 #include <multistate/attention/step.hpp>
-#include <multistate/codecs/bf16.hpp>
-#include <multistate/codecs/f16.hpp>
-#include <multistate/codecs/int4.hpp>
-#include <multistate/codecs/int8.hpp>
 #include <multistate/policies/tova.hpp>
 #include <multistate/policies/tova_head.hpp>
 #include <multistate/policies/window.hpp>
 
+#include "support/codecs.hpp"
 #include "support/stream.hpp"
 #include "support/threads.hpp"
 
@@ -24,14 +20,7 @@ namespace ms = multistate;
 
 template <class Codec>
 class attention : public testing::Test {};
-struct codec_names {
-    template <class C>
-    static std::string GetName(int) {
-        return std::string(C::name);
-    }
-};
-using codecs = testing::Types<ms::f32, ms::f16, ms::bf16, ms::int8, ms::int4>;
-TYPED_TEST_SUITE(attention, codecs, codec_names);
+TYPED_TEST_SUITE(attention, support::every_codec, support::type_names);
 
 const ms::shape shapes[] = {
     {.layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 20, .value_dim = 7, .states = 9},
@@ -43,16 +32,15 @@ const ms::shape shapes[] = {
 /// Both read the same stored rows and differ in rounding only: float32 sums of at most 128 products in another order,
 /// and two exponentials, on values within ±1. Integers meet queries and weights of 16 bits: half a step of 2^-15.
 template <class Codec>
-constexpr float bound = Codec::scaled                                                      ? 1e-4f
-                        : MULTISTATE_DOTS_BFLOAT16 && sizeof(typename Codec::element) == 2 ? 1e-2f
-                                                                                           : 1e-5f;
+constexpr float bound = Codec::scaled                        ? 1e-4f
+                        : support::rounds_to_bfloat16<Codec> ? 1e-2f
+                                                             : 1e-5f;
 
-/// The last column of the table in codec.hpp.
+/// The last column of the table in codec.hpp: integers, bf16, floats.
 template <class Codec>
 constexpr double bound_of_squares() {
-    if (std::is_same_v<Codec, ms::int4>) return 1e-7;
-    if (std::is_same_v<Codec, ms::int8>) return 1e-8;
-    if (std::is_same_v<Codec, ms::bf16> && MULTISTATE_DOTS_BFLOAT16) return 1e-4;
+    if (Codec::scaled) return support::greatest_integer<ms::simd::format<Codec>> > 127 ? 1e-7 : 1e-8;
+    if (support::rounds_to_bfloat16<Codec>) return 1e-4;
     return ms::simd::lanes == 1 ? 1e-10 : 1e-11;  // a sum in one piece rounds more
 }
 

@@ -40,8 +40,8 @@ class Results(unittest.TestCase):
         self.assertEqual(results(*runs), {"policy/h2o/512/0": {"counters": {"step_us": 2}, "error": ""}})
 
     def test_the_family_threads_keeps_its_name(self):
-        self.assertEqual(list(results(run("threads/step/f16/32x8/512/threads:2/real_time"))),
-                         ["threads/step/f16/32x8/512"])
+        self.assertEqual(list(results(run("threads/pool/step/tova/32x8/512/threads:2/real_time"))),
+                         ["threads/pool/step/tova/32x8/512"])
 
 
 class Tables(unittest.TestCase):
@@ -132,7 +132,8 @@ class File(unittest.TestCase):
             self.skipTest("no program was named")
         smallest = "|".join(["memory/memcpy", "step/(tova|h2o)/int8/32x8/512", "step_and_rivals/f16/32x8/512",
                              "policy/h2o/512/0", "head_dim/int8/.*/64", "group/int8/.*/32", "batch/tova/f16/32x8/256",
-                             "threads/step/f16/32x1/", "(softmax|least|top_k)/64", "prefill/tova/f16/8x8/"])
+                             "threads/pool/step/tova/32x8/256", "one_layer/int8/32x8/256",
+                             "(clone|construct)/int8/32x8/", "(softmax|least|top_k)/64", "prefill/tova/f16/8x8/"])
         out = self.folder / "results.json"
         subprocess.run([PROGRAM, "--benchmark_min_time=0.001", f"--benchmark_filter=^({smallest})",
                         f"--benchmark_out={out}"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -217,7 +217,7 @@ TEST(adaptive_budget, wrappers_hand_on_how_heads_are_compared) {
     EXPECT_NE(expected[0], expected[3]);
     EXPECT_EQ(compared_by(ms::criticalkv()), expected);
     EXPECT_EQ(compared_by(ms::composed<ms::criticalkv, ms::into_nearest>()), expected);
-    EXPECT_EQ(compared_by(ms::composed<ms::criticalkv, ms::max_over_heads, ms::per_head>()), expected);
+    EXPECT_EQ(compared_by(ms::composed<ms::criticalkv, ms::per_layer>()), expected);
     EXPECT_EQ(compared_by(ms::one_of<ms::tova, ms::criticalkv>(ms::criticalkv())), expected);
     EXPECT_EQ(compared_by(ms::composed{ms::criticalkv{}, ms::chunk{.length = 1}}), expected);
     EXPECT_FALSE(ms::scores_are_comparable(ms::composed<ms::knorm, ms::pool>()));

@@ -1,5 +1,5 @@
-// Misuse is met at the border, in every build. Compiled as programs of their own: at level 1 with NDEBUG and exceptions,
-// and at level 2 without exceptions, where constructors refuse through the failure handler too.
+// Misuse is met at the border, in every build. Compiled as programs of their own: at level 1 with NDEBUG and
+// exceptions, and at level 2 without exceptions, where constructors refuse through the failure handler too.
 #include <csignal>
 #include <cstdlib>
 #include <limits>

@@ -1,4 +1,6 @@
 // Every codec: what comes back of what was stored, with the bounds that codec.hpp states.
+#include "support/codecs.hpp"
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -10,11 +12,6 @@
 
 #include <gtest/gtest.h>
 #include <multistate/cache/storage.hpp>
-#include <multistate/codecs/bf16.hpp>
-#include <multistate/codecs/f16.hpp>
-#include <multistate/codecs/f32.hpp>
-#include <multistate/codecs/int4.hpp>
-#include <multistate/codecs/int8.hpp>
 
 #include "support/random.hpp"
 
@@ -258,17 +255,10 @@ TEST(int8_and_int4, the_greatest_float_stays_finite) {
 }
 
 template <class Codec>
-class every_codec : public testing::Test {};
-struct codec_names {
-    template <class C>
-    static std::string GetName(int) {
-        return std::string(C::name);
-    }
-};
-using codecs = testing::Types<ms::f32, ms::f16, ms::bf16, ms::int8, ms::int4>;
-TYPED_TEST_SUITE(every_codec, codecs, codec_names);
+class stored : public testing::Test {};
+TYPED_TEST_SUITE(stored, support::every_codec, support::type_names);
 
-TYPED_TEST(every_codec, pads_rows_with_zeros_and_reads_only_its_input) {
+TYPED_TEST(stored, pads_rows_with_zeros_and_reads_only_its_input) {
     for (std::size_t n = 1; n <= 70; ++n) {
         const std::size_t stride = TypeParam::stride(n);
         std::vector<typename TypeParam::element> row(stride + 1);
@@ -287,7 +277,7 @@ TYPED_TEST(every_codec, pads_rows_with_zeros_and_reads_only_its_input) {
     }
 }
 
-TYPED_TEST(every_codec, moves_a_row_with_its_scale) {
+TYPED_TEST(stored, moves_a_row_with_its_scale) {
     ms::storage<TypeParam> memory(3, 4, 20);
     std::vector<float> before(20), after(20);
     for (std::size_t i = 0; i < 12; ++i) {

@@ -22,6 +22,18 @@ TEST(aligned_array, is_aligned_and_zero) {
     EXPECT_EQ(ms::aligned_array<float>(0).bytes(), 0u);
 }
 
+TEST(aligned_array, begins_with_a_huge_page_from_2_mib_on) {
+    constexpr std::size_t huge = std::size_t{2} << 20;
+    for (const std::size_t n : {huge, huge + 1, 3 * huge}) {
+        const ms::aligned_array<char> array(n), copy(array), any(n, ms::uncleared);
+        for (const char* memory : {array.data(), copy.data(), any.data()}) {
+            EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory) % huge, 0u);
+        }
+        EXPECT_EQ(any.bytes(), n);
+        EXPECT_EQ(array.data()[n - 1], 0);
+    }
+}
+
 TEST(aligned_array, copies_and_moves_its_elements) {
     ms::aligned_array<int> array(5);
     array.data()[4] = 7;

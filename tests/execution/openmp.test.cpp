@@ -40,6 +40,19 @@ TEST_F(openmp, tasks_are_shared) {
     EXPECT_GT(std::set(ran_on.begin(), ran_on.end()).size(), 1U);
 }
 
+/// What a task left in the cache of a core is found there by the same task of the next run.
+TEST_F(openmp, threads_keep_their_tasks) {
+    std::vector<std::thread::id> first(7), ran_on(7);
+    const auto run = [](std::vector<std::thread::id>& on) {
+        ms::openmp{}.run(on.size(), [&](std::size_t i) { on[i] = std::this_thread::get_id(); });
+    };
+    run(first);
+    for (int round = 0; round < 300; ++round) {
+        run(ran_on);
+        ASSERT_EQ(ran_on, first) << round;
+    }
+}
+
 TEST_F(openmp, a_run_inside_a_task_stays_on_its_thread) {
     std::vector<int> strangers(5);
     ms::openmp{}.run(strangers.size(), [&](std::size_t i) {

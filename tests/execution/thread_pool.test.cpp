@@ -46,6 +46,38 @@ TEST(thread_pool, helpers_help) {
     EXPECT_EQ(arrived, 2);
 }
 
+/// What a task left in the cache of a core is found there by the same task of the next run.
+TEST(thread_pool, threads_keep_their_tasks) {
+    thread_pool pool(2);
+    std::vector<std::thread::id> before(2);
+    for (int round = 0; round < 300; ++round) {
+        std::vector<std::thread::id> ran_on(2);
+        std::atomic<int> arrived{0};
+        pool.run(2, [&](std::size_t i) {  // waits for the other, so that neither takes both
+            ran_on[i] = std::this_thread::get_id();
+            ++arrived;
+            while (arrived != 2) std::this_thread::yield();
+        });
+        if (round > 0) {
+            EXPECT_EQ(ran_on, before) << round;
+        }
+        before = ran_on;
+    }
+    EXPECT_EQ(before[0], std::this_thread::get_id());
+}
+
+TEST(thread_pool, a_thread_that_is_done_takes_tasks_of_others) {
+    thread_pool pool(2);
+    for (const std::size_t slow : {0U, 4U}) {  // the first task of the caller, and of the helper
+        std::atomic<int> done{0};
+        pool.run(8, [&](std::size_t i) {
+            while (i == slow && done != 7) std::this_thread::yield();
+            ++done;
+        });
+        EXPECT_EQ(done, 8);
+    }
+}
+
 TEST(thread_pool, a_run_inside_a_task_stays_on_its_thread) {
     thread_pool pool(3);
     for (int round = 0; round < 100; ++round) {

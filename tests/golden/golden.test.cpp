@@ -1,11 +1,13 @@
-// What each policy forgets when, on fixed random input, as text: one file for each policy, one for compositions, one for
-// budgets. A change of the files is a change of decisions, and a reviewer sees it as one. After a change that is wanted:
+// What each policy forgets when, on fixed random input, as text: one file for each policy, one for compositions, one
+// for budgets. A change of the files is a change of decisions, and a reviewer sees it as one. After a change that is
+// wanted:
 //
 //     MULTISTATE_WRITE_GOLDEN=1 build/release/tests/multistate_golden
 //
 // A line is one KV head, or all heads of a layer where they forget together: `@12` is the number of arrivals before the
-// first that forgot, then come the positions that each arrival forgot, `-` for none. `~` marks a near-tie: a tiny change
-// of the input decides otherwise, so another target may, too, and what follows such a difference is not compared.
+// first that forgot, then come the positions that each arrival forgot, `-` for none. `~` marks a near-tie: a tiny
+// change of the input decides otherwise, so another target may, too, and what follows such a difference is not
+// compared.
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -147,7 +149,8 @@ void compare_or_write(const std::string& name, const std::vector<section>& secti
         return;
     }
     std::ifstream file(path);
-    ASSERT_TRUE(file) << "no file " << path << ": set MULTISTATE_WRITE_GOLDEN=1 to write it";
+    ASSERT_TRUE(file) << "no file " << path << ": MULTISTATE_WRITE_GOLDEN=1 build/release/tests/multistate_golden "
+                      << "--gtest_filter='*/" << name << "' writes it";
     std::istringstream current(now);
     std::string expected, found, heading;
     while (std::getline(file, expected)) {

@@ -94,6 +94,16 @@ TEST(linear_algebra, a_mean_runs_along) {
     EXPECT_FLOAT_EQ(mean[1], 2);
 }
 
+TEST(linear_algebra, a_ridge_grows_until_cholesky_works) {
+    floats a(1);
+    int builds = 0;
+    const auto minus_five = [&](std::span<float> x) { x[0] -= 5, ++builds; };
+    EXPECT_TRUE(ms::cholesky_with_ridge(1, a, 1, minus_five));
+    EXPECT_EQ(builds, 2) << "1 - 5 is negative, 10 - 5 is not";
+    EXPECT_FLOAT_EQ(a[0], std::sqrt(5.0f));
+    EXPECT_FALSE(ms::cholesky_with_ridge(1, a, 1, [](std::span<float> x) { x[0] = std::nanf(""); }));
+}
+
 /// Around their mean these are (2, 0), (-2, 0), (0, 1), (0, -1): X^T X = diag(8, 2).
 TEST(linear_algebra, leverage_by_hand) {
     for (const float one : leverages(1e-6f, {7, 5, 3, 5, 5, 6, 5, 4}, 2)) EXPECT_NEAR(one, 0.5, 1e-5);

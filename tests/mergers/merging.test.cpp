@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -267,8 +266,7 @@ TEST(merging, copies_go_on_alike) {
 /// Memory of a policy's own that a merger must leave alone, and a merger that says what it was given.
 struct counts : support::by_hand {
     std::size_t planes = 2;
-    static constexpr auto parameters =
-        std::tuple{ms::parameter{"planes", &counts::planes, std::size_t{1}, std::size_t{3}}};
+    static constexpr ms::parameter<counts> parameters[] = {{"planes", &counts::planes, 1, 3}};
     struct memory {
         ms::per_state_array<float> marks;
         ms::per_table<float> count;
@@ -289,7 +287,7 @@ struct counts : support::by_hand {
 };
 struct writes {
     bool loud = true;
-    static constexpr auto parameters = std::tuple{ms::parameter{"loud", &writes::loud, false, true}};
+    static constexpr ms::parameter<writes> parameters[] = {{"loud", &writes::loud}};
     struct memory {
         ms::per_state<float> mark;
         ms::per_table<float> value;

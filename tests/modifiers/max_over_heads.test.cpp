@@ -10,6 +10,7 @@
 #include <multistate/table/table.hpp>
 
 #include "support/micro.hpp"
+#include "support/thrown.hpp"
 
 namespace max_over_heads_test {
 
@@ -26,12 +27,11 @@ TEST(max_over_heads, one_head_is_enough_to_stay) {
     EXPECT_EQ(support::forgotten(table), positions{2});
 }
 
-TEST(max_over_heads, of_one_head_changes_nothing) {
-    ms::table<ms::composed<ms::h2o, ms::max_over_heads>> table({.states = 3});
-    ms::table<ms::h2o> plain({.states = 3});
-    support::fill(table, 3, 1);
-    support::fill(plain, 3, 1);
-    for (std::size_t j = 0; j < 3; ++j) EXPECT_EQ(table.scores()[j], plain.scores()[j]);
+TEST(max_over_heads, of_one_head_is_refused) {
+    using policy = ms::composed<ms::h2o, ms::max_over_heads>;
+    EXPECT_EQ(support::what_is_thrown([] { ms::table<policy>({.states = 3}); }),
+              "max_over_heads: query heads of a table must be at least 2 to have an effect, is 1");
+    EXPECT_NO_THROW(ms::table<policy>({.states = 3, .heads = 2}));
 }
 
 /// The base's own memory, the sum, is not where the greatest are put.

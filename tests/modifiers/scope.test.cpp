@@ -22,7 +22,6 @@ using layered = ms::composed<P, ms::per_layer>;
 
 static_assert(layered<ms::h2o>().forgets() == ms::per::layer && ms::h2o::forgets() == ms::per::head);
 static_assert(ms::composed<ms::tova, ms::per_head>().forgets() == ms::per::head);
-static_assert(ms::composed<ms::h2o, ms::per_layer, ms::per_head>().forgets() == ms::per::head, "the last decides");
 static_assert(ms::composed<layered<ms::h2o>, ms::per_head>().forgets() == ms::per::head);
 static_assert(ms::hooks_of<layered<ms::h2o>> == ms::hooks_of<ms::h2o>);
 static_assert(ms::hooks_of<layered<ms::random>> == ms::hook::on_insert);

@@ -1,6 +1,6 @@
-// One program, translation units with different instruction sets and levels of checks: each must run its own instance of
-// the library and come to the same results. Two of them differ in what Highway does not know of, the dot products, and
-// two in the level alone.
+// One program, translation units with different instruction sets and levels of checks: each must run its own instance
+// of the library and come to the same results. Two of them differ in what Highway does not know of, the dot products,
+// and two in the level alone.
 #include <cmath>
 #include <cstdio>
 #include <string_view>

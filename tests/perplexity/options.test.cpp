@@ -6,6 +6,8 @@
 #include <stdexcept>
 
 #include <gtest/gtest.h>
+#include <multistate/codecs/list.hpp>
+#include <multistate/policies/spec_text.hpp>
 
 namespace options_test {
 
@@ -171,7 +173,8 @@ TEST(Options, WhatIsWrongIsSaid) {
         {{"--block", "0"}, {"--block", "'0'"}},
         {{"--threads", "0"}, {"--threads", "'0'"}},
         {{"--threads", "-1"}, {"--threads", "'-1'"}},
-        {{"--codec", "int7"}, {"--codec", "'int7'", "f32, f16, bf16, int8, int4", "did you mean 'int8'?"}},
+        {{"--codec", "int7"},
+         {"--codec", "'int7'", multistate::listed(multistate::codecs::names), "did you mean 'int8'?"}},
         {{"--codec", "F16"}, {"--codec", "'F16'", "did you mean 'f16'?"}},
         {{"--codec", ""}, {"--codec", "''"}},
         {{"--prefill", "blocks"}, {"--prefill", "'blocks'", "exact, block, once", "did you mean 'block'?"}},

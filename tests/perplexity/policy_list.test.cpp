@@ -33,7 +33,7 @@ struct reads_all {
     static constexpr std::string_view paper = "arXiv 0000.00001";
     static constexpr ms::per forgets() noexcept { return ms::per::layer; }
     bool mean = true;
-    static constexpr auto parameters = std::tuple{ms::parameter{"mean", &reads_all::mean, false, true}};
+    static constexpr ms::parameter<reads_all> parameters[] = {{"mean", &reads_all::mean}};
 
     void on_insert(ms::rows, ms::rows, ms::view, std::size_t) const noexcept {}
     void on_query(ms::rows, ms::view) const noexcept {}

@@ -433,11 +433,38 @@ TEST_F(Program, ListsThePolicies) {
     }
 }
 
+/// The sum of all states is that of the plain policy, and the table says what each layer kept.
+TEST_F(Program, ABudgetIsNamedAfterTheParts) {
+    const words call = with(small(), {"--states", "12"});
+    const outcome o = run(with(call, {"--policy", "snapkv(window=2)|pyramid(beta=2),h2o"}));
+    EXPECT_EQ(o.code, 0) << o.error;
+    EXPECT_NE(o.out.find("snapkv(window=2)|pyramid(beta=2), k = 12: 17 7; mean 12.00\n"), std::string::npos) << o.out;
+    EXPECT_EQ(o.out.find("h2o, k = 12:"), std::string::npos) << "only budgets differ by layer";
+
+    const json runs = measured(with(call, {"--policy", "PyramidKV(window=2),AdaKV(window=2),snapkv(window=2)",  //
+                                           "--prefill", "once"}))["runs"];
+    ASSERT_EQ(runs.size(), 3U);
+    EXPECT_EQ(runs[0]["policy"], "snapkv(window=2)|pyramid");
+    EXPECT_EQ(runs[1]["policy"], "snapkv(window=2)|adaptive");
+    for (const int i : {0, 1}) {
+        EXPECT_EQ(runs[i]["mean_budget"], 12.0);
+        EXPECT_NE(runs[i]["ppl"], runs[2]["ppl"]);
+        ASSERT_EQ(runs[i]["budget"].size(), 2U);
+    }
+    EXPECT_EQ(runs[0]["budget"][0][0].get<int>() + runs[0]["budget"][1][0].get<int>(), 24);
+    EXPECT_LT(runs[1]["budget"][0][0].get<int>(), runs[1]["budget"][0][1].get<int>()) << "KV heads differ";
+    EXPECT_FALSE(runs[2].contains("budget"));
+    EXPECT_EQ(runs[0]["tokens"], runs[2]["tokens"]);
+
+    expect_error(with(call, {"--policy", "adakv"}), {"--policy snapkv|adaptive", "--prefill once"});
+    expect_error(with(call, {"--policy", "snapkv|pyramd"}), {"did you mean 'pyramid'?"});
+}
+
 TEST_F(Program, APairThatCannotBeIsSkippedAndSaid) {
     const words call = with(small(), {"--policy", "window+4,tova", "--states", "4,8"});
     const outcome o = run(with(call, {"--json", in_folder("result.json")}));
     EXPECT_EQ(o.code, 2);
-    EXPECT_EQ(o.error, "perplexity: skipped window+4 at k = 4: table: sinks must be at most states - 1 = 3, is 4\n");
+    EXPECT_EQ(o.error, "perplexity: skipped window+4 at k = 4: sinks must be at most states - 1 = 3, is 4\n");
     EXPECT_NE(o.out.find("tova"), std::string::npos);
     const json runs = json::parse(demo::content_of(folder_ / "result.json"))["runs"];
     ASSERT_EQ(runs.size(), 3U);
@@ -669,8 +696,8 @@ TEST_F(Program, ADashIsStandardInputOrOutput) {
     expect_error({"--model", "-"}, {"--model must be a file, is '-'"});
 }
 
-/// Nothing begun remains, and the status is that of the signal. The whole novella takes seconds; the signal comes as soon
-/// as the table's head is there.
+/// Nothing begun remains, and the status is that of the signal. The whole novella takes seconds; the signal comes as
+/// soon as the table's head is there.
 TEST_F(Program, ASignalLeavesNothingBehind) {
     const auto old = folder_.write("result.json", "old").string();
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {

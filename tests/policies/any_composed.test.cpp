@@ -1,12 +1,15 @@
 // any_composed: a composition made at run time decides, bit for bit, as the same composition by its type.
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 #include <multistate/attention/prefill.hpp>
 #include <multistate/cache/cache.hpp>
 #include <multistate/policies/any_composed.hpp>
+#include <multistate/policies/spec_text.hpp>
 
 #include "support/any_policy.hpp"
 #include "support/stream.hpp"
@@ -23,17 +26,17 @@ struct trace {
     bool operator==(const trace&) const = default;
 };
 
-/// 60 tokens in steps and blocks.
+/// Tokens in steps and blocks.
 template <class P>
-trace run(const P& policy) {
-    ms::cache<P> cache(shape, policy);
-    ms::workspace scratch(shape);
+trace run(const P& policy, const ms::shape& s = shape, std::size_t count = 60) {
+    ms::cache<P> cache(s, policy);
+    ms::workspace scratch(s);
     const auto layer = cache.layer(0);
-    const support::stream tokens(shape, 60, 3);
+    const support::stream tokens(s, count, 3);
     trace result;
     std::size_t t = 0;
-    while (t < 60) {
-        const std::size_t n = t % 3 == 0 && t + 7 <= 60 ? 7 : 1;
+    while (t < count) {
+        const std::size_t n = t % 3 == 0 && t + shape.block <= count ? shape.block : 1;
         std::vector<float> out(n * tokens.out_width);
         EXPECT_TRUE(ms::prefill(layer, static_cast<int>(t),
                                 {.q = tokens.q(t, n), .k = tokens.k(t, n), .v = tokens.v(t, n)}, out, scratch,
@@ -92,6 +95,39 @@ TEST(any_composed, refuses_parts_that_do_not_go_with_the_policy) {
     refused(made("d2o", {"into_nearest"}));
     refused(made("h2o", {"into_nearest", "into_following"}));
     refused(made("full", {"per_layer"}));
+    refused(made("window", {"pool"}));
+    refused(made("tova_kvpress", {"decayed"}));
+    refused(made("h2o", {"max_over_heads", "max_over_heads"}));
+    refused(made("h2o", {"per_layer", "per_head"}));
+    EXPECT_EQ(made("window", {"pool"}).problem_of_parts(), "pool has no effect: window does not score states");
+    EXPECT_EQ(made("window", {"per_head"}).problem_of_parts(), "");
+}
+
+/// Positions and outputs show an effect on decisions and on stored rows; a scope is itself one. Parameters are such
+/// that little is needed to see it.
+TEST(any_composed, every_part_that_is_taken_has_an_effect) {
+    constexpr ms::shape shapes[] = {
+        {.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 8, .states = 24, .block = 7, .recent = 4},
+        {.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 8, .states = 24, .block = 16, .recent = 4}};
+    for (const std::string_view name : ms::any_policy::names) {
+        ms::any_policy policy = ms::any_policy::named(name);
+        if (policy.forgets() == ms::per::never) continue;
+        ms::set_parameter(policy, "length", "4");
+        ms::set_parameter(policy, "lag", "4");
+        ms::set_parameter(policy, "window", "4");  // of more tokens than states, sums are least for the newest
+        const trace plain[] = {run(ms::any_composed(policy), shapes[0], 300),
+                               run(ms::any_composed(policy), shapes[1], 300)};
+        for (const std::string_view part : ms::part_list::names) {
+            ms::any_composed with(policy);
+            with.add(part);
+            ms::set_parameter(with.get<ms::part_list>(), "decay", "0.5");
+            ms::set_parameter(with.get<ms::part_list>(), "length", "3");
+            if (!with.problem_of_parts().empty() || with.forgets() != policy.forgets()) continue;
+            const bool same = run(with, shapes[0], 300) == plain[0] && run(with, shapes[1], 300) == plain[1];
+            const bool unwritten = name == "given" && part == "into_following";  // it merges by scores that nobody gave
+            EXPECT_EQ(same, unwritten) << name << '|' << part;
+        }
+    }
 }
 
 }  // namespace any_composed_test

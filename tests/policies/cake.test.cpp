@@ -8,6 +8,7 @@
 #include <multistate/policies/cake.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace cake_test {
@@ -89,3 +90,12 @@ TEST(cake, one_state_and_certain_attention) {
 }
 
 }  // namespace cake_test
+
+namespace reference::cake {
+
+numbers scores(const evidence& e) { return mean_of_five(e, current(e)); }
+
+// Of few states, two may have the same mean.
+const registered rule{{.name = "cake", .score = scores, .recent = at_most<32, 2>, .ties_are_exact = true}};
+
+}  // namespace reference::cake

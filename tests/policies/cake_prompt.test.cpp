@@ -1,6 +1,7 @@
 // cake_prompt: hand-checked decisions.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -9,6 +10,7 @@
 #include <multistate/policies/cake_prompt.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace cake_prompt_test {
@@ -120,3 +122,28 @@ TEST(cake_prompt, a_copy_continues_alike) {
 }
 
 }  // namespace cake_prompt_test
+
+namespace reference::cake_prompt {
+
+/// mean + 200 variance of what a head gives on average.
+numbers mean_and_variance(const evidence& e) {
+    const auto window = e.newest(32);
+    const auto n = static_cast<double>(window.size());
+    const auto heads = static_cast<double>(e.end_head() - e.first_head());
+    numbers scores;
+    for (const state& s : e.states()) {
+        numbers given;
+        for (const token& t : window) given.push_back(e.attention(t, s.position) / heads);
+        const double mean = std::accumulate(given.begin(), given.end(), 0.0) / n;
+        double squares = 0;
+        for (const double a : given) squares += (a - mean) * (a - mean);
+        scores.push_back(mean + (n > 1 ? 200 * squares / (n - 1) : 0));
+    }
+    return mean_of_five(e, scores);
+}
+
+// Of few states, two may have the same mean.
+const registered rule{
+    {.name = "cake_prompt", .score = mean_and_variance, .recent = at_most<32, 2>, .ties_are_exact = true}};
+
+}  // namespace reference::cake_prompt

@@ -8,6 +8,8 @@
 #include <multistate/policies/caote.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/numbers.hpp"
+#include "reference/rule.hpp"
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
@@ -161,3 +163,37 @@ TEST(caote, a_copy_continues_alike) {
 }
 
 }  // namespace caote_test
+
+namespace reference::caote {
+
+/// How far the output of each head moves when a state is left out and the others' probabilities are made to sum to 1.
+numbers errors(const evidence& e) {
+    const token& now = e.past.back();
+    numbers scores(e.states().size());
+    for (std::size_t i = e.first_head(); i < e.end_head(); ++i) {
+        const auto& states = e.held[i / e.shape.group()];
+        const auto output_without = [&](std::size_t gone) {
+            numbers output(e.shape.value_dim);
+            double total = 0;
+            for (std::size_t j = 0; j < states.size(); ++j) {
+                if (j == gone) continue;
+                const double a = e.attention(now, i, states[j].position);
+                for (std::size_t c = 0; c < output.size(); ++c) output[c] += a * states[j].value[c];
+                total += a;
+            }
+            for (double& x : output) x = total > 0 ? x / total : std::numeric_limits<double>::infinity();
+            return output;
+        };
+        const numbers output = output_without(states.size());
+        for (std::size_t j = 0; j < states.size(); ++j) {
+            numbers error = output_without(j);
+            for (std::size_t c = 0; c < error.size(); ++c) error[c] -= output[c];
+            scores[j] += dot(error, error);
+        }
+    }
+    return scores;
+}
+
+const registered rule{{.name = "caote", .score = errors}};
+
+}  // namespace reference::caote

@@ -1,4 +1,5 @@
 // capkv: weights and spans small enough to be computed by hand.
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <vector>
@@ -8,6 +9,7 @@
 #include <multistate/policies/capkv.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/rotation.hpp"
 #include "support/compressed_prompt.hpp"
 #include "support/micro.hpp"
 #include "support/queries.hpp"
@@ -175,3 +177,40 @@ TEST(capkv, guards_leave_a_candidate) {
 }
 
 }  // namespace capkv_test
+
+namespace reference::capkv {
+
+numbers capacity(const evidence& e) {
+    const std::size_t n = e.states().size(), d = e.shape.value_dim;
+    const std::size_t sinks = sinks_of(e, 4);
+    const auto queries = queries_before_rotation(e);
+    const rotation future = mean_rotation(e.past.back().position, e.shape.head_dim);
+    numbers scores(n);
+    for (std::size_t i = e.first_head(); i < e.end_head(); ++i) {
+        const auto& held = e.held[i / e.shape.group()];
+        numbers mean(e.shape.head_dim);
+        for (const numbers& q : queries[i]) add(scaled(q, 1 / static_cast<double>(queries[i].size())), mean);
+        const numbers anchor = future.done(mean);
+        numbers cosines(n, -1);
+        for (std::size_t j = sinks; j < n; ++j) {
+            const double lengths = norm(anchor) * norm(held[j].key);
+            cosines[j] = lengths > 0 ? dot(anchor, held[j].key) / lengths : 0;
+        }
+        const double most = *std::max_element(cosines.begin() + static_cast<std::ptrdiff_t>(sinks), cosines.end());
+        std::vector<numbers> a(d, numbers(d));
+        for (std::size_t c = 0; c < d; ++c) a[c][c] = 1;
+        for (std::size_t j = sinks; j < n; ++j) {
+            const double weight = std::exp(5 * (cosines[j] - most)) + 1e-6;
+            for (std::size_t c = 0; c < d; ++c) add(scaled(held[j].value, weight * held[j].value[c]), a[c]);
+        }
+        for (std::size_t j = sinks; j < n; ++j) {
+            scores[j] += std::exp(5 * (cosines[j] - most)) * dot(held[j].value, solve(a, held[j].value)) /
+                         static_cast<double>(e.shape.group());
+        }
+    }
+    return scores;
+}
+
+const registered rule{{.name = "capkv", .score = capacity, .sinks = at_most<4, 8>}};
+
+}  // namespace reference::capkv

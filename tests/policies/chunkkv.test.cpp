@@ -1,5 +1,6 @@
 // chunkkv: hand-checked decisions.
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -8,6 +9,7 @@
 #include <multistate/policies/chunkkv.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace chunkkv_test {
@@ -101,3 +103,23 @@ TEST(chunkkv, a_copy_continues_alike) {
 }
 
 }  // namespace chunkkv_test
+
+namespace reference::chunkkv {
+
+numbers scores(const evidence& e) {
+    const numbers single = sum_over(e, e.newest(32));
+    numbers result;
+    for (std::size_t first = 0; first < single.size(); first += 20) {
+        const std::size_t count = std::min<std::size_t>(20, single.size() - first);
+        const auto begin = single.begin() + static_cast<std::ptrdiff_t>(first);
+        const double sum = std::accumulate(begin, begin + static_cast<std::ptrdiff_t>(count), 0.0);
+        result.insert(result.end(), count, sum / static_cast<double>(count));
+    }
+    return result;
+}
+
+// The states of a chunk share one score.
+const registered rule{
+    {.name = "chunkkv", .forgets = unit::layer, .score = scores, .recent = at_most<32, 2>, .ties_are_exact = true}};
+
+}  // namespace reference::chunkkv

@@ -1,6 +1,7 @@
 // citrus: hand-checked decisions.
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -9,6 +10,7 @@
 #include <multistate/policies/citrus_probe.hpp>
 #include <multistate/policies/tova.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 #include "support/random.hpp"
 #include "support/stream.hpp"
@@ -133,3 +135,12 @@ TEST(citrus, clear_begins_anew) {
 }
 
 }  // namespace citrus_test
+
+namespace reference::citrus {
+
+/// What the tokens that arrived together last gave.
+numbers scores(const evidence& e) { return sum_over(e, std::span(e.past).subspan(e.last_arrival)); }
+
+const registered rule{{.name = "citrus", .forgets = unit::layer, .score = scores}};
+
+}  // namespace reference::citrus

@@ -1,5 +1,6 @@
 // citrus_probe: hand-checked decisions.
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -7,6 +8,7 @@
 #include <multistate/policies/citrus_probe.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
@@ -162,3 +164,12 @@ TEST(citrus_probe, a_copy_continues_alike) {
 }
 
 }  // namespace citrus_probe_test
+
+namespace reference::citrus_probe {
+
+/// Without a probe: what the tokens that arrived together last gave.
+numbers scores(const evidence& e) { return sum_over(e, std::span(e.past).subspan(e.last_arrival)); }
+
+const registered rule{{.name = "citrus_probe", .forgets = unit::layer, .score = scores}};
+
+}  // namespace reference::citrus_probe

@@ -1,4 +1,5 @@
 // compactor: the blend of its parts, each of which has tests of its own.
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include <multistate/policies/compactor.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/chunks.hpp"
 #include "support/micro.hpp"
 #include "support/queries.hpp"
 #include "support/random.hpp"
@@ -139,3 +141,28 @@ TEST(compactor, guards_leave_a_candidate) {
 }
 
 }  // namespace compactor_test
+
+namespace reference::compactor {
+
+numbers blended(const evidence& e) {
+    return by_chunks(e, 256, sinks_of(e, 8), 0, [](const chunk& p) {
+        numbers scores(p.length);
+        const auto held = p.held(p.first + p.length - 1);
+        const auto add_z = [&](double weight, const numbers& x) {
+            numbers of_held;
+            for (const std::size_t i : held) of_held.push_back(x[i]);
+            for (const std::size_t i : held) {
+                scores[i] += weight * (x[i] - mean(of_held)) / std::max(1e-6, deviation(of_held));
+            }
+        };
+        add_z(0.5, leverages_of(p));
+        add_z(1, asked_by_neighbors(p));
+        return scores;
+    });
+}
+
+// States that wait have one score.
+const registered rule{
+    {.name = "compactor", .score = blended, .sinks = at_most<8, 8>, .recent = at_most<4, 8>, .ties_are_exact = true}};
+
+}  // namespace reference::compactor

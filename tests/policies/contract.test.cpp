@@ -561,8 +561,8 @@ after run_with_a_bad_token(watched policy, ms::shape s, const support::stream& c
     return result;
 }
 
-/// A token whose query, key, value or probabilities are no numbers, or too great to be squared, spoils nothing for long:
-/// its state goes, and the policy chooses as much as it would without it.
+/// A token whose query, key, value or probabilities are no numbers, or too great to be squared, spoils nothing for
+/// long: its state goes, and the policy chooses as much as it would without it.
 void expect_no_trace(const watched& policy, const ms::shape& s, const ms::guards& in_force) {
     const int oldest = static_cast<int>(in_force.sinks);
     const support::stream tokens(s, 110, 4);

@@ -1,6 +1,9 @@
 // criticalkv: hand-checked decisions.
+#include <algorithm>
 #include <cmath>
 #include <concepts>
+#include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -11,6 +14,7 @@
 #include <multistate/policies/criticalkv.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
@@ -216,3 +220,36 @@ TEST(criticalkv, a_copy_continues_alike) {
 }
 
 }  // namespace criticalkv_test
+
+namespace reference::criticalkv {
+
+/// SnapKV's score as a mean over tokens, heads and five neighbors; half of what the guards leave by that alone, the
+/// rest times |v|_1.
+numbers in_two_stages(const evidence& e) {
+    const auto window = static_cast<double>(e.newest(32).size());
+    numbers mean = mean_of_five(e, sum_over(e, e.newest(32)));
+    for (double& s : mean) s /= window * static_cast<double>(e.end_head() - e.first_head());
+    numbers scores;
+    for (std::size_t j = 0; j < mean.size(); ++j) {
+        double norm = 0;
+        for (std::size_t h = e.first_kv_head; h < e.first_kv_head + e.kv_heads; ++h) {
+            for (const double x : e.held[h][j].value) norm += std::abs(x);
+        }
+        scores.push_back((mean[j] + 1e-4) * norm);
+    }
+    const std::size_t recent = e.shape.recent.value_or(at_most<32, 2>(e.shape.states));
+    std::vector<std::size_t> free(mean.size() - e.shape.sinks - recent);
+    std::iota(free.begin(), free.end(), e.shape.sinks);
+    std::sort(free.begin(), free.end(),
+              [&](std::size_t a, std::size_t b) { return mean[a] != mean[b] ? mean[a] > mean[b] : a > b; });
+    const std::size_t first = (e.shape.states - e.shape.sinks - recent) / 2;
+    const double last_in = first > 0 ? mean[free[first - 1]] : 0, first_out = mean[free[first]];
+    if (first > 0 && last_in != first_out)
+        e.compare(last_in, first_out);  // equal means of the same states are no doubt
+    for (std::size_t i = 0; i < first; ++i) scores[free[i]] = std::numeric_limits<double>::infinity();
+    return scores;
+}
+
+const registered rule{{.name = "criticalkv", .score = in_two_stages, .recent = at_most<32, 2>}};
+
+}  // namespace reference::criticalkv

@@ -7,6 +7,7 @@
 #include <multistate/policies/cur.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/chunks.hpp"
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
@@ -126,3 +127,27 @@ TEST(cur, guards_leave_a_candidate) {
 }
 
 }  // namespace cur_test
+
+namespace reference::cur {
+
+numbers share_of_norms(const evidence& e) {
+    return by_chunks(e, 16, 0, 0, [](const chunk& p) {
+        numbers scores(p.length);
+        for (std::size_t h = p.e.first_kv_head; h < p.e.end_kv_head(); ++h) {
+            double keys = 0, values = 0;
+            for (std::size_t i = 0; i < p.length; ++i) {
+                keys += dot(p[i].keys[h], p[i].keys[h]);
+                values += dot(p[i].values[h], p[i].values[h]);
+            }
+            for (std::size_t i = 0; i < p.length; ++i) {
+                scores[i] += dot(p[i].keys[h], p[i].keys[h]) / keys * (dot(p[i].values[h], p[i].values[h]) / values);
+            }
+        }
+        return scores;
+    });
+}
+
+// States that wait have one score.
+const registered rule{{.name = "cur", .score = share_of_norms, .sinks = at_most<4, 8>, .ties_are_exact = true}};
+
+}  // namespace reference::cur

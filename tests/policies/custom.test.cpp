@@ -9,6 +9,7 @@
 #include <multistate/multistate.hpp>
 
 #include "support/stream.hpp"
+#include "support/type_names.hpp"
 
 namespace custom_test {
 
@@ -199,14 +200,8 @@ std::vector<int> smallest_keys(const ms::shape& s, const support::stream& tokens
 
 template <class Codec>
 class stored_keys : public testing::Test {};
-struct codec_names {
-    template <class C>
-    static std::string GetName(int) {
-        return std::string(C::name);
-    }
-};
 using codecs = testing::Types<ms::f32, ms::f16, ms::bf16, ms::int8>;
-TYPED_TEST_SUITE(stored_keys, codecs, codec_names);
+TYPED_TEST_SUITE(stored_keys, codecs, support::type_names);
 
 TYPED_TEST(stored_keys, are_read_at_the_decision_in_every_mode) {
     for (const way how : {way::steps, way::exact, way::block}) {

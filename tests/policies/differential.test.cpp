@@ -159,7 +159,8 @@ TEST(differential, every_policy_of_the_list_has_a_reference_and_the_reverse) {
     for (const rule& r : reference::every_rule()) known.push_back(r.name);
     const auto listed = names_without_merging(ms::any_policy{});
     for (const std::string_view name : listed) {
-        EXPECT_EQ(std::ranges::count(known, name), 1) << "references of " << name << " in tests/reference/rules.hpp";
+        EXPECT_EQ(std::ranges::count(known, name), 1)
+            << "references of " << name << " in tests/policies/" << name << ".test.cpp";
     }
     for (const std::string_view name : known) {
         EXPECT_EQ(std::ranges::count(listed, name), 1) << "policies of the list named " << name;

@@ -9,6 +9,7 @@
 #include <multistate/policies/expected_attention.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/rotation.hpp"
 #include "support/hand_held.hpp"
 #include "support/micro.hpp"
 #include "support/queries.hpp"
@@ -277,3 +278,52 @@ TEST(expected_attention, a_bad_query_is_as_zeros) {
 }
 
 }  // namespace expected_attention_test
+
+namespace reference::expected_attention {
+
+/// Mean and covariance of the vectors.
+struct distribution {
+    numbers mean;
+    std::vector<numbers> covariance;
+
+    explicit distribution(const std::vector<numbers>& x, std::size_t dimension)
+        : mean(dimension), covariance(dimension, numbers(dimension)) {
+        const double share = 1 / static_cast<double>(x.size());
+        for (const numbers& one : x) add(scaled(one, share), mean);
+        for (const numbers& one : x) {
+            for (std::size_t r = 0; r < dimension; ++r) {
+                for (std::size_t c = 0; c < dimension; ++c) {
+                    covariance[r][c] += share * (one[r] - mean[r]) * (one[c] - mean[c]);
+                }
+            }
+        }
+    }
+};
+
+numbers expected(const evidence& e) {
+    const std::size_t n = e.states().size();
+    const std::size_t sinks = sinks_of(e, 4);
+    const auto queries = queries_before_rotation(e);
+    const rotation future = mean_rotation(e.past.back().position, e.shape.head_dim);
+    numbers scores(n);
+    for (std::size_t i = e.first_head(); i < e.end_head(); ++i) {
+        const auto& held = e.held[i / e.shape.group()];
+        const distribution of(queries[i], e.shape.head_dim);
+        numbers logits;
+        for (std::size_t j = sinks; j < n; ++j) {
+            const numbers key = future.undone(held[j].key);  // R^T k
+            double variance = 0;
+            for (std::size_t r = 0; r < key.size(); ++r) variance += key[r] * dot(of.covariance[r], key);
+            logits.push_back(e.shape.scale * dot(of.mean, key) + e.shape.scale * e.shape.scale * variance / 2);
+        }
+        const numbers attention = softmax(logits);
+        for (std::size_t j = sinks; j < n; ++j) {
+            scores[j] += attention[j - sinks] / static_cast<double>(e.shape.group()) * norm(held[j].value);
+        }
+    }
+    return scores;
+}
+
+const registered rule{{.name = "expected_attention", .score = expected, .sinks = at_most<4, 8>}};
+
+}  // namespace reference::expected_attention

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <multistate/multistate.hpp>
 
+#include "reference/rule.hpp"
 #include "support/micro.hpp"
 #include "support/stream.hpp"
 
@@ -66,3 +67,9 @@ TEST(full, ignores_guards) {
 }
 
 }  // namespace full_test
+
+namespace reference::full {
+
+const registered rule{{.name = "full", .forgets = unit::never}};
+
+}  // namespace reference::full

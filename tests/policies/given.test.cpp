@@ -6,6 +6,7 @@
 #include <multistate/policies/given.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/rule.hpp"
 #include "support/micro.hpp"
 
 namespace given_test {
@@ -59,3 +60,9 @@ TEST(given, of_no_scores_the_oldest_goes_and_no_number_goes_first) {
 }
 
 }  // namespace given_test
+
+namespace reference::given {
+
+const registered rule{{.name = "given"}};  // without scores the oldest goes
+
+}  // namespace reference::given

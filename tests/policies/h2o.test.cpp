@@ -6,6 +6,7 @@
 #include <multistate/policies/list.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace h2o_test {
@@ -95,3 +96,9 @@ TEST(h2o, sums_tell_steady_attention_from_none_up_to_the_horizon) {
 }
 
 }  // namespace h2o_test
+
+namespace reference::h2o {
+
+const registered rule{{.name = "h2o", .score = summed, .recent = half}};
+
+}  // namespace reference::h2o

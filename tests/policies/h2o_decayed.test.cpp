@@ -7,6 +7,7 @@
 #include <multistate/policies/tova_head.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 #include "support/random.hpp"
 
@@ -74,3 +75,9 @@ TEST(h2o_decayed, refuses_a_decay_that_is_none) {
 }
 
 }  // namespace h2o_decayed_test
+
+namespace reference::h2o_decayed {
+
+const registered rule{{.name = "h2o_decayed", .score = decayed, .recent = half}};
+
+}  // namespace reference::h2o_decayed

@@ -5,6 +5,7 @@
 #include <multistate/policies/list.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace h2o_grace_test {
@@ -57,3 +58,9 @@ TEST(h2o_grace, decays) {
 }
 
 }  // namespace h2o_grace_test
+
+namespace reference::h2o_grace {
+
+const registered rule{{.name = "h2o_grace", .score = decayed, .recent = at_most<16, 2>}};
+
+}  // namespace reference::h2o_grace

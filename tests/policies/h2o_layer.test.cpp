@@ -5,6 +5,7 @@
 #include <multistate/policies/h2o_layer.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace h2o_layer_test {
@@ -29,3 +30,9 @@ TEST(h2o_layer, sums_over_all_heads_and_decides_once) {
 }
 
 }  // namespace h2o_layer_test
+
+namespace reference::h2o_layer {
+
+const registered rule{{.name = "h2o_layer", .forgets = unit::layer, .score = summed, .recent = half}};
+
+}  // namespace reference::h2o_layer

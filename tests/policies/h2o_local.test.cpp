@@ -5,6 +5,7 @@
 #include <multistate/policies/list.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace h2o_local_test {
@@ -41,3 +42,9 @@ TEST(h2o_local, may_be_given_a_window) {
 }
 
 }  // namespace h2o_local_test
+
+namespace reference::h2o_local {
+
+const registered rule{{.name = "h2o_local", .score = summed}};
+
+}  // namespace reference::h2o_local

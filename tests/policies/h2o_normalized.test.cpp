@@ -5,6 +5,7 @@
 #include <multistate/policies/h2o_normalized.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace h2o_normalized_test {
@@ -44,3 +45,13 @@ TEST(h2o_normalized, forgets_the_least_average_between_the_guards) {
 }
 
 }  // namespace h2o_normalized_test
+
+namespace reference::h2o_normalized {
+
+const registered rule{{.name = "h2o_normalized",
+                       .forgets = unit::layer,
+                       .score = averaged,
+                       .sinks = at_most<32, 8>,
+                       .recent = at_most<128, 4>}};
+
+}  // namespace reference::h2o_normalized

@@ -7,6 +7,8 @@
 #include <multistate/policies/keydiff.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/numbers.hpp"
+#include "reference/rule.hpp"
 #include "support/micro.hpp"
 #include "support/random.hpp"
 #include "support/stored.hpp"
@@ -101,3 +103,23 @@ TEST(keydiff, a_layer_sums_over_its_heads) {
 }
 
 }  // namespace keydiff_test
+
+namespace reference::keydiff {
+
+numbers unlike_the_mean(const evidence& e) {
+    numbers scores(e.states().size());
+    if (scores.size() == 2) return scores;  // each is as far from their mean as the other
+    for (std::size_t h = e.first_kv_head; h < e.end_kv_head(); ++h) {
+        numbers anchor;
+        for (const state& s : e.held[h]) add(scaled(s.key, 1 / norm(s.key)), anchor);
+        for (std::size_t j = 0; j < scores.size(); ++j) {
+            scores[j] -= dot(e.held[h][j].key, anchor) / norm(e.held[h][j].key) / norm(anchor);
+        }
+    }
+    return scores;
+}
+
+// Of two states, both have one score.
+const registered rule{{.name = "keydiff", .score = unlike_the_mean, .ties_are_exact = true}};
+
+}  // namespace reference::keydiff

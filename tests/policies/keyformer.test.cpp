@@ -1,6 +1,7 @@
 // keyformer: its formula in double precision on a few states, and what its numbers do.
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <stdexcept>
 #include <vector>
 
@@ -8,6 +9,8 @@
 #include <multistate/policies/keyformer.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/numbers.hpp"
+#include "reference/rule.hpp"
 #include "support/micro.hpp"
 #include "support/uniform.hpp"
 
@@ -154,3 +157,38 @@ TEST(keyformer, a_nan_among_probabilities_stays_alone) {
 }
 
 }  // namespace keyformer_test
+
+namespace reference::keyformer {
+
+/// The token's attention after Gumbel noise on its logits. The evidence does not tell where the prompt ends, so the
+/// temperature is 1.
+token noisy(const token& t, std::size_t layer, std::size_t group) {
+    token result{.position = t.position, .queries = {}, .seen = t.seen, .attention = t.attention};
+    for (std::size_t i = 0; i < t.attention.size(); ++i) {
+        const std::uint64_t draws = hash(0, {0, layer, i, static_cast<std::size_t>(t.position)});
+        double total = 0;
+        for (std::size_t j = 0; j < t.attention[i].size(); ++j) {
+            const auto key = static_cast<std::uint32_t>(t.seen[i / group][j]);
+            const double u = support::open_uniform(draws, key);
+            // exp(log a + g) with g = -log(-log u)
+            total += result.attention[i][j] /= -std::log(u);
+        }
+        for (double& a : result.attention[i]) a /= total;
+    }
+    return result;
+}
+
+numbers summed_with_noise(const evidence& e) {
+    numbers scores(e.states().size());
+    for (const token& t : e.past) {
+        const token other = noisy(t, e.shape.layer, e.shape.group());
+        for (std::size_t j = 0; j < scores.size(); ++j) scores[j] += e.attention(other, e.states()[j].position);
+    }
+    return scores;
+}
+
+std::size_t three_tenths(std::size_t states) { return states * 3 / 10; }
+
+const registered rule{{.name = "keyformer", .score = summed_with_noise, .recent = three_tenths}};
+
+}  // namespace reference::keyformer

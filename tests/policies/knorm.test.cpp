@@ -6,6 +6,8 @@
 #include <multistate/policies/knorm.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/numbers.hpp"
+#include "reference/rule.hpp"
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
@@ -61,3 +63,17 @@ TEST(knorm, one_state) {
 }
 
 }  // namespace knorm_test
+
+namespace reference::knorm {
+
+numbers minus_norms(const evidence& e) {
+    numbers scores(e.states().size());
+    for (std::size_t h = e.first_kv_head; h < e.end_kv_head(); ++h) {
+        for (std::size_t j = 0; j < scores.size(); ++j) scores[j] -= norm(e.held[h][j].key);
+    }
+    return scores;
+}
+
+const registered rule{{.name = "knorm", .score = minus_norms}};
+
+}  // namespace reference::knorm

@@ -1,4 +1,5 @@
 // lagkv: hand-checked ranks.
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include <multistate/policies/lagkv.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/chunks.hpp"
 #include "support/micro.hpp"
 #include "support/stored.hpp"
 
@@ -105,6 +107,20 @@ TEST(lagkv, channels_that_do_not_vary_count_nothing) {
     EXPECT_EQ(support::held(zeros.table).front(), 0);
 }
 
+/// A rebudget changes the length of chunks, but decides on a text that was divided by the old length.
+TEST(lagkv, a_rebudget_decides_by_the_chunks_that_there_are) {
+    const ms::table_shape chunks_of_eight{.states = 32, .head_dim = 2, .value_dim = 2};
+    driven open(chunks_of_eight, {.lag = 8});
+    for (int p = 0; p < 4 + 8 + 8 + 4; ++p) open.place({static_cast<float>(p % 3), 1}, {0, 0});
+    static_cast<void>(open.table.rebudget(16, open.stored.edit()));  // chunks of four
+    EXPECT_EQ(std::ranges::count(open.table.scores(), ms::waiting), 8 + 4) << "the third chunk has not ended";
+
+    driven ended(chunks_of_eight, {.lag = 8});
+    for (int p = 0; p < 4 + 8 + 8 + 8; ++p) ended.place({static_cast<float>(p % 3), 1}, {0, 0});
+    static_cast<void>(ended.table.rebudget(16, ended.stored.edit()));
+    EXPECT_EQ(std::ranges::count(ended.table.scores(), ms::waiting), 8) << "the third chunk has ended";
+}
+
 TEST(lagkv, small_tables_forget_the_oldest) {
     for (const std::size_t states : {1u, 2u, 15u}) {
         driven d({.states = states, .head_dim = 2, .value_dim = 2});
@@ -149,3 +165,52 @@ TEST(lagkv, guards_leave_a_candidate) {
 }
 
 }  // namespace lagkv_test
+
+namespace reference::lagkv {
+
+/// Softmax over the rows x of the deviation of their channels, each measured by its range in the rows that follow.
+numbers lag_relative(const std::vector<numbers>& x, const std::vector<numbers>& next) {
+    numbers deviations;
+    for (const numbers& row : x) {
+        numbers relative;
+        for (std::size_t c = 0; c < row.size(); ++c) {
+            double least = waiting, most = -waiting;
+            for (const numbers& one : next) {
+                least = std::min(least, one[c]);
+                most = std::max(most, one[c]);
+            }
+            relative.push_back(most > least ? (row[c] - least) / (most - least) : 0);
+        }
+        deviations.push_back(deviation(relative));
+    }
+    return softmax(deviations);
+}
+
+numbers rank_of_lag(const evidence& e) {
+    return by_chunks(e, 128, sinks_of(e, 4), 1, [](const chunk& p) {
+        const chunk next{p.e, p.first + p.length, p.length};
+        const auto held = p.held(next.first + next.length - 1), held_next = next.held(next.first + next.length - 1);
+        numbers sums(held.size());
+        for (std::size_t h = p.e.first_kv_head; h < p.e.end_kv_head(); ++h) {
+            for (const auto of : {&token::keys, &token::values}) {
+                std::vector<numbers> x, y;
+                for (const std::size_t i : held) x.push_back((p[i].*of)[h]);
+                for (const std::size_t i : held_next) y.push_back((next[i].*of)[h]);
+                if (!x.empty()) add(lag_relative(x, y), sums);
+            }
+        }
+        numbers sorted = sums, scores(p.length);
+        std::ranges::sort(sorted);
+        for (std::size_t i = 1; i < sorted.size(); ++i) p.e.compare(sorted[i - 1], sorted[i]);
+        for (std::size_t i = 0; i < held.size(); ++i) {
+            const auto rank = std::ranges::lower_bound(sorted, sums[i]) - sorted.begin();
+            scores[held[i]] = static_cast<double>(rank) / static_cast<double>(held.size());
+        }
+        return scores;
+    });
+}
+
+// States that wait have one score, and scores are ranks.
+const registered rule{{.name = "lagkv", .score = rank_of_lag, .sinks = at_most<4, 8>, .ties_are_exact = true}};
+
+}  // namespace reference::lagkv

@@ -8,6 +8,7 @@
 #include <multistate/policies/leverage.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/chunks.hpp"
 #include "support/micro.hpp"
 #include "support/random.hpp"
 #include "support/stored.hpp"
@@ -172,3 +173,12 @@ TEST(leverage, must_be_told_how_long_keys_are) {
 }
 
 }  // namespace leverage_test
+
+namespace reference::leverage {
+
+numbers leverage_scores(const evidence& e) { return by_chunks(e, 512, 0, 0, leverages_of); }
+
+// States that wait have one score.
+const registered rule{{.name = "leverage", .score = leverage_scores, .ties_are_exact = true}};
+
+}  // namespace reference::leverage

@@ -8,6 +8,7 @@
 #include <multistate/policies/morphkv.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace morphkv_test {
@@ -148,3 +149,11 @@ TEST(morphkv, refuses_a_window_of_nothing) {
 }
 
 }  // namespace morphkv_test
+
+namespace reference::morphkv {
+
+numbers scores(const evidence& e) { return sum_over(e, e.newest(30)); }
+
+const registered rule{{.name = "morphkv", .score = scores, .recent = at_most<30, 2>}};
+
+}  // namespace reference::morphkv

@@ -7,6 +7,7 @@
 #include <multistate/policies/noncausal.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/chunks.hpp"
 #include "support/micro.hpp"
 #include "support/queries.hpp"
 #include "support/stored.hpp"
@@ -47,6 +48,20 @@ TEST(noncausal, tokens_attend_to_what_follows) {
     EXPECT_NEAR(table.scores()[0], shared, 1e-5);
     EXPECT_NEAR(table.scores()[2], (2 * shared + shared + 1) / 3, 1e-5);
     EXPECT_NEAR(table.scores()[3], (2 * shared + 1) / 2, 1e-5);
+}
+
+/// A chunk that a rebudget shortens does not end with the query of its token after that.
+TEST(noncausal, a_query_after_a_rebudget_belongs_to_no_chunk) {
+    ms::table<ms::noncausal> table({.states = 32, .head_dim = 1, .value_dim = 2, .scale = 0.5f});
+    support::stored_floats stored(shape);
+    for (int p = 0; p < 3; ++p) support::step(table, {1}, {1, 0}, {0});
+    stored.place(table, 3, {{1}}, {{1, 0}});
+    static_cast<void>(table.rebudget(16));  // chunks of four
+    support::ask(table, {{0}});
+    EXPECT_EQ(scores(table), floats(4, ms::waiting));
+    place_even_chunk(table);
+    EXPECT_EQ(table.scores()[0], 0.0f);
+    EXPECT_FLOAT_EQ(table.scores()[4], (1 + 2) / 2.0f);
 }
 
 TEST(noncausal, pieces_end_with_the_query_of_their_last_token) {
@@ -130,3 +145,12 @@ TEST(noncausal, a_copy_continues_alike_and_another_budget_begins_anew) {
 }
 
 }  // namespace noncausal_test
+
+namespace reference::noncausal {
+
+numbers noncausal_attention(const evidence& e) { return by_chunks(e, 256, 0, 0, asked_by_neighbors); }
+
+// States that wait have one score.
+const registered rule{{.name = "noncausal", .score = noncausal_attention, .ties_are_exact = true}};
+
+}  // namespace reference::noncausal

@@ -7,6 +7,7 @@
 #include <multistate/policies/observed_attention.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace observed_attention_test {
@@ -90,3 +91,9 @@ TEST(observed_attention, is_a_number_on_saturated_softmax_and_for_one_state) {
 }
 
 }  // namespace observed_attention_test
+
+namespace reference::observed_attention {
+
+const registered rule{{.name = "observed_attention", .score = averaged}};
+
+}  // namespace reference::observed_attention

@@ -9,9 +9,9 @@
 #include <gtest/gtest.h>
 #include <multistate/policies/list.hpp>
 
-#include "support/alternatives.hpp"
 #include "support/engine.hpp"
 #include "support/stream.hpp"
+#include "support/type_names.hpp"
 
 namespace plain_test {
 
@@ -114,7 +114,7 @@ class plain : public testing::Test {};
 using one_for_each_set_of_hooks =
     testing::Types<ms::full, ms::random, ms::tova, ms::h2o, ms::keyformer, ms::snapkv, ms::criticalkv, ms::knorm,
                    ms::keydiff, ms::lagkv, ms::compactor, ms::r_kv, ms::cam>;
-TYPED_TEST_SUITE(plain, one_for_each_set_of_hooks, support::policy_names);
+TYPED_TEST_SUITE(plain, one_for_each_set_of_hooks, support::type_names);
 
 TYPED_TEST(plain, equals_any_policy_bit_for_bit) {
     const ms::table_shape s = shape_of(TypeParam{}.forgets());

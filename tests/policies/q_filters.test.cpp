@@ -8,6 +8,8 @@
 #include <multistate/policies/q_filters.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/numbers.hpp"
+#include "reference/rule.hpp"
 #include "support/hand_held.hpp"
 #include "support/micro.hpp"
 #include "support/queries.hpp"
@@ -203,3 +205,30 @@ TEST(q_filters, a_bad_query_counts_for_nothing) {
 }
 
 }  // namespace q_filters_test
+
+namespace reference::q_filters {
+
+/// A^4 m, where m is the mean of the group's queries and A the sum of their q q^T.
+numbers along_the_queries(const evidence& e) {
+    numbers scores(e.states().size());
+    const std::size_t group = e.shape.group();
+    for (std::size_t h = e.first_kv_head; h < e.end_kv_head(); ++h) {
+        std::vector<numbers> queries;
+        for (const token& t : e.past) {
+            for (std::size_t i = h * group; i < (h + 1) * group; ++i) queries.push_back(t.queries[i]);
+        }
+        numbers direction;
+        for (const numbers& q : queries) add(q, direction);
+        for (int step = 0; step < 4; ++step) {
+            numbers next;
+            for (const numbers& q : queries) add(scaled(q, dot(q, direction)), next);
+            direction = scaled(next, 1 / norm(next));
+        }
+        for (std::size_t j = 0; j < scores.size(); ++j) scores[j] += dot(direction, e.held[h][j].key);
+    }
+    return scores;
+}
+
+const registered rule{{.name = "q_filters", .score = along_the_queries}};
+
+}  // namespace reference::q_filters

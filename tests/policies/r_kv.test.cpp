@@ -1,6 +1,8 @@
 // r_kv: hand-checked decisions.
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
@@ -11,6 +13,8 @@
 #include <multistate/policies/r_kv.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/numbers.hpp"
+#include "reference/rule.hpp"
 #include "support/micro.hpp"
 #include "support/random.hpp"
 #include "support/stored.hpp"
@@ -377,3 +381,76 @@ TEST(r_kv, keys_that_a_part_writes_are_read_again) {
 }
 
 }  // namespace r_kv_test
+
+namespace reference::r_kv {
+
+/// R-KV's importance of the states of one KV head that are not guarded as recent; 0 for those.
+numbers importance(const evidence& e, std::size_t h, std::size_t older) {
+    const auto& states = e.held[h];
+    const auto window = e.newest(8);
+    numbers mean(states.size());
+    for (const token& t : window) {
+        numbers exponentials;
+        for (std::size_t j = 0; j < older; ++j) {
+            double most = -std::numeric_limits<double>::infinity();
+            for (std::size_t i = h * e.shape.group(); i < (h + 1) * e.shape.group(); ++i) {
+                most = std::max(most, e.shape.scale * dot(t.queries[i], states[j].key));
+            }
+            exponentials.push_back(most);
+        }
+        const double greatest = *std::max_element(exponentials.begin(), exponentials.end());
+        for (double& x : exponentials) x = std::exp(x - greatest);
+        const double total = std::accumulate(exponentials.begin(), exponentials.end(), 0.0);
+        for (std::size_t j = 0; j < older; ++j) {
+            mean[j] += exponentials[j] / total / static_cast<double>(window.size());
+        }
+    }
+    numbers pooled(states.size());
+    for (std::size_t j = 0; j < older; ++j) {
+        for (std::size_t i = j - std::min<std::size_t>(j, 3); i < std::min(older, j + 4); ++i) {
+            pooled[j] = std::max(pooled[j], mean[i]);
+        }
+    }
+    return pooled;
+}
+
+/// R-KV's redundancy of the states of one KV head.
+numbers redundancy(const evidence& e, std::size_t h) {
+    const auto& states = e.held[h];
+    const std::size_t n = states.size();
+    numbers mean(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        numbers row;
+        for (std::size_t j = 0; j < n; ++j) {
+            const double norms = std::sqrt(dot(states[i].key, states[i].key) * dot(states[j].key, states[j].key));
+            row.push_back(i != j && norms > 0 ? dot(states[i].key, states[j].key) / norms : 0);
+        }
+        for (std::size_t j = n; j-- > 0;) {
+            e.compare(row[j], 0.5);
+            if (row[j] <= 0.5) continue;
+            row[j] = 0;
+            break;
+        }
+        for (std::size_t j = 0; j < n; ++j) mean[j] += row[j] / static_cast<double>(n);
+    }
+    double total = 0;
+    for (double& x : mean) total += x = std::exp(x);
+    for (double& x : mean) x /= total;
+    return mean;
+}
+
+numbers important_less_redundant(const evidence& e) {
+    const std::size_t recent = e.shape.recent.value_or(at_most<8, 2>(e.shape.states));
+    numbers scores(e.states().size());
+    for (std::size_t h = e.first_kv_head; h < e.first_kv_head + e.kv_heads; ++h) {
+        const numbers important = importance(e, h, scores.size() - recent), redundant = redundancy(e, h);
+        for (std::size_t j = 0; j < scores.size(); ++j) scores[j] += 0.1 * important[j] - 0.9 * redundant[j];
+    }
+    return scores;
+}
+
+// Two states are as redundant as each other.
+const registered rule{
+    {.name = "r_kv", .score = important_less_redundant, .recent = at_most<8, 2>, .ties_are_exact = true}};
+
+}  // namespace reference::r_kv

@@ -6,6 +6,8 @@
 #include <multistate/policies/random.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/numbers.hpp"
+#include "reference/rule.hpp"
 #include "support/micro.hpp"
 
 namespace random_policy_test {
@@ -59,3 +61,18 @@ TEST(random, draws_for_blocks_as_for_single_tokens) {
 }
 
 }  // namespace random_policy_test
+
+namespace reference::random {
+
+numbers drawn_at_arrival(const evidence& e) {
+    numbers scores;
+    for (const state& s : e.states()) {
+        const auto bits = hash(0, {0, e.shape.layer, e.first_kv_head, static_cast<std::size_t>(s.position)});
+        scores.push_back(static_cast<double>(bits >> 40) / 16777216);
+    }
+    return scores;
+}
+
+const registered rule{{.name = "random", .score = drawn_at_arrival, .ties_are_exact = true}};
+
+}  // namespace reference::random

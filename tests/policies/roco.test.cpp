@@ -8,6 +8,8 @@
 #include <multistate/policies/roco.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/numbers.hpp"
+#include "reference/rule.hpp"
 #include "support/hand_held.hpp"
 #include "support/micro.hpp"
 
@@ -163,3 +165,44 @@ TEST(roco, endless_texts_keep_their_moments) {
 }
 
 }  // namespace roco_test
+
+namespace reference::roco {
+
+std::size_t three_tenths(std::size_t states) { return states * 3 / 10; }
+std::size_t ten_of_three_tenths(std::size_t states) { return std::min<std::size_t>(10, three_tenths(states)); }
+
+/// Mean attention, beyond any mean for the states whose attention varies most.
+numbers robust(const evidence& e) {
+    const auto heads = static_cast<double>(e.end_head() - e.first_head());
+    numbers means, variances;
+    for (const state& s : e.states()) {
+        numbers life;
+        for (const token& t : e.past) {
+            if (t.position >= s.position) life.push_back(e.attention(t, s.position) / heads);
+        }
+        double mean = 0, variance = 0;
+        for (const double a : life) mean += a / static_cast<double>(life.size());
+        for (const double a : life) variance += (a - mean) * (a - mean) / static_cast<double>(life.size());
+        means.push_back(mean);
+        variances.push_back(variance);
+    }
+    // All but (states - sinks - three tenths) cannot go: the guarded ones, and of the others those that vary most.
+    const std::size_t held = means.size(), states = e.shape.states, sinks = e.shape.sinks;
+    const std::size_t recent = e.shape.recent.value_or(ten_of_three_tenths(states));
+    const std::size_t open = held - sinks - recent;
+    std::size_t spared = three_tenths(states) + held - states;
+    spared = spared > recent ? spared - recent : 0;
+    spared = std::min(spared, open - (held - states));
+    numbers ordered(variances.begin() + static_cast<std::ptrdiff_t>(sinks),
+                    variances.end() - static_cast<std::ptrdiff_t>(recent));
+    std::sort(ordered.rbegin(), ordered.rend());
+    if (spared > 0) e.compare(ordered[spared - 1], ordered[spared]);
+    for (std::size_t j = sinks; j < sinks + open; ++j) {
+        if (variances[j] > ordered[spared]) means[j] += 2;
+    }
+    return means;
+}
+
+const registered rule{{.name = "roco", .score = robust, .recent = ten_of_three_tenths}};
+
+}  // namespace reference::roco

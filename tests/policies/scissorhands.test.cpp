@@ -8,6 +8,8 @@
 #include <multistate/policies/scissorhands.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/numbers.hpp"
+#include "reference/rule.hpp"
 #include "support/micro.hpp"
 #include "support/random.hpp"
 
@@ -124,3 +126,28 @@ TEST(scissorhands, guards_ten_or_half_and_needs_a_history) {
 }
 
 }  // namespace scissorhands_test
+
+namespace reference::scissorhands {
+
+/// How rarely each of the last 400 tokens gave the state less than its share.
+numbers rarely_below_average(const evidence& e) {
+    const auto heads = static_cast<double>(e.end_head() - e.first_head());
+    numbers scores;
+    for (const state& s : e.states()) {
+        double low = 0;
+        for (const token& t : e.newest(400)) {
+            const auto seen = static_cast<double>(t.seen[e.first_kv_head].size());
+            if (t.position < s.position || seen == 1) continue;
+            const double mean = e.attention(t, s.position) / heads;
+            e.compare(mean, 1 / seen);
+            if (mean < 1 / seen) ++low;
+        }
+        scores.push_back(-low);
+    }
+    return scores;
+}
+
+const registered rule{
+    {.name = "scissorhands", .score = rarely_below_average, .recent = at_most<10, 2>, .ties_are_exact = true}};
+
+}  // namespace reference::scissorhands

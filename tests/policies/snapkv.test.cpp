@@ -9,6 +9,7 @@
 #include <multistate/cache/cache.hpp>
 #include <multistate/policies/list.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 #include "support/stream.hpp"
 
@@ -143,3 +144,14 @@ TEST(snapkv, a_prompt_and_then_steps_in_a_cache) {
 }
 
 }  // namespace snapkv_test
+
+namespace reference::snapkv {
+
+numbers scores(const evidence& e) {
+    return pooled(e, sum_over(e, e.newest(32)), 3, [](double, double, double greatest) { return greatest; });
+}
+
+// Two states may have the same greatest neighbor.
+const registered rule{{.name = "snapkv", .score = scores, .recent = at_most<32, 2>, .ties_are_exact = true}};
+
+}  // namespace reference::snapkv

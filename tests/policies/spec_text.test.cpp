@@ -27,12 +27,12 @@ struct example {
     std::size_t window = 16;
     std::size_t seed = 7;
     bool mean = false;
-    static constexpr auto parameters = std::tuple{
-        ms::parameter{"decay", &example::decay, 0.1f, 1.0f},
-        ms::parameter{"bias", &example::bias, std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max()},
-        ms::parameter{"window", &example::window, std::size_t{1}, std::size_t{64}},
-        ms::parameter{"seed", &example::seed, std::size_t{3}, std::numeric_limits<std::size_t>::max()},
-        ms::parameter{"mean", &example::mean, false, true}};
+    static constexpr ms::parameter<example> parameters[] = {
+        {"decay", &example::decay, 0.1f, 1.0f},
+        {"bias", &example::bias, std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max()},
+        {"window", &example::window, 1, 64},
+        {"seed", &example::seed, 3, std::numeric_limits<std::size_t>::max()},
+        {"mean", &example::mean}};
 };
 
 /// Chosen at run time, as the demo does.

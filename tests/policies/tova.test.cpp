@@ -6,6 +6,7 @@
 #include <multistate/policies/tova.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace tova_test {
@@ -75,3 +76,9 @@ TEST(tova, one_state_is_a_recurrent_network) {
 }
 
 }  // namespace tova_test
+
+namespace reference::tova {
+
+const registered rule{{.name = "tova", .forgets = unit::layer, .score = current}};
+
+}  // namespace reference::tova

@@ -5,6 +5,7 @@
 #include <multistate/policies/tova_head.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace tova_head_test {
@@ -33,3 +34,9 @@ TEST(tova_head, averages_the_group_and_of_equals_forgets_the_oldest) {
 }
 
 }  // namespace tova_head_test
+
+namespace reference::tova_head {
+
+const registered rule{{.name = "tova_head", .score = current}};
+
+}  // namespace reference::tova_head

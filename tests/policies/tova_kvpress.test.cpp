@@ -1,10 +1,12 @@
 // tova_kvpress: as tova, but the newest stays.
+#include <algorithm>
 #include <vector>
 
 #include <gtest/gtest.h>
 #include <multistate/policies/list.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace tova_kvpress_test {
@@ -39,3 +41,12 @@ TEST(tova_kvpress, has_nothing_to_guard_with_one_state) {
 }
 
 }  // namespace tova_kvpress_test
+
+namespace reference::tova_kvpress {
+
+const registered rule{
+    {.name = "tova_kvpress", .forgets = unit::layer, .score = current, .recent = [](std::size_t states) {
+         return std::min<std::size_t>(1, states - 1);
+     }}};
+
+}  // namespace reference::tova_kvpress

@@ -1,5 +1,7 @@
 // triattention: means and rotations small enough to be computed by hand.
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <vector>
 
@@ -8,6 +10,7 @@
 #include <multistate/policies/triattention.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/rotation.hpp"
 #include "support/compressed_prompt.hpp"
 #include "support/micro.hpp"
 #include "support/queries.hpp"
@@ -166,3 +169,53 @@ TEST(triattention, a_copy_continues_alike_and_clear_forgets_the_queries) {
 }
 
 }  // namespace triattention_test
+
+namespace reference::triattention {
+
+/// As published: amplitudes, phases and distances of pairs, keys and queries before rotation.
+numbers trigonometric(const evidence& e) {
+    const std::size_t n = e.states().size(), pairs = e.shape.head_dim / 2;
+    const int next = e.past.back().position + 1;
+    const auto angle = [](const numbers& x, std::size_t f) { return std::atan2(x[2 * f + 1], x[2 * f]); };
+    const auto length = [](const numbers& x, std::size_t f) { return std::hypot(x[2 * f + 1], x[2 * f]); };
+    numbers scores(n, -std::numeric_limits<double>::infinity());
+    for (std::size_t i = e.first_head(); i < e.end_head(); ++i) {
+        numbers centre(e.shape.head_dim), lengths(pairs), found(n);
+        for (const token& t : e.past) {
+            const numbers query = rotation(t.position, e.shape.head_dim).undone(t.queries[i]);
+            add(scaled(query, 1 / static_cast<double>(e.past.size())), centre);
+            for (std::size_t f = 0; f < pairs; ++f) {
+                lengths[f] += length(query, f) / static_cast<double>(e.past.size());
+            }
+        }
+        for (std::size_t j = 0; j < n; ++j) {
+            const state& s = e.held[i / e.shape.group()][j];
+            const numbers key = rotation(s.position, e.shape.head_dim).undone(s.key);
+            for (std::size_t f = 0; f < pairs; ++f) {
+                const double frequency = std::pow(10000, -static_cast<double>(f) / static_cast<double>(pairs));
+                double cosines = 0;
+                for (int power = 0; power <= 16; ++power) {
+                    const double distance = next - s.position + std::pow(2, power);
+                    cosines += std::cos(frequency * distance + angle(centre, f) - angle(key, f)) / 17;
+                }
+                found[j] += length(centre, f) * length(key, f) * cosines;
+                found[j] += (lengths[f] - length(centre, f)) * length(key, f);
+            }
+            if (e.shape.head_dim % 2 == 1) found[j] += centre.back() * s.key.back();  // not rotated
+        }
+        const auto first = found.begin() + static_cast<std::ptrdiff_t>(e.shape.sinks);
+        const numbers free(first, found.end() - static_cast<std::ptrdiff_t>(e.shape.recent.value_or(0)));
+        double squares = 0;
+        for (const double x : free) squares += (x - mean(free)) * (x - mean(free));
+        const double spread = std::sqrt(squares / static_cast<double>(free.size()));
+        for (std::size_t j = 0; j < n; ++j) {
+            const double z = (found[j] - mean(free)) / std::max(1e-6, spread);
+            scores[j] = std::max(scores[j], free.size() == 2 ? std::round(z) : z);  // of two, 1 and -1
+        }
+    }
+    return scores;
+}
+
+const registered rule{{.name = "triattention", .score = trigonometric, .ties_are_exact = true}};
+
+}  // namespace reference::triattention

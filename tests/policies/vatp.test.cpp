@@ -7,6 +7,7 @@
 #include <multistate/policies/vatp.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/attention.hpp"
 #include "support/micro.hpp"
 
 namespace vatp_test {
@@ -67,3 +68,21 @@ TEST(vatp, guards_twenty_sinks_where_they_fit) {
 }
 
 }  // namespace vatp_test
+
+namespace reference::vatp {
+
+numbers weighed_by_value(const evidence& e) {
+    numbers scores = summed(e);
+    for (std::size_t j = 0; j < scores.size(); ++j) {
+        double norm = 0;
+        for (std::size_t h = e.first_kv_head; h < e.first_kv_head + e.kv_heads; ++h) {
+            for (const double x : e.held[h][j].value) norm += std::abs(x);
+        }
+        scores[j] *= norm;
+    }
+    return scores;
+}
+
+const registered rule{{.name = "vatp", .score = weighed_by_value, .sinks = at_most<20, 8>, .recent = half}};
+
+}  // namespace reference::vatp

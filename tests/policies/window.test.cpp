@@ -5,6 +5,7 @@
 #include <multistate/policies/window.hpp>
 #include <multistate/table/table.hpp>
 
+#include "reference/rule.hpp"
 #include "support/micro.hpp"
 
 namespace window_test {
@@ -46,3 +47,9 @@ TEST(window, one_state_is_the_newest) {
 }
 
 }  // namespace window_test
+
+namespace reference::window {
+
+const registered rule{{.name = "window", .forgets = unit::layer}};
+
+}  // namespace reference::window

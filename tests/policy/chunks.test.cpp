@@ -46,23 +46,15 @@ struct indexed {
     static constexpr ms::per forgets() noexcept { return ms::per::head; }
     struct memory {
         ms::chunk_memory chunks;
-        ms::per_table<ms::chunk_counter> text;
     };
-    static void lay_out(memory& m, ms::layout& l) noexcept {
-        m.chunks.lay_out(l);
-        l(m.text);
-    }
+    static void lay_out(memory& m, ms::layout& l) noexcept { m.chunks.lay_out(l); }
     std::size_t length = 4;
 
     void on_insert(ms::rows, ms::rows, ms::view states, std::size_t row) const noexcept {
-        const std::size_t n = ms::chunk_length(length, states.shape);
-        const memory mine = states.memory(*this);
-        ms::start_chunks(states, *this, mine.chunks, n);
-        ms::chunk_counter& counter = mine.text[0];
-        const std::size_t token = counter.count(n);
-        ms::join_chunk(states, mine.chunks, row, counter.number(), token);
+        const auto chunks = states.memory(*this).chunks;
+        const ms::chunk_place token = ms::join_chunk(states, *this, chunks, length, row);
         const std::vector<float> scores{3, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
-        if (counter.ended(n)) ms::score_chunk(states, mine.chunks, counter.number(), std::span(scores).first(n));
+        if (token.is_last) ms::score_chunk(states, chunks, token.chunk, std::span(scores).first(token.index + 1));
     }
 };
 static_assert(ms::policy<indexed> && ms::has_on_insert<indexed>);

@@ -91,14 +91,14 @@ struct remembers {
         if (m.faults[0] > 0) std::ranges::fill(states.score, -1.0f);
     }
 };
-static_assert(ms::has_memory<remembers> && ms::has_memory<ms::composed<remembers, ms::per_layer>>);
+static_assert(ms::has_memory<remembers> && ms::has_memory<ms::composed<remembers, ms::per_head>>);
 
 /// Shows a table scores in such an order that states of all ages go. Returns whether the policy found a fault.
 template <class Table>
 bool observe_all_ages(Table& table) {
     std::vector<float> seen(table.size());
     for (std::size_t j = 0; j < seen.size(); ++j) seen[j] = static_cast<float>(1 + table.positions()[j] * 7 % 5);
-    support::observe(table, {seen});
+    support::observe(table, std::vector<std::vector<float>>(table.shape().heads, seen));
     return table.scores()[0] < 0;
 }
 template <class Table>
@@ -233,7 +233,7 @@ TEST(memory, of_the_parts_of_a_composition_does_not_overlap) {
         }
     };
     using all = ms::composed<remembers, ms::max_over_heads, ms::pool, merges_nothing>;
-    ms::table<all> table({.states = 6, .block = 2, .head_dim = 1, .value_dim = 1});
+    ms::table<all> table({.states = 6, .block = 2, .heads = 2, .head_dim = 1, .value_dim = 1});
     const ms::no_rows nothing;
     ms::storage_access none{};
     ms::editor stored = nothing.lend(table.shape());
@@ -333,6 +333,37 @@ TEST(memory, counters_pass_two_to_the_24) {
     EXPECT_EQ(m.record[0][1], marked[0]);
     EXPECT_EQ(m.record[1][1], marked[1]);
     EXPECT_EQ(states.score[1], -3.0f);
+}
+
+/// Counts tokens, behind memory whose size depends on the states.
+struct counts_behind {
+    static constexpr std::string_view name = "counts_behind";
+    static constexpr ms::per forgets() noexcept { return ms::per::head; }
+    struct memory {
+        ms::per_table<float> many;
+        ms::per_table<std::uint64_t> tokens;
+    };
+    static void lay_out(memory& m, ms::layout& l) noexcept {
+        l(m.many, l.shape().states);
+        l(m.tokens);
+    }
+    void on_insert(ms::rows, ms::rows, ms::view states, std::size_t) const noexcept {
+        ++states.memory(*this).tokens[0];
+    }
+    void on_forget(ms::view states) const noexcept {
+        std::ranges::fill(states.score, static_cast<float>(states.memory(*this).tokens[0]));
+    }
+};
+
+/// A rebudget decides for the new number of states, on memory that was laid out for the old one.
+TEST(memory, a_rebudget_decides_on_what_was_remembered) {
+    ms::table<counts_behind> table({.states = 64});
+    for (int p = 0; p < 30; ++p) EXPECT_NE(table.place(p), ms::no_row);
+    for (const float score : table.scores_at(128)) EXPECT_EQ(score, 30.0f);
+    static_cast<void>(table.rebudget(16));
+    for (const float score : table.scores()) EXPECT_EQ(score, 30.0f);
+    EXPECT_NE(table.place(30), ms::no_row);
+    for (const float score : table.scores_at(16)) EXPECT_EQ(score, 31.0f);
 }
 
 struct three_bytes {

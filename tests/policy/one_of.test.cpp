@@ -3,7 +3,6 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -28,9 +27,8 @@ struct parameterized {
         l(m.of_table, l.shape().head_dim);
     }
     static constexpr std::string_view paper = "arXiv 1234.56789";
-    static constexpr auto parameters =
-        std::tuple{ms::parameter{"factor", &parameterized::factor, -4.0f, 4.0f},
-                   ms::parameter{"extra", &parameterized::extra, std::size_t{1}, std::size_t{7}}};
+    static constexpr ms::parameter<parameterized> parameters[] = {{"factor", &parameterized::factor, -4.0f, 4.0f},
+                                                                  {"extra", &parameterized::extra, 1, 7}};
     void on_attention(ms::rows probabilities, ms::view states) const noexcept {
         for (std::size_t j = 0; j < states.size(); ++j) states.score[j] = factor * probabilities[0][j];
     }
@@ -137,7 +135,7 @@ struct with_presets {
     static constexpr std::string_view name = "with_presets";
     static constexpr ms::per forgets() noexcept { return ms::per::head; }
     float factor = 1;
-    static constexpr auto parameters = std::tuple{ms::parameter{"factor", &with_presets::factor, 0.0f, 9.0f}};
+    static constexpr ms::parameter<with_presets> parameters[] = {{"factor", &with_presets::factor, 0.0f, 9.0f}};
     static constexpr with_presets twice() noexcept { return {2}; }
     static constexpr with_presets thrice() noexcept { return {3}; }
     static constexpr std::array<ms::preset<with_presets>, 2> presets{{{"twice", &twice}, {"thrice", &thrice}}};
@@ -154,7 +152,8 @@ TEST(one_of, finds_presets_behind_the_name_of_their_policy) {
     EXPECT_EQ(some::names.size(), 3u);
     const auto factor_of = [](const char* name) {
         float factor = 0;
-        some::named(name).for_each_parameter([&](auto, const float& value, auto...) { factor = value; });
+        some::named(name).for_each_parameter(
+            [&](auto, const auto& value, auto...) { factor = static_cast<float>(value); });
         return factor;
     };
     EXPECT_EQ(factor_of("with_presets"), 1.0f);
@@ -172,17 +171,20 @@ struct twice {
     static constexpr std::string_view paper = "none";
     static constexpr with_presets make() noexcept { return {2}; }
 };
-struct pooled_twice {
-    static constexpr std::string_view name = "pooled_twice";
-    static constexpr ms::composed<with_presets, ms::pool> make() noexcept { return {with_presets{2}, ms::pool{}}; }
+struct keeps_scores {
+    void modify(ms::view) const noexcept {}
+};
+struct composed_twice {
+    static constexpr std::string_view name = "composed_twice";
+    static constexpr ms::composed<with_presets, keeps_scores> make() noexcept { return {with_presets{2}, keeps_scores{}}; }
 };
 
 TEST(one_of, has_named_presets) {
-    using some = ms::one_of<ms::window, with_presets, twice, pooled_twice>;
+    using some = ms::one_of<ms::window, with_presets, twice, composed_twice>;
     static_assert(ms::named_preset<twice> && !ms::named_preset<with_presets>);
     static_assert(ms::hooks_of<some> == ms::hook::on_forget, "those of the composition");
-    static_assert(std::is_constructible_v<some, ms::composed<with_presets, ms::pool>>);
-    EXPECT_EQ(some::names, (std::array<std::string_view, 4>{"window", "with_presets", "twice", "pooled_twice"}));
+    static_assert(std::is_constructible_v<some, ms::composed<with_presets, keeps_scores>>);
+    EXPECT_EQ(some::names, (std::array<std::string_view, 4>{"window", "with_presets", "twice", "composed_twice"}));
     for (const std::string_view name : some::names) EXPECT_EQ(some::named(name).name(), name);
     float factor = 0;
     some::named("twice").for_each_parameter([&](std::string_view name, const auto& value, auto...) {
@@ -190,9 +192,13 @@ TEST(one_of, has_named_presets) {
     });
     EXPECT_EQ(factor, 2.0f);
     EXPECT_EQ(some::named("twice").paper(), "none");
+    (ms::one_of<twice, ms::window>()).for_each_parameter([&](std::string_view name, const auto& value, auto...) {
+        if (name == "factor") factor = static_cast<float>(value) + 1;
+    });
+    EXPECT_EQ(factor, 3.0f) << "the default is the first choice with its parameters";
     EXPECT_EQ(some(with_presets{2}).name(), "with_presets") << "by its type it is the policy";
-    EXPECT_EQ(some(pooled_twice::make()).name(), "pooled_twice");
-    EXPECT_TRUE(ms::reads_of(some(pooled_twice::make())).order);
+    EXPECT_EQ(some(composed_twice::make()).name(), "composed_twice");
+    EXPECT_TRUE(ms::reads_of(some(composed_twice::make())).order);
 }
 
 TEST(one_of, an_unknown_name_is_told_the_known_ones) {

@@ -70,7 +70,7 @@ struct decides_alone : plain {
 };
 struct all_hooks : plain {
     float strength = 1;
-    static constexpr auto parameters = std::tuple{ms::parameter{"strength", &all_hooks::strength, 0.0f, 2.0f}};
+    static constexpr ms::parameter<all_hooks> parameters[] = {{"strength", &all_hooks::strength, 0.0f, 2.0f}};
 
     ms::guards default_guards(std::size_t) const noexcept { return {}; }
     void check_shape(const ms::table_shape&) const {}
@@ -198,13 +198,13 @@ TEST(policy, defaults_stand_in_for_absent_hooks) {
 template <class P>
 std::vector<std::tuple<std::string, float, float, float>> parameters_of(P policy) {
     std::vector<std::tuple<std::string, float, float, float>> result;
-    ms::for_each_parameter(policy, [&](std::string_view name, float& value, float least, float most) {
+    ms::for_each_parameter(policy, [&]<class T>(std::string_view name, T& value, T least, T most) {
         result.emplace_back(name, value, least, most);
-        value = 9;
+        value = static_cast<T>(9);
     });
     // what was written is there, through a const policy, too
     ms::for_each_parameter(std::as_const(policy),
-                           [](std::string_view, const float& value, float, float) { EXPECT_EQ(value, 9.0f); });
+                           [](std::string_view, const auto& value, auto, auto) { EXPECT_EQ(value, 9); });
     return result;
 }
 

@@ -6,12 +6,8 @@
 
 #include <gtest/gtest.h>
 #include <multistate/cache/cache.hpp>
-#include <multistate/codecs/bf16.hpp>
-#include <multistate/codecs/f16.hpp>
-#include <multistate/codecs/f32.hpp>
-#include <multistate/codecs/int4.hpp>
-#include <multistate/codecs/int8.hpp>
 
+#include "support/codecs.hpp"
 #include "support/stream.hpp"
 
 namespace view_test {
@@ -65,8 +61,7 @@ class view_of : public testing::Test {
     }
 };
 
-using codecs = testing::Types<ms::f32, ms::f16, ms::bf16, ms::int8, ms::int4>;
-TYPED_TEST_SUITE(view_of, codecs);
+TYPED_TEST_SUITE(view_of, support::every_codec, support::type_names);
 
 double dot(const std::vector<float>& x, const std::vector<float>& y) {
     double sum = 0;

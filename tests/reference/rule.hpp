@@ -2,6 +2,11 @@
 
 // A policy's rule as the references state it: scores of the states held, computed afresh from everything that happened,
 // in double precision and without any memory of its own. Written from papers and documentation, not from the library.
+// It stands in the policy's test, tests/policies/NAME.test.cpp:
+//
+//     namespace reference::tova {
+//     const registered rule{{.name = "tova", .forgets = unit::layer, .score = current}};
+//     }
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -59,6 +64,7 @@ struct evidence {
     const std::vector<state>& states() const { return held[first_kv_head]; }
     std::size_t first_head() const { return first_kv_head * shape.group(); }
     std::size_t end_head() const { return (first_kv_head + kv_heads) * shape.group(); }
+    std::size_t end_kv_head() const { return first_kv_head + kv_heads; }
 
     /// What query head `head` gave to `position` when t attended; 0 where it did not see it.
     double attention(const token& t, std::size_t head, int position) const {
@@ -108,5 +114,39 @@ struct rule {
     /// Equal scores are equal in float32, too (counts, maxima, random numbers): a tie is no doubt.
     bool ties_are_exact = false;
 };
+
+/// The rules of the tests that are linked into this program.
+class registered {
+  public:
+    explicit registered(const rule& r) { all().push_back(r); }
+    static std::vector<rule>& all() {
+        static std::vector<rule> rules;
+        return rules;
+    }
+};
+
+/// In the order of their names.
+inline std::vector<rule> every_rule() {
+    std::vector<rule> rules = registered::all();
+    std::ranges::sort(rules, {}, &rule::name);
+    return rules;
+}
+/// Throws std::out_of_range if there is none.
+inline rule rule_named(std::string_view name) {
+    const auto& rules = registered::all();
+    const auto found = std::ranges::find(rules, name, &rule::name);
+    return rules.at(static_cast<std::size_t>(found - rules.begin()));
+}
+
+// Guards of a policy's own.
+inline std::size_t half(std::size_t states) { return states / 2; }
+template <std::size_t most, std::size_t part>
+std::size_t at_most(std::size_t states) {
+    return std::min(most, states / part);
+}
+/// All sinks where the policy's own are at_most<most, 8>.
+inline std::size_t sinks_of(const evidence& e, std::size_t most) {
+    return e.shape.sinks + std::min(most, e.shape.states / 8);
+}
 
 }  // namespace reference

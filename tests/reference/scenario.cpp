@@ -58,7 +58,13 @@ std::ostream& operator<<(std::ostream& out, const scenario& s) {
 
 void PrintTo(const rule& r, std::ostream* out) { *out << r.name; }
 
-std::vector<rule> first_rules() { return {full, window, h2o, h2o_layer, tova, tova_head}; }
+std::vector<rule> first_rules() {
+    std::vector<rule> result;
+    for (const char* name : {"full", "window", "h2o", "h2o_layer", "tova", "tova_head"}) {
+        result.push_back(rule_named(name));
+    }
+    return result;
+}
 bool is_first(const rule& r) {
     return std::ranges::any_of(first_rules(), [&](const rule& one) { return one.name == r.name; });
 }

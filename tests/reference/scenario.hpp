@@ -12,7 +12,7 @@
 #include <multistate/core/shape.hpp>
 
 #include "reference/naive_model.hpp"
-#include "reference/rules.hpp"
+#include "reference/rule.hpp"
 #include "support/stream.hpp"
 
 namespace reference {

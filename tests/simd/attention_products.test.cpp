@@ -9,13 +9,9 @@
 
 #include <gtest/gtest.h>
 #include <multistate/cache/storage.hpp>
-#include <multistate/codecs/bf16.hpp>
-#include <multistate/codecs/f16.hpp>
-#include <multistate/codecs/f32.hpp>
-#include <multistate/codecs/int4.hpp>
-#include <multistate/codecs/int8.hpp>
 #include <multistate/simd/attention_products.hpp>
 
+#include "support/codecs.hpp"
 #include "support/random.hpp"
 
 namespace products_test {
@@ -25,14 +21,7 @@ namespace simd = multistate::simd;
 
 template <class Codec>
 class products : public testing::Test {};
-struct codec_names {
-    template <class C>
-    static std::string GetName(int) {
-        return std::string(C::name);
-    }
-};
-using codecs = testing::Types<ms::f32, ms::f16, ms::bf16, ms::int8, ms::int4>;
-TYPED_TEST_SUITE(products, codecs, codec_names);
+TYPED_TEST_SUITE(products, support::every_codec, support::type_names);
 
 constexpr std::size_t dimensions[] = {16, 32, 48, 64, 80, 96, 112, 128, 144, 192, 256, 272};
 constexpr std::size_t most_rows = 131;
@@ -70,12 +59,16 @@ double rounding(double magnitudes, std::size_t n) {
 template <class Codec>
 double half_step(double peak, std::size_t terms) {
     if (!Codec::scaled || !MULTISTATE_DOTS_INTEGERS) return 0;
-    const double largest = std::is_same_v<Codec, ms::int4> ? 7 * 127 : 127;
+    constexpr double largest = support::greatest_integer<simd::format<Codec>>;
     return peak / std::min(32767.0, 2147483000.0 / largest / static_cast<double>(terms)) / 2 * 1.001;
 }
+/// Weights of int4 are multiplied by the scale of each group, in 128ths, and rounded again: half a step, 128 times the
+/// integer of 4 bits.
+template <class Codec>
+constexpr double rounded_again = std::is_same_v<Codec, ms::int4>&& MULTISTATE_DOTS_INTEGERS ? 7 * 128 : 0;
 /// The relative error of queries and weights in bf16, where there are instructions for it.
 template <class Codec>
-constexpr double bfloat16_error = std::is_same_v<Codec, ms::bf16>&& MULTISTATE_DOTS_BFLOAT16 ? 0x1p-8 : 0;
+constexpr double bfloat16_error = support::rounds_to_bfloat16<Codec> ? 0x1p-8 : 0;
 
 double peak_of(const float* x, std::size_t n) {
     double peak = 0;
@@ -147,7 +140,7 @@ TYPED_TEST(products, weighted_sums_of_all_queries_and_rows) {
                         const double term = static_cast<double>(p[i * p_stride + j]) * value;
                         expected[i * width + c] += term;
                         magnitudes += std::abs(term);
-                        integers += std::abs(value / static_cast<double>(values.scale(j)));
+                        integers += std::abs(value / static_cast<double>(values.scale(j))) + rounded_again<TypeParam>;
                     }
                     bounds[i * width + c] = rounding(magnitudes, n) + bfloat16_error<TypeParam> * magnitudes +
                                             half_step<TypeParam>(peak, 64) * integers;

@@ -1,4 +1,5 @@
 // Loading stored numbers as floats. What codecs store is tested with the codecs.
+#include <algorithm>
 #include <cstdint>
 #include <numeric>
 #include <vector>
@@ -39,17 +40,20 @@ TEST(conversions, load_in_order) {
     }
 }
 
-/// Byte c holds c % 16 - 8 in its lower half, and the number below that in its upper half.
+/// Column c is c * 5 % 15 - 7. Word i holds columns i, 16 + i, 32 + i and 48 + i, from its lowest bits up.
 TEST(conversions, load_4_bits_in_order) {
-    std::uint8_t bytes[32];
-    for (std::size_t c = 0; c < 32; ++c) bytes[c] = static_cast<std::uint8_t>((c + 8) % 16 | (c + 7) % 16 << 4);
-    for (std::size_t c = 0; c < 32; c += simd::lanes) {
-        const auto lower = lanes_of(simd::load_int4(bytes + c, false, 3));
-        const auto upper = lanes_of(simd::load_int4(bytes + c, true, -5));
-        for (std::size_t i = 0; i < simd::lanes; ++i) {
-            EXPECT_EQ(lower[i], 3 * (static_cast<float>((c + i) % 16) - 8)) << c + i;
-            EXPECT_EQ(upper[i], -5 * (static_cast<float>((c + i + 15) % 16) - 8)) << c + i;
-        }
+    std::int8_t columns[64];
+    std::uint8_t words[32], packed[32];
+    for (int c = 0; c < 64; ++c) columns[c] = static_cast<std::int8_t>(c * 5 % 15 - 7);
+    for (std::size_t i = 0; i < 16; ++i) {
+        words[2 * i] = static_cast<std::uint8_t>((columns[i] & 15) | (columns[16 + i] & 15) << 4);
+        words[2 * i + 1] = static_cast<std::uint8_t>((columns[32 + i] & 15) | (columns[48 + i] & 15) << 4);
+    }
+    simd::pack_int4(columns, packed);
+    EXPECT_TRUE(std::ranges::equal(packed, words));
+    for (std::size_t c = 0; c < 64; c += simd::lanes) {
+        const auto some = lanes_of(simd::load_int4(words, c, -5));
+        for (std::size_t i = 0; i < simd::lanes; ++i) EXPECT_EQ(some[i], -5.0f * columns[c + i]) << c + i;
     }
 }
 

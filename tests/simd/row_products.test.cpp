@@ -3,13 +3,9 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <multistate/codecs/bf16.hpp>
-#include <multistate/codecs/f16.hpp>
-#include <multistate/codecs/f32.hpp>
-#include <multistate/codecs/int4.hpp>
-#include <multistate/codecs/int8.hpp>
 #include <multistate/simd/row_products.hpp>
 
+#include "support/codecs.hpp"
 #include "support/random.hpp"
 
 namespace rows_test {
@@ -19,8 +15,7 @@ namespace simd = ms::simd;
 
 template <class C>
 class rows_of : public testing::Test {};
-using codecs = testing::Types<ms::f32, ms::f16, ms::bf16, ms::int8, ms::int4>;
-TYPED_TEST_SUITE(rows_of, codecs);
+TYPED_TEST_SUITE(rows_of, support::every_codec, support::type_names);
 
 /// n random rows as a codec stores them, with room behind the last as kernels demand.
 template <class C>

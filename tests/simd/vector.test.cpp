@@ -52,6 +52,19 @@ TEST(vector, masks_become_bits) {
     EXPECT_TRUE(simd::all(~simd::integers{}));
 }
 
+TEST(vector, stores_the_indices_of_bits_and_nothing_behind_them) {
+    for (const unsigned bits : {0u, 1u, 5u, 8u, 10u, 15u, (1u << (width - 1)) | 2u, (1u << width) - 1}) {
+        std::vector<std::uint32_t> expected;
+        for (std::size_t i = 0; i < width; ++i) {
+            if ((bits >> i & 1u) != 0) expected.push_back(static_cast<std::uint32_t>(100 + i));
+        }
+        std::vector<std::uint32_t> stored(width + 1, 7);
+        ASSERT_EQ(simd::store_indices(bits, 100, stored.data()), expected.size()) << bits;
+        expected.resize(width + 1, 7);
+        EXPECT_EQ(stored, expected) << bits;
+    }
+}
+
 TEST(vector, folds_over_every_lane) {
     for (std::size_t at = 0; at < width; ++at) {
         simd::floats x = {};

@@ -6,7 +6,6 @@
 #include <set>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -561,7 +560,7 @@ TEST(table, full_refuses_fewer_rows_than_it_holds) {
 
 struct with_a_number : by_hand {
     float number = 1;
-    static constexpr auto parameters = std::tuple{ms::parameter{"number", &with_a_number::number, 0.5f, 2.0f}};
+    static constexpr ms::parameter<with_a_number> parameters[] = {{"number", &with_a_number::number, 0.5f, 2.0f}};
 };
 
 TEST(table, the_constructor_checks_the_policy_s_parameters) {

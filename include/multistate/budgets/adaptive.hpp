@@ -93,7 +93,7 @@ std::vector<std::size_t> count_by_head(const Layer& layer, std::size_t states, g
 ///            there. Their option to weigh a head's scores by the sum of its best is not implemented. kvpress uses
 ///            alpha only as a minimum: it adds nothing to heads above it.
 ///
-/// The guards are those of `states` in every head, for any budget, so the authors' window stays whole; cache.rebudget
+/// Every head keeps the guards of `states`, whatever its own budget, so the authors' window stays whole; cache.rebudget
 /// ensures this. Layers that hold at most `states` get `states` for each head. Throws std::invalid_argument for
 /// policies whose scores cannot be compared (see above). Costs a copy of each table and a decision.
 template <class Cache>

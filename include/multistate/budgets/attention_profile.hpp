@@ -6,10 +6,12 @@
 //     ms::attention_profile profile(32, 8);                   // 32 layers of 8 KV heads; sinks 128, recent 256
 //     const auto layer = cache.layer(i);
 //     profile.observe(layer, ms::attend(layer, q, out, scratch));  // the tokens to judge by, any number
-//     ms::cache<ms::composed<ms::window, ms::per_head>> duo(shape, {}, ms::duo_budget(profile.retrieval(), 0.1f, 32768));
+//     const auto budget = ms::duo_budget(profile.retrieval(), 0.1f, 32768);
+//     ms::cache<ms::composed<ms::window, ms::per_head>> duo(shape, {}, budget);
 //
-//   rule     far = the sum of a[i][t][j] over states j with position >= sinks and, counted back from t with t as the
-//            first, beyond `recent`; its mean over the observed tokens and the query heads i of the group
+//   rule     far = the sum of a[i][t][j] over the states j that are neither among the first `sinks` positions nor among
+//            the `recent` newest (t itself is the newest); its mean over the observed tokens and the query heads i of
+//            the group
 //   papers   SimLayerKV (arXiv 2410.13846) calls a layer lazy if 1 - far is high: sinks 4, recent 1024. For a head, it
 //            stands for the trained gates of DuoAttention (arXiv 2410.10819) and, with sinks = 0, for the
 //            recency-awareness of RecurFormer (2410.12850): inspired by them, but not their numbers

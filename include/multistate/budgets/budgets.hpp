@@ -11,6 +11,7 @@
 //
 //     known before the prompt    pyramid_budget, head_budget, duo_budget
 //     depends on the prompt      cake_budget, lazy_layers_budget, adaptive_budget
+//     as text                    "snapkv|pyramid(beta=20)", "AdaKV": any_budget.hpp, which this header does not include
 // IWYU pragma: begin_exports
 #include "multistate/budgets/adaptive.hpp"
 #include "multistate/budgets/attention_profile.hpp"

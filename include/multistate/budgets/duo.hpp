@@ -39,7 +39,7 @@ inline float retrieval_threshold(std::span<const float> scores, float share) {
 ///   rule     score >= threshold ? full : sinks + recent
 ///   numbers  scores [layers * kv_heads] from the authors' trained tables, or attention_profile::retrieval(); sinks
 ///            128, recent 256
-///   differs  the authors break ties of scores at random, to meet a share of the heads exactly
+///   differs  the authors break ties of scores at random, so that the share of heads is exact
 inline std::vector<std::size_t> duo_budget(std::span<const float> scores, float threshold, std::size_t full,
                                            guards kept = {.sinks = 128, .recent = 256}) {
     constexpr const char* who = "duo_budget";

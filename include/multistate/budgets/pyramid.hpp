@@ -16,8 +16,9 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 ///   paper    "PyramidKV: Dynamic KV Cache Compression based on Pyramidal Information Funneling", arXiv 2406.02069
 ///   rule     linear from most (first layer) to least (last layer), least = (states - window) / beta and most = 2
 ///            (states - window) - least, plus `window` for each: the mean is `states`
-///   numbers  beta 20, from the authors' code, at least 1 (all alike); `window` is what every layer keeps: the guards
-///            of the policy (SnapKV's `window`). Set shape.recent = window so that small layers guard all of it, too
+///   numbers  beta 20, from the authors' code, at least 1 (all layers equal); `window` is what every layer keeps: the
+///            guards of the policy (SnapKV's `window`). Set shape.recent = window so that small layers also guard all
+///            of it
 ///   differs  the authors round the step between layers down, so their sum is greater by 208 for 32 layers of 512 in
 ///            the mean. They cap `most` at the length of the prompt, and raise `least` for it; prompts shorter than
 ///            twice the budget get equal layers. Here every layer gets at least window + 1.

@@ -38,12 +38,17 @@ class cache {
     /// forgets per head; shape().states is then the largest. Throws std::invalid_argument for an invalid shape (see
     /// shape.hpp) or one that needs more memory than the machine has; the message names argument, bound and value.
     explicit cache(const multistate::shape& given, const P& policy = {}, std::span<const std::size_t> budget = {})
-        : cache(given, policy, budget, std::nullopt) {}
+        : tables_(make_tables(given, policy, budget, {})), stored_(rows_of_planes(), shape()) {}
 
     cache(cache&&) noexcept = default;
     cache& operator=(cache&&) noexcept = default;
-    /// A copy that continues identically. Not a copy constructor, because it costs as much memory as the cache.
-    cache clone() const { return cache(*this); }
+    /// A copy that continues identically. Not a copy constructor, because it costs as much memory as the cache. Takes
+    /// as long as copying the rows that hold states.
+    cache clone() const {
+        cache other(tables_, uncleared);
+        for (const table<P>& t : other.tables_.all()) other.copy_rows(*this, t, {});
+        return other;
+    }
 
     /// The shape with its defaults filled in.
     const multistate::shape& shape() const noexcept { return tables_.shape(); }
@@ -76,23 +81,18 @@ class cache {
         const multistate::shape s = detail::with_budget(given, budget);
         const auto needed = tables<P>::size_for(given, policy, budget, guarded);
         const std::size_t planes = detail::product(who, s.layers, s.kv_heads);
-        const std::size_t bytes =
-            detail::sum(who, needed.bytes, storage<KeyCodec>::bytes_for({planes, needed.rows, s.head_dim}));
-        return detail::sum(who, bytes, storage<ValueCodec>::bytes_for({planes, needed.rows, s.value_dim}));
+        return detail::sum(who, needed.bytes, storage_type::bytes_for(planes, needed.rows, s));
     }
 
   private:
-    cache(const cache&) = default;
-    cache(const multistate::shape& given, const P& policy, std::span<const std::size_t> budget,
-          const std::optional<guards>& guarded)
-        : tables_(affordable(given, policy, budget, guarded), policy, budget, guarded),
-          stored_(rows_of_planes(), shape()) {}
+    /// For states of another cache: attention reads no row before it is written, so none is cleared.
+    cache(tables<P> made, uncleared_t) : tables_(std::move(made)), stored_(rows_of_planes(), shape(), uncleared) {}
 
     void rebudget(std::span<const std::size_t> budget, const std::optional<guards>& guarded) {
         const std::span<table<P>> before = tables_.all();
         detail::require(!before.empty(), "cache", "layers", "those of a cache that was not moved from", before.size());
         detail::require(!budget.empty(), "cache", "budget", "a number for each layer or KV head", budget.size());
-        cache other(shape(), policy(), budget, guarded);
+        cache other(make_tables(shape(), policy(), budget, guarded), uncleared);
         std::vector<typename table<P>::rebudgeting> work;  // everything that may fail comes before the first decision
         work.reserve(before.size());
         for (std::size_t i = 0; i < before.size(); ++i) {
@@ -101,19 +101,16 @@ class cache {
         for (std::size_t i = 0; i < work.size(); ++i) {
             table<P>& after = other.tables_.all()[i];
             const auto relocations = work[i].finish(after, stored_.lend(before[i].shape()));
-            const table_shape& s = after.shape();
-            for (std::size_t h = 0; h < s.kv_heads; ++h) {
-                other.copy_rows(stored_.plane(s.layer, s.kv_head + h), *this, after.size(), relocations);
-            }
+            other.copy_rows(*this, after, relocations);
         }
         *this = std::move(other);
     }
 
-    static const multistate::shape& affordable(const multistate::shape& given, const P& policy,
-                                               std::span<const std::size_t> budget,
-                                               const std::optional<guards>& guarded) {
+    /// The tables of a cache; throws if the cache needs more memory than the machine has.
+    static tables<P> make_tables(const multistate::shape& given, const P& policy, std::span<const std::size_t> budget,
+                                 const std::optional<guards>& guarded) {
         detail::require_memory("cache", bytes_for(given, policy, budget, guarded));
-        return given;
+        return tables<P>(given, policy, budget, guarded);
     }
     std::vector<std::size_t> rows_of_planes() const {
         std::vector<std::size_t> rows;
@@ -121,11 +118,14 @@ class cache {
         return rows;
     }
 
-    /// Rows [0, count) of a plane of `old`, after relocations.
-    void copy_rows(std::size_t plane, const cache& old, std::size_t count,
-                   std::span<const relocation> relocations) noexcept {
-        for (std::uint32_t row = 0; row < count; ++row) stored_.copy(old.stored_, plane, {row, row});
-        for (const relocation r : relocations) stored_.copy(old.stored_, plane, r);
+    /// Copies the states of a table from `old`: its first rows, then relocations.
+    void copy_rows(const cache& old, const table<P>& t, std::span<const relocation> relocations) noexcept {
+        const table_shape& s = t.shape();
+        for (std::size_t h = 0; h < s.kv_heads; ++h) {
+            const std::size_t plane = stored_.plane(s.layer, s.kv_head + h);
+            stored_.copy(old.stored_, plane, t.size());
+            for (const relocation r : relocations) stored_.copy(old.stored_, plane, r);
+        }
     }
 
     tables<P> tables_;

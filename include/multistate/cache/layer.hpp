@@ -50,8 +50,8 @@ class cache_layer : public table_layer<detail::as_constant_as<Cache, tables<type
     auto keys(std::size_t kv_head) const noexcept { return stored_->keys(plane("keys", kv_head)); }
     auto values(std::size_t kv_head) const noexcept { return stored_->values(plane("values", kv_head)); }
 
-    /// The same layer, restricted to the KV heads of table t: see table_layer. k, v, q and probabilities are still
-    /// those of the whole layer.
+    /// The same layer, restricted to the KV heads of table t: see table_layer. k, v, q and probabilities are still for
+    /// all heads of the layer.
     cache_layer restricted_to(std::size_t t) const noexcept { return {base::restricted_to(t), *stored_}; }
 
     /// Stores tokens of consecutive positions from `first`: k [tokens, kv_heads, head_dim], v [tokens, kv_heads,

@@ -1,8 +1,11 @@
 #pragma once
 
-// Memory for rows and scratch: allocated once, zeroed, aligned to a cache line. Large arrays ask Linux for huge pages
-// (a hint that the system may ignore). Attention reads whole caches; with pages of 4 KiB this took up to 1.2 times as
-// long.
+// Memory for rows and scratch: allocated once, aligned to a cache line, zeroed unless the caller fills it.
+//
+//     ms::aligned_array<float> x(rows * 128);                 // zeros; x.data() is a multiple of 64
+//
+// From 2 MiB on it asks Linux for huge pages (a hint that the system may ignore). Attention reads whole caches; with
+// pages of 4 KiB this took up to 1.2 times as long, and the first touch of new memory took up to 8 times as long.
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -18,6 +21,10 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
+/// The argument of constructors that leave memory as it is, because their caller fills it.
+struct uncleared_t {};
+inline constexpr uncleared_t uncleared{};
+
 /// A fixed number of trivial elements, all bits zero at first.
 template <class T>
 class aligned_array {
@@ -25,17 +32,22 @@ class aligned_array {
 
   public:
     aligned_array() = default;
-    explicit aligned_array(std::size_t size) : size_(size) {
+    explicit aligned_array(std::size_t size) : aligned_array(size, uncleared) {
+        if (size > 0) std::memset(static_cast<void*>(data_), 0, length_of(size));
+    }
+    /// The elements have any value at first.
+    aligned_array(std::size_t size, uncleared_t) : size_(size) {
         if (size == 0) return;
-        const std::size_t length = detail::product("aligned_array", size, sizeof(T));
+        const std::size_t length = length_of(size);
         const std::align_val_t alignment{alignment_of(length)};
         data_ = static_cast<T*>(::operator new(length, alignment));
 #if defined(__linux__)
         if (alignment_of(length) == huge_page) madvise(data_, length, MADV_HUGEPAGE);
 #endif
-        std::memset(static_cast<void*>(data_), 0, length);
     }
-    aligned_array(const aligned_array& other) : aligned_array(other.size_) { std::copy_n(other.data(), size_, data()); }
+    aligned_array(const aligned_array& other) : aligned_array(other.size_, uncleared) {
+        std::copy_n(other.data(), size_, data());
+    }
     aligned_array(aligned_array&& other) noexcept
         : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
     ~aligned_array() {
@@ -53,8 +65,9 @@ class aligned_array {
 
   private:
     static constexpr std::size_t huge_page = std::size_t{2} << 20;
+    static std::size_t length_of(std::size_t size) { return detail::product("aligned_array", size, sizeof(T)); }
     static constexpr std::size_t alignment_of(std::size_t length) noexcept {
-        return length >= 2 * huge_page ? huge_page : 64;
+        return length >= huge_page ? huge_page : 64;
     }
 
     T* data_ = nullptr;

@@ -78,12 +78,6 @@ namespace detail {
 #endif
 }
 
-/// Reports it unless the condition holds.
-template <class Value>
-void require(bool holds, const char* who, const char* argument, const std::string& bound, Value given) {
-    if (!holds) refuse(who, argument, bound, std::to_string(given));
-}
-
 /// A bound in words, followed by a number.
 template <std::integral Number>
 struct bound {
@@ -92,6 +86,24 @@ struct bound {
 };
 template <std::integral Number>
 bound(const char*, Number) -> bound<Number>;  // Clang 14 does not deduce it
+
+inline std::string in_words(std::string limit) { return limit; }
+template <std::integral Number>
+std::string in_words(bound<Number> limit) {
+    return limit.words + std::to_string(limit.number);
+}
+
+template <class Bound, class Value>
+[[noreturn]] MULTISTATE_NOINLINE void refuse_value(const char* who, const char* argument, const Bound& limit,
+                                                   Value given) {
+    refuse(who, argument, in_words(limit), std::to_string(given));
+}
+/// Reports a wrong argument of a constructor unless the condition holds. The message is built only on failure.
+template <class Bound, class Value>
+MULTISTATE_INLINE void require(bool holds, const char* who, const char* argument, Bound limit, Value given) {
+    if (!holds) [[unlikely]]
+        refuse_value(who, argument, limit, given);
+}
 
 [[noreturn]] MULTISTATE_NOINLINE inline void fail_check(const char* who, const char* argument, const char* words,
                                                         const char* value) noexcept {
@@ -105,7 +117,7 @@ template <std::integral Given>
 template <std::integral Number, std::integral Given>
 [[noreturn]] MULTISTATE_NOINLINE void fail_check(const char* who, const char* argument, bound<Number> limit,
                                                  Given given) noexcept {
-    fail(who, argument, limit.words + std::to_string(limit.number), std::to_string(given));
+    fail(who, argument, in_words(limit), std::to_string(given));
 }
 
 /// A check in a step, which must not throw: ends the program unless the condition holds. The message is built only on

@@ -1,7 +1,13 @@
 #pragma once
 
-// The sizes of a table and of a cache, and their checks. Every constructor of the library checks sizes here. On an
-// error it throws std::invalid_argument that names the argument, the bound and the value given.
+// The size of a cache, and the checks of all sizes.
+//
+//     // 32 layers, 32 query heads on 8 KV heads of 128 floats; 512 states survive in each layer
+//     const ms::shape shape{.layers = 32, .heads = 32, .kv_heads = 8, .head_dim = 128, .states = 512};
+//     ms::cache<ms::tova> cache(shape);
+//
+// Constructors check sizes with the functions of this header. They throw std::invalid_argument that names the argument,
+// the bound and the value given.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -39,7 +45,7 @@ struct shape {
 
 namespace detail {
 
-/// a * b; throws std::invalid_argument if the product is no size in memory.
+/// a * b; throws std::invalid_argument if no memory can be that large.
 inline std::size_t product(const char* who, std::size_t a, std::size_t b) {
     if (b != 0 && a > (std::numeric_limits<std::ptrdiff_t>::max)() / b) {
         refuse(who, "shape", "smaller than any memory can be", std::to_string(a) + " times " + std::to_string(b));
@@ -73,14 +79,15 @@ inline std::size_t machine_memory() noexcept {
 /// Refuses sizes larger than this machine's memory, before allocation. Systems that overcommit memory would otherwise
 /// let the constructor fill it for minutes, and then kill the program.
 inline void require_memory(const char* who, std::size_t wanted) {
-    require(wanted <= machine_memory(), who, "memory",
-            "at most the " + std::to_string(machine_memory()) + " bytes of this machine", wanted);
+    if (wanted <= machine_memory()) return;
+    refuse(who, "memory", "at most the " + std::to_string(machine_memory()) + " bytes of this machine",
+           std::to_string(wanted));
 }
 
 /// A size from 1 to 2^30 - 1: row numbers must fit in vector lanes, and so must the sum of two sizes.
 inline void require_size(const char* who, const char* argument, std::size_t given) {
     constexpr std::size_t most = (std::numeric_limits<std::int32_t>::max)() / 2;
-    require(given >= 1 && given <= most, who, argument, "from 1 to " + std::to_string(most), given);
+    require(given >= 1 && given <= most, who, argument, bound{"from 1 to ", most}, given);
 }
 
 /// Checks that a span has this many floats.
@@ -101,7 +108,7 @@ inline std::size_t tokens_of(const char* who, const char* argument, const char* 
 
 inline void require_slack(const char* who, std::size_t given) {
     constexpr std::size_t most = (std::numeric_limits<std::int32_t>::max)() / 2 - 1;
-    require(given <= most, who, "slack", "at most " + std::to_string(most), given);
+    require(given <= most, who, "slack", bound{"at most ", most}, given);
 }
 
 /// The shape with its defaults filled in. Uses builtins, because every user compiles this header and <cmath> is slow.
@@ -110,7 +117,7 @@ inline shape checked(shape s) {
     require(s.layers >= 1, who, "layers", "at least 1", s.layers);
     require(s.heads >= 1, who, "heads", "at least 1", s.heads);
     require(s.kv_heads >= 1, who, "kv_heads", "at least 1", s.kv_heads);
-    require(s.heads % s.kv_heads == 0, who, "heads", "a multiple of kv_heads = " + std::to_string(s.kv_heads), s.heads);
+    require(s.heads % s.kv_heads == 0, who, "heads", bound{"a multiple of kv_heads = ", s.kv_heads}, s.heads);
     require_size(who, "head_dim", s.head_dim);
     if (s.value_dim == 0) s.value_dim = s.head_dim;
     require_size(who, "value_dim", s.value_dim);
@@ -132,11 +139,10 @@ inline std::size_t states_of(const shape& s, std::size_t per_layer, std::size_t 
     if (budget.size() == s.layers) return budget[i / per_layer];
     if (budget.size() == s.layers * per_layer) return budget[i];
     const std::string layers = "one number for each of " + std::to_string(s.layers) + " layers";
-    require(false, "cache", "budget",
-            per_layer == 1 ? layers + ", because the policy forgets for all heads of a layer"
-                           : layers + ", or for each of their " + std::to_string(s.kv_heads) + " KV heads",
-            budget.size());
-    return 0;
+    refuse("cache", "budget",
+           per_layer == 1 ? layers + ", because the policy forgets for all heads of a layer"
+                          : layers + ", or for each of their " + std::to_string(s.kv_heads) + " KV heads",
+           std::to_string(budget.size()));
 }
 inline table_shape table_shape_of(const shape& s, std::size_t per_layer, std::size_t i,
                                   std::span<const std::size_t> budget, const std::optional<guards>& guarded) {

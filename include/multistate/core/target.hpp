@@ -2,6 +2,8 @@
 
 // Names the target instruction set of this translation unit, and gives the library its inline namespace.
 //
+//     std::cout << ms::target_name();                         // "AVX3_avx512_fma_f16c_dot"; "SCALAR": no vector code
+//
 // If one file of a program is compiled with AVX-512 and another without it, a header-only library would leave two
 // different bodies under one symbol, and the linker may pick the wrong one for either caller. So everything in
 // `multistate` is in an inline namespace whose name contains the target: users write `multistate::cache`, the linker
@@ -87,7 +89,7 @@
 #define MULTISTATE_TARGET_BF16
 #endif
 
-// The check level (errors.hpp) and whether errors are thrown change functions, like the instruction set does.
+// The check level (errors.hpp) and -fno-exceptions change the code of functions, as the instruction set does.
 #ifndef MULTISTATE_CHECKS
 #define MULTISTATE_CHECKS 1
 #endif

@@ -1,6 +1,11 @@
 #pragma once
 
 // The basic types of the library: positions, rows of floats, guards, the size of a table.
+//
+//     ms::position p = 4095;                                  // the 4096th token of a sequence
+//     ms::rows queries{q, 8, 128, 128};                       // 8 vectors of 128 floats, directly after each other
+//     std::span<const float> third = queries[2];
+//     ms::table_shape shape{.states = 512, .sinks = 4};       // 512 states survive; the first 4 are never forgotten
 #include <cstddef>
 #include <cstdint>
 #include <limits>

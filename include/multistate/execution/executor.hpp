@@ -12,7 +12,7 @@
 //     };
 //     ms::step(layer, position, inputs, out, scratch, mine);
 //
-// An object with a member `run(n, task)` works, too; the library's executors have one.
+// An object with a member `run(n, task)` is also an executor; the library's executors have one.
 //
 // An executor must guarantee:
 //
@@ -26,7 +26,9 @@
 // task calls ms::step with the same executor, the library's executors run the inner tasks on the current thread.
 //
 // Work is divided by shape (one task per KV head), never by the number of threads, so every executor gives the same
-// bits as `serial`. A decoding step has one task per KV head of the layer, of about ten microseconds each.
+// bits as `serial`. A decoding step has one task per KV head of the layer, of about ten microseconds each. Give a
+// thread the same tasks in each run of the same size: the scratch of a KV head then stays in the cache of one core.
+// Steps at 256 states took 1.2 to 1.5 times as long where any thread took the next task.
 #include <concepts>
 #include <cstddef>
 

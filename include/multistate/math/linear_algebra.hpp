@@ -2,6 +2,10 @@
 
 // The linear algebra that policies need, on their own memory: nothing is allocated.
 //
+//     ms::add_to_mean(count, x, mean);                        // mean [n] of all vectors x so far
+//     ms::add_square(1, x, a);                                // a [n, n] += x x^T
+//     if (ms::cholesky(a, n)) ms::solve_lower(a, x);          // a becomes L with a = L L^T; x becomes L^-1 x
+//
 // A symmetric matrix [n, n] is n * n floats; only its lower triangle is used. The same holds for triangular matrices.
 #include <algorithm>
 #include <cmath>
@@ -16,11 +20,11 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 /// Euclidean norm.
 inline float norm(std::span<const float> x) noexcept { return std::sqrt(simd::dot(x, x)); }
 
-/// The largest count for add_to_mean in an endless text. Beyond it the weight of a token stays constant, so the mean
-/// covers about the last million tokens. With a smaller weight, float32 would stop changing.
+/// The largest count for add_to_mean. In a longer text the weight of a token stays 1 / most_counted, so the mean covers
+/// about the last million tokens. A smaller weight would change nothing in float32.
 inline constexpr std::uint64_t most_counted = std::uint64_t{1} << 20;
 
-/// Updates the mean of count - 1 vectors to the mean of count vectors; x is the last one. Changes x.
+/// Adds vector number `count` to the mean of the vectors before it. Overwrites x.
 inline void add_to_mean(float count, std::span<float> x, std::span<float> mean) noexcept {
     simd::add_scaled(-1, mean, x);
     simd::add_scaled(1 / count, x, mean);
@@ -32,9 +36,9 @@ inline void normalize(std::span<float> x) noexcept {
     simd::scale(x, length > 0 ? 1 / length : 0);
 }
 
-/// Counts a token whose numbers are summed in float32. Returns true at the 2^20th token, and then after every 2^19: the
-/// count was halved, and the caller must halve the sums. So sums of an endless text cover about its last million
-/// tokens, and never grow so large that adding a token changes nothing.
+/// Counts tokens for sums in float32. Returns true at the 2^20th token, and then after every 2^19: the count was
+/// halved, and the caller must halve the sums. So the sums of an endless text cover about its last million tokens. They
+/// never grow so large that adding a token changes nothing.
 inline bool count_token(std::uint64_t& count) noexcept {
     if (++count < most_counted) return false;
     count = most_counted / 2;
@@ -98,6 +102,21 @@ inline void solve_lower(std::span<const float> l, std::span<float> x) noexcept {
     }
 }
 
+/// A + ridge I = L L^T: build(a) adds A to zeros, then A becomes L. If float32 cannot compute L, the ridge grows
+/// tenfold. Returns false if no ridge suffices. `factor` is cholesky, or its faster form with scratch
+/// (packed_products.hpp).
+template <class Build, class Factor = decltype(cholesky)&>
+bool cholesky_with_ridge(float ridge, std::span<float> a, std::size_t n, Build build,
+                         Factor factor = cholesky) noexcept {
+    for (; std::isfinite(ridge); ridge *= 10) {
+        std::ranges::fill(a, 0.0f);
+        build(a);
+        for (std::size_t c = 0; c < n; ++c) a[c * n + c] += ridge;
+        if (factor(a, n)) return true;
+    }
+    return false;
+}
+
 /// scores[j] += x_j^T (X^T X + ridge I)^-1 x_j: the leverage of row j of X [scores.size(), m], after subtracting the
 /// mean of the rows. If float32 cannot compute the inverse, the ridge grows tenfold. Overwrites X; `mean` [m],
 /// `squares` [m, m].
@@ -110,12 +129,9 @@ inline void add_leverages(float ridge, std::span<float> x, std::span<float> mean
     for (std::size_t j = 0; j < scores.size(); ++j) {
         simd::add_scaled(-1 / static_cast<float>(scores.size()), mean, row(j));
     }
-    for (; std::isfinite(ridge); ridge *= 10) {
-        std::ranges::fill(squares, 0.0f);
-        for (std::size_t j = 0; j < scores.size(); ++j) add_square(1, row(j), squares);
-        for (std::size_t c = 0; c < m; ++c) squares[c * m + c] += ridge;
-        if (cholesky(squares, m)) break;
-    }
+    static_cast<void>(cholesky_with_ridge(ridge, squares, m, [&](std::span<float> a) {
+        for (std::size_t j = 0; j < scores.size(); ++j) add_square(1, row(j), a);
+    }));
     for (std::size_t j = 0; j < scores.size(); ++j) {
         solve_lower(squares, row(j));  // x^T (L L^T)^-1 x = |L^-1 x|^2
         scores[j] += simd::dot(row(j), row(j));

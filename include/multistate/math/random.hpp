@@ -13,7 +13,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
 
-/// The number at that index of the splitmix64 generator with seed `bits`.
+/// Number `index` of the splitmix64 generator with seed `bits`.
 constexpr std::uint64_t splitmix64(std::uint64_t bits, std::uint64_t index) noexcept {
     bits += (index + 1) * 0x9e3779b97f4a7c15u;
     bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9u;

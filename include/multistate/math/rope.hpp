@@ -14,7 +14,6 @@
 #include <cstddef>
 #include <span>
 #include <string>
-#include <tuple>
 
 #include "multistate/core/errors.hpp"
 #include "multistate/core/parameter.hpp"
@@ -31,10 +30,10 @@ struct rope {
                                          ///< odd, all but the last)
     float stretch = 1;                   ///< linear scaling: positions are divided by it
     std::span<const float> slower = {};  ///< frequency i is divided by slower[i] (Llama 3); empty: unchanged
-    static constexpr auto parameters =
-        std::tuple{parameter{"base", &rope::base, 0.0f, 1e12f}, parameter{"adjacent", &rope::adjacent, false, true},
-                   parameter{"rotated", &rope::rotated, std::size_t{0}, std::size_t{1} << 29},
-                   parameter{"stretch", &rope::stretch, 1e-3f, 1e6f}};
+    static constexpr parameter<rope> parameters[] = {{"base", &rope::base, 0.0f, 1e12f},
+                                                     {"adjacent", &rope::adjacent},
+                                                     {"rotated", &rope::rotated, 0, 1 << 29},
+                                                     {"stretch", &rope::stretch, 1e-3f, 1e6f}};
 
     /// Only pairs can be rotated; `slower` must have one number per pair.
     void check_shape(const table_shape& s) const {

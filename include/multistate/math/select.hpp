@@ -2,8 +2,11 @@
 
 // Chooses the states to forget (the lowest scores) or to keep (the k highest scores), vectorized.
 //
-// All use one total order: the lowest score first; ties (-0 equals +0): the oldest position first; NaN scores before
-// all others. Positions are distinct, so every selection has exactly one answer, on every target.
+//     std::size_t row = ms::least(scores, positions);                       // the state to forget
+//     std::size_t n = ms::top_k(scores, positions, 64, workspace, kept);    // rows kept[0], …, kept[n - 1], ascending
+//
+// All functions use one order: NaN scores first, then the lowest score; among equal scores (-0 equals +0) the oldest
+// position. Positions are distinct, so every selection has exactly one answer, on every target.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

@@ -1,6 +1,9 @@
 #pragma once
 
-// multistate::softmax(x): probabilities in place, vectorized.
+// Softmax in place, vectorized.
+//
+//     float x[] = {1, 2, 3};
+//     ms::softmax(x);                                         // x is 0.090, 0.245, 0.665
 #include <algorithm>
 #include <limits>
 #include <span>

@@ -2,6 +2,9 @@
 
 // into_following: a forgotten state may add its value to the states that follow it in the text.
 //
+//     ms::composed<ms::h2o, ms::decayed, ms::into_following> policy;
+//     policy.get<ms::into_following>().survivors = 16;        // the number of states that share a forgotten value
+//
 //   paper    "CaM: Cache Merging for Memory-efficient LLMs Inference", ICML 2024 (PMLR 235:58840)
 //   rule     with probability min(1, score[i] / mean of score[j]): v_j = v_j + v_i / n, for the first n survivors j
 //            after i in the text, n = `survivors`, or fewer if there are fewer
@@ -13,11 +16,10 @@
 //   differs  read in the authors' code and in kvpress, which disagree. The probability compares attention over the
 //            whole life with the mean of the next 16 (streaming code) or 32 (kvpress), or attention of the last token
 //            with all recent states (their other code). The authors divide by `survivors`; kvpress and this code divide
-//            by the actual number. They draw from a generator; here it is a hash of seed, layer, KV head and position,
-//            so blocks, threads and copies draw alike.
+//            by the actual number. They draw from a generator; here the draw is a hash of seed, layer, KV head and
+//            position, so it does not depend on blocks, threads or copies.
 #include <algorithm>
 #include <string_view>
-#include <tuple>
 
 #include "multistate/math/random.hpp"
 #include "multistate/policy/composed.hpp"
@@ -27,11 +29,12 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct into_following {
     static constexpr std::string_view name = "into_following";
-    std::size_t survivors = 32;
+    static constexpr bool reads_scores = true;
+    std::size_t survivors = 32;  ///< that share a forgotten value
     std::size_t seed = 0;
-    static constexpr auto parameters =
-        std::tuple{parameter{"survivors", &into_following::survivors, std::size_t{1}, std::size_t{1024}},
-                   parameter{"seed", &into_following::seed, std::size_t{0}, static_cast<std::size_t>(-1)}};
+    static constexpr parameter<into_following> parameters[] = {
+        {"survivors", &into_following::survivors, 1, 1024},
+        {"seed", &into_following::seed, 0, static_cast<std::size_t>(-1)}};
 
     struct memory {
         per_state<float> share;       // scratch: the factor of a forgotten value in each survivor that it reaches
@@ -55,7 +58,7 @@ struct into_following {
         }
         if (!any) return;
         for (std::size_t h = 0; h < stored.kv_heads; ++h) {
-            std::size_t reach = 0;  // later survivors that the latest of the merged states still reaches
+            std::size_t reach = 0;  // the number of next survivors that the newest merged state still reaches
             for (std::size_t i = 0; i < order.size(); ++i) {
                 if (goes(order[i], gone)) {
                     if (mine.share[order[i]] > 0) reach = survivors;
@@ -90,7 +93,8 @@ struct into_following {
         return drawn < probability ? 1 / static_cast<float>(count) : 0;
     }
 
-    /// Adds to a survivor's value the values that reach it from rows before it in the text, all at once.
+    /// Adds to the value of survivor `row` its shares of the forgotten values that reach it. They lie before it in the
+    /// text, in the rows `before`.
     void gather(const editor& stored, std::size_t kv_head, std::span<const std::uint32_t> before, std::uint32_t row,
                 std::span<const std::uint32_t> gone, const memory& mine) const noexcept {
         stored.value(kv_head, row, mine.sum);

@@ -2,6 +2,9 @@
 
 // into_similar: a forgotten state is merged into the survivor with the most similar key, if it is similar enough.
 //
+//     ms::composed<ms::h2o, ms::into_similar> policy;
+//     policy.get<ms::into_similar>().alpha = 0.9f;            // the threshold of similarity changes slowly
+//
 //   paper    "D2O: Dynamic Discriminative Operations for Efficient Long-Context Inference of Large Language Models",
 //            arXiv 2406.13035
 //   rule     j = the survivor whose key has the greatest cosine s_i with k_i; if s_i >= threshold and s_i > 0: v_j =
@@ -16,7 +19,6 @@
 //            weights. Theirs is one threshold for the heads of a layer; here each KV head has its own. Their layer
 //            budgets by variance of attention are not part of this merger.
 #include <string_view>
-#include <tuple>
 #include <utility>
 
 #include "multistate/mergers/neighbors.hpp"
@@ -27,10 +29,10 @@ struct into_similar {
     static constexpr std::string_view name = "into_similar";
     float alpha = 0.5f;  ///< share of the old threshold that stays
     float beta = 0.5f;   ///< weight of the mean of the cosines
-    bool keys = false;   ///< merge keys, too; only for keys that are not rotated
-    static constexpr auto parameters = std::tuple{parameter{"alpha", &into_similar::alpha, 0.0f, 1.0f},
-                                                  parameter{"beta", &into_similar::beta, 0.0f, 1.0f},
-                                                  parameter{"keys", &into_similar::keys, false, true}};
+    bool keys = false;   ///< merge keys as well; only for keys that are not rotated
+    static constexpr parameter<into_similar> parameters[] = {{"alpha", &into_similar::alpha, 0.0f, 1.0f},
+                                                             {"beta", &into_similar::beta, 0.0f, 1.0f},
+                                                             {"keys", &into_similar::keys}};
 
     struct memory {
         detail::neighbor_memory neighbors;

@@ -32,7 +32,7 @@ struct neighbor_memory {
     }
 };
 
-/// For one KV head of a table: a survivor for each forgotten row, and the weight of the row when it is merged into it.
+/// For one KV head of a table: the survivor nearest to each forgotten row, and the weight with which the row is merged.
 class neighbors {
     static constexpr std::size_t at_once = neighbor_memory::at_once;
 
@@ -85,8 +85,8 @@ class neighbors {
         for (std::size_t i = 0; i < gone_.size(); ++i) {
             if (!(weight(gone_[i]) > 0)) continue;
             const std::uint32_t survivor = nearest(gone_[i]);
-            blend_values(survivor, gone_.subspan(i));
-            if (keys) blend_keys(survivor, gone_.subspan(i));
+            blend_into(survivor, gone_.subspan(i), false);
+            if (keys) blend_into(survivor, gone_.subspan(i), true);
             for (const std::uint32_t row : gone_.subspan(i)) {
                 if (nearest(row) == survivor) weight(row) = 0;  // done
             }
@@ -97,7 +97,7 @@ class neighbors {
     std::span<float> key() const noexcept { return others_.first(stored_.head_dim); }
     std::span<float> value() const noexcept { return others_.first(stored_.value_dim); }
 
-    /// Finds it among the products of the row's key with all keys.
+    /// Finds the nearest row, given the products of the row's key with all keys.
     void find_greatest(std::uint32_t row, std::span<float> products) noexcept {
         const simd::floats none = simd::fill(std::numeric_limits<float>::infinity());
         simd::combine(reciprocal_, products, [=](simd::floats product, simd::floats reciprocal) {
@@ -116,33 +116,24 @@ class neighbors {
         return length > 0 ? 1 / length : 0;
     }
 
-    void blend_values(std::uint32_t survivor, std::span<const std::uint32_t> rows) noexcept {
-        const auto sum = sum_.first(stored_.value_dim);
-        stored_.value(kv_head_, survivor, sum);
-        mean(survivor, rows, sum, [&](std::uint32_t row) {
-            stored_.value(kv_head_, row, value());
-            return value();
-        });
-        stored_.set_value(kv_head_, survivor, sum);
-    }
-    void blend_keys(std::uint32_t survivor, std::span<const std::uint32_t> rows) noexcept {
-        const auto sum = sum_.first(stored_.head_dim);
-        stored_.key(kv_head_, survivor, sum);
-        mean(survivor, rows, sum, [&](std::uint32_t row) {
-            stored_.key(kv_head_, row, key());
-            return key();
-        });
-        stored_.set_key(kv_head_, survivor, sum);
-        reciprocal_[survivor] = 0;
-    }
-    void mean(std::uint32_t survivor, std::span<const std::uint32_t> rows, std::span<float> sum, auto load) noexcept {
+    /// Blends the keys, or the values, of the rows that are merged into `survivor`.
+    void blend_into(std::uint32_t survivor, std::span<const std::uint32_t> rows, bool keys) noexcept {
+        const auto sum = sum_.first(keys ? stored_.head_dim : stored_.value_dim), other = others_.first(sum.size());
+        const auto load = [&](std::uint32_t row, std::span<float> x) {
+            keys ? stored_.key(kv_head_, row, x) : stored_.value(kv_head_, row, x);
+        };
+        load(survivor, sum);
         float total = 1;
         for (const std::uint32_t row : rows) {
             if (nearest(row) != survivor || !(weight(row) > 0)) continue;
-            simd::add_scaled(weight(row), load(row), sum);
+            load(row, other);
+            simd::add_scaled(weight(row), other, sum);
             total += weight(row);
         }
         simd::scale(sum, 1 / total);
+        if (!keys) return stored_.set_value(kv_head_, survivor, sum);
+        stored_.set_key(kv_head_, survivor, sum);
+        reciprocal_[survivor] = 0;
     }
 
     const editor& stored_;

@@ -2,13 +2,15 @@
 
 // chunk: states that are consecutive in the text share one score, so that a phrase stays or goes as a whole.
 //
+//     ms::composed<ms::snapkv, ms::chunk> policy;
+//     policy.get<ms::chunk>().length = 10;                    // states
+//
 //   paper    "ChunkKV: Semantic-Preserving KV Cache Compression", arXiv 2502.00299
 //   rule     score[j] = mean of score[i] over j's chunk: `length` states held, counted from the oldest
 //   cost     two passes per decision
 //   differs  the paper keeps whole chunks; here the count is exact, so the last chunk may go in part, oldest first
 #include <algorithm>
 #include <string_view>
-#include <tuple>
 
 #include "multistate/policy/composed.hpp"
 
@@ -16,9 +18,9 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct chunk {
     static constexpr std::string_view name = "chunk";
+    static constexpr bool needs_scores = true;
     std::size_t length = 20;
-    static constexpr auto parameters =
-        std::tuple{parameter{"length", &chunk::length, std::size_t{1}, std::size_t{4096}}};
+    static constexpr parameter<chunk> parameters[] = {{"length", &chunk::length, 1, 4096}};
 
     void modify(view states) const noexcept {
         const auto order = states.by_position;

@@ -20,6 +20,10 @@ struct max_over_heads {
         per_state<float> greatest;  // scratch
     };
     void lay_out(memory& m, layout& l) const noexcept { l(m.greatest); }
+    static void check_shape(const table_shape& s) {
+        detail::require(s.heads >= 2, "max_over_heads", "query heads of a table", "at least 2 to have an effect",
+                        s.heads);
+    }
 
     rows before_attention(rows probabilities, view states) const noexcept {
         const auto greatest = states.memory(*this).greatest;
@@ -31,6 +35,6 @@ struct max_over_heads {
         return {greatest.data(), 1, greatest.size(), greatest.size()};
     }
 };
-static_assert(hooks_of<max_over_heads> == hook::before_attention);
+static_assert(hooks_of<max_over_heads> == (hook::check_shape | hook::before_attention));
 
 }}  // namespace multistate::MULTISTATE_TARGET

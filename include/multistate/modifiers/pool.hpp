@@ -13,7 +13,6 @@
 //            counts zeros there, so a state beside a guard scores less. A maximum is the same either way.
 #include <algorithm>
 #include <string_view>
-#include <tuple>
 
 #include "multistate/core/parameter.hpp"
 #include "multistate/policy/hooks.hpp"
@@ -23,12 +22,12 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct pool {
     static constexpr std::string_view name = "pool";
+    static constexpr bool needs_scores = true;
     std::size_t width = 5;     ///< odd; if even, there is one more older neighbor than newer
     bool greatest = false;     ///< the maximum instead of the mean
     bool zero_padded = false;  ///< a mean counts zeros beyond the ends
-    static constexpr auto parameters = std::tuple{parameter{"width", &pool::width, std::size_t{1}, std::size_t{1024}},
-                                                  parameter{"greatest", &pool::greatest, false, true},
-                                                  parameter{"zero_padded", &pool::zero_padded, false, true}};
+    static constexpr parameter<pool> parameters[] = {
+        {"width", &pool::width, 1, 1024}, {"greatest", &pool::greatest}, {"zero_padded", &pool::zero_padded}};
 
     struct memory {
         per_state<float> before;  // scratch: scores in the order of the text

@@ -15,11 +15,23 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 struct per_layer {
     static constexpr std::string_view name = "per_layer";
     static constexpr per forgets() noexcept { return per::layer; }
+
+    template <policy P>
+    static consteval void check_policy() noexcept {
+        static_assert(!detail::always_forgets_per<P, per::layer>,
+                      "per_layer has no effect on a policy that forgets for all heads of a layer already");
+    }
 };
 
 struct per_head {
     static constexpr std::string_view name = "per_head";
     static constexpr per forgets() noexcept { return per::head; }
+
+    template <policy P>
+    static consteval void check_policy() noexcept {
+        static_assert(!detail::always_forgets_per<P, per::head>,
+                      "per_head has no effect on a policy that forgets for each KV head already");
+    }
 };
 
 }}  // namespace multistate::MULTISTATE_TARGET

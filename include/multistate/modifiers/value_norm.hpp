@@ -2,6 +2,8 @@
 
 // value_norm: multiplies a state's score by the size of its value.
 //
+//     ms::cache<ms::composed<ms::scissorhands, ms::value_norm>> cache(shape);   // small values are forgotten first
+//
 //   paper    "Attention Score is not All You Need for Token Importance Indicator" (VATP), arXiv 2406.12335
 //   rule     score[j] = score[j] * |v_j|_1, summed over the KV heads of the table
 //   reads    new values
@@ -16,6 +18,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct value_norm {
     static constexpr std::string_view name = "value_norm";
+    static constexpr bool needs_scores = true;
     struct memory {
         per_state<float> norm;
     };

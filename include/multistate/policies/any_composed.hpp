@@ -15,54 +15,41 @@
 #include <string_view>
 #include <tuple>
 #include <utility>
-#include <variant>
 
 #include "multistate/core/errors.hpp"
-#include "multistate/mergers/into_following.hpp"
-#include "multistate/mergers/into_nearest.hpp"
-#include "multistate/mergers/into_similar.hpp"
-#include "multistate/modifiers/chunk.hpp"
-#include "multistate/modifiers/decayed.hpp"
-#include "multistate/modifiers/max_over_heads.hpp"
-#include "multistate/modifiers/pool.hpp"
-#include "multistate/modifiers/scope.hpp"
-#include "multistate/modifiers/value_norm.hpp"
+#include "multistate/core/type_list.hpp"
+#include "multistate/mergers/list.hpp"
+#include "multistate/modifiers/list.hpp"
 #include "multistate/policies/list.hpp"
 #include "multistate/policy/composed.hpp"
+#include "multistate/policy/plain_variant.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
 
-using any_part = std::variant<pool, chunk, value_norm, decayed, max_over_heads, per_layer, per_head, into_following,
-                              into_nearest, into_similar>;
-
-template <class>
-struct facts_of_parts;
-template <class... Parts>
-struct facts_of_parts<std::variant<Parts...>> {
-    static constexpr hook hooks = (hook::none | ... | hooks_of<Parts>);
-    static constexpr std::array<std::string_view, sizeof...(Parts)> names{Parts::name...};
-};
+using every_part = decltype(modifiers{} + mergers{});
+using any_part = every_part::apply<plain_variant>;
+inline constexpr hook hooks_of_any_part = []<class... Parts>(type_list<Parts...>) {
+    return (hook::none | ... | hooks_of<Parts>);
+}(every_part{});
 
 }  // namespace detail
 
 /// Parts in order; it is itself a part.
-class part_list : public detail::forwards<part_list, detail::facts_of_parts<detail::any_part>::hooks> {
+class part_list : public detail::forwards<part_list, detail::hooks_of_any_part> {
   public:
     static constexpr bool is_chosen_at_run_time = true;
-    static constexpr auto names = detail::facts_of_parts<detail::any_part>::names;
+    static constexpr auto names = detail::every_part::names;
     static constexpr std::size_t capacity = 6;
 
     std::size_t size() const noexcept { return size_; }
     /// Appends the part of that name with its default parameters. Throws std::invalid_argument that lists the names, or
     /// if there are already `capacity` parts.
     void add(std::string_view name) {
-        detail::require(size_ < capacity, "part_list", "parts", "at most " + std::to_string(capacity), size_ + 1);
-        const bool found = [&]<std::size_t... I>(std::index_sequence<I...>) {
-            return (add_if<std::variant_alternative_t<I, detail::any_part>>(name) || ...);
-        }
-        (std::make_index_sequence<std::variant_size_v<detail::any_part>>());
+        detail::require(size_ < capacity, "part_list", "parts", detail::bound{"at most ", capacity}, size_ + 1);
+        const bool found = [&]<std::size_t... I>(std::index_sequence<I...>) { return (add_if<I>(name) || ...); }
+        (std::make_index_sequence<names.size()>());
         if (found) return;
         std::string known = "one of";
         for (const std::string_view one : names) known.append(known.size() == 6 ? " " : ", ").append(one);
@@ -72,16 +59,16 @@ class part_list : public detail::forwards<part_list, detail::facts_of_parts<deta
     /// Calls f(the i-th part).
     template <class F>
     void visit(std::size_t i, F f) {
-        visit(parts_[i], f);
+        parts_[i].visit(f);
     }
     /// Calls f(part) for each part in order.
     template <class F>
     void for_each(F f) {
-        for (std::size_t i = 0; i < size_; ++i) visit(parts_[i], f);
+        for (std::size_t i = 0; i < size_; ++i) parts_[i].visit(f);
     }
     template <class F>
     void for_each(F f) const {
-        for (std::size_t i = 0; i < size_; ++i) visit(parts_[i], f);
+        for (std::size_t i = 0; i < size_; ++i) parts_[i].visit(f);
     }
 
     bool modifies() const noexcept { return contains(hooks(), hook::modify); }
@@ -111,9 +98,12 @@ class part_list : public detail::forwards<part_list, detail::facts_of_parts<deta
 
     /// The implementation of each hook (hooks.hpp).
     template <hook H, class Self, class... A>
-    [[gnu::noinline]] static auto forward(Self& self, A&... a) noexcept -> detail::hook_result<H> {
-        view its = std::get<view&>(std::tie(a...));
-        if constexpr (H == hook::before_attention) {
+    [[gnu::noinline]] static auto forward(Self& self, A&... a) noexcept(H != hook::check_shape)
+        -> detail::hook_result<H> {
+        if constexpr (H == hook::check_shape) {
+            self.for_each([&](const auto& part) { call_hook<H>(part, a...); });
+        } else if constexpr (H == hook::before_attention) {
+            view its = std::get<view&>(std::tie(a...));
             rows probabilities = std::get<rows&>(std::tie(a...));
             self.for_each([&](auto& part) {
                 if constexpr (requires { part.before_attention(probabilities, its); }) {
@@ -123,6 +113,7 @@ class part_list : public detail::forwards<part_list, detail::facts_of_parts<deta
             });
             return probabilities;
         } else {
+            view its = std::get<view&>(std::tie(a...));
             self.for_each([&](auto& part) {
                 call_hook<H>(part, detail::or_view(a, its)...);
                 its.skip(part);
@@ -131,14 +122,10 @@ class part_list : public detail::forwards<part_list, detail::facts_of_parts<deta
     }
 
   private:
-    template <class Part, class F>
-    static void visit(Part& part, F& f) {
-        detail::visit_choice(part, f, std::make_index_sequence<std::variant_size_v<detail::any_part>>());
-    }
-    template <class Part>
+    template <std::size_t I>
     bool add_if(std::string_view name) noexcept {
-        if (name != Part::name) return false;
-        parts_[size_++] = Part{};
+        if (name != names[I]) return false;
+        parts_[size_++].set<I>({});
         return true;
     }
 
@@ -163,31 +150,62 @@ class any_composed : public composed<any_policy, part_list> {
         });
         return result;
     }
-    /// Throws std::invalid_argument if the parts do not fit the policy, as composed checks at compile time.
+    /// Throws std::invalid_argument if a part does not fit the policy, as composed checks at compile time.
     void check_shape(const table_shape& s) const {
-        check_parts();
+        if (const std::string problem = problem_of_parts(); !problem.empty()) {
+            detail::refuse("any_composed", "parts", "parts that fit", "not: " + problem);
+        }
         composed::check_shape(s);
     }
-    void check_parts() const {
+    /// A sentence on the first part that can have no effect or that contradicts another; empty if all fit.
+    std::string problem_of_parts() const {
         const any_policy& policy = get<any_policy>();
-        const part_list& parts = get<part_list>();
-        const std::string who(name());
-        const auto require = [&](bool holds, std::string_view part, const char* bound) {
-            if (!holds) detail::refuse(who.c_str(), std::string(part).c_str(), bound, "given");
-        };
-        require(parts.size() == 0 || policy.forgets() != per::never, "a part", "absent, as it forgets nothing");
-        bool merges = reads_of(policy).writes;
-        parts.for_each([&]<class Part>(const Part&) {
-            if constexpr (has_before_attention<Part>) {
-                require(contains(policy.hooks(), hook::on_attention), Part::name, "absent, as it reads no attention");
+        std::string problem, before;
+        bool merges = reads_of(policy).writes, scope = false;
+        get<part_list>().for_each([&]<class Part>(const Part& part) {
+            if (!problem.empty()) return;
+            const std::string its(Part::name), why = why_without_effect(policy, part);
+            if (before.find("|" + its + "|") != std::string::npos) {
+                problem = its + " is given twice";
+            } else if (has_forgets<Part> && std::exchange(scope, true)) {
+                problem = its + " contradicts the scope before it";
+            } else if (has_merge<Part> && std::exchange(merges, true)) {
+                problem =
+                    its + " has no place: " + (reads_of(policy).writes ? "the policy" : "a part") + " merges already";
+            } else if (!why.empty()) {
+                problem = its + " has no effect: " + why;
             }
-            if constexpr (std::same_as<Part, decayed>) {
-                require((policy.hooks() & hook::on_forget) == hook::none, Part::name,
-                        "absent, as its sums of attention are not in its scores");
-            }
-            if constexpr (has_merge<Part>)
-                require(!std::exchange(merges, true), Part::name, "absent, as it or a part before merges already");
+            before += "|" + its + "|";
         });
+        return problem;
+    }
+
+  private:
+    /// The reason why this part cannot change what the policy decides; empty if there is none.
+    template <class Part>
+    static std::string why_without_effect(const any_policy& policy, const Part& part) {
+        const std::string who(policy.name());
+        if (policy.forgets() == per::never) return who + " forgets nothing";
+        if constexpr (has_forgets<Part>) {
+            if (part.forgets() != policy.forgets()) return {};
+            return who + " forgets for each " + (part.forgets() == per::layer ? "layer" : "KV head") + " already";
+        }
+        if constexpr (has_before_attention<Part>) {
+            if (!contains(policy.hooks(), hook::on_attention)) return who + " reads no attention";
+        }
+        if constexpr (std::same_as<Part, decayed>) {
+            if (contains(policy.hooks(), hook::on_forget)) return "the scores of " + who + " are not sums of attention";
+            if (policy.ask([]<class P>(const P&) { return detail::replaces_scores<P>; }))
+                return who + " looks at the attention of one token alone";
+        }
+        if constexpr (detail::needs_scores<Part>) {
+            if ((policy.hooks() & detail::hooks_that_score) == hook::none) return who + " does not score states";
+        }
+        if constexpr (detail::reads_scores<Part>) {
+            if (!policy.ask([]<class P>(const P&) { return detail::scores_to_merge_by<P>; }))
+                return who + " has no scores by attention to merge by";
+        }
+        return {};
     }
 };
 static_assert(policy<any_composed> && hooks_are_checked<any_composed>);

@@ -2,6 +2,9 @@
 
 // cake: tova_head with neighbors pooled and the newest guarded, as in CAKE's decoding.
 //
+//     ms::cake policy;
+//     policy.get<ms::pool>().width = 7;                       // states whose scores are averaged
+//
 //   paper    "CAKE: Cascading and Adaptive KV Cache Eviction with Layer Preferences", arXiv 2503.12491
 //   rule     score[j] = mean, over the states around j in the text that are not guarded, of a[i][t][j] summed over the
 //            query heads i of the group, for the current token t only

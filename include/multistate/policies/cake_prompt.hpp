@@ -2,6 +2,9 @@
 
 // cake_prompt: scores a state by the mean and the variance of the attention that the last tokens give it.
 //
+//     ms::cake_prompt policy;
+//     policy.get<ms::mean_and_variance>().gamma = 5;          // the weight of the variance
+//
 //   paper    "CAKE: Cascading and Adaptive KV Cache Eviction with Layer Preferences", arXiv 2503.12491
 //   rule     score[j] = mean, over the states around j in the text that are not guarded, of mean + gamma * variance of
 //            a[t][j] over the last `window` tokens t, where a[t][j] is the mean over the query heads of the group. The
@@ -11,8 +14,8 @@
 //   cost     morphkv's and 8 bytes per state; four operations per float of memory to decide
 //   differs  the authors compute the variance per query head and then its mean over the group, which needs the window
 //            of every head. Here it is the variance of the mean. They count zeros beyond the ends (zero_padded). Their
-//            layer budgets are not part of this policy (for use on a prompt, see snapkv). Numbers are those of their
-//            code: window 32, gamma 200.
+//            layer budgets are not part of this policy (for use on a prompt, see snapkv). The numbers are from
+//            their code: window 32, gamma 200.
 #include "multistate/modifiers/pool.hpp"
 #include "multistate/policies/morphkv.hpp"
 #include "multistate/policy/composed.hpp"
@@ -22,9 +25,8 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 /// The rule before pooling: morphkv with another use of its window.
 struct mean_and_variance : morphkv {
     float gamma = 200;
-    static constexpr auto parameters =
-        std::tuple{parameter{"window", &morphkv::window, std::size_t{1}, std::size_t{1024}},
-                   parameter{"gamma", &mean_and_variance::gamma, 0.0f, 1e6f}};
+    static constexpr parameter<mean_and_variance> parameters[] = {{"window", &morphkv::window, 1, 1024},
+                                                                  {"gamma", &mean_and_variance::gamma, 0.0f, 1e6f}};
 
     struct memory {
         per_state<float> mean;  // scratch

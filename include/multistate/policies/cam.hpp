@@ -1,6 +1,9 @@
 #pragma once
 
-// cam: h2o that, at random, adds the values of forgotten states to the states that follow them.
+// cam: h2o that adds the values of some forgotten states, chosen at random, to the states that follow them.
+//
+//     ms::cam policy;
+//     policy.get<ms::into_following>().survivors = 16;        // the number of states that share a forgotten value
 //
 //   paper    "CaM: Cache Merging for Memory-efficient LLMs Inference", ICML 2024 (PMLR 235:58840)
 //   rule     h2o's; a forgotten state i is merged with probability min(1, score[i] / mean of score[j]): v_j = v_j + v_i

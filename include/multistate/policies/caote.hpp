@@ -2,6 +2,8 @@
 
 // caote: forgets the state whose removal would have changed the attention's output least.
 //
+//     ms::cache<ms::caote> cache({.layers = 32, …, .states = 512, .slack = 31});// one decision every 32 tokens
+//
 //   paper    "CAOTE: KV Cache Selection for LLMs via Attention Output Error-Based Token Eviction", arXiv 2504.14051
 //   rule     score[j] = sum over the query heads i of the group of e[i][j]^2, e[i][j] = a / (1 - a) * |v_j - o|_2 with
 //            a = a[i][t][j] for the current token t and o = sum of a v: how far the output moves if only j is removed

@@ -22,7 +22,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <tuple>
 
 #include "multistate/math/linear_algebra.hpp"
 #include "multistate/math/packed_products.hpp"
@@ -41,11 +40,11 @@ struct capkv {
     std::size_t future = 512;    ///< positions
     std::size_t skipped = 4;     ///< the number of first positions whose queries do not count
     float epsilon = 1e-6f;
-    static constexpr auto parameters =
-        std::tuple{member_parameters{&capkv::rope}, parameter{"tau", &capkv::tau, 0.0f, 80.0f},
-                   parameter{"future", &capkv::future, std::size_t{1}, std::size_t{1} << 20},
-                   parameter{"skipped", &capkv::skipped, std::size_t{0}, std::size_t{1} << 20},
-                   parameter{"epsilon", &capkv::epsilon, 0.0f, 1.0f}};
+    static constexpr auto member_with_parameters = &capkv::rope;
+    static constexpr parameter<capkv> parameters[] = {{"tau", &capkv::tau, 0.0f, 80.0f},
+                                                      {"future", &capkv::future, 1, 1 << 20},
+                                                      {"skipped", &capkv::skipped, 0, 1 << 20},
+                                                      {"epsilon", &capkv::epsilon, 0.0f, 1.0f}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
@@ -123,39 +122,35 @@ struct capkv {
         }
         for (const std::uint32_t row : counted(states)) weights[row] = std::exp(tau * (weights[row] - most));
     }
-    /// The values of the first rows of `some` (at most panel_width), as rows.
-    static rows load(const reader& stored, view states, std::size_t h, std::span<const std::uint32_t> some,
-                     std::span<float> values) noexcept {
+    /// Calls f(some of the rows that count, their values): at most panel_width rows at a time.
+    template <class F>
+    static void for_values(const reader& stored, view states, std::size_t h, std::span<float> values, F f) noexcept {
         const std::size_t d = states.shape.value_dim;
-        const rows loaded{values.data(), (std::min)(panel_width, some.size()), d, d};
-        for (std::size_t k = 0; k < loaded.count; ++k) stored.value(h, some[k], values.subspan(k * d, d));
-        return loaded;
+        for (auto left = counted(states); !left.empty(); left = left.subspan((std::min)(panel_width, left.size()))) {
+            const auto some = left.first((std::min)(panel_width, left.size()));
+            for (std::size_t k = 0; k < some.size(); ++k) stored.value(h, some[k], values.subspan(k * d, d));
+            f(some, rows{values.data(), some.size(), d, d});
+        }
     }
     /// A becomes L, where A = L L^T.
     bool factor_capacity(const reader& stored, view states, std::size_t h) const noexcept {
         const memory mine = states.memory(*this);
         const std::size_t d = states.shape.value_dim;
-        const auto a = mine.capacity;
-        for (float ridge = 1; std::isfinite(ridge); ridge *= 10) {
-            std::ranges::fill(a, 0.0f);
-            for (auto left = counted(states); !left.empty();
-                 left = left.subspan((std::min)(panel_width, left.size()))) {
-                const rows x = load(stored, states, h, left, mine.values);
+        const auto add_all = [&](std::span<float> a) {
+            for_values(stored, states, h, mine.values, [&](std::span<const std::uint32_t> some, rows x) {
                 std::array<float, panel_width> factors;
-                for (std::size_t k = 0; k < x.count; ++k) factors[k] = mine.weights[left[k]] + epsilon;
+                for (std::size_t k = 0; k < x.count; ++k) factors[k] = mine.weights[some[k]] + epsilon;
                 add_squares(factors, x, a, mine.scratch);
-            }
-            for (std::size_t c = 0; c < d; ++c) a[c * d + c] += ridge;
-            if (cholesky(a, d, mine.scratch)) return true;
-        }
-        return false;
+            });
+        };
+        const auto factor = [&](std::span<float> a, std::size_t n) { return cholesky(a, n, mine.scratch); };
+        return cholesky_with_ridge(1, mine.capacity, d, add_all, factor);
     }
     void add_leverages(const reader& stored, view states, std::size_t h) const noexcept {
         const memory mine = states.memory(*this);
         const std::size_t d = states.shape.value_dim;
         const auto panel = mine.scratch.first(mine.values.size()), products = mine.scratch.subspan(panel.size());
-        for (auto left = counted(states); !left.empty(); left = left.subspan((std::min)(panel_width, left.size()))) {
-            const rows x = load(stored, states, h, left, mine.values);
+        for_values(stored, states, h, mine.values, [&](std::span<const std::uint32_t> some, rows x) {
             stand(x, panel);
             solve_lower({mine.capacity.data(), d, d, d}, panel, products);
             std::array<float, panel_width> leverages{};
@@ -164,10 +159,10 @@ struct capkv {
                 simd::combine(row, leverages, [](simd::floats sum, simd::floats y) { return sum + y * y; });
             }
             for (std::size_t k = 0; k < x.count; ++k) {
-                states.score[left[k]] +=
-                    mine.weights[left[k]] * leverages[k] / static_cast<float>(states.shape.group());
+                states.score[some[k]] +=
+                    mine.weights[some[k]] * leverages[k] / static_cast<float>(states.shape.group());
             }
-        }
+        });
     }
 };
 static_assert(policy<capkv> && hooks_of<capkv> == (hook::check_shape | hook::default_guards | hook::on_insert |

@@ -2,6 +2,9 @@
 
 // chunkkv: keeps or forgets whole phrases by the attention that the last tokens give them.
 //
+//     ms::chunkkv policy;
+//     policy.get<ms::chunk>().length = 10;                    // states in a phrase
+//
 //   paper    "ChunkKV: Semantic-Preserving KV Cache Compression", arXiv 2502.00299
 //   rule     score[j] = mean, over the chunk of `length` states to which j belongs, of the attention that the last
 //            `window` tokens gave them, summed over the query heads of the layer

@@ -2,6 +2,9 @@
 
 // citrus: after each block, forgets the states that received the least attention from this block.
 //
+//     // one decision per block:
+//     bool done = ms::prefill(layer, first, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);
+//
 //   paper    "CItruS: Chunked Instruction-aware State Eviction for Long Sequence Modeling", arXiv 2406.12018
 //   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer and the tokens t of the block that
 //            arrived last. The score kept is the sum, which gives the same order.

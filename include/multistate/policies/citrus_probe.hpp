@@ -1,6 +1,6 @@
 #pragma once
 
-// citrus_probe: forgets the states to which given queries, such as those of an instruction, attend least.
+// citrus_probe: forgets the states to which given queries attend least, for example the queries of an instruction.
 //
 //     std::vector<ms::rows> probe;                     // for each layer: [tokens of the instruction, heads * head_dim]
 //     ms::citrus_probe policy{.probe = probe};         // the caller owns `probe`: it must outlive the cache
@@ -10,9 +10,9 @@
 //            softmax_j(scale * q[i][t] . k[j]). The score kept is the sum. Without a probe: citrus.
 //   reads    the attention probabilities of every token; the stored keys
 //   forgets  for the layer; no state is guarded
-//   cost     with a probe, at each decision the attention logits of all its tokens; 4 bytes per state. So use it with
-//            blocks: one decision each.
-//   differs  the authors run the instruction through the model anew for each chunk; here its queries are given once.
+//   cost     with a probe, the attention logits of all its tokens at each decision, so use it with blocks; 4 bytes per
+//            state
+//   differs  the authors run the instruction through the model for each chunk; here its queries are given once.
 //            The caller rotates them to the positions from which they should attend. They attend only to stored keys,
 //            not to the instruction's own. No soft capping. For chunks, and for states and recent, see citrus.
 #include <span>
@@ -42,10 +42,11 @@ struct citrus_probe {
         const std::size_t columns = s.group() * s.head_dim, least = (s.kv_head + s.kv_heads) * columns;
         require(queries.count >= 1 && queries.data != nullptr, name.data(), "probe", "at least one token",
                 queries.count);
-        require(queries.width >= least && queries.width % columns == 0, name.data(), "probe",
-                "[tokens, heads * head_dim], a multiple of " + std::to_string(columns) + ", at least " +
-                    std::to_string(least),
-                queries.width);
+        if (queries.width >= least && queries.width % columns == 0) return;
+        detail::refuse_value(name.data(), "probe",
+                             "[tokens, heads * head_dim], a multiple of " + std::to_string(columns) + ", at least " +
+                                 std::to_string(least),
+                             queries.width);
     }
 
     void on_attention(rows probabilities, view states) const noexcept { citrus{}.on_attention(probabilities, states); }

@@ -17,7 +17,6 @@
 //            the prompt and all heads, here it is over a chunk and the heads of a table.
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 
 #include "multistate/math/rope.hpp"
 #include "multistate/policies/leverage.hpp"
@@ -38,13 +37,12 @@ struct compactor {
     float blend = 0.5f;          ///< weight of leverage
     bool scaled = false;         ///< whether noncausal multiplies its logits by the scale of attention
     std::size_t seed = 0;
-    static constexpr auto parameters =
-        std::tuple{member_parameters{&compactor::rope},
-                   parameter{"chunk", &compactor::chunk, std::size_t{4}, std::size_t{1} << 20},
-                   parameter{"sketch", &compactor::sketch, std::size_t{1}, std::size_t{4096}},
-                   parameter{"blend", &compactor::blend, 0.0f, 1e6f},
-                   parameter{"scaled", &compactor::scaled, false, true},
-                   parameter{"seed", &compactor::seed, std::size_t{0}, static_cast<std::size_t>(-1)}};
+    static constexpr auto member_with_parameters = &compactor::rope;
+    static constexpr parameter<compactor> parameters[] = {{"chunk", &compactor::chunk, 4, 1 << 20},
+                                                          {"sketch", &compactor::sketch, 1, 4096},
+                                                          {"blend", &compactor::blend, 0.0f, 1e6f},
+                                                          {"scaled", &compactor::scaled},
+                                                          {"seed", &compactor::seed, 0, static_cast<std::size_t>(-1)}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(8, states / 8), .recent = (std::min<std::size_t>)(4, states / 8)};

@@ -16,7 +16,7 @@
 //            projection, as much as projecting the output of all heads
 //   differs  the paper refines other policies' choices, once, after the prompt (see snapkv). Here it refines SnapKV's,
 //            and decoding continues by this rule. kvpress counts guarded states in the first half; here the halves
-//            exclude them. All numbers are those of the authors' code, a fork of kvpress, whose SnapKV has a window of
+//            exclude them. All numbers are from the authors' code, a fork of kvpress, whose SnapKV has a window of
 //            32 and a mean of 5, with zeros beyond the ends (zero_padded); kvpress itself has a window of 64.
 #include <algorithm>
 #include <cmath>

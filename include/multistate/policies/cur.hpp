@@ -2,6 +2,8 @@
 
 // cur: keeps states with large keys and values relative to their neighbors: a CUR decomposition by norms.
 //
+//     ms::cache<ms::cur> cache(shape, {.window = 32});        // tokens
+//
 //   paper    "Value-Guided KV Compression for LLMs via Approximated CUR Decomposition" (CurDKV), arXiv 2509.15038
 //   rule     score[j] = |k[j]|^2 / sum of |k[i]|^2 * |v[j]|^2 / sum of |v[i]|^2, where the sums are over the `window`
 //            tokens of j's chunk of the text
@@ -15,7 +17,6 @@
 //            values alone, are other rules. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <numeric>
-#include <tuple>
 
 #include "multistate/math/linear_algebra.hpp"
 #include "multistate/policy/chunks.hpp"
@@ -28,22 +29,19 @@ struct cur {
     static constexpr per forgets() noexcept { return per::head; }
 
     std::size_t window = 16;  ///< tokens; see chunk_length for small tables
-    static constexpr auto parameters =
-        std::tuple{parameter{"window", &cur::window, std::size_t{4}, std::size_t{1} << 20}};
+    static constexpr parameter<cur> parameters[] = {{"window", &cur::window, 4, 1 << 20}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
     }
     struct memory {
         chunk_memory chunks;
-        per_table<chunk_counter> text;
         per_table_array<float> keys;    // [KV heads, tokens of the window]: squared norms, then shares of their sum
         per_table_array<float> values;  // the same
     };
     void lay_out(memory& m, layout& l) const noexcept {
         const std::size_t heads = l.shape().kv_heads, n = chunk_length(window, l.shape());
         m.chunks.lay_out(l);
-        l(m.text);
         l(m.keys, heads, n);
         l(m.values, heads, n);
     }
@@ -52,16 +50,12 @@ struct cur {
         detail::expect_heads(name, "keys", keys, states);
         detail::expect_heads(name, "values", values, states);
         const memory mine = states.memory(*this);
-        const std::size_t n = chunk_length(window, states.shape);
-        start_chunks(states, *this, mine.chunks, n);
-        chunk_counter& text = mine.text[0];
-        const std::size_t token = text.count(n);
-        join_chunk(states, mine.chunks, row, text.number(), token);
+        const chunk_place token = join_chunk(states, *this, mine.chunks, window, row);
         for (std::size_t h = 0; h < keys.count; ++h) {
-            mine.keys[h][token] = simd::dot(keys[h], keys[h]);
-            mine.values[h][token] = simd::dot(values[h], values[h]);
+            mine.keys[h][token.index] = simd::dot(keys[h], keys[h]);
+            mine.values[h][token.index] = simd::dot(values[h], values[h]);
         }
-        if (!text.ended(n)) return;
+        if (!token.is_last) return;
         const auto scores = mine.keys[0];
         for (std::size_t h = 0; h < keys.count; ++h) {
             divide_by_sum(mine.keys[h]);
@@ -69,7 +63,7 @@ struct cur {
             simd::multiply(mine.values[h], mine.keys[h]);
             if (h > 0) simd::add(mine.keys[h], scores);
         }
-        score_chunk(states, mine.chunks, text.number(), scores);
+        score_chunk(states, mine.chunks, token.chunk, scores);
     }
 
   private:

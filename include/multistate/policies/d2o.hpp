@@ -2,6 +2,9 @@
 
 // d2o: h2o with sinks that merges forgotten states into similar ones.
 //
+//     ms::d2o policy;
+//     policy.get<ms::into_similar>().alpha = 0.9f;            // the threshold of similarity changes slowly
+//
 //   paper    "D2O: Dynamic Discriminative Operations for Efficient Long-Context Inference of Large Language Models",
 //            arXiv 2406.13035
 //   rule     h2o's; a forgotten state i is merged into the survivor j with the most similar key, if the cosine s_i is

@@ -24,7 +24,6 @@
 //            subtract from first_share a mean over the layer's heads; here it is over the table's. A layer (per_layer)
 //            takes the maximum over all its query heads.
 #include <algorithm>
-#include <tuple>
 
 #include "multistate/policy/output_effect.hpp"
 #include "multistate/policy/policy.hpp"
@@ -39,11 +38,10 @@ struct defensivekv {
     output_effect output = {};  ///< the effect of values on the output
     std::size_t window = 32;    ///< tokens
     std::size_t width = 5;      ///< odd number of states; if even, there is one more older neighbor than newer
-    float first_share = 0.9f;   ///< of the attention; its states stay, whatever their values
-    static constexpr auto parameters =
-        std::tuple{parameter{"window", &defensivekv::window, std::size_t{1}, std::size_t{1024}},
-                   parameter{"width", &defensivekv::width, std::size_t{1}, std::size_t{1024}},
-                   parameter{"first_share", &defensivekv::first_share, 0.0f, 1.0f}};
+    float first_share = 0.9f;   ///< share of the attention whose states stay, whatever their values
+    static constexpr parameter<defensivekv> parameters[] = {{"window", &defensivekv::window, 1, 1024},
+                                                            {"width", &defensivekv::width, 1, 1024},
+                                                            {"first_share", &defensivekv::first_share, 0.0f, 1.0f}};
 
     constexpr guards default_guards(std::size_t states) const noexcept {
         return {.sinks = 0, .recent = (std::min)(window, states / 2)};

@@ -22,7 +22,6 @@
 //            spoiled query counts as zeros). A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <array>
-#include <tuple>
 
 #include "multistate/math/linear_algebra.hpp"
 #include "multistate/math/packed_products.hpp"
@@ -42,12 +41,12 @@ struct expected_attention {
     std::size_t skipped = 4;     ///< the number of first positions whose queries do not count
     float epsilon = 0;
     bool covariance = true;
-    static constexpr auto parameters =
-        std::tuple{member_parameters{&expected_attention::rope},
-                   parameter{"future", &expected_attention::future, std::size_t{1}, std::size_t{1} << 20},
-                   parameter{"skipped", &expected_attention::skipped, std::size_t{0}, std::size_t{1} << 20},
-                   parameter{"epsilon", &expected_attention::epsilon, 0.0f, 1.0f},
-                   parameter{"covariance", &expected_attention::covariance, false, true}};
+    static constexpr auto member_with_parameters = &expected_attention::rope;
+    static constexpr parameter<expected_attention> parameters[] = {
+        {"future", &expected_attention::future, 1, 1 << 20},
+        {"skipped", &expected_attention::skipped, 0, 1 << 20},
+        {"epsilon", &expected_attention::epsilon, 0.0f, 1.0f},
+        {"covariance", &expected_attention::covariance}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};

@@ -2,6 +2,9 @@
 
 // full: forgets nothing. The unbounded multi-state RNN; all other policies are compared with it.
 //
+//     ms::cache<ms::full> cache({.layers = 32, …, .states = 4096});
+//     if (!cache.layer(i).append(position, k, v)) …           // false: the rows are used up
+//
 //   paper    none
 //   rule     no state is scored
 //   reads    nothing

@@ -26,6 +26,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 struct given {
     static constexpr std::string_view name = "given";
     static constexpr per forgets() noexcept { return per::head; }
+    static constexpr bool scored_by_user = true;
 };
 static_assert(policy<given> && hooks_of<given> == hook::none);
 

@@ -2,6 +2,9 @@
 
 // h2o: forgets the state with the least attention summed over its life, outside a recent half.
 //
+//     ms::cache<ms::h2o> cache({.layers = 32, …, .states = 512});// 256 by attention and the 256 newest
+//     ms::cache<ms::h2o> cache({.layers = 32, …, .states = 512, .recent = 64});// 448 and 64
+//
 //   paper    "H2O: Heavy-Hitter Oracle for Efficient Generative Inference", arXiv 2306.14048
 //   rule     score[j] = sum of a[i][t][j] over the query heads i of the group and all tokens t since j's own
 //   reads    the attention probabilities of every token

@@ -2,6 +2,8 @@
 
 // h2o_layer: h2o with one decision for the whole layer.
 //
+//     ms::cache<ms::h2o_layer> cache(shape);                  // one table per layer
+//
 //   paper    the H2O-layer row of "Transformers are Multi-State RNNs", arXiv 2401.06104, table 3
 //   rule     score[j] = sum of a[i][t][j] over all query heads i of the layer and all tokens t since j's own
 //   reads    the attention probabilities of every token

@@ -2,6 +2,8 @@
 
 // h2o_normalized: forgets the state of the layer with the least attention on average over its life, between guards.
 //
+//     ms::cache<ms::h2o_normalized> cache({.layers = 32, …, .states = 672});// guards 32 + 128
+//
 //   paper    none: NORM_SUM, the default of OpenVINO GenAI's cache eviction
 //   rule     score[j] = sum of a[i][t][j] over all query heads i of the layer and all tokens t since j's own, divided
 //            by the number of these tokens

@@ -2,6 +2,8 @@
 
 // keydiff: forgets the state whose key is most similar to all other keys.
 //
+//     ms::cache<ms::keydiff> cache({.layers = 32, …, .states = 512, .slack = 31});// one decision every 32 tokens
+//
 //   paper    "KeyDiff: Key Similarity-Based KV Cache Eviction for Long-Context LLM Inference in Resource-Constrained
 //            Environments", arXiv 2504.15364
 //   rule     score[j] = -cos(k[j], anchor), anchor = mean of k[i] / |k[i]| over the states held

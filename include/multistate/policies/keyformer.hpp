@@ -2,12 +2,16 @@
 
 // keyformer: h2o with noise on the logits and a rising temperature, to counter the effect of forgetting on softmax.
 //
+//     ms::cache<ms::keyformer> cache(shape, {.generation = 500});
+//     …                                                       // the prompt
+//     for (std::size_t i = 0; i < layers; ++i) cache.layer(i).finish_prompt();   // tau rises from here on
+//
 //   paper    "Keyformer: KV Cache Reduction through Key Tokens Selection for Efficient Generative Inference",
 //            arXiv 2403.09054
 //   rule     score[j] = sum over the query heads i of the group and all tokens t since j's own of
 //            softmax over j of ((log a[i][t][j] + g) / tau), g = -log(-log u), u drawn for each (i, t, j);
-//            tau = 1 in the prompt, then 1 + n / generation at its n-th successor, no more than 2
-//   reads    the attention probabilities of every token, and when the prompt ends (without that, tau stays 1)
+//            tau = 1 in the prompt, and 1 + n / generation, at most 2, for the n-th token after it
+//   reads    the attention probabilities of every token; finish_prompt (if it is never called, tau stays 1)
 //   forgets  for each KV head; the newest 30 % of `states` are guarded unless the user names another `recent`
 //   cost     a logarithm, a division and a hash per probability, plus a logarithm and an exponential if tau is above 1;
 //            4 bytes per state
@@ -18,7 +22,6 @@
 //            growing as in h2o: see policy.hpp.
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 
 #include "multistate/math/random.hpp"
 #include "multistate/math/softmax.hpp"
@@ -40,11 +43,11 @@ struct keyformer {
     float first_temperature = 1;  ///< tau in the prompt
     float last_temperature = 2;
     std::size_t generation = 100;  ///< tokens after the prompt until tau is the last
-    static constexpr auto parameters =
-        std::tuple{parameter{"seed", &keyformer::seed, std::size_t{0}, static_cast<std::size_t>(-1)},
-                   parameter{"first_temperature", &keyformer::first_temperature, 0.01f, 100.0f},
-                   parameter{"last_temperature", &keyformer::last_temperature, 0.01f, 100.0f},
-                   parameter{"generation", &keyformer::generation, std::size_t{1}, std::size_t{1} << 23}};
+    static constexpr parameter<keyformer> parameters[] = {
+        {"seed", &keyformer::seed, 0, static_cast<std::size_t>(-1)},
+        {"first_temperature", &keyformer::first_temperature, 0.01f, 100.0f},
+        {"last_temperature", &keyformer::last_temperature, 0.01f, 100.0f},
+        {"generation", &keyformer::generation, 1, 1 << 23}};
 
     struct memory {
         per_state<float> noisy;                 // scratch

@@ -2,6 +2,9 @@
 
 // knorm: forgets the state with the longest key, because states with short keys receive much attention.
 //
+//     // as the authors do, more states for the first two of four layers:
+//     ms::cache<ms::knorm> cache(shape, {}, std::vector<std::size_t>{2048, 2048, 512, 512});
+//
 //   paper    "A Simple and Effective L2 Norm-Based Strategy for KV Cache Compression", arXiv 2406.11430
 //   rule     score[j] = -|k[j]|_2
 //   reads    new keys

@@ -1,12 +1,14 @@
 #pragma once
 
-// lagkv: keeps states whose keys and values stand out, relative to the range of those that follow in the text.
+// lagkv: keeps states whose keys and values vary most over their channels, relative to the ranges in the next chunk.
+//
+//     ms::cache<ms::lagkv> cache(shape, {.lag = 64});         // tokens in a chunk
 //
 //   paper    "LagKV: Lag-Relative Information of the KV Cache Tells Which Tokens Are Important", arXiv 2504.04704
-//   rule     after the sinks, the text is divided into chunks of `lag` tokens; with x the keys, then the values, of a
-//            chunk, and min, max those of each channel in the next chunk: s[j] = softmax over j of the deviation over
-//            the channels of (x[j] - min) / (max - min); score[j] = rank in its chunk of s[j] of the keys plus s[j] of
-//            the values, divided by the size of the chunk
+//   rule     the text after the sinks is divided into chunks of `lag` tokens. s_k[j] = softmax over j's chunk of the
+//            standard deviation, over the channels, of (k[j] - min) / (max - min); min and max are of each channel in
+//            the next chunk. s_v[j] is the same for values. score[j] = the rank of s_k[j] + s_v[j] in j's chunk,
+//            divided by the size of the chunk
 //   reads    the stored keys and values of two chunks, once the second has ended
 //   forgets  for each KV head; the first min(4, states / 8) are guarded
 //   cost     about 8 operations per float of a chunk and the next; other decisions cost nothing. 12 bytes per
@@ -14,11 +16,10 @@
 //   differs  the authors keep the same share of every chunk, for ever. Here the count is fixed: the share falls as the
 //            text grows, equally in every chunk, and among equal ranks the oldest is forgotten. The last two chunks
 //            stay, as in the authors' code (see chunk_length for small tables). Their code has a lag of 1024 and 16
-//            sinks, kvpress has 128 and 4 as here. A channel that does not vary counts 0; in theirs it is NaN. A layer
-//            (per_layer) sums s over its KV heads.
+//            sinks; kvpress has 128 and 4, as here. A channel that does not vary counts 0; in their code it is NaN. A
+//            layer (per_layer) sums s_k + s_v over its KV heads.
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 
 #include "multistate/math/linear_algebra.hpp"
 #include "multistate/math/softmax.hpp"
@@ -32,9 +33,8 @@ struct lagkv {
     static constexpr per forgets() noexcept { return per::head; }
 
     std::size_t lag = 128;  ///< tokens
-    bool ranks = true;      ///< false: s itself is the score, and chunks lose more states if they score low
-    static constexpr auto parameters = std::tuple{parameter{"lag", &lagkv::lag, std::size_t{4}, std::size_t{1} << 20},
-                                                  parameter{"ranks", &lagkv::ranks, false, true}};
+    bool ranks = true;      ///< false: the score is s_k[j] + s_v[j], and chunks with low sums lose more states
+    static constexpr parameter<lagkv> parameters[] = {{"lag", &lagkv::lag, 4, 1 << 20}, {"ranks", &lagkv::ranks}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = (std::min<std::size_t>)(4, states / 8), .recent = 0};
@@ -71,6 +71,8 @@ struct lagkv {
     void on_forget(const reader& stored, view states) const noexcept {
         const memory mine = states.memory(*this);
         const chunk_counter& text = mine.text[0];
+        // A rebudget decides before the next arrival starts new chunks: the last chunk still has the old length.
+        const bool last_ended = text.ended(mine.length[0]);
         const auto order = states.by_position;
         const auto end_of = [&](std::uint32_t number) {  // waiting states are the newest
             std::size_t end = order.size();
@@ -79,7 +81,7 @@ struct lagkv {
         };
         for (std::size_t first = end_of(0); first < order.size(); first = end_of(0)) {
             const std::uint32_t number = mine.chunk[order[first]];
-            if (number + (text.ended(chunk_length(lag, states.shape)) ? 0 : 1) >= text.number()) return;
+            if (number + (last_ended ? 0 : 1) >= text.number()) return;
             const std::size_t end = end_of(number);
             judge(stored, states, order.subspan(first, end - first), order.subspan(end, end_of(number + 1) - end));
         }

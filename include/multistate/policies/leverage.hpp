@@ -21,7 +21,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <tuple>
 #include <utility>
 
 #include "multistate/math/linear_algebra.hpp"
@@ -41,15 +40,14 @@ struct leverage {
     std::size_t sketch = 48;     ///< columns of the random matrix
     float ridge = 0.01f;         ///< ten times more if float32 cannot compute the inverse
     std::size_t seed = 0;
-    static constexpr auto parameters = std::tuple{
-        member_parameters{&leverage::rope}, parameter{"chunk", &leverage::chunk, std::size_t{4}, std::size_t{1} << 20},
-        parameter{"sketch", &leverage::sketch, std::size_t{1}, std::size_t{4096}},
-        parameter{"ridge", &leverage::ridge, 1e-6f, 1e6f},
-        parameter{"seed", &leverage::seed, std::size_t{0}, static_cast<std::size_t>(-1)}};
+    static constexpr auto member_with_parameters = &leverage::rope;
+    static constexpr parameter<leverage> parameters[] = {{"chunk", &leverage::chunk, 4, 1 << 20},
+                                                         {"sketch", &leverage::sketch, 1, 4096},
+                                                         {"ridge", &leverage::ridge, 1e-6f, 1e6f},
+                                                         {"seed", &leverage::seed, 0, static_cast<std::size_t>(-1)}};
 
     struct memory {
         chunk_memory chunks;
-        per_table<chunk_counter> text;
         per_table<bool> drawn;            // whether the matrix exists
         per_table<float> matrix;          // [columns][head_dim], random
         per_table<float> key;             // scratch
@@ -61,7 +59,6 @@ struct leverage {
         const table_shape& s = l.shape();
         const std::size_t n = chunk_length(chunk, s), columns = columns_of(s);
         m.chunks.lay_out(l);
-        l(m.text);
         l(m.drawn);
         l(m.matrix, columns * s.head_dim);
         l(m.key, s.head_dim);
@@ -76,25 +73,22 @@ struct leverage {
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {
         detail::expect_heads(name, "keys", keys, states);
         const memory mine = states.memory(*this);
-        const std::size_t n = chunk_length(chunk, states.shape), columns = columns_of(states.shape);
-        start_chunks(states, *this, mine.chunks, n);
-        chunk_counter& text = mine.text[0];
-        const std::size_t token = text.count(n);
-        join_chunk(states, mine.chunks, row, text.number(), token);
+        const std::size_t columns = columns_of(states.shape);
+        const chunk_place token = join_chunk(states, *this, mine.chunks, chunk, row);
         if (!std::exchange(mine.drawn[0], true)) draw(columns, mine.matrix);
         const auto key = mine.key;
         for (std::size_t h = 0; h < keys.count; ++h) {
             std::ranges::copy(keys[h], key.begin());
             rope.unrotate(states.position[row], key);
-            const auto x = mine.sketches[h].subspan(token * columns, columns);
+            const auto x = mine.sketches[h].subspan(token.index * columns, columns);
             for (std::size_t c = 0; c < columns; ++c) x[c] = simd::dot(key, mine.matrix.subspan(c * key.size()));
         }
-        if (!text.ended(n)) return;
+        if (!token.is_last) return;
         std::ranges::fill(mine.scores, 0.0f);
         for (std::size_t h = 0; h < keys.count; ++h) {
             add_leverages(ridge, mine.sketches[h], mine.mean, mine.squares, mine.scores);
         }
-        score_chunk(states, mine.chunks, text.number(), mine.scores);
+        score_chunk(states, mine.chunks, token.chunk, mine.scores);
     }
 
   private:

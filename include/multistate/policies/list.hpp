@@ -111,7 +111,7 @@ struct h2o_grace {
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; no state is guarded
 //   cost     one addition per probability, one pass to decide
-//   differs  that mask lets a token see itself and the heavy_budget - 1 states of the greatest sums: `states` is
+//   differs  that mask lets a token see itself and the heavy_budget - 1 states with the greatest sums: `states` is
 //            heavy_budget - 1, and the state that attended last may be forgotten at once, as there. So new states
 //            rarely stay and the kept set freezes; the preset exists to show this. The code sums probabilities of
 //            attention to all tokens, kept or not, for each query head, and joins the mask with a window (`recent`).

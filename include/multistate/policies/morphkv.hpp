@@ -2,6 +2,8 @@
 
 // morphkv: forgets the state that received the least attention from the last tokens, outside these tokens.
 //
+//     ms::cache<ms::morphkv> cache(shape, {.window = 100});   // tokens
+//
 //   paper    "Dialogue Without Limits: Constant-Sized KV Caches for Extended Responses in LLMs" (MorphKV),
 //            arXiv 2503.00979
 //   rule     score[j] = sum (or maximum) over the last `window` tokens t of the sum of a[i][t][j] over the query heads
@@ -13,7 +15,6 @@
 //            outside the window. Here probabilities count as they were when the token attended. Their scripts use the
 //            maximum and windows from 16 to 200.
 #include <algorithm>
-#include <tuple>
 
 #include "multistate/policy/policy.hpp"
 
@@ -26,9 +27,8 @@ struct morphkv {
 
     std::size_t window = 30;  ///< tokens
     bool maximum = false;     ///< the maximum of the attention of the window's tokens, instead of its sum
-    static constexpr auto parameters =
-        std::tuple{parameter{"window", &morphkv::window, std::size_t{1}, std::size_t{1024}},
-                   parameter{"maximum", &morphkv::maximum, false, true}};
+    static constexpr parameter<morphkv> parameters[] = {{"window", &morphkv::window, 1, 1024},
+                                                        {"maximum", &morphkv::maximum}};
 
     constexpr guards default_guards(std::size_t states) const noexcept {
         return {.sinks = 0, .recent = (std::min)(window, states / 2)};

@@ -2,6 +2,8 @@
 
 // noncausal: keeps states that the tokens around them attend to, both later and earlier tokens in the text.
 //
+//     ms::cache<ms::noncausal> cache(shape, {.chunk = 128});  // tokens
+//
 //   paper    "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores", arXiv
 //            2507.08143: the other half of its score
 //   rule     s[j] = |v[j]|_2 * the sum over the query heads of the group and the tokens t of j's chunk of the text of
@@ -14,11 +16,10 @@
 //   differs  kvpress compresses a prompt once. Here each chunk is scored when it has ended; until then its states stay.
 //            The numbers are the same, except that means of three end with the chunk. Also, kvpress counts zeros beyond
 //            the ends of the prompt and lets its last, short chunk attend to padding. The authors' engine has chunks of
-//            128, and neither values nor neighbors. Both do not scale the logits, and neither does the rule; `scaled`
-//            does. kvpress's z-score would not change the order. A layer (per_layer) sums over its KV heads.
+//            128, and neither values nor neighbors. Neither scales the logits; set `scaled` to scale them. kvpress's
+//            z-score would not change the order. A layer (per_layer) sums over its KV heads.
 #include <algorithm>
 #include <numeric>
-#include <tuple>
 
 #include "multistate/math/linear_algebra.hpp"
 #include "multistate/math/packed_products.hpp"
@@ -34,25 +35,23 @@ struct noncausal {
 
     std::size_t chunk = 256;  ///< tokens; see chunk_length for small tables
     bool scaled = false;      ///< whether logits are multiplied by the scale of attention
-    static constexpr auto parameters =
-        std::tuple{parameter{"chunk", &noncausal::chunk, std::size_t{4}, std::size_t{1} << 20},
-                   parameter{"scaled", &noncausal::scaled, false, true}};
+    static constexpr parameter<noncausal> parameters[] = {{"chunk", &noncausal::chunk, 4, 1 << 20},
+                                                          {"scaled", &noncausal::scaled}};
 
     struct memory {
         chunk_memory chunks;
-        per_table<chunk_counter> arrived, attended;
-        per_table_array<float> queries;  // [query heads][tokens][head_dim]: of the chunk
-        per_table_array<float> panels;   // [open chunks * KV heads]: keys, panel after panel
-        per_table_array<float> norms;    // [open chunks * KV heads][tokens]: of the values
-        per_table<float> logits;         // scratch: of a tile of queries
-        per_table<float> attention;      // scratch: [tokens]
-        per_table<float> scores;         // scratch: [tokens]
+        per_table<chunk_counter> attended;  // counts the tokens that have attended
+        per_table_array<float> queries;     // [query heads][tokens][head_dim]: of the chunk
+        per_table_array<float> panels;      // [open chunks * KV heads]: keys, panel after panel
+        per_table_array<float> norms;       // [open chunks * KV heads][tokens]: of the values
+        per_table<float> logits;            // scratch: of a tile of queries
+        per_table<float> attention;         // scratch: [tokens]
+        per_table<float> scores;            // scratch: [tokens]
     };
     void lay_out(memory& m, layout& l) const noexcept {
         const table_shape& s = l.shape();
         const std::size_t n = chunk_length(chunk, s), padded = simd::padded(n, panel_width);
         m.chunks.lay_out(l);
-        l(m.arrived);
         l(m.attended);
         l(m.queries, s.heads, n * s.head_dim);
         l(m.panels, open_chunks(s) * s.kv_heads, padded * s.head_dim);
@@ -66,13 +65,9 @@ struct noncausal {
         detail::expect_heads(name, "keys", keys, states);
         detail::expect_heads(name, "values", values, states);
         const memory mine = states.memory(*this);
-        const std::size_t n = chunk_length(chunk, states.shape);
-        start_chunks(states, *this, mine.chunks, n);
-        chunk_counter& arrived = mine.arrived[0];
-        const std::size_t token = arrived.count(n);
-        join_chunk(states, mine.chunks, row, arrived.number(), token);
+        const auto [number, token, is_last] = join_chunk(states, *this, mine.chunks, chunk, row);
         for (std::size_t h = 0; h < keys.count; ++h) {
-            const std::size_t head = head_of(states.shape, arrived.number(), h);
+            const std::size_t head = head_of(states.shape, number, h);
             const auto panel = mine.panels[head].subspan(token / panel_width * panel_width * keys.width);
             stand(keys[h], panel, token % panel_width);
             mine.norms[head][token] = norm(values[h]);
@@ -82,6 +77,7 @@ struct noncausal {
         const table_shape& s = states.shape;
         const memory mine = states.memory(*this);
         const std::size_t n = chunk_length(chunk, s), d = s.head_dim;
+        if (mine.chunks.length[0] != n) return;  // after a rebudget, the next arrival starts new chunks
         chunk_counter& attended = mine.attended[0];
         const std::size_t token = attended.count(n);
         for (std::size_t i = 0; i < queries.count; ++i) {

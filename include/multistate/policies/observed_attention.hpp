@@ -2,6 +2,8 @@
 
 // observed_attention: forgets the state with the least attention on average over its life.
 //
+//     ms::cache<ms::observed_attention> cache(shape);         // no guards: set shape.recent to keep new states
+//
 //   paper    none: ObservedAttentionPress of NVIDIA kvpress
 //   rule     score[j] = sum of a[i][t][j] over the query heads i of the group and all tokens t since j's own, divided
 //            by the number of these tokens

@@ -18,7 +18,6 @@
 //            singular vector, on the side of the mean (see count_token for more than a million tokens). A layer
 //            (per_layer) sums over its KV heads.
 #include <algorithm>
-#include <tuple>
 #include <vector>
 
 #include "multistate/math/linear_algebra.hpp"
@@ -36,8 +35,7 @@ struct q_filters {
     std::span<const float> filters = {};  ///< [layers][kv_heads][head_dim]; empty: from the observed queries
     std::size_t kv_heads = 0;             ///< of a layer; used if filters are given
     std::size_t steps = 4;                ///< power iterations; used if no filters are given
-    static constexpr auto parameters =
-        std::tuple{parameter{"steps", &q_filters::steps, std::size_t{0}, std::size_t{1000}}};
+    static constexpr parameter<q_filters> parameters[] = {{"steps", &q_filters::steps, 0, 1000}};
 
     reads what_is_read() const noexcept {
         const bool given = !filters.empty();
@@ -69,8 +67,10 @@ struct q_filters {
         require(kv_heads >= s.kv_head + s.kv_heads, name.data(), "kv_heads", "those of a layer", kv_heads);
         require(s.head_dim >= 1, name.data(), "head_dim", "at least 1", s.head_dim);
         const std::size_t layer = kv_heads * s.head_dim;
-        require(filters.size() % layer == 0 && filters.size() / layer > s.layer, name.data(), "filters",
-                "[layers][kv_heads][head_dim], " + std::to_string(layer) + " floats for each layer", filters.size());
+        if (filters.size() % layer == 0 && filters.size() / layer > s.layer) return;
+        detail::refuse_value(name.data(), "filters",
+                             "[layers][kv_heads][head_dim], " + std::to_string(layer) + " floats for each layer",
+                             filters.size());
     }
 
     void on_insert(rows keys, rows, view states, std::size_t row) const noexcept {

@@ -25,7 +25,6 @@
 #include <array>
 #include <limits>
 #include <span>
-#include <tuple>
 #include <utility>
 
 #include "multistate/math/linear_algebra.hpp"
@@ -42,9 +41,9 @@ struct r_kv {
     float lambda = 0.1f;     ///< weight of importance; redundancy has weight 1 - lambda
     std::size_t window = 8;  ///< queries
     float threshold = 0.5f;  ///< of the cosine; among the states above it in a row, the newest is not redundant
-    static constexpr auto parameters = std::tuple{parameter{"lambda", &r_kv::lambda, 0.0f, 1.0f},
-                                                  parameter{"window", &r_kv::window, std::size_t{1}, std::size_t{1024}},
-                                                  parameter{"threshold", &r_kv::threshold, 0.0f, 1.0f}};
+    static constexpr parameter<r_kv> parameters[] = {{"lambda", &r_kv::lambda, 0.0f, 1.0f},
+                                                     {"window", &r_kv::window, 1, 1024},
+                                                     {"threshold", &r_kv::threshold, 0.0f, 1.0f}};
 
     static constexpr guards default_guards(std::size_t states) noexcept {
         return {.sinks = 0, .recent = (std::min<std::size_t>)(8, states / 2)};

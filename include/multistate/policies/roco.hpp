@@ -2,6 +2,8 @@
 
 // roco: forgets the state with the least mean attention, but spares states with the most variable attention.
 //
+//     ms::cache<ms::roco> cache(shape, {.unstable = 0.2f});   // share of the states that are spared
+//
 //   paper    "On the Efficacy of Eviction Policy for Key-Value Constrained Generative Language Model Inference" (RoCo),
 //            arXiv 2402.06262
 //   rule     score[j] = mean of a[t][j] over all tokens t since j's own, a[t][j] the mean over the query heads of the
@@ -13,9 +15,8 @@
 //   differs  EasyKV, the authors' code, spares 0.3 of the states in decoding and 0.1 in encoding; here 0.3. Its
 //            variance is a difference of means, which may be negative under the root; here it is Welford's, without the
 //            root, which gives the same order. If variances tie at the border, neither is spared. EasyKV forgets
-//            nothing of the prompt while it decodes. From a state's 2^20th token on, old ones fade (see count_token).
+//            nothing of the prompt while it decodes. From a state's 2^20th token on, old tokens fade (see count_token).
 #include <algorithm>
-#include <tuple>
 
 #include "multistate/policy/policy.hpp"
 
@@ -30,7 +31,7 @@ struct roco {
     }
 
     float unstable = 0.3f;  ///< share of the states that are spared
-    static constexpr auto parameters = std::tuple{parameter{"unstable", &roco::unstable, 0.0f, 0.9f}};
+    static constexpr parameter<roco> parameters[] = {{"unstable", &roco::unstable, 0.0f, 0.9f}};
 
     struct memory {
         per_state<float> mean;          // of the attention to the state
@@ -81,7 +82,7 @@ struct roco {
         }
     }
 
-    /// Each head spares the same number, whatever its attention, so heads are compared by their means.
+    /// Each head spares the same number of states, so heads are compared by mean attention.
     void on_compare(view states) const noexcept { std::ranges::copy(states.memory(*this).mean, states.score.begin()); }
 
   private:

@@ -1,6 +1,8 @@
 #pragma once
 
-// scissorhands: forgets the state that most often received less than average attention, of late.
+// scissorhands: forgets the state that recent tokens most often gave less than average attention.
+//
+//     ms::cache<ms::scissorhands> cache(shape, {.history = 800});// tokens
 //
 //   paper    "Scissorhands: Exploiting the Persistence of Importance Hypothesis for LLM KV Cache Compression at Test
 //            Time", arXiv 2305.17118
@@ -10,11 +12,10 @@
 //   forgets  for each KV head; the newest min(10, states / 2) are guarded unless the user names another `recent`
 //   cost     one addition per probability, some bit operations and one pass more per state and token; a bit per state
 //            and token of the history: 60 bytes for 400 tokens, while a key and a value of 128 in bf16 have 512
-//   differs  only the rule and its numbers are known here from the paper; the authors have no clean code. They
-//            drop many states at once (see `slack`). cold-compress divides the count by how long a state was seen; here
+//   differs  only the rule and its numbers were read in the paper; the authors have no clean code. They drop many
+//            states at once (see `slack`). cold-compress divides the count by how long a state was seen; here
 //            a young state has few counts, so it stays a while. Below 20 states, half of them are guarded, not 10.
 #include <algorithm>
-#include <tuple>
 
 #include "multistate/policy/policy.hpp"
 
@@ -29,8 +30,7 @@ struct scissorhands {
     }
 
     std::size_t history = 400;  ///< the number of tokens that are remembered
-    static constexpr auto parameters =
-        std::tuple{parameter{"history", &scissorhands::history, std::size_t{1}, std::size_t{65536}}};
+    static constexpr parameter<scissorhands> parameters[] = {{"history", &scissorhands::history, 1, 65536}};
 
     struct memory {
         per_state<float> sum;                   // of the newest token's probabilities

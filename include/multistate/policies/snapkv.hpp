@@ -2,10 +2,10 @@
 
 // snapkv: morphkv's window with pooling over neighbors. With the prompt in one block, this is SnapKV.
 //
-//     ms::prefill(layer, 0, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);  // the whole prompt
-//     layer.forget();                                                        // the paper's one decision
+//     bool done = ms::prefill(layer, 0, {.q = q, .k = k, .v = v}, out, scratch, ms::prefill_mode::block);  // prompt
+//     layer.forget();                                         // the paper's one decision
 //
-//     ms::cache<ms::snapkv> cache(shape, ms::snapkv::authors_class());       // by name: "snapkv:class"
+//     ms::cache<ms::snapkv> cache(shape, ms::snapkv::authors_class());        // by name: "snapkv:class"
 //
 //   paper    "SnapKV: LLM Knows What You are Looking for Before Generation", arXiv 2404.14469
 //   rule     score[j] = maximum (or mean), over the `width` states around j in the text that are not guarded, of the
@@ -13,7 +13,7 @@
 //   reads    the attention probabilities of every token
 //   forgets  for each KV head; the newest min(window, states / 2) are guarded unless the user names another `recent`
 //   cost     morphkv's, and `width` operations per state to decide
-//   differs  the numbers are those of the published runs: window 32, a maximum of 7. The default of the authors' class
+//   differs  the numbers are from the published runs: window 32, a maximum of 7. The default of the authors' class
 //            differs: window 64, a mean of 5 with zeros beyond the ends. The paper decides once, after the prompt, and
 //            then lets the cache grow; here decoding continues by the same rule, with a moving window. The authors'
 //            code decides for each query head on repeated keys. With grouped queries, here the group is summed and then

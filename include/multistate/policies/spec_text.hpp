@@ -210,13 +210,14 @@ namespace detail {
     refuse_spec("policy '" + std::string(spec) + "': " + problem);
 }
 
-/// The name that papers use for a policy of the list; or a name that is asked for as a policy but is none.
+/// The name that papers use for a policy of the list, alone or with a budget; or a name that is asked for as a policy
+/// but is none.
 struct policy_alias {
     std::string_view name;
     std::string_view spec;         ///< empty if there is none
     std::string_view explanation;  ///< why there is none
 };
-inline constexpr std::array<policy_alias, 12> policy_aliases{{
+inline constexpr std::array<policy_alias, 16> policy_aliases{{
     {"streamingllm", "window+4", ""},
     {"streaming_llm", "window+4", ""},
     {"attention_sinks", "window+4", ""},
@@ -224,11 +225,16 @@ inline constexpr std::array<policy_alias, 12> policy_aliases{{
     {"sliding_window", "window", ""},
     {"a2sf", "h2o_decayed", ""},
     {"heavy_hitter", "h2o", ""},
-    {"adakv", "", "it is a budget for each head, not a policy: take snapkv and budgets/adaptive.hpp"},
-    {"ada_kv", "", "it is a budget for each head, not a policy: take snapkv and budgets/adaptive.hpp"},
-    {"pyramidkv", "", "it is a budget for each layer, not a policy: take snapkv and budgets/pyramid.hpp"},
-    {"duoattention", "", "it is a budget for each head, not a policy: take window+4 and budgets/duo.hpp"},
-    {"headkv", "", "it is a budget for each head, not a policy: take snapkv and budgets/head.hpp"},
+    {"adakv", "snapkv|adaptive", ""},
+    {"ada_kv", "snapkv|adaptive", ""},
+    {"ada_snapkv", "snapkv|adaptive", ""},
+    {"pyramidkv", "snapkv|pyramid", ""},
+    {"duoattention", "",
+     "it needs a score for each KV head, which a text cannot give: take window and budgets/duo.hpp"},
+    {"headkv", "", "it needs a score for each KV head, which a text cannot give: take snapkv and budgets/head.hpp"},
+    {"simlayerkv", "", "it needs a measurement of each layer: take window+4 and budgets/lazy_layers.hpp"},
+    {"simlayer_kv", "", "it needs a measurement of each layer: take window+4 and budgets/lazy_layers.hpp"},
+    {"head_kv", "", "it needs a score for each KV head, which a text cannot give: take snapkv and budgets/head.hpp"},
 }};
 
 /// Splits the text at each `separator` outside parentheses, and removes spaces. A space inside a word is an error:

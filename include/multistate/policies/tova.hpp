@@ -2,6 +2,9 @@
 
 // tova: forgets the state to which the current token attends least.
 //
+//     ms::cache<ms::tova> cache({.layers = 32, …, .states = 512});
+//     ms::cache<ms::tova> other(shape, {.recent_at_most = 1});// the newest state is never forgotten
+//
 //   paper    "Transformers are Multi-State RNNs", arXiv 2401.06104, algorithm 1 (Token Omission Via Attention)
 //   rule     score[j] = mean of a[i][t][j] over all query heads i of the layer, for the current token t only. The score
 //            kept is the sum, which gives the same order.
@@ -20,6 +23,7 @@ struct tova {
     static constexpr std::string_view name = "tova";
     static constexpr std::string_view paper = "arXiv 2401.06104";
     static constexpr per forgets() noexcept { return per::layer; }
+    static constexpr bool replaces_scores = true;  ///< there are no sums that `decayed` could scale
 
     std::size_t recent_at_most = 0;  ///< the maximum number of newest states that are guarded
 

@@ -2,6 +2,8 @@
 
 // tova_head: tova with a decision for each KV head.
 //
+//     ms::cache<ms::tova_head> cache(shape);                  // one table per KV head
+//
 //   paper    the TOVA-head row of "Transformers are Multi-State RNNs", arXiv 2401.06104, table 3
 //   rule     score[j] = mean of a[i][t][j] over the query heads i of the group, for the current token t only
 //   reads    the attention probabilities of the newest token

@@ -26,7 +26,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <tuple>
 #include <utility>
 
 #include "multistate/math/linear_algebra.hpp"
@@ -44,10 +43,9 @@ struct triattention {
     multistate::rope rope = {};  ///< the model's rotary positions
     std::size_t future = 65536;  ///< positions: the greatest distance that counts
     bool normalized = true;      ///< whether z(x)[j] is used; if not, x[j] itself
-    static constexpr auto parameters =
-        std::tuple{member_parameters{&triattention::rope},
-                   parameter{"future", &triattention::future, std::size_t{1}, std::size_t{1} << 30},
-                   parameter{"normalized", &triattention::normalized, false, true}};
+    static constexpr auto member_with_parameters = &triattention::rope;
+    static constexpr parameter<triattention> parameters[] = {{"future", &triattention::future, 1, 1 << 30},
+                                                             {"normalized", &triattention::normalized}};
 
     /// Deviations belong to one head, and so do the keys behind x.
     static constexpr bool scores_are_comparable() noexcept { return false; }

@@ -1,6 +1,9 @@
 #pragma once
 
-// value_merge: h2o that merges the values of forgotten states into those of the states with the nearest keys.
+// value_merge: h2o that merges the value of a forgotten state into the value of the survivor with the most similar key.
+//
+//     ms::value_merge policy;
+//     policy.get<ms::into_nearest>().threshold = 0.5f;        // merge only if the cosine of the keys is at least this
 //
 //   paper    none; MergingPress of NVIDIA's kvpress
 //   rule     h2o's; a forgotten state i is merged into the survivor j whose key has the greatest cosine c with its own:

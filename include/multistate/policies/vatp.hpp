@@ -2,6 +2,8 @@
 
 // vatp: h2o with sums multiplied by the size of the values: much attention to a small value adds little.
 //
+//     ms::cache<ms::vatp> cache(shape);                       // any policy: ms::composed<P, ms::value_norm>
+//
 //   paper    "Attention Score is Not All You Need for Token Importance Indicator in KV Cache Reduction: Value Also
 //            Matters" (VATP), arXiv 2406.12335
 //   rule     score[j] = |v_j|_1 * sum of a[i][t][j] over the query heads i of the group and all tokens t since j's own

@@ -2,6 +2,8 @@
 
 // window: keeps the newest states. With i sinks it is Window+i, which also keeps the first i arrivals.
 //
+//     ms::cache<ms::window> cache({.layers = 32, …, .states = 512, .sinks = 4});// Window+4
+//
 //   paper    "Transformers are Multi-State RNNs", arXiv 2401.06104, section 3; sinks: StreamingLLM, arXiv 2309.17453
 //   rule     all scores are 0, so the oldest state is forgotten
 //   reads    nothing

@@ -4,18 +4,16 @@
 //
 //     struct memory {
 //         ms::chunk_memory chunks;                             // which chunk each state belongs to
-//         ms::per_table<ms::chunk_counter> text;               // [1]: counts the tokens
 //     };
+//     static void lay_out(memory& m, ms::layout& l) noexcept { m.chunks.lay_out(l); }
 //     void on_insert(ms::rows keys, ms::rows values, ms::view states, std::size_t row) const noexcept {
-//         const auto mine = states.memory(*this);
-//         const std::size_t n = ms::chunk_length(256, states.shape);
-//         ms::start_chunks(states, *this, mine.chunks, n);
-//         const std::size_t index = mine.text[0].count(n);
-//         ms::join_chunk(states, mine.chunks, row, mine.text[0].number(), index);    // waits
-//         if (mine.text[0].ended(n)) ms::score_chunk(states, mine.chunks, mine.text[0].number(), scores);
+//         const auto chunks = states.memory(*this).chunks;
+//         const ms::chunk_place token = ms::join_chunk(states, *this, chunks, 256, row);   // the state waits
+//         ...                                                  // remember the token: number token.index of its chunk
+//         if (token.is_last) ms::score_chunk(states, chunks, token.chunk, scores);         // one score for each token
 //     }
 //
-// A state waits with a score above all others until its chunk has ended. So a score depends on the text, not on the
+// Until its chunk has ended, a state waits: its score is above all others. So a score depends on the text, not on the
 // states that the table still holds. A decision needs no work from such a policy.
 #include <algorithm>
 #include <cstddef>
@@ -62,22 +60,30 @@ class chunk_counter {
     std::uint64_t number_ = 0;
 };
 
-/// What a policy remembers to know the chunk of each state. A member of the policy's memory.
+/// A member of the policy's memory: the chunk of each state.
 struct chunk_memory {
-    per_state<std::uint32_t> chunk;   ///< the chunk that the state waits for; 0 when it has a score
+    per_state<std::uint32_t> chunk;   ///< the chunk that the state waits for; 0 if it has a score
     per_state<std::uint32_t> index;   ///< index of the state's token in its chunk
     per_table<std::uint64_t> length;  ///< [1]: tokens per chunk
+    per_table<chunk_counter> text;    ///< [1]: counts the tokens
 
     void lay_out(layout& l) noexcept {
         l(chunk);
         l(index);
         l(length);
+        l(text);
     }
 };
 
-/// Call it at each arrival, before anything is remembered. If the length changes (at first, and after another budget),
-/// the policy starts anew: its table memory becomes zero, and waiting states get score 0. Returns whether this
-/// happened.
+/// The place of a token in the text.
+struct chunk_place {
+    std::uint32_t chunk;  ///< its number, as in chunk_counter
+    std::size_t index;    ///< of the token in the chunk
+    bool is_last;         ///< whether the chunk has ended
+};
+
+/// For policies without chunk_memory: call it at each arrival, before anything is remembered. If the length changes (at
+/// first, and after a rebudget), it clears the policy's table memory and gives waiting states score 0; returns true.
 template <class P>
 bool start_chunks(view states, const P& policy, std::span<std::uint64_t> known_length, std::size_t length) noexcept {
     if (known_length[0] == length) return false;
@@ -86,17 +92,19 @@ bool start_chunks(view states, const P& policy, std::span<std::uint64_t> known_l
     std::ranges::replace(states.score, waiting, 0.0f);
     return true;
 }
-/// The same; then no state waits for a chunk.
+/// Call it at each arrival: the state in `row` joins the current chunk and waits. Chunks have
+/// chunk_length(wanted, states.shape) tokens. If another budget changes this length, the policy starts anew.
 template <class P>
-void start_chunks(view states, const P& policy, const chunk_memory& mine, std::size_t length) noexcept {
-    if (start_chunks(states, policy, mine.length, length)) std::ranges::fill(mine.chunk, 0u);
-}
-/// The state in `row` joins a chunk and waits.
-inline void join_chunk(view states, const chunk_memory& mine, std::size_t row, std::uint32_t chunk,
-                       std::size_t index) noexcept {
-    mine.chunk[row] = chunk;
+chunk_place join_chunk(view states, const P& policy, const chunk_memory& mine, std::size_t wanted,
+                       std::size_t row) noexcept {
+    const std::size_t n = chunk_length(wanted, states.shape);
+    if (start_chunks(states, policy, mine.length, n)) std::ranges::fill(mine.chunk, 0u);
+    chunk_counter& text = mine.text[0];
+    const std::size_t index = text.count(n);
+    mine.chunk[row] = text.number();
     mine.index[row] = static_cast<std::uint32_t>(index);
     states.score[row] = waiting;
+    return {text.number(), index, text.ended(n)};
 }
 /// Gives the states of a chunk their scores, by index; 0 if the chunk is one token.
 inline void score_chunk(view states, const chunk_memory& mine, std::uint32_t chunk,

@@ -15,10 +15,14 @@
 //     per  forgets()                                  another scope                               modifiers/scope.hpp
 //     void merge(stored, gone, states)                saves something of forgotten states         mergers/*.hpp
 //
-// A part may also have on_insert, on_query, finish_prompt, check_shape, as in a policy. For forgets and default_guards,
-// the last part with the hook answers. If a part modifies, the policy's own scores are kept apart, so sums keep
-// accumulating; this costs one float per state and one copy of the scores per decision. A merger sees the final scores.
-// A part can check its policy in a static member `template <class P> check_policy()`.
+// A part may also have on_insert, on_query, finish_prompt, check_shape, as in a policy. One part at most has forgets;
+// for default_guards, the last part with the hook answers. If a part modifies, the policy's own scores are kept apart,
+// so sums keep accumulating; this costs one float per state and one copy of the scores per decision. A merger sees the
+// final scores.
+//
+// Parts that can have no effect do not compile. A part whose modify changes scores and makes none has `static constexpr
+// bool needs_scores = true`, a merger by scores `reads_scores = true`: both are refused where no scores are. A part can
+// check its policy in a static member `template <class P> check_policy()`.
 #include <algorithm>
 #include <concepts>
 #include <tuple>
@@ -44,6 +48,36 @@ inline constexpr hook hooks_of_composition = [] {
     return ((found & hook::modify) == hook::none ? found : found | hook::on_forget) & hook::of_policies;
 }();
 
+/// The hooks in which a policy can write scores.
+inline constexpr hook hooks_that_score =
+    hook::on_insert | hook::on_query | hook::on_attention | hook::on_forget | hook::modify;
+/// Whether a policy says that its on_attention replaces the scores, so that they hold no sums.
+template <class P>
+inline constexpr bool replaces_scores = requires {
+    requires P::replaces_scores;
+};
+/// Whether a merger by scores has any: from attention, or written by the user where a policy says so.
+template <class P>
+inline constexpr bool scores_to_merge_by = has_on_attention<P> || requires {
+    requires P::scored_by_user;
+};
+/// Whether a merger reads scores, which must come from attention.
+template <class Part>
+inline constexpr bool reads_scores = requires {
+    requires Part::reads_scores;
+};
+/// Whether a part changes scores and makes none.
+template <class Part>
+inline constexpr bool needs_scores = requires {
+    requires Part::needs_scores;
+};
+/// Whether a policy of this type always forgets for this scope. Unknown if its scope depends on the object.
+template <class P, per Scope>
+inline constexpr bool always_forgets_per = requires {
+    requires P::forgets()
+    == Scope;
+};
+
 template <class Part, class P>
 consteval bool part_fits() noexcept {
     if constexpr (part_is_checked<Part>) {
@@ -54,12 +88,14 @@ consteval bool part_fits() noexcept {
                       "on_compare are hooks of policies");
         static_assert(!has_before_attention<Part> || has_on_attention<P>,
                       "a part with before_attention needs a policy with on_attention");
+        static_assert(!reads_scores<Part> || scores_to_merge_by<P>,
+                      "a merger by scores needs a policy that scores by attention");
         if constexpr (requires { Part::template check_policy<P>(); }) Part::template check_policy<P>();
     }
     return true;
 }
 
-/// Whether a part modifies scores. A list of parts that is made at run time may contain no such part.
+/// Whether a part modifies scores. A list of parts that is made at run time answers for its content.
 template <class Part>
 constexpr bool modifies_scores(const Part& part) noexcept {
     if constexpr (requires { part.modifies(); }) {
@@ -68,7 +104,7 @@ constexpr bool modifies_scores(const Part& part) noexcept {
         return has_modify<Part>;
     }
 }
-/// Whether a policy or part certainly merges. A choice at run time is checked by the code that makes it.
+/// 1 if a policy or part merges, whatever its object holds. Choices at run time are checked when they are made.
 template <class T>
 inline constexpr int certain_merges = has_merge<T> && !requires {
     T::is_chosen_at_run_time;
@@ -90,8 +126,16 @@ class composed : detail::part_holder<P>,
     static_assert(hooks_are_checked<P> && (true && ... && detail::part_fits<Parts, P>()));
     static_assert((detail::certain_merges<P> + ... + detail::certain_merges<Parts>) <= 1,
                   "a composition merges in one way at most");
+    static_assert((int{has_forgets<Parts>} + ... + 0) <= 1,
+                  "a composition has one scope at most: per_layer or per_head");
+    static_assert((hooks_of<P> & detail::hooks_that_score) != hook::none ||
+                      !(false || ... || detail::needs_scores<Parts>) ||
+                      (false || ... || (has_modify<Parts> && !detail::needs_scores<Parts>)),
+                  "a part that changes scores has no effect on a policy without scores");
 
   public:
+    static constexpr bool replaces_scores = detail::replaces_scores<P>;
+
     constexpr composed() noexcept : detail::part_holder<P>{}, detail::part_holder<Parts>{}... {}
     constexpr composed(P policy, Parts... parts) noexcept
         : detail::part_holder<P>{std::move(policy)}, detail::part_holder<Parts>{std::move(parts)}... {}

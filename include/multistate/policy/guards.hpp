@@ -1,6 +1,9 @@
 #pragma once
 
 // Checks of a policy before anything is allocated: its parameters, its data, its guards.
+//
+//     const ms::guards g = ms::guards_in_force({.states = 512, .sinks = 4}, ms::h2o{});   // sinks 4, recent 256
+//     ms::check_parameters(ms::pool{.width = 0});                                         // throws: from 1 to 1024
 #include <string>
 #include <string_view>
 
@@ -15,19 +18,19 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 template <class P>
 void check_parameters(const P& policy) {
     for_each_parameter(policy, [](std::string_view name, const auto& value, const auto& least, const auto& most) {
-        detail::require(value >= least && value <= most, "policy", std::string(name).c_str(),  // false for a NaN
-                        "from " + std::to_string(least) + " to " + std::to_string(most), value);
+        if (value >= least && value <= most) return;  // not a NaN
+        detail::refuse("policy", std::string(name).c_str(),
+                       "from " + std::to_string(least) + " to " + std::to_string(most), std::to_string(value));
     });
 }
 
 /// The guards in force. The user's sinks add to the policy's; the user's `recent` replaces the policy's; `guarded`
 /// replaces all. Throws std::invalid_argument unless: states and block are 1 to 2^30 - 1; slack is below that; sinks +
 /// recent <= states - 1; parameters are in bounds; check_shape accepts the policy's data; and the dimensions are given
-/// if the policy reads queries or stored rows, or remembers keys.
+/// if the policy reads queries or stored rows, or remembers keys. `who` begins the messages.
 template <has_forgets P>
-guards guards_in_force(const table_shape& s, const P& policy) {
+guards guards_in_force(const table_shape& s, const P& policy, const char* who = "table") {
     using detail::require;
-    constexpr const char* who = "table";
     detail::require_size(who, "states", s.states);
     detail::require_size(who, "block", s.block);
     detail::require_slack(who, s.slack);
@@ -53,7 +56,7 @@ guards guards_in_force(const table_shape& s, const P& policy) {
     const guards wanted = call_hook<hook::default_guards>(policy, s.states);
     const guards result =
         s.guarded.value_or(guards{.sinks = s.sinks + wanted.sinks, .recent = s.recent.value_or(wanted.recent)});
-    const std::string bound = "at most states - 1 = " + std::to_string(s.states - 1);
+    const detail::bound bound{"at most states - 1 = ", s.states - 1};
     require(s.sinks < s.states, who, "sinks", bound, s.sinks);
     require(result.recent < s.states, who, "recent", bound, result.recent);
     require(result.sinks + result.recent < s.states, who, "sinks + recent", bound, result.sinks + result.recent);

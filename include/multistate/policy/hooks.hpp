@@ -11,9 +11,9 @@
 // the listed form; the hooks that one_of and composed forward; reads_of. To add a hook, add an enumerator and an entry
 // here, and call it from the table.
 //
-// A member that has the name of a hook but another form would never be called, so it does not compile, in a table or in
-// a wrapper: another signature, not noexcept, not const where the list is const, overloaded, private, a data member. If
-// the first argument of a hook is `const reader& stored`, the hook may omit it.
+// A member with the name of a hook but another form would never be called. So it does not compile, neither in a table
+// nor in a wrapper. Other forms are: another signature, not noexcept, not const although the list says const,
+// overloaded, private, a data member. If the first argument of a hook is `const reader& stored`, the hook may omit it.
 #include <bit>
 #include <concepts>
 #include <cstddef>
@@ -203,8 +203,8 @@ struct found_hooks<P, std::index_sequence<I...>> {
 
 }  // namespace detail
 
-/// The hooks that a policy or part has, as a set. Three are left out: all policies have `forgets`. Misspelling lay_out
-/// or what_is_read is either noticed or harmless.
+/// The hooks that a policy or part has, as a set, without `forgets`, lay_out and what_is_read. All policies have
+/// `forgets`; a misspelled lay_out or what_is_read does not compile or changes no decision.
 template <class P>
 inline constexpr hook hooks_of = detail::found_hooks<std::remove_const_t<P>>::all -
                                  (hook::forgets | hook::what_is_read | hook::lay_out);
@@ -219,6 +219,17 @@ constexpr reads reads_of(const P& policy) noexcept {
     }
 }
 
+namespace detail {
+
+/// The answer of a policy that lacks the hook: true, or a value of zeros.
+template <hook H>
+constexpr hook_result<H> absent_answer() noexcept {
+    if constexpr (std::same_as<hook_result<H>, bool>) return true;
+    return hook_result<H>();
+}
+
+}  // namespace detail
+
 /// Calls the hook. If there is none, it does nothing, or returns true, or a value of zeros.
 template <hook H, class P, class... A>
 constexpr auto call_hook(P& policy, A&&... a) noexcept(detail::hook_entry<H>::form::never_throws)
@@ -228,10 +239,8 @@ constexpr auto call_hook(P& policy, A&&... a) noexcept(detail::hook_entry<H>::fo
         return detail::hook_entry<H>::call(policy, std::forward<A>(a)...);
     } else if constexpr (detail::has_short_form<P, H>) {
         return [&](auto&&, auto&&... rest) -> result { return detail::hook_entry<H>::call(policy, rest...); }(a...);
-    } else if constexpr (std::same_as<result, bool>) {
-        return true;
-    } else if constexpr (!std::is_void_v<result>) {
-        return result{};
+    } else {
+        return detail::absent_answer<H>();
     }
 }
 

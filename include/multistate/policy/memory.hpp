@@ -118,13 +118,15 @@ class per_table_array {
 
 namespace detail {
 
-/// Where the memory of a policy lies; null while it is being measured.
+/// Where the memory of a policy lies.
 struct memory_origin {
     std::byte* states = nullptr;
     std::byte* table = nullptr;
     std::byte* states_end = nullptr;
     std::byte* table_end = nullptr;
     std::size_t rows = 0;  ///< of the table: room for states and tokens
+    const table_shape* shape =
+        nullptr;  ///< the shape for which the memory was laid out; null while it is being measured
 };
 
 /// One member, as bytes, for the table.
@@ -154,8 +156,8 @@ class layout {
     layout(const table_shape& s, std::size_t rows, detail::memory_member* members = nullptr) noexcept
         : shape_(s), origin_{.rows = rows}, members_(members) {}
     /// Binds members to memory; `visible` states are seen.
-    layout(const table_shape& s, const detail::memory_origin& origin, std::size_t visible) noexcept
-        : shape_(s), origin_(origin), visible_(visible) {}
+    layout(const detail::memory_origin& origin, std::size_t visible) noexcept
+        : shape_(*origin.shape), origin_(origin), visible_(visible) {}
 
     const table_shape& shape() const noexcept { return shape_; }
     const detail::memory_size& size() const noexcept { return size_; }
@@ -176,10 +178,7 @@ class layout {
     /// `size` vectors of `length` elements.
     template <class T>
     void operator()(per_table_array<T>& member, std::size_t size, std::size_t length) noexcept {
-        if (measures() && !is_size(size, length)) {
-            size_.representable = false;
-            return;
-        }
+        if (measures()) return measure_array(size, length, sizeof(T));
         member = {take_table<T>(size * length), size, length};
     }
     /// The memory of another policy, or of a part, that this one calls. It follows what was laid out before.
@@ -187,7 +186,7 @@ class layout {
     void part(const P& p) noexcept;
 
   private:
-    bool measures() const noexcept { return origin_.states == nullptr; }
+    bool measures() const noexcept { return origin_.shape == nullptr; }
 
     static bool is_size(std::size_t a, std::size_t b) noexcept {
         return b == 0 || a <= (std::numeric_limits<std::ptrdiff_t>::max)() / b;
@@ -209,24 +208,35 @@ class layout {
     /// The next `size` times `stride` bytes after `origin`.
     void* take(std::byte* origin, [[maybe_unused]] const std::byte* end, std::size_t& used, std::size_t size,
                std::size_t element, std::size_t stride, bool of_states) noexcept {
-        const std::size_t offset = used;
-        if (origin != nullptr) {
-            used += detail::to_cache_lines(size * stride);
-            detail::check<2>(used <= static_cast<std::size_t>(end - origin), "lay_out", "memory",
-                             "what it was when the table was made", used);
-            return origin + offset;
+        if (measures()) {
+            measure(used, size, element, stride, of_states);
+            return nullptr;
         }
+        const std::size_t offset = used;
+        used += detail::to_cache_lines(size * stride);
+        detail::check<2>(used <= static_cast<std::size_t>(end - origin), "lay_out", "memory",
+                         "what it was when the table was made", used);
+        return origin + offset;
+    }
+
+    // Not inlined: only constructors measure, and every policy's lay_out would contain this code several times.
+    MULTISTATE_NOINLINE void measure_array(std::size_t size, std::size_t length, std::size_t element) noexcept {
+        if (is_size(size, length)) return measure(size_.table, size * length, element, element, false);
+        size_.representable = false;
+    }
+    MULTISTATE_NOINLINE void measure(std::size_t& used, std::size_t size, std::size_t element, std::size_t stride,
+                                     bool of_states) noexcept {
         constexpr auto most = static_cast<std::size_t>((std::numeric_limits<std::ptrdiff_t>::max)());
         if (!is_size(size, stride) || size * stride > most - detail::memory_alignment ||
             used > most - detail::to_cache_lines(size * stride)) {
             size_.representable = false;
-            return nullptr;
+            return;
         }
+        const std::size_t offset = used;
         used += detail::to_cache_lines(size * stride);
         (of_states ? size_.per_state : size_.per_table) += size * element;
         if (members_ != nullptr) members_[size_.members] = {offset, size, element, of_states};
         ++size_.members;
-        return nullptr;
     }
 
     const table_shape& shape_;

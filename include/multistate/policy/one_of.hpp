@@ -12,17 +12,21 @@
 //         static constexpr ms::h2o make() noexcept { return {.recent_at_most = 0}; }
 //     };
 //
-// Cost: one call, and one comparison per choice, for each hook. Hooks that the chosen policy lacks do nothing.
+// Choices are plain structs (trivially copyable). Cost: one call, and one comparison per choice that has the hook.
+// Hooks that the chosen policy lacks do nothing.
+#include <algorithm>
 #include <array>
 #include <concepts>
+#include <cstddef>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "multistate/core/errors.hpp"
+#include "multistate/policy/plain_variant.hpp"
 #include "multistate/policy/policy.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
@@ -36,55 +40,34 @@ concept named_preset = requires {
 namespace detail {
 
 template <class Choice>
-struct policy_of_choice {
-    using type = Choice;
-};
-template <named_preset Choice>
-struct policy_of_choice<Choice> {
-    using type = decltype(Choice::make());
-};
-
-/// A variant of the types, without duplicates.
-template <class Variant, class... Types>
-struct distinct {
-    using type = Variant;
-};
-template <class... Known, class First, class... Rest>
-struct distinct<std::variant<Known...>, First, Rest...>
-    : distinct<std::conditional_t<(false || ... || std::same_as<First, Known>), std::variant<Known...>,
-                                  std::variant<Known..., First>>,
-               Rest...> {};
-
-/// The names of a choice.
-struct choice_names {
-    std::string_view name, paper;
-};
-template <class Choice>
-inline constexpr choice_names names_of_choice{Choice::name, [] {
-                                                  std::string_view paper;
-                                                  if constexpr (requires { Choice::paper; }) paper = Choice::paper;
-                                                  return paper;
-                                              }()};
-
-/// Calls f on the value in the variant. Not std::visit: it may throw, which a decoding step must not.
-template <class Variant, class F, std::size_t... I>
-constexpr auto visit_choice(Variant& chosen, F& f, std::index_sequence<I...>) {
-    using result = decltype(f(*std::get_if<0>(&chosen)));
-    if constexpr (std::is_void_v<result>) {
-        static_cast<void>(((chosen.index() == I && (f(*std::get_if<I>(&chosen)), true)) || ...));
+constexpr auto make_choice() noexcept {
+    if constexpr (named_preset<Choice>) {
+        return Choice::make();
     } else {
-        result found{};
-        static_cast<void>(((chosen.index() == I && (found = f(*std::get_if<I>(&chosen)), true)) || ...));
-        return found;
+        return Choice{};
     }
 }
+template <class Choice>
+using policy_of_choice = decltype(make_choice<Choice>());
 
-/// The hooks that at least one of the policies has.
-template <class Variant>
-inline constexpr hook hooks_of_any = hook::none;
-template <class... Policies>
-inline constexpr hook hooks_of_any<std::variant<Policies...>> =
-    ((hook::forgets | ... | hooks_of<Policies>)) & hook::of_policies;
+template <class Choice>
+constexpr std::string_view paper_of() noexcept {
+    if constexpr (requires { Choice::paper; }) return Choice::paper;
+    return {};
+}
+
+/// The names that named() is asked for and meets.
+struct name_search {
+    std::string_view wanted;
+    std::vector<std::string> met = {};
+    bool found = false;
+
+    MULTISTATE_NOINLINE bool meets(std::string_view name, std::string_view preset = {}) {
+        std::string& its = met.emplace_back(name);
+        if (!preset.empty()) its.append(":").append(preset);
+        return its == wanted && !std::exchange(found, true);
+    }
+};
 
 }  // namespace detail
 
@@ -93,76 +76,92 @@ class one_of;
 
 namespace detail {
 
+/// The hooks that at least one of the choices has.
 template <class... Choices>
-using policies_of = typename distinct<std::variant<>, typename policy_of_choice<Choices>::type...>::type;
+inline constexpr hook hooks_of_any = ((hook::forgets | ... | hooks_of<policy_of_choice<Choices>>)) & hook::of_policies;
 template <class... Choices>
-using forwards_any = forwards<one_of<Choices...>, hooks_of_any<policies_of<Choices...>>>;
+using forwards_any = forwards<one_of<Choices...>, hooks_of_any<Choices...>>;
 
 }  // namespace detail
 
 template <class... Choices>
 class one_of : public detail::forwards_any<Choices...> {
-    static_assert((hooks_are_checked<typename detail::policy_of_choice<Choices>::type> && ...));
-    using policies = detail::policies_of<Choices...>;
-    using first = std::variant_alternative_t<0, policies>;
+    static_assert((hooks_are_checked<detail::policy_of_choice<Choices>> && ...));
+    using every_index = std::index_sequence_for<Choices...>;
+    using chosen_policy = detail::plain_variant<detail::policy_of_choice<Choices>...>;
+    template <hook H>
+    using with_hook = detail::indices_where<has_hook<detail::policy_of_choice<Choices>, H>...>;
 
   public:
     static constexpr bool is_chosen_at_run_time = true;
     /// The names of the choices, in order.
     static constexpr std::array<std::string_view, sizeof...(Choices)> names{Choices::name...};
 
-    one_of() = default;
+    one_of() noexcept {
+        chosen_.template set<0>(detail::make_choice<std::tuple_element_t<0, std::tuple<Choices...>>>());
+    }
     template <class P>
-    requires(std::same_as<P, typename detail::policy_of_choice<Choices>::type> ||
+    requires(std::same_as<P, detail::policy_of_choice<Choices>> ||
              ...)  // not `policy P`, which would ask whether one_of is copyable
-        one_of(P policy)
-    noexcept : chosen_(std::move(policy)), names_(first_names_of<P>()) {}
+        one_of(const P& policy)
+    noexcept {
+        constexpr std::array same{std::same_as<P, detail::policy_of_choice<Choices>>...};
+        chosen_.template set<static_cast<std::size_t>(std::ranges::find(same, true) - same.begin())>(policy);
+    }
 
     /// The policy of that name with its default parameters, or "policy:preset". Throws std::invalid_argument that lists
     /// the names.
     static one_of named(std::string_view name) {
-        one_of result;
-        bool found = false;
+        detail::name_search search{name};
+        const one_of result = find(search, every_index());
+        if (search.found) return result;
         std::string known = "one of";
-        for_each_name([&](const std::string& one, const detail::choice_names& its, auto make) {
-            known.append(known.size() == 6 ? " " : ", ").append(one);
-            if (one != name) return;
-            result.chosen_ = make();
-            result.names_ = &its;
-            found = true;
-        });
-        if (!found) detail::refuse("one_of", "name", known, std::string("'").append(name).append("'"));
-        return result;
+        for (const std::string& one : search.met) known.append(known.size() == 6 ? " " : ", ").append(one);
+        detail::refuse("one_of", "name", known, std::string("'").append(name).append("'"));
     }
     /// Everything that named() accepts: the name of each choice, followed by its presets.
     static std::vector<std::string> all_names() {
-        std::vector<std::string> result;
-        for_each_name([&](const std::string& one, auto&&...) { result.push_back(one); });
-        return result;
+        detail::name_search search{};
+        static_cast<void>(find(search, every_index()));
+        return search.met;
     }
 
     /// The hooks of the chosen policy.
     hook hooks() const noexcept {
-        return visit(chosen_, []<class P>(const P&) { return hooks_of<P>; });
+        constexpr hook of_choices[]{hooks_of<detail::policy_of_choice<Choices>>...};
+        return of_choices[chosen_.index()];
     }
-    std::string_view name() const noexcept { return names_->name; }
+    /// f(the chosen policy), true or false.
+    template <class F>
+    bool ask(F f) const noexcept {
+        bool answer = false;
+        chosen_.visit([&](const auto& p) { answer = f(p); });
+        return answer;
+    }
+    std::string_view name() const noexcept { return names[chosen_.index()]; }
     /// The name of the choice's paper; empty if it gives none.
-    std::string_view paper() const noexcept { return names_->paper; }
+    std::string_view paper() const noexcept {
+        constexpr std::string_view papers[]{detail::paper_of<Choices>()...};
+        return papers[chosen_.index()];
+    }
 
     template <class F>
     void for_each_parameter(F&& f) {
-        visit(chosen_, [&](auto& p) { multistate::for_each_parameter(p, f); });
+        chosen_.visit([&](auto& p) { multistate::for_each_parameter(p, f); });
     }
     template <class F>
     void for_each_parameter(F&& f) const {
-        visit(chosen_, [&](const auto& p) { multistate::for_each_parameter(p, f); });
+        chosen_.visit([&](const auto& p) { multistate::for_each_parameter(p, f); });
     }
-    constexpr reads what_is_read() const noexcept {
-        return visit(chosen_, [](const auto& p) { return reads_of(p); });
+    reads what_is_read() const noexcept {
+        constexpr reads of_choices[]{detail::found_hooks<detail::policy_of_choice<Choices>>::what...};
+        reads result = of_choices[chosen_.index()];
+        chosen_.template visit<with_hook<hook::what_is_read>>([&](const auto& p) { result = p.what_is_read(); });
+        return result;
     }
     struct memory {};  // the memory is that of the choice
     void lay_out(memory&, layout& l) const noexcept {
-        visit(chosen_, [&](const auto& p) { l.part(p); });
+        chosen_.template visit<with_hook<hook::lay_out>>([&](const auto& p) { l.part(p); });
     }
 
     /// The implementation of each hook (hooks.hpp). Not inlined: inlining the hooks of all policies at every call in a
@@ -170,48 +169,34 @@ class one_of : public detail::forwards_any<Choices...> {
     template <hook H, class Self, class... A>
     [[gnu::noinline]] static auto forward(Self& self, A&... a) noexcept(H != hook::check_shape)
         -> detail::hook_result<H> {
-        return visit(self.chosen_, [&](auto& p) { return call_hook<H>(p, a...); });
+        using result = detail::hook_result<H>;
+        if constexpr (std::is_void_v<result>) {
+            self.chosen_.template visit<with_hook<H>>([&](auto& p) { call_hook<H>(p, a...); });
+        } else {
+            result answer = detail::absent_answer<H>();
+            self.chosen_.template visit<with_hook<H>>([&](auto& p) { answer = call_hook<H>(p, a...); });
+            return answer;
+        }
     }
 
   private:
-    /// Calls f(name, names of the choice, function that makes it) for all that can be chosen.
-    template <class F>
-    static void for_each_name(F f) {
-        (names_of<Choices>(f), ...);
+    template <std::size_t... I>
+    static one_of find(detail::name_search& search, std::index_sequence<I...>) {
+        one_of result;
+        (result.template choose_if_found<I, Choices>(search), ...);
+        return result;
     }
-    template <class Choice, class F>
-    static void names_of(F& f) {
-        const std::string own(Choice::name);
-        const detail::choice_names& its = detail::names_of_choice<Choice>;
-        if constexpr (named_preset<Choice>) {
-            f(own, its, [] { return Choice::make(); });
-        } else {
-            f(own, its, [] { return Choice{}; });
-        }
+    template <std::size_t I, class Choice>
+    void choose_if_found(detail::name_search& search) {
+        if (search.meets(Choice::name)) chosen_.template set<I>(detail::make_choice<Choice>());
         if constexpr (has_presets<Choice>) {
-            for (const auto& one : Choice::presets) f(own + ":" + std::string(one.name), its, one.make);
+            for (const auto& one : Choice::presets) {
+                if (search.meets(Choice::name, one.name)) chosen_.template set<I>(one.make());
+            }
         }
     }
-    /// The names of the first choice that is of this policy type.
-    template <class P>
-    static constexpr const detail::choice_names* first_names_of() noexcept {
-        const detail::choice_names* first = nullptr;
-        const auto ask = [&]<class Choice>(std::type_identity<Choice>) {
-            if constexpr (std::same_as<P, typename detail::policy_of_choice<Choice>::type>) {
-                if (first == nullptr) first = &detail::names_of_choice<Choice>;
-            }
-        };
-        (ask(std::type_identity<Choices>()), ...);
-        return first;
-    }
 
-    template <class Variant, class F>
-    static constexpr auto visit(Variant& chosen, F&& f) {
-        return detail::visit_choice(chosen, f, std::make_index_sequence<std::variant_size_v<policies>>());
-    }
-
-    policies chosen_;
-    const detail::choice_names* names_ = first_names_of<first>();
+    chosen_policy chosen_;
 };
 
 }}  // namespace multistate::MULTISTATE_TARGET

@@ -1,6 +1,11 @@
 #pragma once
 
-// How much a value can change a layer's output. For policies that weigh attention by this.
+// How much a value can change a layer's output: a member of policies that multiply attention by it.
+//
+//     std::vector<ms::rows> w_o;                              // for each layer [model dimension, heads * value_dim]
+//     ms::criticalkv policy;
+//     policy.output.projection = w_o;                         // without it, the effect of a value v is |v|_1
+//     ms::cache<ms::criticalkv> cache(shape, policy);         // w_o must outlive the cache
 #include <cmath>
 #include <span>
 #include <string>
@@ -28,10 +33,11 @@ struct output_effect {
         require(columns > 0, who, "value_dim", "at least 1 with an output projection", s.value_dim);
         require(matrix.count >= 1 && matrix.data != nullptr, who, "output.projection", "a row for each output",
                 matrix.count);
-        require(matrix.width >= least && matrix.width % columns == 0, who, "output.projection",
-                "[outputs, heads * value_dim], a multiple of " + std::to_string(columns) + ", at least " +
-                    std::to_string(least),
-                matrix.width);
+        if (matrix.width >= least && matrix.width % columns == 0) return;
+        detail::refuse_value(who, "output.projection",
+                             "[outputs, heads * value_dim], a multiple of " + std::to_string(columns) + ", at least " +
+                                 std::to_string(least),
+                             matrix.width);
     }
 
     /// The sum over the query heads i of |W_o[i] v|_1, where v is the value that i reads. Without a projection, the sum

@@ -6,7 +6,7 @@
 //         static constexpr std::string_view name = "decayed";
 //         static constexpr ms::per forgets() noexcept { return ms::per::head; }
 //         float decay = 0.95f;
-//         static constexpr auto parameters = std::tuple{ms::parameter{"decay", &decayed::decay, 0.0f, 1.0f}};
+//         static constexpr ms::parameter<decayed> parameters[] = {{"decay", &decayed::decay, 0.0f, 1.0f}};
 //
 //         void on_attention(ms::rows probabilities, ms::view states) const noexcept {
 //             for (float& s : states.score) s *= decay;
@@ -53,7 +53,6 @@
 #include <concepts>
 #include <cstddef>
 #include <string_view>
-#include <tuple>
 
 #include "multistate/core/parameter.hpp"
 #include "multistate/policy/hooks.hpp"

@@ -27,8 +27,8 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// Whether x can be squared and summed safely: its length is at most 1e9, so a product of four such vectors is finite
-/// in float32. False if an element is a NaN or an infinity.
+/// Whether x can be squared and summed safely: its length is at most 1e9, so that products of up to four such lengths
+/// are finite in float32. False if an element is a NaN or an infinity.
 inline bool bounded(std::span<const float> x) noexcept { return simd::dot(x, x) <= 1e18f; }
 /// The same for all rows.
 inline bool bounded(rows x) noexcept {
@@ -61,22 +61,21 @@ struct view {
     template <has_memory P>
     typename P::memory memory(const P& policy) const noexcept {
         typename P::memory result;
-        layout l(shape, origin, size());
+        layout l(origin, size());
         policy.lay_out(result, l);
         return result;
     }
-    /// Moves on to the memory that is laid out directly after that of `policy`. For policies that call other policies:
-    /// the view then belongs to the next one.
+    /// Skips the memory of `policy`: memory() then starts directly after it. For policies that call other policies.
     template <class P>
     void skip(const P& policy) noexcept {
-        const detail::memory_size used = detail::size_of_memory(policy, shape, origin.rows);
+        const detail::memory_size used = detail::size_of_memory(policy, *origin.shape, origin.rows);
         origin.states += used.states;
         origin.table += used.table;
     }
     /// Sets the policy's per_table members to zero.
     template <class P>
     void clear_table_memory(const P& policy) const noexcept {
-        const std::size_t bytes = detail::size_of_memory(policy, shape, origin.rows).table;
+        const std::size_t bytes = detail::size_of_memory(policy, *origin.shape, origin.rows).table;
         if (bytes > 0) std::memset(origin.table, 0, bytes);
     }
 };

@@ -1,9 +1,12 @@
 #pragma once
 
-// The two products of attention over rows as they are stored: logits = Q K^T and output = P V.
+// The two products of attention on stored rows: logits = Q K^T and output = P V.
 //
-// Few queries stream (gemv.hpp): each stored row is read once and meets them in the narrowest form that the target
-// multiplies well. Many queries are a matrix product (gemm.hpp): rows are widened to floats first.
+//     simd::dot_products(q, heads, head_dim, keys.matrix(), n, logits, stride, scratch);          // [heads, n]
+//     simd::weighted_sums(logits, stride, heads, values.matrix(), n, value_dim, out, scratch);    // [heads, value_dim]
+//
+// Few queries (gemv.hpp): each stored row is read once for all of them, and multiplied in the narrowest format that the
+// target multiplies fast. Many queries (gemm.hpp): rows are converted to floats, then multiplied as matrices.
 #include "multistate/simd/gemm.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
@@ -18,8 +21,8 @@ constexpr std::size_t product_scratch(std::size_t count, std::size_t dimension) 
     return (std::max)(most_streamed * rows, detail::panel_columns * (std::max)(rows, detail::panel_values));
 }
 
-/// out[i * stride + j] = q_i . key_j for i < count and j < n; q [count, query_stride(dimension)] ends in zeros, rows of
-/// out have room for n padded to 32.
+/// out[i * stride + j] = q_i . key_j for i < count and j < n. Rows of q are query_stride(dimension) floats, padded with
+/// zeros. Rows of out have room for n rounded up to 32.
 template <class Codec>
 void dot_products(const float* q, std::size_t count, std::size_t dimension, matrix<Codec> keys, std::size_t n,
                   float* out, std::size_t stride, float* scratch) noexcept {
@@ -32,7 +35,8 @@ void dot_products(const float* q, std::size_t count, std::size_t dimension, matr
     }
 }
 
-/// out[i] = sum over j < n of p[i * p_stride + j] * value_j for i < count; out is [count, query_stride(width)].
+/// out[i] = sum over j < n of p[i * p_stride + j] * value_j for i < count. Rows of out are query_stride(width)
+/// floats.
 template <class Codec>
 void weighted_sums(const float* p, std::size_t p_stride, std::size_t count, matrix<Codec> values, std::size_t n,
                    std::size_t width, float* out, float* scratch) noexcept {

@@ -2,14 +2,16 @@
 
 // Products of 16-bit numbers, summed in pairs, and of bytes, summed in fours: the multiplication of narrow codecs.
 //
-// This is the one file with intrinsics, because Highway 1.0.3 has none of these instructions: VNNI and bf16 on x86, bf16
-// and products of bytes on ARM. Elsewhere multiplications of pairs give the same integers; without bf16 instructions
-// bf16 is widened to float32 instead (formats.hpp).
+// This is the one file with intrinsics, because Highway 1.0.3 has none of these instructions: VNNI and bf16 on x86,
+// bf16 and products of bytes on ARM. Elsewhere multiplications of pairs give the same integers; without bf16
+// instructions bf16 is widened to float32 instead (formats.hpp).
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 
+#include "multistate/simd/conversions.hpp"
 #include "multistate/simd/highway.hpp"
 #include "multistate/simd/vector.hpp"
 
@@ -104,24 +106,36 @@ MULTISTATE_INLINE void make_pairs(short_vector (&rows)[2]) noexcept {
     }
 }
 
-/// Rounds n floats to integers within ±most, n a multiple of 2 * lanes; returns what one of them means. NaN where a
-/// float is not finite.
-inline float to_shorts(const float* x, std::size_t n, float most, std::int16_t* to) noexcept {
+/// Rounds n floats of `Rows` rows to integers within ±most, n a multiple of 2 * lanes: to[i * to_stride + j] from
+/// x[i * stride + j]. units[i] = what one of them means; NaN where a float of the row is not finite.
+template <std::size_t Rows>
+void to_shorts(const float* x, std::size_t stride, std::size_t n, float most, std::int16_t* to, std::size_t to_stride,
+               float* units) noexcept {
     const float_tag d;
-    auto peaks = hn::Zero(d);
-    auto poison = hn::Zero(d);  // 0 * x is NaN where x is not finite
-    for (std::size_t i = 0; i < n; i += lanes) {
-        const auto v = hn::LoadU(d, x + i);
-        peaks = hn::Max(peaks, hn::Abs(v));
-        poison = hn::MulAdd(v, hn::Zero(d), poison);
+    const integer_tag bits;
+    integer_vector peaks[Rows];  // magnitudes as bits: NaN > infinity > all others
+    for (auto& peak : peaks) peak = hn::Zero(bits);
+    for (std::size_t j = 0; j < n; j += lanes) {
+        MULTISTATE_UNROLL
+        for (std::size_t i = 0; i < Rows; ++i) {
+            peaks[i] = hn::Max(peaks[i], hn::BitCast(bits, hn::Abs(hn::LoadU(d, x + i * stride + j))));
+        }
     }
-    const float peak = hn::GetLane(hn::MaxOfLanes(d, peaks));
-    const auto inverse = hn::Set(d, peak > 1e-33f ? most / peak : 0);  // else most / peak may overflow
+    float inverse[Rows];
+    MULTISTATE_UNROLL
+    for (std::size_t i = 0; i < Rows; ++i) {
+        const float peak = std::bit_cast<float>(hn::GetLane(hn::MaxOfLanes(bits, peaks[i])));
+        inverse[i] = peak > 1e-33f ? most / peak : 0;  // else most / peak may overflow
+        units[i] = peak / most + (peak - peak);
+    }
     const hn::Rebind<std::int16_t, float_tag> narrow;
-    for (std::size_t i = 0; i < n; i += lanes) {
-        hn::StoreU(hn::DemoteTo(narrow, hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), inverse))), narrow, to + i);
+    for (std::size_t j = 0; j < n; j += lanes) {
+        MULTISTATE_UNROLL
+        for (std::size_t i = 0; i < Rows; ++i) {
+            const auto scaled = hn::Mul(hn::LoadU(d, x + i * stride + j), hn::Set(d, inverse[i]));
+            hn::StoreU(hn::DemoteTo(narrow, hn::NearestInt(scaled)), narrow, to + i * to_stride + j);
+        }
     }
-    return peak / most + sum(poison);
 }
 
 /// 2 * lanes stored integers in 16 bits.
@@ -138,14 +152,41 @@ MULTISTATE_INLINE short_vector load_shorts(const std::uint16_t* x, std::size_t n
     const short_tag d;
     return hn::MaskedLoad(hn::FirstN(d, n), d, reinterpret_cast<const std::int16_t*>(x));
 }
-/// The lower or upper 4 bits of 2 * lanes bytes, integers with a sign, times `scale`. An integer in the upper 4 of 16
-/// bits: the upper half of its product with 16 * scale is integer * scale.
-MULTISTATE_INLINE short_vector load_shorts(const std::uint8_t* bytes, bool upper, std::int8_t scale) noexcept {
+/// Columns [c, c + 2 * lanes) of the 64 that load_int4 reads.
+MULTISTATE_INLINE short_vector load_shorts(const std::uint8_t* words, std::size_t c) noexcept {
     const short_tag d;
-    const auto wide = hn::PromoteTo(d, hn::LoadU(hn::Rebind<std::uint8_t, short_tag>{}, bytes));
-    const auto mask = hn::Set(d, static_cast<std::int16_t>(0xf000));
-    const auto raised = upper ? hn::And(hn::ShiftLeft<8>(wide), mask) : hn::ShiftLeft<12>(wide);
-    return hn::MulHigh(raised, hn::Set(d, static_cast<std::int16_t>(scale * 16)));
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+    const auto half = hn::LoadU(hn::Half<hn::Repartition<std::uint8_t, short_tag>>{}, words);
+    const auto all = short_vector{_mm512_broadcast_i64x4(half.raw)};
+    const auto shift = hn::Set(hn::Half<short_tag>{}, static_cast<std::int16_t>(12 - c / 16 * 4));
+    const auto next = hn::Set(hn::Half<short_tag>{}, static_cast<std::int16_t>(8 - c / 16 * 4));
+    return hn::ShiftRight<12>(hn::Shl(all, hn::Combine(d, next, shift)));
+#else
+    return load_int4(d, words, c);
+#endif
+}
+
+/// `lanes` pairs of words of two rows.
+template <class Sum>
+MULTISTATE_INLINE short_vector load_pairs(const std::uint8_t* a, const std::uint8_t* b) noexcept {
+    const short_tag d;
+    const hn::Half<hn::Repartition<std::uint8_t, short_tag>> bytes;
+    const auto x = hn::BitCast(hn::Half<short_tag>{}, hn::LoadU(bytes, a));
+    const auto y = hn::BitCast(hn::Half<short_tag>{}, hn::LoadU(bytes, b));
+    if constexpr (pairs_lie_apart<Sum>) {
+        return hn::Combine(d, y, x);
+    } else {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+        alignas(64) static constexpr std::int16_t by_turns[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                                  21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                                  11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+        return short_vector{_mm512_permutexvar_epi16(hn::Load(d, by_turns).raw, hn::Combine(d, y, x).raw)};
+#else
+        const auto upper = hn::ShiftLeft<16>(hn::PromoteTo(integer_tag{}, y));
+        const auto lower = hn::And(hn::PromoteTo(integer_tag{}, x), hn::Set(integer_tag{}, 0xffff));
+        return hn::BitCast(d, hn::Or(upper, lower));
+#endif
+    }
 }
 
 #if MULTISTATE_DOTS_BYTES

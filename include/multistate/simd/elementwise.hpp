@@ -6,7 +6,7 @@
 //     simd::scale(y, 0.5f);                                                   // y[i] *= 0.5
 //     simd::transform(y, 1, [](simd::floats v) { return simd::log(v); });     // y[i] = ln y[i]
 //
-// Where a function takes two spans, the one that is written gives the length.
+// If a function takes two spans, the length is that of the span that it writes.
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -16,7 +16,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
 
-/// Calls f on `vector_width` floats of x at a time, in place; missing lanes of the last, shorter vector hold `rest`.
+/// x = f(x), vector by vector. If the last vector is incomplete, its missing lanes hold `rest`.
 template <class F>
 MULTISTATE_INLINE void transform(std::span<float> x, float rest, F f) noexcept {
     std::size_t i = 0;
@@ -43,8 +43,8 @@ inline void add(std::span<const float> x, std::span<float> y) noexcept {
     combine(x, y, [](floats a, floats b) { return a + b; });
 }
 
-/// y[i] += x[i] + x[stride + i] + …, for `count` rows of x, row after row. Four rows share one pass over y: all rows in
-/// one pass would be many streams, and one row per pass would read and write y again and again.
+/// y[i] += x[i] + x[stride + i] + …, for `count` rows of x, in this order. Four rows share one pass over y: one row per
+/// pass would read and write y more often, and all rows in one pass would be too many streams of memory.
 inline void add_rows(const float* x, std::size_t count, std::size_t stride, std::span<float> y) noexcept {
     for (; count >= 4; count -= 4, x += 4 * stride) {
         const auto add_four = [=](const float* column, floats total, auto load_row) {
@@ -63,7 +63,7 @@ inline void add_rows(const float* x, std::size_t count, std::size_t stride, std:
     for (; count > 0; --count, x += stride) add({x, y.size()}, y);
 }
 
-/// The sum of x, in as many partial sums as a vector has lanes.
+/// The sum of x, as one partial sum per vector lane.
 inline float sum(std::span<const float> x) noexcept {
     floats total = {};
     std::size_t i = 0;
@@ -108,7 +108,7 @@ inline float dot(std::span<const float> x, std::span<const float> y) noexcept {
     return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
-/// The same in one sum per lane: the bits that dot_rows (row_products.hpp) gives for rows of floats.
+/// The same with one partial sum per lane: bitwise equal to dot_rows (row_products.hpp) on rows of floats.
 inline float dot_in_one_sum(std::span<const float> x, std::span<const float> y) noexcept {
     floats total = {};
     std::size_t i = 0;
@@ -122,7 +122,7 @@ inline float dot_in_one_sum(std::span<const float> x, std::span<const float> y) 
     return sum(total);
 }
 
-/// The greatest of x; -inf when x is empty.
+/// The greatest element of x; -inf if x is empty.
 inline float maximum(std::span<const float> x) noexcept {
     const auto greater = [](auto a, auto b) { return a > b ? a : b; };
     if (x.size() < vector_width) {
@@ -143,8 +143,9 @@ inline float maximum(std::span<const float> x) noexcept {
 
 /// e to the power x for x <= 88, relative error below 2e-7; exactly 0 below -87.33 (and for -inf); NaN stays NaN.
 MULTISTATE_INLINE floats exp(floats x) noexcept {
-    // x = k ln 2 + r with |r| <= ln 2 / 2. Adding 1.5 * 2^23 moves the integer part of a number into its last bits; with
-    // 127 more, these bits are the exponent of 2^k. ln 2 comes in two parts, so that k times the first is exact.
+    // x = k ln 2 + r with |r| <= ln 2 / 2. Adding 1.5 * 2^23 moves the integer part of a number into its last bits.
+    // Adding 127 more makes these bits the exponent of 2^k. ln 2 is divided into two parts, so that k times the first
+    // is exact.
     constexpr float shifter = 12582912.0f + 127;
     const floats shifted = multiply_add(x, fill(1.44269504f), fill(shifter));
     const auto power = reinterpret_cast<floats>(reinterpret_cast<naturals>(shifted) << 23);
@@ -162,14 +163,14 @@ MULTISTATE_INLINE floats exp(floats x) noexcept {
     return x < -87.33f ? floats{} : p * power;
 }
 
-/// ln x for finite x, relative error below 3e-7; -inf below 1.18e-38, the least normal number; NaN stays NaN.
+/// ln x for finite x, relative error below 3e-7; -inf below 1.18e-38, the smallest normal number; NaN stays NaN.
 MULTISTATE_INLINE floats log(floats x) noexcept {
-    // x = 2^k (1 + f) with 1 + f from sqrt(1/2) to sqrt(2), so that f is exact and small where ln x is.
+    // x = 2^k (1 + f) with 1 + f from sqrt(1/2) to sqrt(2), so that f is exact, and small if ln x is small.
     const auto bits = reinterpret_cast<naturals>(x);
     const integers exponent = reinterpret_cast<integers>(bits - 0x3f3504f3u) >> 23;
     const floats k = __builtin_convertvector(exponent, floats);
     const floats f = reinterpret_cast<floats>(bits - (reinterpret_cast<naturals>(exponent) << 23)) - 1.0f;
-    // f - f^2 / 2 + f^3 p(f), p minimax for the relative error: 5.9e-9. ln 2 comes in two parts, as in exp.
+    // f - f^2 / 2 + f^3 p(f), p minimax for the relative error: 5.9e-9. ln 2 is divided into two parts, as in exp.
     floats p = fill(-7.859619707e-2f);
     p = multiply_add(p, f, fill(1.288165152e-1f));
     p = multiply_add(p, f, fill(-1.312875450e-1f));

@@ -1,24 +1,26 @@
 #pragma once
 
-// How the rows of a codec are multiplied: as floats, or as pairs of 16 bits or fours of bytes where the codec is narrow
-// and the target multiplies these well. One kernel serves all (gemv.hpp). A codec names one of these formats, which is
-// the arithmetic of that kernel:
+// How the rows of a codec are multiplied: as floats, as pairs of 16-bit numbers, or as groups of four bytes, if the
+// codec is narrow and the target has such instructions. One kernel (gemv.hpp) takes its arithmetic from the format that
+// a codec names:
 //
 //     struct int8 { using format = simd::in_bytes<int8>; … };
 //
-//     number, sum               what a query becomes, and the vectors that products are added up in
+//     number, sum               the element type of a converted query; the vector type of the sums of products
 //     columns                   columns of a row in one load
 //     rows                      rows whose weights are loaded at once: 1, a pair or four
 //     load(row, c), load(q)     vectors of a row's columns and of a query's
-//     load(row, c, end)         the same, where zeros must replace what lies behind column `end`
+//     load(row, c, end)         the same, with zeros for the columns from `end` on
 //     same(weights, j)          a vector of one weight, of one pair or of four
 //     interleave(x)             makes pairs or fours of a column from vectors of as many rows
 //     add(sum, x, y)            sum + x * y, pair by pair or four by four
-//     narrow(x, n, terms, to)   numbers of n floats, for sums of `terms` products; returns the value of a unit
+//     narrow<Rows>(x, stride, n, terms, to, to_stride, units)   numbers of n floats of each row, for sums of `terms`
+//                               products, and the values of their units
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "multistate/simd/conversions.hpp"
 #include "multistate/simd/dot.hpp"
@@ -61,16 +63,20 @@ struct in_floats {
     static MULTISTATE_INLINE void interleave(float_vector (&)[1]) noexcept {}
     static MULTISTATE_INLINE sum add(sum s, float_vector x, float_vector y) noexcept { return hn::MulAdd(x, y, s); }
     static MULTISTATE_INLINE float_vector floats(sum s) noexcept { return s; }
-    static float narrow(const float* x, std::size_t n, std::size_t, number* to) noexcept {
-        std::copy_n(x, n, to);
-        return 1;
+    template <std::size_t Rows>
+    static void narrow(const float* x, std::size_t stride, std::size_t n, std::size_t, number* to,
+                       std::size_t to_stride, float* units) noexcept {
+        for (std::size_t i = 0; i < Rows; ++i) {
+            std::copy_n(x + i * stride, n, to + i * to_stride);
+            units[i] = 1;
+        }
     }
 };
 
 #if MULTISTATE_DOTS_INTEGERS
 namespace detail {
 
-/// What all formats of 16 bits share.
+/// Shared by all 16-bit formats.
 template <class Sum>
 struct in_pairs {
     using number = std::int16_t;
@@ -88,7 +94,7 @@ struct in_pairs {
 
 }  // namespace detail
 
-/// As integers of 16 bits, of which `largest` is the greatest that the codec stores: Codec::load_shorts gives them.
+/// Rows and queries as 16-bit integers. Codec::load_shorts gives the columns of a row, at most `largest` in magnitude.
 template <class Codec, int largest>
 struct in_shorts : detail::in_pairs<integer_vector> {
     using element = typename Codec::element;
@@ -99,18 +105,75 @@ struct in_shorts : detail::in_pairs<integer_vector> {
     }
     static MULTISTATE_INLINE float_vector floats(integer_vector s) noexcept { return hn::ConvertTo(float_tag{}, s); }
     /// 16 bits, or as many as keep the sum of `terms` products below 2^31.
-    static float narrow(const float* x, std::size_t n, std::size_t terms, number* to, float limit = 32767) noexcept {
+    template <std::size_t Rows>
+    static void narrow(const float* x, std::size_t stride, std::size_t n, std::size_t terms, number* to,
+                       std::size_t to_stride, float* units, float limit = 32767) noexcept {
         const float most = std::floor(2147483000.0f / static_cast<float>(largest) / static_cast<float>(terms));
-        return to_shorts(x, n, (std::min)(limit, most), to);
+        to_shorts<Rows>(x, stride, n, (std::min)(limit, most), to, to_stride, units);
+    }
+};
+
+/// As int4 stores them: integers within ±7 in blocks of two groups of 32 columns, which count `scales[g]` times, 0 to
+/// 127. Queries meet integers times scale; weights of rows are multiplied by the scales beforehand (scale_weights).
+template <class Codec>
+struct in_groups_of_shorts : detail::in_pairs<integer_vector> {
+    using element = typename Codec::element;
+    static constexpr std::size_t group = 32;
+    static constexpr std::size_t block = 64;
+
+    static MULTISTATE_INLINE integer_vector zero() noexcept { return hn::Zero(integer_tag{}); }
+    static MULTISTATE_INLINE short_vector load(const element* row, std::size_t c, std::size_t = 0) noexcept {
+        // All bytes are the scale, then every other: through a general register would take longer.
+        const auto bytes = hn::Set(hn::Repartition<std::int8_t, short_tag>{}, row->scales[c / group]);
+        const auto scale = hn::And(hn::BitCast(short_tag{}, bytes), hn::Set(short_tag{}, std::int16_t{255}));
+        return hn::Mul(load_shorts(row->words, c), scale);
+    }
+    /// x[r] = pairs of columns place(c, r), … of two rows, without scales; all of one group.
+    static MULTISTATE_INLINE void load_rows(const element* const (&row)[2], std::size_t c,
+                                            short_vector (&x)[2]) noexcept {
+        const std::size_t b = c / block, byte = c % group;  // two bytes per word, for pairs of 2 * lanes columns
+        const auto pairs = load_pairs<sum>(row[0][b].words + byte, row[1][b].words + byte);
+        const int shift = static_cast<int>(12 - c % block / group * 8);
+        x[0] = hn::ShiftRight<12>(hn::ShiftLeftSame(pairs, shift));
+        x[1] = hn::ShiftRight<12>(hn::ShiftLeftSame(pairs, shift - 4));
+    }
+    static constexpr std::size_t place(std::size_t c, std::size_t r) noexcept {
+        return c / group * group + c % group / 2 + r * group / 2;
+    }
+    static MULTISTATE_INLINE float_vector floats(integer_vector s) noexcept { return hn::ConvertTo(float_tag{}, s); }
+    template <std::size_t Rows>
+    static void narrow(const float* x, std::size_t stride, std::size_t n, std::size_t terms, number* to,
+                       std::size_t to_stride, float* units) noexcept {
+        in_shorts<Codec, 7 * 127>::template narrow<Rows>(x, stride, n, terms, to, to_stride, units);
+    }
+    /// The scales of a block as scale_weights reads them.
+    static MULTISTATE_INLINE std::int16_t scales(const element& from) noexcept {
+        std::int16_t both;
+        std::memcpy(&both, from.scales, sizeof both);
+        return both;
+    }
+    /// first[j] and second[j] = weights[j] * scales[j] / 128, rounded, for n rows, a multiple of 32.
+    static MULTISTATE_INLINE void scale_weights(const number* weights, const std::int16_t* scales, std::size_t n,
+                                                number* first, number* second) noexcept {
+        const short_tag d;
+        for (std::size_t j = 0; j < n; j += columns) {
+            const auto weight = hn::LoadU(d, weights + j);
+            const auto scale = hn::LoadU(d, scales + j);
+            const auto upper = hn::And(scale, hn::Set(d, std::int16_t{127 * 256}));
+            hn::StoreU(hn::MulFixedPoint15(weight, hn::ShiftLeft<8>(scale)), d, first + j);
+            hn::StoreU(hn::MulFixedPoint15(weight, upper), d, second + j);
+        }
     }
 };
 #else
 template <class Codec, int largest>
 using in_shorts = in_floats<Codec>;
+template <class Codec>
+using in_groups_of_shorts = in_floats<Codec>;
 #endif
 
 #if MULTISTATE_DOTS_BYTES
-/// As bytes where the codec stores integers of 8 bits; a query's number of 16 bits has two of them.
+/// Rows as bytes, for codecs of 8-bit integers. Each 16-bit number of a query is two bytes.
 template <class Codec>
 struct in_bytes {
     using number = std::int16_t;
@@ -135,10 +198,11 @@ struct in_bytes {
         return add_fours(s, x, y);
     }
     static MULTISTATE_INLINE float_vector floats(sum s) noexcept { return hn::ConvertTo(float_tag{}, in_one(s)); }
-    static float narrow(const float* x, std::size_t n, std::size_t terms, number* to) noexcept {
-        const float unit = in_shorts<Codec, 127>::narrow(x, n, terms, to, most_in_two);
-        cut_in_two(to, n);
-        return unit;
+    template <std::size_t Rows>
+    static void narrow(const float* x, std::size_t stride, std::size_t n, std::size_t terms, number* to,
+                       std::size_t to_stride, float* units) noexcept {
+        in_shorts<Codec, 127>::template narrow<Rows>(x, stride, n, terms, to, to_stride, units, most_in_two);
+        for (std::size_t i = 0; i < Rows; ++i) cut_in_two(to + i * to_stride, n);
     }
 };
 #else
@@ -147,7 +211,7 @@ using in_bytes = in_shorts<Codec, 127>;
 #endif
 
 #if MULTISTATE_DOTS_BFLOAT16
-/// As bf16 where the codec stores bf16.
+/// Rows and queries as bf16, for codecs of bf16.
 template <class Codec>
 struct in_bfloat16 : detail::in_pairs<float_vector> {
     static MULTISTATE_INLINE float_vector zero() noexcept { return hn::Zero(float_tag{}); }
@@ -158,12 +222,16 @@ struct in_bfloat16 : detail::in_pairs<float_vector> {
         return load_shorts(row + c, end - c);
     }
     static MULTISTATE_INLINE float_vector floats(float_vector s) noexcept { return s; }
-    static float narrow(const float* x, std::size_t n, std::size_t, number* to) noexcept {
+    template <std::size_t Rows>
+    static void narrow(const float* x, std::size_t stride, std::size_t n, std::size_t, number* to,
+                       std::size_t to_stride, float* units) noexcept {
         const hn::Rebind<std::uint16_t, float_tag> d;
-        for (std::size_t i = 0; i < n; i += lanes) {
-            hn::StoreU(to_bfloat16(hn::LoadU(float_tag{}, x + i)), d, reinterpret_cast<std::uint16_t*>(to + i));
+        for (std::size_t i = 0; i < Rows; ++i, x += stride, to += to_stride) {
+            for (std::size_t j = 0; j < n; j += lanes) {
+                hn::StoreU(to_bfloat16(hn::LoadU(float_tag{}, x + j)), d, reinterpret_cast<std::uint16_t*>(to + j));
+            }
+            units[i] = 1;
         }
-        return 1;
     }
 };
 #else

@@ -1,7 +1,8 @@
 #pragma once
 
-// The products of attention for many queries, the tokens of a block: stored rows are widened to floats once, then one
-// register-blocked matrix product serves logits and outputs alike.
+// The products of attention for many queries (the tokens of a block). Stored rows are converted to floats in panels,
+// then one register-blocked matrix product computes logits and outputs. Only attention_products.hpp and
+// math/packed_products.hpp include this header.
 #include <algorithm>
 #include <cstddef>
 
@@ -9,15 +10,16 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd { namespace detail {
 
-/// Queries and vectors of columns whose sums lie in registers.
+/// The register block: the sums of this many queries and vectors of columns stay in registers.
 inline constexpr std::size_t product_queries = many_registers ? 8 : 4;
 inline constexpr std::size_t product_vectors = (std::max<std::size_t>)(2, 4 / lanes);
-/// Columns of a panel, the right factor: keys that stand side by side, or columns of values.
+/// Columns of a panel, the right factor: one key in each column, or columns of values.
 inline constexpr std::size_t panel_columns = product_vectors * lanes;
-/// Value rows in a panel. With 32 columns 16 KiB: half of a first-level cache.
+/// Value rows in a panel: 16 KiB with 32 columns, half of a first-level cache.
 inline constexpr std::size_t panel_values = 128;
 
-/// out[i, 0 … Vectors * lanes) (+)= sum over t < terms of a[i, t] * b[t, …], for `Queries` rows of a.
+/// out[i, c] = the sum over t < terms of a[i, t] * b[t, c], for `Queries` rows of a and columns c < Vectors * lanes.
+/// Adds it to out if `accumulate`.
 template <std::size_t Queries, std::size_t Vectors, bool accumulate>
 void product(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride, std::size_t terms, float* out,
              std::size_t stride) noexcept {
@@ -48,7 +50,7 @@ void product(const float* a, std::size_t a_stride, const float* b, std::size_t b
     }
 }
 
-/// product for any count of queries.
+/// The same for any number of rows of a.
 template <std::size_t Queries, std::size_t Vectors, bool accumulate>
 void product_of_all(std::size_t count, const float* a, std::size_t a_stride, const float* b, std::size_t b_stride,
                     std::size_t terms, float* out, std::size_t stride) noexcept {
@@ -60,7 +62,7 @@ void product_of_all(std::size_t count, const float* a, std::size_t a_stride, con
     }
 }
 
-/// panel[c, k] = keys[k, c] for k < panel_columns; 0 for k >= n.
+/// Transposes keys into a panel: panel[c, k] = keys[k, c] for k < panel_columns; 0 for k >= n.
 template <class Codec>
 void stand_up(matrix<Codec> keys, std::size_t n, std::size_t dimension, float* panel) noexcept {
     const auto row = [=](std::size_t k, std::size_t c) {

@@ -4,6 +4,7 @@
 // query uses a row while it is in the first-level cache. The codec's format (formats.hpp) is the arithmetic.
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 
 #include "multistate/simd/elementwise.hpp"
 #include "multistate/simd/formats.hpp"
@@ -35,6 +36,14 @@ inline constexpr std::size_t sum_registers = many_registers ? 16 : 8;
 /// Registers of one sum.
 template <class Format>
 inline constexpr std::size_t registers = sizeof(typename Format::sum) / sizeof(float_vector);
+/// Whether groups of columns have their own scales, and so their own weights; and the most groups at a time.
+template <class Format>
+inline constexpr bool has_groups = requires {
+    Format::group;
+};
+inline constexpr std::size_t most_groups = 8;
+template <class Format>
+inline constexpr std::size_t most_groups_of = has_groups<Format> ? most_groups : 1;
 
 template <class Codec>
 constexpr std::size_t row_bytes(matrix<Codec> rows) noexcept {
@@ -63,16 +72,24 @@ MULTISTATE_INLINE void dot_few_rows(const Number* q, std::size_t q_stride, std::
         MULTISTATE_UNROLL
         for (std::size_t r = 0; r < Rows; ++r) sums[i][r] = how::zero();
     }
-    for (std::size_t c = 0; c < dimension; c += how::columns) {
-        decltype(how::load(row, c)) x[Rows];
+    const auto add = [&](const typename Codec::element* from, std::size_t column, const Number* at) {
+        decltype(how::load(from, column)) x[Rows];
         MULTISTATE_UNROLL
-        for (std::size_t r = 0; r < Rows; ++r) x[r] = how::load(row + r * row_stride, c, dimension);
+        for (std::size_t r = 0; r < Rows; ++r) x[r] = how::load(from + r * row_stride, column, dimension);
         MULTISTATE_UNROLL
         for (std::size_t i = 0; i < Queries; ++i) {
-            const auto y = in_register(how::load_query(q + i * q_stride + c));
+            const auto y = in_register(how::load_query(at + i * q_stride));
             MULTISTATE_UNROLL
             for (std::size_t r = 0; r < Rows; ++r) sums[i][r] = how::add(sums[i][r], x[r], y);
         }
+    };
+    if constexpr (has_groups<how>) {
+        for (std::size_t c = 0; c < dimension; c += how::block, ++row) {  // elements are pairs of groups
+            MULTISTATE_UNROLL
+            for (std::size_t column = 0; column < how::block; column += how::columns) add(row, column, q + c + column);
+        }
+    } else {
+        for (std::size_t c = 0; c < dimension; c += how::columns) add(row, c, q + c);
     }
 }
 
@@ -82,13 +99,19 @@ void dot_rows(const Number* q, std::size_t q_stride, std::size_t dimension, matr
               float* out, std::size_t stride, rows_ahead& ahead, std::size_t ahead_bytes) noexcept {
     using sum = typename format<Codec>::sum;
     std::size_t j = 0;
+    sum before[Queries][4];  // of the four rows before: adding up their lanes now would wait for the products
+    const auto store_before = [&] {
+        MULTISTATE_UNROLL
+        for (std::size_t i = 0; i < Queries; ++i) store_sums(before[i], out + i * stride + j - 4);
+    };
     for (; j + 4 <= n; j += 4) {
         ahead.next(4 * ahead_bytes);
         sum sums[Queries][4];
         dot_few_rows<Codec>(q, q_stride, dimension, keys.row(j), keys.stride, sums);
-        MULTISTATE_UNROLL
-        for (std::size_t i = 0; i < Queries; ++i) store_sums(sums[i], out + i * stride + j);
+        if (j > 0) store_before();
+        std::memcpy(before, sums, sizeof sums);
     }
+    if (j > 0) store_before();
     for (; j < n; ++j) {
         sum sums[Queries][1];
         dot_few_rows<Codec>(q, q_stride, dimension, keys.row(j), keys.stride, sums);
@@ -96,8 +119,8 @@ void dot_rows(const Number* q, std::size_t q_stride, std::size_t dimension, matr
     }
 }
 
-/// out[i] += the weighted sum of n rows, n <= most_block_rows, in `Vectors` vectors of columns from c. Pairs come from two
-/// rows, fours from four. The sums of pairs lie in another order, see restore_order.
+/// out[i] += the weighted sum of n rows, n <= most_block_rows, in `Vectors` vectors of columns from c. Pairs come from
+/// two rows, fours from four. The sums of pairs lie in another order, see restore_order.
 template <std::size_t Queries, std::size_t Vectors, class Codec, class Number>
 void sum_some_columns(const Number* weights, const float* factors, matrix<Codec> values, std::size_t n, std::size_t c,
                       float* out, std::size_t stride, rows_ahead& ahead, std::size_t ahead_bytes) noexcept {
@@ -109,22 +132,38 @@ void sum_some_columns(const Number* weights, const float* factors, matrix<Codec>
         MULTISTATE_UNROLL
         for (std::size_t v = 0; v < Vectors * rows; ++v) sums[i][v] = how::zero();
     }
+    std::size_t first_column = c;
+    if constexpr (has_groups<how>) {
+        values.data += c / how::block;
+        weights += c / how::group * most_block_rows;
+        first_column = Vectors * how::columns % how::block == 0 ? 0 : c % how::block;  // a constant if it can be
+    }
     const auto add = [&](std::size_t j) {
         const typename Codec::element* const a = values.row(j);
+        const auto load_weight = [&](std::size_t i, std::size_t group) {
+            return in_register(how::same(weights + (i * most_groups_of<how> + group) * most_block_rows, j));
+        };
         decltype(how::same(weights, j)) weight[Queries];
-        MULTISTATE_UNROLL
-        for (std::size_t i = 0; i < Queries; ++i) weight[i] = in_register(how::same(weights + i * most_block_rows, j));
+        if constexpr (!has_groups<how>) {
+            MULTISTATE_UNROLL
+            for (std::size_t i = 0; i < Queries; ++i) weight[i] = load_weight(i, 0);
+        }
         const typename Codec::element* row[rows];
         MULTISTATE_UNROLL
         for (std::size_t r = 0; r < rows; ++r) row[r] = j + r < n ? a + r * values.stride : a;  // its weight is 0 then
         MULTISTATE_UNROLL
         for (std::size_t v = 0; v < Vectors; ++v) {
             decltype(how::load(row[0], c)) x[rows];
-            MULTISTATE_UNROLL
-            for (std::size_t r = 0; r < rows; ++r) x[r] = how::load(row[r], c + v * how::columns);
-            how::interleave(x);
+            if constexpr (has_groups<how>) {
+                how::load_rows(row, first_column + v * how::columns, x);
+            } else {
+                MULTISTATE_UNROLL
+                for (std::size_t r = 0; r < rows; ++r) x[r] = how::load(row[r], c + v * how::columns);
+                how::interleave(x);
+            }
             MULTISTATE_UNROLL
             for (std::size_t i = 0; i < Queries; ++i) {
+                if constexpr (has_groups<how>) weight[i] = load_weight(i, v * how::columns / how::group);
                 MULTISTATE_UNROLL
                 for (std::size_t r = 0; r < rows; ++r) {
                     sums[i][v * rows + r] = how::add(sums[i][v * rows + r], x[r], weight[i]);
@@ -143,7 +182,9 @@ void sum_some_columns(const Number* weights, const float* factors, matrix<Codec>
         const auto factor = hn::Set(d, factors[i]);
         MULTISTATE_UNROLL
         for (std::size_t v = 0; v < Vectors * rows; ++v) {
-            float* const to = out + i * stride + c + v * lanes;
+            std::size_t column = c + v * lanes;
+            if constexpr (has_groups<how>) column = how::place(c + v / rows * how::columns, v % rows);
+            float* const to = out + i * stride + column;
             hn::StoreU(hn::MulAdd(how::floats(sums[i][v]), factor, hn::LoadU(d, to)), d, to);
         }
     }
@@ -167,6 +208,33 @@ void sum_columns(const Number* weights, const float* factors, matrix<Codec> valu
     }
 }
 
+/// The scales that groups of columns have in a block of rows, by which weights are multiplied.
+template <class Codec, class Format>
+struct group_scales {
+    void gather(matrix<Codec>, std::size_t, std::size_t) noexcept {}
+    float multiply(typename Format::number*, std::size_t, std::size_t) const noexcept { return 1; }
+};
+template <class Codec, class Format>
+requires has_groups<Format>
+struct group_scales<Codec, Format> {
+    void gather(matrix<Codec> rows, std::size_t n, std::size_t width) noexcept {
+        for (std::size_t b = 0; b * Format::block < width; ++b) {
+            for (std::size_t j = 0; j < n; ++j) scales_[b][j] = Format::scales(rows.row(j)[b]);
+        }
+    }
+    /// Replaces the weights of one query by those of each group. Returns the value of a unit.
+    float multiply(typename Format::number* weights, std::size_t n, std::size_t width) const noexcept {
+        for (std::size_t b = (width - 1) / Format::block + 1; b-- > 0;) {  // the first group's replace the weights
+            auto* const to = weights + b * 2 * most_block_rows;
+            Format::scale_weights(weights, scales_[b], n, to, to + most_block_rows);
+        }
+        return 128;
+    }
+
+  private:
+    alignas(64) std::int16_t scales_[most_groups / 2][most_block_rows] = {};
+};
+
 /// out[i] += the weighted sum of up to most_block_rows rows. Weights are multiplied by the scales of the rows and made
 /// narrow; behind the last they are 0.
 template <std::size_t Queries, class Codec>
@@ -174,30 +242,37 @@ void sum_block(const float* p, std::size_t p_stride, matrix<Codec> values, std::
                std::size_t stride, rows_ahead& ahead, std::size_t ahead_bytes) noexcept {
     using how = format<Codec>;
     constexpr std::size_t vectors = sum_registers / registers<how> / Queries / how::rows;
-    alignas(64) float floats[most_block_rows];
-    alignas(64) typename how::number weights[Queries * most_block_rows];
+    constexpr std::size_t weight_stride = most_groups_of<how> * most_block_rows;
+    alignas(64) float floats[Queries * most_block_rows];
+    alignas(64) typename how::number weights[Queries * weight_stride];
     float factors[Queries];
     const float_tag d;
+    group_scales<Codec, how> scales;
+    scales.gather(values, n, width);  // long before they are loaded as vectors, which would wait for short stores
     const auto load_up_to = [=](const float* x, std::size_t j) {
         return j + lanes <= n ? hn::LoadU(d, x + j) : load_first(d, x + j, j < n ? n - j : 0, 0.0f);
     };
-    for (std::size_t i = 0; i < Queries; ++i) {
-        for (std::size_t j = 0; j < padded(n, 32); j += lanes) {
+    for (std::size_t j = 0; j < padded(n, 32); j += lanes) {
+        const auto unit = Codec::scaled ? load_up_to(values.scales, j) : hn::Set(d, 1.0f);
+        MULTISTATE_UNROLL
+        for (std::size_t i = 0; i < Queries; ++i) {
             const auto x = load_up_to(p + i * p_stride, j);
-            if constexpr (Codec::scaled) {
-                hn::Store(hn::Mul(x, load_up_to(values.scales, j)), d, floats + j);
-            } else {
-                hn::Store(x, d, floats + j);
-            }
+            hn::Store(Codec::scaled ? hn::Mul(x, unit) : x, d, floats + i * most_block_rows + j);
         }
-        factors[i] = how::narrow(floats, padded(n, 32), most_block_rows, weights + i * most_block_rows);
+    }
+    // Weights of groups meet integers within ±7, of which 128 are less than two times 7 * 127.
+    constexpr std::size_t terms = has_groups<how> ? 2 : most_block_rows;
+    how::template narrow<Queries>(floats, most_block_rows, padded(n, 32), terms, weights, weight_stride, factors);
+    for (std::size_t i = 0; i < Queries; ++i) {
+        factors[i] *= scales.multiply(weights + i * weight_stride, padded(n, 32), width);
     }
     constexpr std::size_t columns = vectors * how::columns;
     sum_columns<Queries, vectors>(weights, factors, values, n, 0, width, out, stride, ahead,
                                   ahead_bytes / ((width + columns - 1) / columns));
 }
 
-/// Puts sums of pairs in the order of columns; they lie [columns 0 … 3, 8 … 11, …][columns 4 … 7, 12 … 15, …] in every two vectors.
+/// Puts sums of pairs in the order of columns; they lie [columns 0 … 3, 8 … 11, …][columns 4 … 7, 12 … 15, …] in every
+/// two vectors.
 inline void restore_order(float* x, std::size_t width) noexcept {
     alignas(64) float buffer[2 * lanes];
     for (; width > 0; x += 2 * lanes, width -= (std::min)(width, 2 * lanes)) {
@@ -231,7 +306,8 @@ void stream_dot_products(const float* q, std::size_t count, std::size_t q_stride
     auto* const numbers = reinterpret_cast<typename how::number*>(scratch);
     float factors[most_streamed];
     for (std::size_t i = 0; i < count; ++i) {
-        factors[i] = how::narrow(q + i * q_stride, q_stride, q_stride, numbers + i * q_stride);
+        how::template narrow<1>(q + i * q_stride, q_stride, q_stride, q_stride, numbers + i * q_stride, q_stride,
+                                factors + i);
     }
     constexpr std::size_t at_once = dot_queries / registers<how>;
     const std::size_t ahead_bytes = row_bytes(keys) / group_count(count, at_once);
@@ -257,6 +333,7 @@ void stream_weighted_sums(const float* p, std::size_t p_stride, std::size_t coun
                           std::size_t width, float* out, std::size_t stride) noexcept {
     using how = format<Codec>;
     std::fill_n(out, count * stride, 0.0f);
+    if constexpr (has_groups<how>) width = padded(width, how::group);  // columns of a group come together
     constexpr std::size_t at_once = sum_queries / registers<how>;
     const std::size_t ahead_bytes = row_bytes(values) / group_count(count, at_once);
     for (std::size_t rows = block_rows(row_bytes(values)), j = 0; j < n; j += rows) {
@@ -264,11 +341,21 @@ void stream_weighted_sums(const float* p, std::size_t p_stride, std::size_t coun
         prefetch_scales(values, j + rows, rows);
         const matrix<Codec> block{values.row(j), Codec::scaled ? values.scales + j : nullptr, values.stride};
         in_groups<at_once>(count, [&](std::size_t i, auto queries) {
-            sum_block<queries>(p + i * p_stride + j, p_stride, block, (std::min)(rows, n - j), width, out + i * stride,
-                               stride, ahead, ahead_bytes);
+            const auto sum = [&](matrix<Codec> some, std::size_t c, std::size_t columns) {
+                sum_block<queries>(p + i * p_stride + j, p_stride, some, (std::min)(rows, n - j), columns,
+                                   out + i * stride + c, stride, ahead, ahead_bytes * columns / width);
+            };
+            if constexpr (has_groups<how>) {
+                constexpr std::size_t most = most_groups * how::group;
+                for (std::size_t c = 0; c < width; c += most) {
+                    sum({block.data + c / how::block, block.scales, block.stride}, c, (std::min)(most, width - c));
+                }
+            } else {
+                sum(block, 0, width);
+            }
         });
     }
-    if constexpr (how::rows == 2) {
+    if constexpr (how::rows == 2 && !has_groups<how>) {
         for (std::size_t i = 0; i < count; ++i) restore_order(out + i * stride, width);
     }
 }

@@ -7,18 +7,19 @@
 //     const float total = simd::sum(hn::Mul(x, x));
 //
 // This is the only file that includes Highway. Static dispatch: the flags of the including translation unit choose the
-// instructions, and no library is linked. What policies and tables need is in vector.hpp, which compiles faster.
+// instructions, and no library is linked. Policies and tables use vector.hpp instead, which compiles faster.
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
 #include "multistate/core/target.hpp"
 
-// What Highway 1.0.3 must be told. With -march=sapphirerapids it stops at an error of its own unless AVX3_DL is wanted.
-// Without AES, as with -march=x86-64-v3, it would fall back to SSSE3, where f16 takes ten times as long.
-// SVE vectors have no size at compile time and cannot be kept in arrays, as the kernels do: such processors run NEON.
-// On ARM, Highway compiles for AES whatever the flags, if it thinks that GCC could choose a target at run time. Without
-// any flags some compilers get EMU128, whose maximum of infinities is finite: the scalar target replaces it.
+// Settings for Highway 1.0.3:
+//   - With -march=sapphirerapids it stops with an error unless HWY_WANT_AVX3_DL is defined.
+//   - Without AES, as with -march=x86-64-v3, it would use SSSE3, with which f16 takes ten times as long.
+//   - SVE vectors have no size at compile time, so the kernels' arrays cannot hold them. Such processors use NEON.
+//   - On ARM it compiles for AES, against the flags, if it thinks that GCC can choose a target at run time.
+//   - Without flags, some compilers get EMU128, whose maximum of infinities is finite. The scalar target replaces it.
 #if defined(__AVX512BITALG__) && defined(__AVXVNNI__) && !defined(HWY_WANT_AVX3_DL)
 #define HWY_WANT_AVX3_DL
 #endif
@@ -42,14 +43,14 @@
 #error "multistate cannot use the target that Highway chose: include multistate before <hwy/highway.h>"
 #include "multistate/comes_before_highway"  // no such file: the compiler stops here
 #endif
-// The name of the inline namespace comes from the compiler's flags. A weaker target of Highway (greater numbers are
-// weaker) would put other code under the same name.
+// The name of the inline namespace comes from the compiler's flags. If Highway chose a weaker target (a greater number
+// is a weaker target), other code would have the same name.
 #if HWY_TARGET > MULTISTATE_JOIN_TWO(HWY_, MULTISTATE_TARGET_LEVEL)
 #error "multistate: choose the target by compiler flags alone, without HWY_DISABLED_TARGETS or HWY_COMPILE_ONLY_SCALAR"
 #include "multistate/chooses_the_target_by_flags"  // no such file: the compiler stops here
 #endif
 
-// Full unrolling where an array of vectors must live in registers.
+// Unrolls a loop completely, so that an array of vectors stays in registers.
 #if defined(__clang__)
 #define MULTISTATE_UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -65,7 +66,7 @@ using integer_tag = hn::RebindToSigned<float_tag>;
 using float_vector = hn::Vec<float_tag>;
 inline constexpr std::size_t lanes = hn::MaxLanes(float_tag{});
 
-/// x, for several uses: GCC 12 would load it anew for each, or spill it.
+/// x, kept in a register for several uses. Otherwise GCC 12 loads it for each use, or spills it.
 template <class V>
 MULTISTATE_INLINE V in_register(V x) noexcept {
 #if HWY_ARCH_X86 && !defined(__clang__)
@@ -74,19 +75,19 @@ MULTISTATE_INLINE V in_register(V x) noexcept {
     return x;
 }
 
-/// The first n <= lanes elements at p, then `fill`. Reads nothing behind them.
+/// The first n <= lanes elements at p, then `fill`. Does not read past them.
 template <class D, class T = hn::TFromD<D>>
 MULTISTATE_INLINE hn::Vec<D> load_first(D d, const T* p, std::size_t n, T fill) noexcept {
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
     const auto first = hn::FirstN(d, n);
     return hn::IfThenElse(first, hn::MaskedLoad(first, d, p), hn::Set(d, fill));
-#else  // Highway's masked load may read on
+#else  // Highway's masked load may read past them
     alignas(64) T buffer[lanes];
     for (std::size_t i = 0; i < lanes; ++i) buffer[i] = i < n ? p[i] : fill;
     return hn::Load(d, buffer);
 #endif
 }
-/// Stores the first n <= lanes elements. Writes nothing behind them.
+/// Stores the first n <= lanes elements. Does not write past them.
 template <class D, class T = hn::TFromD<D>>
 MULTISTATE_INLINE void store_first(D d, hn::Vec<D> v, T* p, std::size_t n) noexcept {
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
@@ -106,7 +107,7 @@ MULTISTATE_INLINE void store_sums(const float_vector (&v)[4], float* out) noexce
     for (std::size_t i = 0; i < 4; ++i) out[i] = sum(v[i]);
 }
 #else
-/// Halves a vector by adding its upper to its lower half, down to four lanes.
+/// Adds the upper half of a vector to its lower half, until four lanes are left.
 template <class V>
 MULTISTATE_INLINE auto fold_to_four(V v) noexcept {
     const hn::DFromV<V> d;
@@ -118,8 +119,7 @@ MULTISTATE_INLINE auto fold_to_four(V v) noexcept {
     }
 }
 
-/// out[i] = the sum of the lanes of v[i], floats or integers, four at a time: half the instructions of four separate
-/// sums.
+/// out[i] = the sum of the lanes of v[i], floats or integers. Half the instructions of four separate sums.
 template <class V>
 MULTISTATE_INLINE void store_sums(const V (&v)[4], float* out) noexcept {
     const hn::DFromV<V> d;

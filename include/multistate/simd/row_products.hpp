@@ -1,7 +1,12 @@
 #pragma once
 
-// Operations of policies on stored rows when they decide: decode one, multiply all with vectors, add them up with
-// weights. In floats, whatever the codec; attention has kernels of its own, for packed queries (attention_products.hpp).
+// Stored rows as policies use them in decisions: decode one row, multiply all rows with vectors, sum rows with weights.
+//
+//     simd::read_row(keys.matrix(), row, head_dim, key);                                 // key [head_dim]
+//     simd::dot_rows(x, 1, 0, head_dim, keys.matrix(), n, out, 0);                       // out[j] = x . key j, j < n
+//     simd::sum_rows(weights, values.matrix(), n, value_dim, out);                       // out [value_dim]
+//
+// All codecs are computed in floats. Attention has its own kernels, for packed queries (attention_products.hpp).
 #include <algorithm>
 #include <cstddef>
 
@@ -81,8 +86,8 @@ void read_row(matrix<Codec> rows, std::size_t j, std::size_t dimension, float* o
     }
 }
 
-/// out[i * stride + j] = x_i . row_j for j < n and `count` vectors x_i = x + i * x_stride [dimension]. What is read
-/// of the rows serves four of them, where vector registers are few two; what is left over goes one by one.
+/// out[i * stride + j] = x_i . row_j for j < n and `count` vectors x_i = x + i * x_stride [dimension]. Each row that is
+/// read serves four vectors (two on targets with few registers); the remaining vectors read it one by one.
 template <class Codec>
 void dot_rows(const float* x, std::size_t count, std::size_t x_stride, std::size_t dimension, matrix<Codec> rows,
               std::size_t n, float* out, std::size_t stride) noexcept {

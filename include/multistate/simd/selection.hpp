@@ -79,11 +79,10 @@ inline std::size_t least_row(std::span<const float> scores, std::span<const std:
     // SIMD minima do not propagate NaN reliably; the second pass looks for NaN explicitly.
     integers oldest = before, row = {}, nan = {};
     const auto examine = [&](std::size_t j, floats score, auto load_positions) {
-        const integers equal = score == least, odd = score != score;
-        if (!any(equal | odd)) return;
+        if (!any(~((score < least) | (score > least)))) return;  // one comparison: neither equal nor NaN
         const integers position = load_positions();
-        nan |= odd & (position < before);
-        const integers better = equal & (position < oldest);
+        nan |= (score != score) & (position < before);
+        const integers better = (score == least) & (position < oldest);
         oldest = better ? position : oldest;
         row = better ? count_from(static_cast<std::int32_t>(j)) : row;
     };
@@ -165,9 +164,7 @@ class ranking {
             if (any(equal)) chosen |= equal & (load_up_to(positions_, j, any_position) <= b.last);
             unsigned bits = bits_of(within ? chosen : ~chosen);
             if (j + vector_width > keys_.size()) bits &= (1u << (keys_.size() - j)) - 1;
-            for (; bits != 0; bits &= bits - 1) {
-                rows[written++] = static_cast<std::uint32_t>(j) + static_cast<std::uint32_t>(__builtin_ctz(bits));
-            }
+            written += store_indices(bits, static_cast<std::int32_t>(j), rows.data() + written);
         }
         return written;
     }

@@ -1,6 +1,9 @@
 #pragma once
 
-// Random numbers for many indices at once; math/random.hpp, one after the other, would cost too much.
+// Random numbers for many indices at once, vectorized. math/random.hpp computes one at a time: too slow for one number
+// per attention probability.
+//
+//     simd::open_uniforms(ms::random_bits(seed, layer, head), states.position, noise);    // noise[j] in (0, 1)
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -9,8 +12,8 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
 
-/// 32 bits for each index under a key of 64: Wellons' lowbias32 of a multiple of the index plus the lower half of the
-/// key, with the upper half entering before the second multiplication.
+/// 32 bits for each index and a 64-bit key: the hash lowbias32 by Wellons. Its input is a multiple of the index plus
+/// the lower half of the key; the upper half is mixed in before the second multiplication.
 MULTISTATE_INLINE naturals hash(integers index, std::uint64_t key) noexcept {
     const auto low = static_cast<std::uint32_t>(key), high = static_cast<std::uint32_t>(key >> 32);
     naturals x = reinterpret_cast<naturals>(index) * 0x9e3779b9u + low;
@@ -20,7 +23,7 @@ MULTISTATE_INLINE naturals hash(integers index, std::uint64_t key) noexcept {
     return x ^ x >> 16;
 }
 
-/// out[j] = one of 2^23 numbers in (0, 1), neither end, that depends on `key` and index[j].
+/// out[j] = one of 2^23 numbers in (0, 1), excluding both ends. It depends on `key` and index[j] only.
 inline void open_uniforms(std::uint64_t key, std::span<const std::int32_t> index, std::span<float> out) noexcept {
     const auto draw = [=](integers i) {
         const auto bits = reinterpret_cast<integers>(hash(i, key) >> 9);

@@ -3,12 +3,12 @@
 // Vectors for policies and tables: the vector extension of GCC and Clang, at the widest size that the target has.
 //
 //     simd::floats sum = {};
-//     for (std::size_t i = 0; i < n; i += simd::vector_width) sum += simd::load(x + i) * 0.5f;   // operators act elementwise
-//     const simd::floats positive = sum > simd::floats{} ? sum : simd::floats{};          // a mask chooses lane by lane
+//     for (std::size_t i = 0; i < n; i += simd::vector_width) sum += simd::load(x + i) * 0.5f;   // lane by lane
+//     const simd::floats positive = sum > simd::floats{} ? sum : simd::floats{};                // also lane by lane
 //
-// Policies and tables are compiled with every user's file, and Highway alone would take longer to compile than all of
-// them; so this header includes nothing. The kernels of attention need more than these operators and stay on Highway
-// (highway.hpp). A comparison gives integers: -1 where it holds, else 0.
+// A comparison gives integers: -1 in lanes where it holds, 0 in the others. Every user's file compiles policies and
+// tables, and Highway alone would take longer than all of them, so this header does not include it. The kernels of
+// attention need more than these operators and use Highway (highway.hpp).
 #include <cstddef>
 #include <cstdint>
 
@@ -29,11 +29,12 @@ using floats = float __attribute__((vector_size(4 * vector_width)));
 using integers = std::int32_t __attribute__((vector_size(4 * vector_width)));
 using naturals = std::uint32_t __attribute__((vector_size(4 * vector_width)));
 
-/// Stored rows end in zeros up to a multiple of this many columns, on every target, so that no kernel has a tail.
+/// Stored rows are padded with zeros to a multiple of this many columns, on every target. So kernels need no remainder
+/// loop.
 inline constexpr std::size_t padding = 16;
 constexpr std::size_t padded(std::size_t n, std::size_t to = padding) noexcept { return (n + to - 1) / to * to; }
 
-// Loads and stores of any alignment: compilers make one instruction of the copy.
+// Loads and stores of any alignment. Compilers turn each copy into one instruction.
 MULTISTATE_INLINE floats load(const float* p) noexcept {
     floats v;
     __builtin_memcpy(&v, p, sizeof v);
@@ -47,7 +48,7 @@ MULTISTATE_INLINE integers load(const std::int32_t* p) noexcept {
 MULTISTATE_INLINE void store(floats v, float* p) noexcept { __builtin_memcpy(p, &v, sizeof v); }
 MULTISTATE_INLINE void store(integers v, std::int32_t* p) noexcept { __builtin_memcpy(p, &v, sizeof v); }
 
-/// All lanes x; the subtraction keeps -0.
+/// All lanes x. The subtraction keeps -0, an addition would not.
 MULTISTATE_INLINE floats fill(float x) noexcept { return x - floats{}; }
 MULTISTATE_INLINE integers fill(std::int32_t x) noexcept { return x - integers{}; }
 
@@ -86,7 +87,7 @@ MULTISTATE_INLINE bool any(integers mask) noexcept {
 
 MULTISTATE_INLINE bool all(integers mask) noexcept { return !any(~mask); }
 
-/// The first n < vector_width elements at p, then `rest`. Reads nothing behind them.
+/// The first n < vector_width elements at p, then `rest`. Does not read past them.
 MULTISTATE_INLINE floats load_first(const float* p, std::size_t n, float rest) noexcept {
 #if MULTISTATE_HAS_AVX3
     const auto mask = static_cast<std::uint16_t>((1u << n) - 1);
@@ -120,7 +121,7 @@ MULTISTATE_INLINE integers load_first(const std::int32_t* p, std::size_t n, std:
 #endif
 }
 
-/// Stores the first n < vector_width elements. Writes nothing behind them.
+/// Stores the first n < vector_width elements. Does not write past them.
 MULTISTATE_INLINE void store_first(floats v, float* p, std::size_t n) noexcept {
 #if MULTISTATE_HAS_AVX3
     __builtin_ia32_storeups512_mask(p, v, static_cast<std::uint16_t>((1u << n) - 1));
@@ -133,7 +134,23 @@ MULTISTATE_INLINE void store_first(floats v, float* p, std::size_t n) noexcept {
 #endif
 }
 
-/// a * b + c, rounded once where the target can.
+/// Writes first + i to p for each bit i that is set, ascending; returns how many there are.
+MULTISTATE_INLINE std::size_t store_indices(unsigned bits, std::int32_t first, std::uint32_t* p) noexcept {
+#if MULTISTATE_HAS_AVX3
+    if (bits == 0) return 0;
+    const auto count = static_cast<unsigned>(__builtin_popcount(bits)), written = (1u << count) - 1;
+    const integers chosen =
+        __builtin_ia32_compresssi512_mask(count_from(first), integers{}, static_cast<std::uint16_t>(bits));
+    __builtin_ia32_storedqusi512_mask(reinterpret_cast<std::int32_t*>(p), chosen, static_cast<std::uint16_t>(written));
+    return count;
+#else
+    std::size_t count = 0;
+    for (; bits != 0; bits &= bits - 1) p[count++] = static_cast<std::uint32_t>(first + __builtin_ctz(bits));
+    return count;
+#endif
+}
+
+/// a * b + c; rounded once if the target has the instruction.
 MULTISTATE_INLINE floats multiply_add(floats a, floats b, floats c) noexcept {
 #if MULTISTATE_HAS_AVX3
 #if defined(__clang__)
@@ -154,7 +171,8 @@ MULTISTATE_INLINE floats multiply_add(floats a, floats b, floats c) noexcept {
 #endif
 }
 
-/// f over all lanes of v, by halves; f takes two vectors, or two numbers.
+/// Reduces all lanes of v to one number: f combines the two halves until one lane is left. It takes two vectors or two
+/// numbers.
 template <class Vector, class F>
 MULTISTATE_INLINE auto fold(Vector v, F f) noexcept {
 #if MULTISTATE_HAS_AVX3

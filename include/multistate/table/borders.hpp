@@ -1,6 +1,6 @@
 #pragma once
 
-// What the caller of a table must guarantee, and the checks of it (errors.hpp). Only table.hpp includes this header.
+// The duties of a table's caller, and their checks (errors.hpp). Only table.hpp includes this header.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
-/// What the policy of a table reads, and what it has not yet been shown of the newest tokens.
+/// The data that the policy of a table reads, and the part of the newest tokens' data that it has not yet seen.
 class table_borders {
   public:
     static constexpr std::uint8_t attention = 1, queries = 2, arrivals = 4, stored_rows = 8, writes = 16;
@@ -78,7 +78,8 @@ class table_borders {
         check(stored.value_dim == s.value_dim, who, "stored.value_dim", bound{"that of the table, ", s.value_dim},
               stored.value_dim);
     }
-    /// If the table was not told its number of query heads and its policy remembers none, any number is accepted.
+    /// If the shape leaves the number of query heads at 1 and the policy's memory does not depend on it, any number is
+    /// accepted.
     void expect_probabilities(const char* who, const table_shape& s, rows given) const noexcept {
         check(!counts_heads_ || given.count == s.heads, who, "probabilities",
               bound{"one row for each query head: ", s.heads}, given.count);
@@ -88,7 +89,7 @@ class table_borders {
     }
 
   private:
-    /// [count, width]; width 0 means: the table was not told.
+    /// [count, width]; width 0: the shape does not give it.
     // NOLINTNEXTLINE(bugprone-easily-swappable-parameters)
     static void expect_rows(const char* who, const char* argument, rows given, const char* words, std::size_t count,
                             std::size_t width) noexcept {

@@ -17,7 +17,7 @@ class policy_memory {
   public:
     /// Throws std::invalid_argument if the size does not fit in memory.
     template <class P>
-    policy_memory(const P& policy, const table_shape& s, std::size_t rows) : rows_(rows) {
+    policy_memory(const P& policy, const table_shape& s, std::size_t rows) : rows_(rows), shape_(s) {
         const memory_size size = checked_size(policy, s, rows);
         members_.resize(size.members);
         layout recorder(s, rows, members_.data());
@@ -41,7 +41,8 @@ class policy_memory {
                 .table = table_.data(),
                 .states_end = states_.data() + states_.bytes(),
                 .table_end = table_.data() + table_.bytes(),
-                .rows = rows_};
+                .rows = rows_,
+                .shape = &shape_};
     }
 
     /// A state was placed in `row`.
@@ -109,6 +110,7 @@ class policy_memory {
     }
 
     std::size_t rows_;
+    table_shape shape_;  // a rebudget decides for other sizes, but on memory of these
     std::vector<memory_member> members_;
     aligned_array<std::byte> states_;
     aligned_array<std::byte> table_;

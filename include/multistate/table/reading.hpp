@@ -8,11 +8,12 @@
 //         engine.decode_value(layer, kv_head, row, value);     // empty, so copy exactly key.size() floats
 //     });
 //
-// Policies that merge need a second function. It takes spans of const float and stores those that are not empty:
+// Policies that merge need a second function. It takes the same arguments with spans of const float, and stores each
+// span that is not empty:
 //
 //     ms::reading stored(shape, load, store);
 //
-// For all tables of a model (tables.hpp), pass it as it is; for one table, pass `stored.lend(table.shape())`.
+// To all tables of a model (tables.hpp), pass `stored`; to one table, pass `stored.lend(table.shape())`.
 #include <algorithm>
 #include <concepts>
 #include <cstddef>

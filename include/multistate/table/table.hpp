@@ -165,7 +165,7 @@ class table {
 
     /// Shows the policy the probabilities of one token: [query heads, width]; width = size() for a single token. After
     /// a block, call it once per token, in order, with the rows that this token could see. Free if the policy does not
-    /// read them. Probabilities of a token are not shown if those of one head are not finite.
+    /// read them. Skips the token if the probabilities of one head are not finite.
     void observe(multistate::rows probabilities) noexcept {
         expect_width("observe", probabilities.width);
         borders_.expect_probabilities("observe", shape(), probabilities);

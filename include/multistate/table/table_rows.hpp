@@ -187,7 +187,7 @@ class table_rows {
 
     std::vector<position> position_;     // [rows]
     std::vector<float> score_;           // [rows]
-    std::vector<std::uint8_t> spoiled_;  // [rows], 1 where the key or value is not bounded
+    std::vector<std::uint8_t> spoiled_;  // [rows], 1 if the key or value is not bounded
     std::vector<forgotten_state> forgotten_;
     std::vector<relocation> relocations_;
     std::vector<std::uint32_t> chosen_;
