@@ -13,7 +13,7 @@
 //   reads    queries; new keys; the stored keys and values
 //   forgets  for each KV head; the first min(4, states / 8) are guarded, and excluded from the sums
 //   cost     head_dim operations per query. A decision takes n value_dim^2 + value_dim^3 / 6 operations per query head:
-//            measured (Zen 5), 40 (512 states) to 60 times (4096) the cost of attention; with a slack of 31, 1.9 times (512).
+//            measured (Zen 5), 40 (512 states) to 60 times (4096) the cost of attention; with a slack of 31, 1.9 (512).
 //            4 value_dim^2 bytes per table and 4 head_dim per query head.
 //   differs  The rule was read in kvpress, and the abstract of the paper. kvpress compresses a prompt once, from the
 //            queries of all tokens but the first 4; here the mean is updated. kvpress says that the paper has k . mu

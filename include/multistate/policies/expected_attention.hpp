@@ -13,10 +13,10 @@
 //            `future` positions; c = the scale of attention
 //   reads    queries; new values; the stored keys
 //   forgets  for each KV head; the first min(4, states / 8) are guarded, and excluded from the softmax
-//   cost     head_dim^2 operations per query, n head_dim^2 per query head and decision: measured (Zen 5), 13 to 21 times
-//            the cost of attention; with a slack of 31, 0.8 to 1 times. Products with Sigma cannot be kept from step to
-//            step, because R turns each pair of dimensions by its own angle. Set `covariance` to false to avoid them.
-//            4 head_dim^2 + 64 head_dim bytes per query head.
+//   cost     head_dim^2 operations per query, n head_dim^2 per query head and decision: measured (Zen 5), 13 to 21
+//            times the cost of attention; with a slack of 31, 0.8 to 1 times. Products with Sigma cannot be kept from
+//            step to step, because R turns each pair of dimensions by its own angle. Set `covariance` to false to
+//            avoid them. 4 head_dim^2 + 64 head_dim bytes per query head.
 //   differs  kvpress, by the authors, compresses a prompt once, from the queries of all its tokens but the first 4.
 //            Here mean and covariance are updated, over all tokens so far (see count_token for more than a million; a
 //            spoiled query counts as zeros). A layer (per_layer) sums over its KV heads.

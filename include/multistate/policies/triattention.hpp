@@ -15,8 +15,8 @@
 //   reads    queries; the stored keys
 //   forgets  for each KV head; no state is guarded
 //   cost     4 head_dim operations per query. A decision takes head_dim / 2 square roots per state, and 1.5 head_dim
-//            operations per state and query head: measured (Zen 5), 7 times the cost of attention with 4096 states; with
-//            a slack of 31, 0.3 to 0.4 times. 6 head_dim bytes per query head.
+//            operations per state and query head: measured (Zen 5), 7 times the cost of attention with 4096 states;
+//            with a slack of 31, 0.3 to 0.4 times. 6 head_dim bytes per query head.
 //   differs  The rule was read in the authors' code, and the abstract of the paper. The authors take E from a text that
 //            the model reads once, beforehand; here E is updated as queries arrive. They never forget the prompt, for
 //            which `sinks` can be set. In their published runs a KV head keeps the same states in all layers, by the
