@@ -24,6 +24,8 @@ constexpr int greatest_integer = 127;
 #if MULTISTATE_DOTS_INTEGERS
 template <class Codec, int largest>
 constexpr int greatest_integer<multistate::simd::in_shorts<Codec, largest>> = largest;
+template <class Codec>
+constexpr int greatest_integer<multistate::simd::in_groups_of_shorts<Codec>> = 7 * 127;
 #endif
 
 }  // namespace support

@@ -8,6 +8,8 @@
 // Few queries (gemv.hpp): each stored row is read once for all of them, and multiplied in the narrowest format that the
 // target multiplies fast. Many queries (gemm.hpp): rows are converted to floats, then multiplied as matrices.
 #include "multistate/simd/gemm.hpp"
+#include "multistate/simd/gemv.hpp"
+#include "multistate/simd/gemv_transposed.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
 

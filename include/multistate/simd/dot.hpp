@@ -11,7 +11,6 @@
 #include <cstring>
 #include <type_traits>
 
-#include "multistate/simd/conversions.hpp"
 #include "multistate/simd/highway.hpp"
 #include "multistate/simd/vector.hpp"
 
@@ -152,19 +151,13 @@ MULTISTATE_INLINE short_vector load_shorts(const std::uint16_t* x, std::size_t n
     const short_tag d;
     return hn::MaskedLoad(hn::FirstN(d, n), d, reinterpret_cast<const std::int16_t*>(x));
 }
-/// Columns [c, c + 2 * lanes) of the 64 that load_int4 reads.
-MULTISTATE_INLINE short_vector load_shorts(const std::uint8_t* words, std::size_t c) noexcept {
-    const short_tag d;
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
-    const auto half = hn::LoadU(hn::Half<hn::Repartition<std::uint8_t, short_tag>>{}, words);
-    const auto all = short_vector{_mm512_broadcast_i64x4(half.raw)};
-    const auto shift = hn::Set(hn::Half<short_tag>{}, static_cast<std::int16_t>(12 - c / 16 * 4));
-    const auto next = hn::Set(hn::Half<short_tag>{}, static_cast<std::int16_t>(8 - c / 16 * 4));
-    return hn::ShiftRight<12>(hn::Shl(all, hn::Combine(d, next, shift)));
-#else
-    return load_int4(d, words, c);
-#endif
+/// 32 bytes, twice.
+MULTISTATE_INLINE short_vector load_twice(const std::uint8_t* x) noexcept {
+    const auto half = hn::LoadU(hn::Half<hn::Repartition<std::uint8_t, short_tag>>{}, x);
+    return short_vector{_mm512_broadcast_i64x4(half.raw)};
 }
+#endif
 
 /// `lanes` pairs of words of two rows.
 template <class Sum>

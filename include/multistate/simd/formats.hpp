@@ -119,6 +119,22 @@ struct in_shorts : detail::in_pairs<integer_vector> {
     }
 };
 
+namespace detail {
+
+/// Columns [c, c + 2 * lanes) of the 64 that load_int4 reads.
+MULTISTATE_INLINE short_vector load_shorts_of_int4(const std::uint8_t* words, std::size_t c) noexcept {
+    const short_tag d;
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+    const auto shift = hn::Set(hn::Half<short_tag>{}, static_cast<std::int16_t>(12 - c / 16 * 4));
+    const auto next = hn::Set(hn::Half<short_tag>{}, static_cast<std::int16_t>(8 - c / 16 * 4));
+    return hn::ShiftRight<12>(hn::Shl(load_twice(words), hn::Combine(d, next, shift)));
+#else
+    return load_int4(d, words, c);
+#endif
+}
+
+}  // namespace detail
+
 /// As int4 stores them: integers within ±7 in blocks of two groups of 32 columns, which count `scales[g]` times, 0 to
 /// 127. Queries meet integers times scale; weights of rows are multiplied by the scales beforehand (scale_weights).
 template <class Codec>
@@ -132,7 +148,7 @@ struct in_groups_of_shorts : detail::in_pairs<integer_vector> {
         // All bytes are the scale, then every other: through a general register would take longer.
         const auto bytes = hn::Set(hn::Repartition<std::int8_t, short_tag>{}, row->scales[c / group]);
         const auto scale = hn::And(hn::BitCast(short_tag{}, bytes), hn::Set(short_tag{}, std::int16_t{255}));
-        return hn::Mul(load_shorts(row->words, c), scale);
+        return hn::Mul(detail::load_shorts_of_int4(row->words, c), scale);
     }
     /// x[r] = pairs of columns place(c, r), … of two rows, without scales; all of one group.
     static MULTISTATE_INLINE void load_rows(const element* const (&row)[2], std::size_t c,
