@@ -17,6 +17,7 @@
 
 #include "multistate/core/errors.hpp"
 #include "multistate/core/types.hpp"
+#include "multistate/simd/elementwise.hpp"
 #include "multistate/simd/gemm.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "multistate/simd/elementwise.hpp"
 #include "multistate/simd/stored_rows.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace simd {
