@@ -30,11 +30,13 @@ const ms::shape shapes[] = {
 };
 
 /// Both read the same stored rows and differ in rounding only: float32 sums of at most 128 products in another order,
-/// and two exponentials, on values within ±1. Integers meet queries and weights of 16 bits: half a step of 2^-15.
+/// and two exponentials, on values within ±1. Integers meet queries and weights of 16 bits: half a step of 2^-15. int4's
+/// weights are rounded twice: when the scale of a group multiplies them, by half a step of 2^-15 again.
 template <class Codec>
-constexpr float bound = Codec::scaled                        ? 1e-4f
-                        : support::rounds_to_bfloat16<Codec> ? 1e-2f
-                                                             : 1e-5f;
+constexpr float bound = support::greatest_integer<ms::simd::format<Codec>> > 127 ? 2e-4f
+                        : Codec::scaled                                          ? 1e-4f
+                        : support::rounds_to_bfloat16<Codec>                     ? 1e-2f
+                                                                                 : 1e-5f;
 
 /// The last column of the table in codec.hpp: integers, bf16, floats.
 template <class Codec>
