@@ -176,7 +176,9 @@ struct keeps_scores {
 };
 struct composed_twice {
     static constexpr std::string_view name = "composed_twice";
-    static constexpr ms::composed<with_presets, keeps_scores> make() noexcept { return {with_presets{2}, keeps_scores{}}; }
+    static constexpr ms::composed<with_presets, keeps_scores> make() noexcept {
+        return {with_presets{2}, keeps_scores{}};
+    }
 };
 
 TEST(one_of, has_named_presets) {
