@@ -90,12 +90,10 @@ class storage {
     }
 
     /// Copies a row of the same plane of `other`, a storage of the same dimension.
-    void copy(const storage& other, std::size_t plane, relocation r) noexcept {
-        copy_rows(other, plane, r.from, r.to, 1);
-    }
+    void copy(const storage& other, std::size_t plane, relocation r) noexcept { copy_rows(other, plane, r, 1); }
     /// Copies the first `count` rows of the same plane of `other`.
     void copy(const storage& other, std::size_t plane, std::size_t count) noexcept {
-        if (count > 0) copy_rows(other, plane, 0, 0, count);
+        if (count > 0) copy_rows(other, plane, {0, 0}, count);
     }
 
     std::size_t dimension() const noexcept { return dimension_; }
@@ -118,12 +116,12 @@ class storage {
         return first;
     }
 
-    void copy_rows(const storage& other, std::size_t plane, std::size_t from, std::size_t to,
-                   std::size_t count) noexcept {
-        other.expect_row("copy", plane, from + count - 1);
-        expect_row("copy", plane, to + count - 1);
-        const std::size_t source = other.first_[plane] + from;
-        const std::size_t target = first_[plane] + to;
+    /// Copies `count` rows, from r.from on to r.to on.
+    void copy_rows(const storage& other, std::size_t plane, relocation r, std::size_t count) noexcept {
+        other.expect_row("copy", plane, r.from + count - 1);
+        expect_row("copy", plane, r.to + count - 1);
+        const std::size_t source = other.first_[plane] + r.from;
+        const std::size_t target = first_[plane] + r.to;
         std::copy_n(other.elements_ + source * stride_, count * stride_, elements_ + target * stride_);
         if constexpr (C::scaled) std::copy_n(other.scales_ + source, count, scales_ + target);
     }
