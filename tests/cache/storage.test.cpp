@@ -55,14 +55,17 @@ void run(const rule& forgets_by) {
     test.run();
 }
 
+/// Where queries are rounded too, the model decides otherwise; step.test.cpp has the error.
+template <class Codec>
+using if_decisive = std::conditional_t<support::rounds_to_bfloat16<Codec>, ms::type_list<>, ms::type_list<Codec>>;
+template <class... Codecs>
+using decisive = typename decltype((ms::type_list<>{} + ... + if_decisive<Codecs>{}))::template apply<testing::Types>;
+
 template <class Codec>
 class storage : public testing::Test {};
-TYPED_TEST_SUITE(storage, support::every_codec, support::type_names);
+TYPED_TEST_SUITE(storage, ms::codecs::apply<decisive>, support::type_names);
 
 TYPED_TEST(storage, decides_and_attends_by_what_is_stored) {
-    if (support::rounds_to_bfloat16<TypeParam>) {
-        GTEST_SKIP() << "queries are rounded, too, so the model decides otherwise; step.test.cpp has the error";
-    }
     run<ms::h2o, TypeParam, TypeParam>(reference::rule_named("h2o"));
     run<ms::tova, ms::f32, TypeParam>(reference::rule_named("tova"));
 }

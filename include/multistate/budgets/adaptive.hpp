@@ -90,7 +90,7 @@ std::vector<std::size_t> count_by_head(const Layer& layer, std::size_t states, g
 ///            how many of the layer's kv_heads * free greatest scores are this head's
 ///   numbers  alpha 0.2: each head gets at least this share of an even budget
 ///   differs  the authors round each head by itself; here the sum of a layer is exact. They let a cache grow from
-///            there. Their option to weigh a head's scores by the sum of its best is not implemented. kvpress uses
+///            there. Their option to weigh a head's scores by the sum of its best is left out. kvpress uses
 ///            alpha only as a minimum: it adds nothing to heads above it.
 ///
 /// Every head keeps the guards of `states`, whatever its own budget, so the authors' window stays whole; cache.rebudget

@@ -38,7 +38,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 namespace detail {
 
-/// A placeholder for the library's tasks; none of them is a function pointer.
+/// Stands for any of the library's tasks in the concept below. None of them is a function pointer.
 struct some_task {
     void operator()(std::size_t) const noexcept {}
 };
