@@ -107,6 +107,7 @@ void check_files(const options& o) {
     std::vector<named_file> outputs;
     if (!o.quiet) outputs.push_back({"the table (--quiet prints none)", "-"});
     if (o.json) outputs.push_back({"--json", *o.json});
+    if (o.report) outputs.push_back({"--report", *o.report});
     if (o.nll) outputs.push_back({"--nll", *o.nll});
     if (o.trace) outputs.push_back({"--trace", *o.trace});
     demo::check_files(inputs, outputs);

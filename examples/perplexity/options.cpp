@@ -103,6 +103,8 @@ void describe(CLI::App& app, options& o, raw& r) {
     app.add_flag("--shared-states", o.shared_states,
                  "print which share of their states each two policies have in common at the end of a sequence");
     app.add_option("--json", o.json, "write the results as JSON, each as soon as it is there")->type_name("FILE");
+    app.add_option("--report", o.report, "write a web page that needs no network: charts, tables, retained states")
+        ->type_name("FILE");
     app.add_option("--resume", o.resume,
                    "go on with a JSON file that was interrupted: what it has is not measured again, the rest is added "
                    "to it, or written to --json")
@@ -310,6 +312,8 @@ std::optional<options> parse_options(int count, const char* const* arguments) {
         return std::nullopt;
     }
     check_effects(app, o);
+    o.command = "perplexity";
+    for (int i = 1; i < count; ++i) o.command.append(" ").append(arguments[i]);
     interpret(o, r);
     return o;
 }

@@ -38,7 +38,7 @@ struct options {
     std::string prefill = "exact";
     std::size_t block = 64;
     std::size_t threads = 1;
-    std::optional<std::filesystem::path> json, nll, trace;
+    std::optional<std::filesystem::path> json, report, nll, trace;
     std::optional<std::filesystem::path> resume;  ///< what it has is not measured again; also `json` unless given
     std::vector<std::filesystem::path> compare;   ///< two results, and nothing is measured; else none
     table_format format = table_format::text;
@@ -47,6 +47,7 @@ struct options {
     bool shared_states = false;                   ///< print which states policies share
     bool print_tokens = false;
     bool quiet = false;
+    std::string command;  ///< the line that was typed, for the report
 
     [[nodiscard]] demo::feeding feeding() const { return feeding_named(prefill); }
 };

@@ -14,6 +14,8 @@
 
 #include "inputs.hpp"
 #include "output_file.hpp"
+#include "page.hpp"
+#include "read_vocabulary.hpp"
 #include "report.hpp"
 #include "results.hpp"
 #include "terminal.hpp"
@@ -96,6 +98,7 @@ class session {
   public:
     explicit session(const options& o) : o_(o) {
         if (o.json) json_.emplace(*o.json);
+        if (o.report) report_.emplace(*o.report);
         if (o.nll) nll_.emplace(*o.nll);
         if (o.trace) trace_.emplace(*o.trace);
     }
@@ -119,9 +122,10 @@ class session {
         if (prints_text()) {
             std::cout << wrapped(announcement(o_, all_.about, sequences_), {.width = columns}) << "\n\n" << std::flush;
         }
-        if (!json_ && !nll_ && !trace_) require_standard_output();  // nobody would see the results
+        if (!json_ && !report_ && !nll_ && !trace_) require_standard_output();  // nobody would see the results
         measure(model, settings);
         finish(columns);
+        if (report_ && all_.full) write_report(file);
         for (const std::string& failure : failures_) std::cerr << "perplexity: " << failure << '\n';
         return !failures_.empty() ? 1 : skipped ? 2 : 0;
     }
@@ -152,7 +156,7 @@ class session {
     void measure(const llama& model, const std::vector<setting>& settings) {
         std::vector<setting> costly;
         std::ranges::copy_if(settings, std::back_inserter(costly), costs);
-        const bool needs_full = !o_.quiet || json_ || costly.size() < settings.size();
+        const bool needs_full = !o_.quiet || json_ || report_ || costly.size() < settings.size();
         const bool runs_full = needs_full && !(all_.full && costly.empty());
         progress_bar bar((costly.size() + (runs_full ? 1 : 0)) * count_tokens(sequences_), o_.quiet);
         bar_ = &bar;
@@ -160,7 +164,7 @@ class session {
         wanted_ = all_.runs.size() + settings.size();
         if (runs_full && !measure_full(model, !costly.empty())) return;
         start_table(settings);
-        const watch w = watching({.forgotten = trace_.has_value(), .beside = baseline_ ? &*baseline_ : nullptr});
+        const watch w = watching({.forgotten = trace_ || report_, .beside = baseline_ ? &*baseline_ : nullptr});
         if (!costly.empty()) bar.begin(name_of(costly.front()));
         auto next = settings.begin();  // those before it are delivered, in this order
         const auto deliver_baselines = [&] {
@@ -227,6 +231,7 @@ class session {
             write_nll(nll_->stream(), m);
             nll_->commit();
         }
+        if (report_ && s.codec == o_.codecs.front()) lives_.push_back(retained_of(s, m, shape_of_lives()));
         if (trace_) {
             write_trace(trace_->stream(), m);
             trace_->commit();
@@ -252,6 +257,18 @@ class session {
         json_->commit();
     }
 
+    [[nodiscard]] ms::lifetimes_shape shape_of_lives() const {
+        return {.layers = all_.about.layers, .kv_heads = all_.about.kv_heads, .tokens = sequences_.front().size()};
+    }
+
+    void write_report(const gguf& file) {
+        const tokenizer words = read_tokenizer(file);
+        std::vector<std::string> texts;
+        for (const token id : sequences_.front()) texts.push_back(words.decode(id));
+        write_page(report_->stream(), all_, {std::move(texts), std::move(lives_), o_.command});
+        report_->commit();
+    }
+
     /// What stands below the table, and the last state of the JSON. If nothing was done, nothing is written.
     void finish(std::size_t columns) {
         bar_ = nullptr;
@@ -269,11 +286,12 @@ class session {
     }
 
     const options& o_;
-    std::optional<output_file> json_, nll_, trace_;
+    std::optional<output_file> json_, report_, nll_, trace_;
     std::vector<sequence> sequences_;
     results all_;
     std::optional<measurement> baseline_;                // full, if it was measured now
     std::vector<std::pair<setting, measurement>> held_;  // of each, only what it kept
+    std::vector<retained> lives_;                        // for the report, of the first sequence
     std::vector<std::string> failures_;
     std::optional<result_table> table_;
     progress_bar* bar_ = nullptr;  // while something is measured
