@@ -555,6 +555,18 @@ TEST_F(Program, TheTableInOtherForms) {
     EXPECT_NE(shared.find("percent of those kept by either, k = 10, f32\n"), std::string::npos) << shared;
 }
 
+TEST_F(Program, ShorterContext) {
+    const words call = with(small(), {"--policy", "tova", "--states", "8,1/2"});
+    const json all = measured(with(call, {"--shorter-context"}));
+    ASSERT_EQ(all["runs"].size(), 4U);
+    EXPECT_EQ(all["runs"][0]["policy"], "shorter_context");
+    EXPECT_EQ(all["runs"][1]["states"], 25);
+    EXPECT_GT(all["runs"][0]["kl_mean"], all["runs"][1]["kl_mean"]);
+    const outcome again = run(with(call, {"--shorter-context", "--resume", in_folder("result.json")}));
+    EXPECT_EQ(again.code, 0) << again.error;
+    EXPECT_NE(again.out.find("\nshorter_context     25 "), std::string::npos) << again.out;
+}
+
 /// All against full in f32.
 TEST_F(Program, SeveralCodecsAtOnce) {
     const words call = with(small(), {"--policy", "window,full", "--states", "8,16"});
