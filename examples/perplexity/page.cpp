@@ -43,7 +43,8 @@ json describe(const run& r, const outcome& full) {
         result["kl_99"] = number(f.kl.percentile_99);
         result["same_top"] = number(f.same_top);
     }
-    for (std::size_t i = 0; i < r.result.nll_by_position.size(); ++i) {
+    const std::size_t parts = std::min(r.result.nll_by_position.size(), full.nll_by_position.size());
+    for (std::size_t i = 0; i < parts; ++i) {
         result["nll_above_full"].push_back(number(r.result.nll_by_position[i] - full.nll_by_position[i]));
     }
     return result;
@@ -98,14 +99,15 @@ json describe_map(const page_text& text) {
 
 json describe(const results& all, const page_text& text) {
     const provenance& about = all.about;
-    json runs = json::array(), bins = json::array();
-    for (const run& r : all.runs) runs.push_back(describe(r, *all.full));
+    json runs = json::array(), shorter = json::array(), bins = json::array();
+    for (const run& r : all.runs) (r.what.shorter ? shorter : runs).push_back(describe(r, *all.full));
     const std::size_t parts = all.full->nll_by_position.size();
     for (std::size_t i = 0; i < parts; ++i) bins.push_back((2 * i + 1) * about.context / (2 * parts));
     return {{"model", {{"name", about.model}, {"layers", about.layers}, {"kv_heads", about.kv_heads}}},
             {"text", {{"name", about.text}, {"tokens", all.full->tokens()}, {"sequences", all.full->sequences.size()}}},
             {"context", about.context},
             {"full", describe(*all.full, "f32")},
+            {"shorter_context", shorter},
             {"position_bins", bins},
             {"runs", runs},
             {"map", describe_map(text)},

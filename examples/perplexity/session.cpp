@@ -232,7 +232,8 @@ class session {
             write_nll(nll_->stream(), m);
             nll_->commit();
         }
-        if (report_ && s.codec == o_.codecs.front()) lives_.push_back(retained_of(s, m, shape_of_lives()));
+        if (report_ && !s.shorter && s.codec == o_.codecs.front())
+            lives_.push_back(retained_of(s, m, shape_of_lives()));
         if (trace_) {
             write_trace(trace_->stream(), m);
             trace_->commit();

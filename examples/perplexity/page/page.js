@@ -149,7 +149,7 @@ function cursor(c, values, text) {
 // ---- the charts
 
 function drawQuality() {
-  const runs = shownRuns().filter(mainCodec), short = data.short_context ?? [];
+  const runs = shownRuns().filter(mainCodec), short = data.shorter_context ?? [];
   const values = [data.full, ...runs, ...short].flatMap((r) => [r.ppl - (r.ppl_error ?? 0), r.ppl + (r.ppl_error ?? 0)]);
   const c = chart("quality", logarithmic(states, "states k", states, String), linear(values, "perplexity"));
   svg("line", { class: "full", x1: c.left, x2: c.left + c.width, y1: c.y(data.full.ppl), y2: c.y(data.full.ppl) }, c.root);
@@ -227,7 +227,8 @@ function drawRows(id, names, dots, label, format) {
   for (const d of dots) describe(mark(c.root, d.run, c.x(d.value), c.y(d.row)), d.text);
 }
 function drawClasses() {
-  const runs = data.map.runs.filter((r) => shown.has(r.policy)), names = data.map.classes.map((c) => c.name);
+  if (!data.map.runs.length) return;
+  const runs = data.map.runs.filter((r) => shown.has(r.policy) && r.states === mapped().states), names = data.map.classes.map((c) => c.name);
   const dots = runs.flatMap((r) => r.class_share.map((share, i) => ({
     run: { ...r, codec: codecs[0] }, row: i, value: share === null ? 0 : 100 * share,
     text: names[i] + "\n" + nameOf(r) + ": " + fixed(100 * share, 1) + " %" })).filter((_, i) => r.class_share[i] !== null));
@@ -307,7 +308,7 @@ function drawText() {
 // ---- tables that do not change
 
 function writeTables() {
-  const short = data.short_context ?? [];
+  const short = data.shorter_context ?? [];
   table("quality-table", ["policy", "k", "codec", "perplexity", "% to full", "KL mean", "KL median", "KL 99 %", "same top token, %"],
     [["full", "", data.full.codec, withError(data.full.ppl, data.full.ppl_error, 3), "", "", "", "", ""],
       ...short.map((r) => ["shorter context", r.states, "", withError(r.ppl, r.ppl_error, 3), withError(r.percent, r.percent_error, 2, signed), "", "", "", ""]),
@@ -368,7 +369,8 @@ writeLegend();
 writeTables();
 choices("position-states", states.map(String), drawPosition);
 byId("position-states").value = 0;
-choices("map-run", data.map.runs.map(nameOf), () => { drawMaps(); drawText(); });
+choices("map-run", data.map.runs.map(nameOf), () => { drawMaps(); drawText(); drawClasses(); });
+byId("map-run").value = Math.max(0, data.map.runs.findIndex((r) => !r.policy.startsWith("window")));
 if (data.map.runs.length) {
   drawText();
   readMap(null);
