@@ -15,13 +15,6 @@ namespace {
 
 constexpr std::size_t default_context = 1024;
 
-/// The trained length bounds the default only: a user may ask for more, or have a file that names none.
-std::size_t context_for(const options& o, const gguf& file) {
-    if (o.context) return *o.context;
-    const std::uint64_t trained = file.integer("llama.context_length", 0);
-    return trained < 2 ? default_context : static_cast<std::size_t>(std::min<std::uint64_t>(trained, default_context));
-}
-
 /// The text in sequences of `context` tokens; says how much of it is in none.
 std::vector<sequence> cut_text(const options& o, const tokenizer& words, std::size_t context) {
     const std::string text = o.text ? read_file(*o.text) : std::string(bundled_text());
@@ -64,6 +57,13 @@ std::size_t count_predictions(std::span<const sequence> sequences) {
 std::string source_name(const options& o) {
     const std::optional<std::filesystem::path>& path = o.tokens ? o.tokens : o.text;
     return path ? name_of(*path) : std::string(bundled_text_name);
+}
+
+/// The trained length bounds the default only: a user may ask for more, or have a file that names none.
+std::size_t context_for(const options& o, const gguf& file) {
+    if (o.context) return *o.context;
+    const std::uint64_t trained = file.integer("llama.context_length", 0);
+    return trained < 2 ? default_context : static_cast<std::size_t>(std::min<std::uint64_t>(trained, default_context));
 }
 
 gguf open_model(const options& o) {

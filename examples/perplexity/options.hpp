@@ -46,6 +46,8 @@ struct options {
     std::vector<std::string> columns{"summary"};  ///< groups of columns
     std::string sort;                             ///< empty: as measured
     bool shared_states = false;                   ///< print which states policies share
+    bool recall = false;                          ///< ask for hidden facts instead of measuring the text
+    std::size_t recall_tries = 6;                 ///< per kind, length and depth
     bool print_tokens = false;
     bool quiet = false;
     std::string command;  ///< the line that was typed, for the report

@@ -91,9 +91,7 @@ std::vector<T> distinct(std::span<const recall_cell> cells, Of of) {
 }
 
 const recall_cell* find(std::span<const recall_cell> cells, const recall_cell& like) {
-    const auto found = std::ranges::find_if(cells, [&](const recall_cell& c) {
-        return c.kind == like.kind && c.length == like.length && c.depth == like.depth;
-    });
+    const auto found = std::ranges::find_if(cells, [&](const recall_cell& c) { return same_place(c, like); });
     return found == cells.end() ? nullptr : &*found;
 }
 
@@ -127,6 +125,10 @@ std::vector<sequence> sequences_of(std::span<const recall_task> tasks) {
     std::vector<sequence> sequences;
     for (const recall_task& task : tasks) sequences.push_back(task.tokens);
     return sequences;
+}
+
+bool same_place(const recall_cell& a, const recall_cell& b) {
+    return a.kind == b.kind && a.length == b.length && a.depth == b.depth;
 }
 
 std::vector<recall_cell> recall_of(llama& model, std::span<const recall_task> tasks, const measurement& m) {

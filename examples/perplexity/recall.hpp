@@ -61,6 +61,9 @@ struct recall_cell {
     double score = 0;  ///< pass keys: the share that is right; passages: the share of tokens that is
 };
 
+/// Whether both have one kind, length and depth.
+[[nodiscard]] bool same_place(const recall_cell& a, const recall_cell& b);
+
 /// `m` must have the hidden states of the tasks' sequences. Cells in the order of the tasks.
 [[nodiscard]] std::vector<recall_cell> recall_of(llama& model, std::span<const recall_task> tasks,
                                                  const measurement& m);
