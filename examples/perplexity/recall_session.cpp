@@ -75,6 +75,7 @@ class recall_session {
         sequences_ = sequences_of(tasks_);
         for (const std::string& sentence : model.notes()) note(sentence);
         about_ = provenance_of(o_, file, model, sequences_, context, std::time(nullptr));
+        if (o_.quiet) return context;
         std::cout << about_.model << ": " << recall_kind_names[0] << "s and " << recall_kind_names[1] << "s in "
                   << about_.text << ", " << o_.recall_tries
                   << " tries per cell. A pass key is found if all its tokens are "

@@ -106,7 +106,7 @@ class session {
         std::vector<setting> costly;
         std::ranges::copy_if(settings, std::back_inserter(costly), costs);
         const bool needs_full = !o_.quiet || json_ || report_ || costly.size() < settings.size();
-        const bool runs_full = needs_full && !(all_.full && costly.empty());
+        const bool runs_full = needs_full && !(all_.full && settings.empty());
         progress_bar bar((costly.size() + (runs_full ? 1 : 0)) * count_tokens(sequences_), o_.quiet);
         bar_ = &bar;
         postpone_signals();
@@ -127,7 +127,7 @@ class session {
             deliver(costly[f.index], *f.result);
         });
         if (!interrupted()) deliver_baselines();
-        all_.complete = !interrupted();
+        all_.complete = !interrupted() && failures_.empty();
     }
 
     watch watching(watch w) const {

@@ -632,6 +632,10 @@ TEST_F(Program, GoesOnWithAFile) {
     const outcome again = run(with(small(), with(more, {"--resume", in_folder("result.json")})));
     EXPECT_EQ(json::parse(demo::content_of(folder_ / "result.json"))["runs"].dump(), before);
     EXPECT_EQ(lines_of(again.out.substr(again.out.find("policy"))).at(6).find("tova       16 "), 0U) << again.out;
+    // What costs nothing is added too.
+    const words full{"--policy", "tova,full", "--states", "8", "--resume", "-", "--json", in_folder("other")};
+    EXPECT_EQ(run(with(call, full), in_folder("result.json")).code, 0);
+    EXPECT_EQ(json::parse(demo::content_of(folder_ / "other"))["runs"][5]["nll_sum"], all["full"]["nll_sum"]);
     // To another file, which leaves this one; from standard input.
     EXPECT_EQ(run(with(call, {"--policy", "knorm", "--states", "8", "--resume", "-", "--json", in_folder("other")}),
                   in_folder("result.json"))

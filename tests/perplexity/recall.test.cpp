@@ -51,8 +51,10 @@ TEST_F(Recall, TasksHaveTheirLengthAndEndWithTheAnswer) {
         const std::size_t stated = all.find("The pass key is " + key + ". Remember it.");
         ASSERT_NE(stated, std::string::npos) << all;
         EXPECT_TRUE(all.ends_with("What is the pass key? The pass key is " + key)) << all;
-        if (task.depth == 0) EXPECT_LT(stated, 8U);
-        if (task.depth == 1) EXPECT_GT(stated + 130, all.size());
+        const std::size_t earliest = task.depth == 1 ? all.size() - 130 : 0;
+        const std::size_t latest = task.depth == 0 ? 8 : all.size();
+        EXPECT_GE(stated, earliest) << all;
+        EXPECT_LE(stated, latest) << all;
     }
 }
 
