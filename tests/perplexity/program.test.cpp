@@ -124,6 +124,39 @@ class Program : public testing::Test {
 
 const std::string model_folder = MULTISTATE_DEMO_MODEL_DIR;
 
+TEST_F(Program, ReportIsAPageAlsoOfAModelWithoutTokenizer) {
+    const outcome o = run(with(small(), {"--policy", "tova", "--states", "8", "--report", in_folder("page.html")}));
+    EXPECT_EQ(o.code, 0) << o.error;
+    const std::string page = demo::content_of(folder_ / "page.html");
+    EXPECT_TRUE(page.starts_with("<!doctype html>"));
+    EXPECT_NE(page.find("\"policy\":\"tova\""), std::string::npos);
+    EXPECT_NE(page.find("--report"), std::string::npos) << "the line that made it";
+}
+
+TEST_F(Program, RecallPrintsGridsAndWritesJson) {
+    const words few{"--recall", "--tries", "1", "--context", "512", "--policy", "window", "--states", "128"};
+    const json result = measured(few);
+    ASSERT_EQ(result["recall"].size(), 2U * 2 * 3 * 5) << "full and window, kinds, lengths, depths";
+    EXPECT_EQ(result["recall"][0]["policy"], "full");
+    const json& last = result["recall"].back();
+    EXPECT_EQ(last["policy"], "window");
+    EXPECT_EQ(last["states"], 128);
+    EXPECT_EQ(last["kind"], "passage");
+    EXPECT_EQ(last["length"], 512);
+    const outcome o = run(few);
+    EXPECT_EQ(o.code, 0) << o.error;
+    EXPECT_NE(o.out.find("\nwindow at k = 128, pass key\n   depth    0 %   25 %   50 %   75 %  100 %\n"),
+              std::string::npos)
+        << o.out;
+}
+
+TEST_F(Program, RecallRefusesWhatItDoesNotUse) {
+    expect_error({"--recall", "--nll", in_folder("n")}, {"--nll has no effect with --recall"});
+    expect_error({"--recall", "--report", in_folder("r")}, {"--report has no effect with --recall"});
+    expect_error({"--tries", "3"}, {"--tries has no effect without --recall"});
+    expect_error({"--recall", "--context", "128"}, {"recall: length: must be more than", "is 32"});
+}
+
 // What is compiled for debuggers and sanitizers is fifty times slower: there the long measurements are shorter.
 #ifdef NDEBUG
 constexpr bool optimized = true;
