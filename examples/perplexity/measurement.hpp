@@ -39,12 +39,19 @@ struct setting {
     demo::feeding feeding = feeding::exact;
     std::size_t block = 64;
     bool shorter = false;  ///< full, on pieces of `states` tokens each: see shorter_context
+    bool oracle = false;   ///< forgets by the attention still to come: see attention_oracle
 };
 
 /// The baseline of papers: the same model with a context of k tokens and nothing forgotten. The text is cut into pieces
 /// of k tokens; each token is predicted from those before it in its piece.
 [[nodiscard]] setting shorter_context(std::size_t states, std::size_t block);
 inline constexpr const char* shorter_context_name = "shorter_context";
+
+/// Forgets the states with the least attention still to come in the full cache, token by token, in float32: the text is
+/// read twice (multistate/evaluation/oracle.hpp). `scope` is ms::per::head or ms::per::layer.
+[[nodiscard]] setting attention_oracle(std::size_t states, ms::per scope);
+inline constexpr const char* oracle_name = "oracle";
+inline constexpr const char* oracle_layer_name = "oracle_layer";
 
 /// Whether predictions may lack a state: always, but for `full`.
 [[nodiscard]] bool forgets(const setting& s);

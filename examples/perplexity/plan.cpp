@@ -34,6 +34,11 @@ std::vector<setting> plan(const options& o, const llama& model, std::size_t cont
     if (o.shorter_context) {
         for (const std::size_t k : states) settings.push_back(shorter_context(k, o.block));
     }
+    for (const ms::per scope : {ms::per::head, ms::per::layer}) {
+        for (const std::size_t k : o.oracle ? states : std::vector<std::size_t>{}) {
+            settings.push_back(attention_oracle(k, scope));
+        }
+    }
     std::map<std::string, std::string> known;  // what a policy comes to at all k: how it was written first
     for (const policy_spec& policy : o.policies) {
         std::vector<setting> possible;

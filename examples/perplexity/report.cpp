@@ -195,6 +195,31 @@ void result_table::finish() {
     kept_.clear();
 }
 
+void print_regret(std::ostream& out, std::span<const run> runs, std::size_t columns) {
+    const auto oracle_at = [&](std::size_t k) {
+        return std::ranges::find_if(runs, [&](const run& r) { return r.what.oracle && r.what.states == k; });
+    };
+    bool first = true;
+    for (const run& r : runs) {
+        const auto oracle = oracle_at(r.what.states);
+        if (oracle == runs.end() || r.what.oracle || !forgets(r)) continue;
+        if (first) {
+            out << '\n'
+                << wrapped(
+                       "Regret: percent above the attention oracle of each KV head at the same k. Below zero, the "
+                       "policy "
+                       "is better than the oracle, which knows the attention to come but not what the model makes "
+                       "of it.",
+                       {.width = columns})
+                << '\n';
+        }
+        first = false;
+        out << r.what.policy.text << ", k = " << r.what.states << ", " << r.what.codec << ": "
+            << with_error(compare(r.result, oracle->result), 2) << " %\n";
+    }
+    if (!first) out << '\n';
+}
+
 void print_conclusions(std::ostream& out, std::span<const run> runs, const outcome& full, std::size_t columns) {
     const auto paragraph = [&](const std::string& text) {
         if (!text.empty()) out << wrapped(text, {.width = columns}) << '\n';
@@ -206,6 +231,7 @@ void print_conclusions(std::ostream& out, std::span<const run> runs, const outco
         paragraph("* forgot nothing: k is not below the length of a sequence, so the row says nothing of the policy.");
     }
     print_budgets(out, runs);
+    print_regret(out, runs, columns);
     paragraph(long_context_text(runs, full));
     std::vector<contestant> contestants;
     for (const run& r : runs) {

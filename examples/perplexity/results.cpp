@@ -178,6 +178,10 @@ run run_from(const json& j, const provenance& about) {
     if (policy == shorter_context_name) {
         return {.what = shorter_context(j.at("states"), about.block), .result = outcome_from(j)};
     }
+    if (policy == oracle_name || policy == oracle_layer_name) {
+        const ms::per scope = policy == oracle_name ? ms::per::head : ms::per::layer;
+        return {.what = attention_oracle(j.at("states"), scope), .result = outcome_from(j)};
+    }
     run r{.what = {.policy = parse_policies(policy).front(),
                    .states = j.at("states"),
                    .codec = j.at("codec"),

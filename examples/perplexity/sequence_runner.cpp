@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -99,11 +100,13 @@ class runner final : public sequence_runner {
     sequence_result run(std::size_t number, std::span<const token> tokens) override {
         if (setting_.shorter) return run_pieces(number, tokens);
         cache_.clear();
+        if (setting_.oracle) record(tokens);
         if (budget_.needs_prompt()) cache_.rebudget(std::vector<std::size_t>(cache_.shape().layers, setting_.states));
         sequence_result result;
         if (watch_.keep_hidden) result.hidden.resize(index(tokens.size() - 1), index(model_.config().width));
         std::size_t done = 0;
         const auto attended = [&](std::size_t layer) {
+            if (setting_.oracle) score_by_record(layer);
             result.forgot = result.forgot || forgets_before(tokens.size(), layer);
             if (watch_.forgotten) note_forgotten(number, cache_.layer(layer), result.forgotten);
         };
@@ -150,6 +153,35 @@ class runner final : public sequence_runner {
         std::size_t count;
         std::size_t origin = 0;
     };
+
+    /// The first pass of the oracle: full attention.
+    void record(std::span<const token> tokens) {
+        const ms::shape& s = cache_.shape();
+        record_.emplace(ms::attention_record_shape{s.layers, s.kv_heads, tokens.size()});
+        ms::cache<ms::attention_recorder, Codec> full(model_.cache_shape(tokens.size(), 64), {&*record_});
+        for (std::size_t done = 0; done < tokens.size();) {
+            if (watch_.stop && watch_.stop()) throw stopped{};
+            const std::size_t count = std::min(tokens_at_once, tokens.size() - done);
+            static_cast<void>(model_.prefill(full, tokens.subspan(done, count), static_cast<ms::position>(done),
+                                             ms::prefill_mode::exact, hidden_));  // there is room
+            done += count;
+        }
+        record_->finish();
+    }
+    /// The second pass, after a token attended: the scores by which the next one decides.
+    void score_by_record(std::size_t index) {
+        for (auto& table : cache_.layer(index).tables()) {
+            const ms::position next = table.next_position();
+            if (static_cast<std::size_t>(next) >= record_->shape().tokens) continue;
+            std::ranges::fill(table.scores(), 0.0f);
+            for (std::size_t h = 0; h < table.shape().kv_heads; ++h) {
+                const auto later = record_->attention_from(index, table.shape().kv_head + h, next);
+                for (std::size_t row = 0; row < table.size(); ++row) {
+                    table.scores()[row] += later[static_cast<std::size_t>(table.positions()[row])];
+                }
+            }
+        }
+    }
 
     /// Each piece of k tokens as if it were the whole text. It begins with the token that the piece before it predicted
     /// last, so that each token is predicted once.
@@ -313,6 +345,7 @@ class runner final : public sequence_runner {
     ms::any_budget budget_;  // none where nothing is forgotten
     std::vector<layer_budget> budgets_;
     double mean_budget_ = 0;
+    std::optional<ms::attention_record> record_;  // of the sequence, for the oracle
     matrix hidden_, logits_, reference_logits_;
 };
 
@@ -323,6 +356,16 @@ bool forgets(const setting& s) { return s.shorter || s.policy.policy.forgets() !
 setting shorter_context(std::size_t states, std::size_t block) {
     setting s{.policy = parse_policies("full").front(), .states = states, .block = block, .shorter = true};
     s.policy.text = shorter_context_name;
+    return s;
+}
+
+setting attention_oracle(std::size_t states, ms::per scope) {
+    const bool layer = scope == ms::per::layer;
+    setting s{.policy = parse_policies(layer ? "given|per_layer" : "given").front(),
+              .states = states,
+              .block = 1,
+              .oracle = true};
+    s.policy.text = layer ? oracle_layer_name : oracle_name;
     return s;
 }
 

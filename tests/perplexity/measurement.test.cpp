@@ -841,4 +841,52 @@ TEST(Campaign, Failures) {
                  std::runtime_error);
 }
 
+/// The attention of the full cache, recorded apart from the measurement.
+ms::attention_record recorded(demo::llama& model, const sequence& tokens) {
+    const ms::shape shape = model.cache_shape(tokens.size(), 1);
+    ms::attention_record record({.layers = shape.layers, .kv_heads = shape.kv_heads, .tokens = tokens.size()});
+    ms::cache<ms::attention_recorder> cache(shape, {&record});
+    demo::matrix hidden;
+    EXPECT_TRUE(model.prefill(cache, tokens, 0, ms::prefill_mode::exact, hidden));
+    record.finish();
+    return record;
+}
+
+TEST(Oracle, ForgetsTheStateWithTheLeastAttentionStillToCome) {
+    twin both({.layers = 2, .heads = 4, .kv_heads = 2});
+    demo::random_numbers random(11);
+    const std::vector<sequence> texts{random_tokens(40, both.model().config().vocabulary, random)};
+    const ms::attention_record record = recorded(both.model(), texts.front());
+    const setting s = demo::attention_oracle(8, ms::per::head);
+    const measurement m = demo::measure(both.model(), texts, s, {.forgotten = true});
+    std::map<std::pair<std::size_t, std::size_t>, std::set<ms::position>> gone;
+    std::size_t judged = 0;
+    for (const demo::forgetting& f : m.forgotten) {
+        auto& missing = gone[{f.layer, f.kv_head}];
+        if (f.step + 1 < 40) {  // after the last token nothing comes: all are equal
+            const auto later = record.attention_from(f.layer, f.kv_head, f.step + 1);
+            for (ms::position j = 0; j <= f.step; ++j) {
+                if (missing.contains(j)) continue;
+                EXPECT_LE(later[static_cast<std::size_t>(f.position)], later[static_cast<std::size_t>(j)])
+                    << f.step << ' ' << f.layer << ' ' << f.kv_head << ' ' << j;
+                ++judged;
+            }
+        }
+        missing.insert(f.position);
+    }
+    EXPECT_GT(judged, 1000U);
+}
+
+TEST(Oracle, OfALayerForgetsForAllKvHeads) {
+    twin both({.layers = 2, .heads = 4, .kv_heads = 2});
+    demo::random_numbers random(12);
+    const std::vector<sequence> texts{random_tokens(30, both.model().config().vocabulary, random)};
+    const measurement m =
+        demo::measure(both.model(), texts, demo::attention_oracle(8, ms::per::layer), {.forgotten = true});
+    std::map<std::tuple<std::size_t, ms::position, ms::position>, std::size_t> heads;
+    for (const demo::forgetting& f : m.forgotten) ++heads[{f.layer, f.step, f.position}];
+    EXPECT_EQ(heads.size(), 2U * 22);
+    for (const auto& [where, count] : heads) EXPECT_EQ(count, 2U);
+}
+
 }  // namespace measurement_test
