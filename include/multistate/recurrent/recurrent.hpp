@@ -5,3 +5,4 @@
 //     #include <multistate/recurrent/recurrent.hpp>
 #include "multistate/recurrent/cell.hpp"
 #include "multistate/recurrent/min_gru.hpp"
+#include "multistate/recurrent/selective.hpp"

@@ -40,8 +40,8 @@
 #include "multistate/recurrent/cell.hpp"
 #include "multistate/recurrent/cell_parameters.hpp"
 #include "multistate/recurrent/linear.hpp"
+#include "multistate/recurrent/selective_backward.hpp"
 #include "multistate/recurrent/selective_channels.hpp"
-#include "multistate/recurrent/selective_gradients.hpp"
 #include "multistate/recurrent/selective_layout.hpp"
 #include "multistate/recurrent/sequences.hpp"
 
@@ -56,28 +56,26 @@ class selective {
     static constexpr std::string_view name = "selective";
 
     /// Throws std::invalid_argument for a size that is 0 or too large.
-    static std::size_t parameter_count(const selective_shape& given) {
-        return detail::selective_layout(detail::checked(given)).end;
-    }
+    static std::size_t parameter_count(const selective_shape& given) { return detail::selective_layout(given).end; }
 
     /// Throws std::invalid_argument for a wrong shape, a wrong number of parameters, or one that is not finite.
     selective(const selective_shape& given, std::span<const float> parameters)
-        : shape_(detail::checked(given)), at_(shape_), numbers_(who, at_.end, parameters) {}
+        : at_(given), numbers_(who, at_.end, parameters) {}
     /// The same with parameters as bits of bf16, for step and scan.
     selective(const selective_shape& given, std::span<const std::uint16_t> parameters)
-        : shape_(detail::checked(given)), at_(shape_), numbers_(who, at_.end, parameters) {}
+        : at_(given), numbers_(who, at_.end, parameters) {}
 
     /// The shape with its defaults filled in.
-    const selective_shape& shape() const noexcept { return shape_; }
-    std::size_t input_size() const noexcept { return shape_.inputs; }
-    std::size_t output_size() const noexcept { return shape_.outputs; }
+    const selective_shape& shape() const noexcept { return at_.shape; }
+    std::size_t input_size() const noexcept { return at_.shape.inputs; }
+    std::size_t output_size() const noexcept { return at_.shape.outputs; }
     std::size_t state_size() const noexcept { return sizes().window() + sizes().memory(); }
-    std::size_t saved_size(std::size_t tokens) const {
+    std::size_t saved_size(std::size_t tokens) const noexcept {
         detail::scratch_parts<const float> counter(nullptr);
         detail::arrays_of(counter, sizes(), tokens, true);
         return counter.used();
     }
-    cell_scratch scratch_for(const cell_limits& most) const {
+    cell_scratch scratch_for(const cell_limits& most) const noexcept {
         detail::scratch_parts<float> forward(nullptr), back(nullptr);
         static_cast<void>(detail::selective_scratch(forward, sizes(), most.tokens));
         static_cast<void>(detail::arrays_of(forward, sizes(), most.tokens, false));
@@ -86,9 +84,9 @@ class selective {
     }
 
     void step(const cell_step& in, cell_workspace& scratch) const noexcept {
-        detail::check(in.x.size() / shape_.inputs == in.state.size() / state_size(), who, "x",
+        detail::check(in.x.size() / at_.shape.inputs == in.state.size() / state_size(), who, "x",
                       detail::bound{"one token for each sequence of state, ", in.state.size() / state_size()},
-                      in.x.size() / shape_.inputs);
+                      in.x.size() / at_.shape.inputs);
         serial by;
         advance({.x = in.x, .state = in.state, .out = in.out}, scratch, by);
     }
@@ -102,38 +100,33 @@ class selective {
         const float* const p = numbers_.floats("selective: backward");
         const detail::sequence_layout all = layout_of(in.x, in.initial_state, in.lengths);
         const std::size_t tokens = all.tokens();
-        expect("out_gradient", in.out_gradient.size(), tokens * shape_.outputs);
-        expect("state_gradient", in.state_gradient.size(), in.initial_state.size());
-        if (!in.x_gradient.empty()) expect("x_gradient", in.x_gradient.size(), in.x.size());
-        expect("parameter_gradient", in.parameter_gradient.size(), at_.end);
-        expect("saved", in.saved.size(), saved_size(tokens));
+        detail::expect_shape(who, "out_gradient", "[tokens, output_size], ", in.out_gradient.size(),
+                             tokens * at_.shape.outputs);
+        detail::expect_shape(who, "state_gradient", "[sequences, state_size], ", in.state_gradient.size(),
+                             in.initial_state.size());
+        if (!in.x_gradient.empty())
+            detail::expect_shape(who, "x_gradient", "[tokens, input_size], ", in.x_gradient.size(), in.x.size());
+        detail::expect_shape(who, "parameter_gradient", "parameter_count = ", in.parameter_gradient.size(), at_.end);
+        detail::expect_shape(who, "saved", "saved_size(tokens) = ", in.saved.size(), saved_size(tokens));
         const auto firsts = expect_scratch(all, scratch);
         detail::scratch_parts<float> parts(scratch.floats().data());
         const detail::selective_back_scratch w(parts, sizes(), tokens);
         detail::scratch_parts<const float> saved(in.saved.data());
         const auto a = detail::arrays_of(saved, sizes(), tokens, true);
         const detail::channel_parameters channels = decode_channels(p, w.channel);
-        recurrence_back(p, channels, in, a, w, all, firsts, by);
-        projections_back(p, in, a, w, tokens, by);
-        convolution_back(channels, in, a, w, all, firsts, by);
-        inputs_back(p, in, w, tokens, by);
+        detail::selective_backward<E>{at_, p, channels, in, a, w, all, firsts, by}.compute();
     }
 
   private:
     static constexpr const char* who = "selective";
 
-    detail::selective_sizes sizes() const noexcept {
-        return {shape_.units, shape_.unit_states, shape_.convolution, shape_.delta_rank};
-    }
+    detail::selective_sizes sizes() const noexcept { return at_.sizes(); }
 
-    static void expect(const char* argument, std::size_t given, std::size_t floats) noexcept {
-        detail::check(given == floats, who, argument, detail::bound{"as long as its shape, ", floats}, given);
-    }
     detail::sequence_layout layout_of(std::span<const float> x, std::span<const float> state,
                                       std::span<const std::size_t> lengths) const noexcept {
-        const std::size_t tokens = x.size() / shape_.inputs, sequences = state.size() / state_size();
-        expect("x", x.size(), tokens * shape_.inputs);
-        expect("state", state.size(), sequences * state_size());
+        const std::size_t tokens = x.size() / at_.shape.inputs, sequences = state.size() / state_size();
+        detail::expect_shape(who, "x", "[tokens, input_size], ", x.size(), tokens * at_.shape.inputs);
+        detail::expect_shape(who, "state", "[sequences, state_size], ", state.size(), sequences * state_size());
         return {who, tokens, sequences, lengths};
     }
     /// The first token of each sequence.
@@ -143,46 +136,29 @@ class selective {
         detail::check(scratch.floats().size() >= needed.floats && scratch.indices().size() >= needed.indices, who,
                       "scratch", "made for this cell and as many sequences and tokens", "smaller");
         const auto firsts = scratch.indices().first(all.sequences());
-        all.for_each([&](std::size_t s, std::size_t first) { firsts[s] = first; });
+        for (std::size_t s = 0, first = 0; s < all.sequences(); first += all.length(s++)) firsts[s] = first;
         return firsts;
     }
 
     /// Few numbers, and used as floats for each token: they are decoded at each call.
     template <class Element>
     detail::channel_parameters decode_channels(const Element* p, float* to) const noexcept {
-        const std::size_t units = shape_.units;
+        const std::size_t units = at_.shape.units;
         const auto decode = [&](std::size_t offset, std::size_t count) {
             float* const first = to;
             for (std::size_t i = 0; i < count; ++i) *to++ = detail::as_float(p[offset + i]);
             return first;
         };
-        float* const convolution = decode(at_.convolution, shape_.convolution * units);
+        float* const convolution = decode(at_.convolution, at_.shape.convolution * units);
         float* const bias = decode(at_.convolution_bias, units);
-        float* const decay = decode(at_.decay_log, shape_.unit_states * units);
-        simd::transform({decay, shape_.unit_states * units}, 0.0f, [](simd::floats x) {
-            return -simd::exp(detail::clamped(x, -87.0f, 87.0f));
-        });
+        float* const decay = decode(at_.decay_log, at_.shape.unit_states * units);
+        simd::transform({decay, at_.shape.unit_states * units}, 0.0f,
+                        [](simd::floats x) { return -simd::exp(detail::clamped(x, -87.0f, 87.0f)); });
         return {convolution, bias, decay, decode(at_.skip, units)};
     }
 
-    template <class Element>
-    simd::weights<Element> in_projection(const Element* p) const noexcept {
-        return {p, 2 * shape_.units, shape_.inputs};
-    }
-    template <class Element>
-    simd::weights<Element> projection(const Element* p) const noexcept {
-        return {p + at_.projection, sizes().projected(), shape_.units};
-    }
-    template <class Element>
-    simd::weights<Element> step_projection(const Element* p) const noexcept {
-        return {p + at_.step, shape_.units, shape_.delta_rank};
-    }
-    template <class Element>
-    simd::weights<Element> out_projection(const Element* p) const noexcept {
-        return {p + at_.output, shape_.outputs, shape_.units};
-    }
     rows units_of(const float* x, std::size_t tokens) const noexcept {
-        return {x, tokens, shape_.units, shape_.units};
+        return {x, tokens, at_.shape.units, at_.shape.units};
     }
 
     /// step and scan.
@@ -190,8 +166,9 @@ class selective {
     void advance(const cell_scan& in, cell_workspace& scratch, E& by) const noexcept {
         const detail::sequence_layout all = layout_of(in.x, in.state, in.lengths);
         const std::size_t tokens = all.tokens();
-        expect("out", in.out.size(), tokens * shape_.outputs);
-        if (!in.saved.empty()) expect("saved", in.saved.size(), saved_size(tokens));
+        detail::expect_shape(who, "out", "[tokens, output_size], ", in.out.size(), tokens * at_.shape.outputs);
+        if (!in.saved.empty())
+            detail::expect_shape(who, "saved", "saved_size(tokens) = ", in.saved.size(), saved_size(tokens));
         const auto firsts = expect_scratch(all, scratch);
         detail::scratch_parts<float> parts(scratch.floats().data()), saved(in.saved.data());
         const detail::selective_scratch w(parts, sizes(), tokens);
@@ -199,14 +176,14 @@ class selective {
         a.gated = w.gated;
         numbers_.visit([&](const auto* p) {
             const detail::channel_parameters channels = decode_channels(p, w.channel);
-            multiply(in_projection(p), {in.x.data(), tokens, shape_.inputs, shape_.inputs}, a.xz, by);
-            for_tasks(all, firsts, by, [&](std::size_t s, detail::token_range r, detail::some_channels c) {
+            multiply(at_.inputs(p), {in.x.data(), tokens, at_.shape.inputs, at_.shape.inputs}, a.xz, by);
+            for_tasks(all, firsts, by, [&](std::size_t s, detail::token_range r, const auto& c) {
                 detail::convolve_all(sizes(), channels, c, a, r, in.state.data() + s * state_size());
             });
-            multiply(projection(p), units_of(a.u, tokens), a.projected, by);
+            multiply(at_.projections(p), units_of(a.u, tokens), a.projected, by);
             find_steps(p, a, tokens, by);
             recur(channels, in.state, a, w, all, firsts, by);
-            multiply(out_projection(p), units_of(a.gated, tokens), in.out.data(), by);
+            multiply(at_.outputs(p), units_of(a.gated, tokens), in.out.data(), by);
         });
     }
     /// out = x W^T
@@ -222,7 +199,7 @@ class selective {
         const std::size_t tasks = detail::channel_tasks(sizes());
         detail::run_tasks(by, all.sequences() * tasks, [&](std::size_t i) {
             const std::size_t s = i / tasks;
-            detail::for_channels(detail::channels_of(sizes(), i % tasks), [&](detail::some_channels c) {
+            detail::for_channels(detail::channels_of(sizes(), i % tasks), [&](const auto& c) {
                 f(s, {firsts[s], 0, all.length(s)}, c);
             });
         });
@@ -230,10 +207,9 @@ class selective {
     template <class Element, class E>
     void find_steps(const Element* p, const detail::selective_arrays<float>& a, std::size_t tokens,
                     E& by) const noexcept {
-        const std::size_t units = shape_.units;
+        const std::size_t units = at_.shape.units;
         detail::fill_rows(std::span(p + at_.step_bias, units), tokens, a.delta, units);
-        add_linear(step_projection(p), {a.projected, tokens, shape_.delta_rank, sizes().projected()}, a.delta, units,
-                   by);
+        add_linear(at_.steps(p), {a.projected, tokens, at_.shape.delta_rank, sizes().projected()}, a.delta, units, by);
         const std::size_t at_once = 64;
         detail::run_tasks(by, detail::parts(tokens, at_once), [&](std::size_t i) {
             const std::size_t count = (std::min)(at_once, tokens - i * at_once);
@@ -247,7 +223,7 @@ class selective {
                std::span<const std::size_t> firsts, E& by) const noexcept {
         const auto h = [&](std::size_t s) { return state.data() + s * state_size() + sizes().window(); };
         if (!detail::divides_time(sizes(), all.sequences())) {
-            for_tasks(all, firsts, by, [&](std::size_t s, detail::token_range r, detail::some_channels c) {
+            for_tasks(all, firsts, by, [&](std::size_t s, detail::token_range r, const auto& c) {
                 detail::recur(sizes(), p, c, a, r, h(s));
             });
             return;
@@ -257,86 +233,6 @@ class selective {
         }
     }
 
-    // The parts of backward, from the last to the first.
-
-    template <class E>
-    void recurrence_back(const float* p, const detail::channel_parameters& channels, const cell_backward& in,
-                         const detail::selective_arrays<const float>& a, const detail::selective_back_scratch& w,
-                         const detail::sequence_layout& all, std::span<const std::size_t> firsts,
-                         E& by) const noexcept {
-        const detail::selective_sizes s = sizes();
-        const std::size_t tokens = all.tokens(), two = 2 * s.states;
-        const rows out_gradient{in.out_gradient.data(), tokens, shape_.outputs, shape_.outputs};
-        std::fill_n(w.gated_gradient, tokens * s.units, 0.0f);
-        add_linear_input_gradient(out_projection(p), out_gradient, w.gated_gradient, s.units, by);
-        float* const gradient = in.parameter_gradient.data();
-        detail::run_tasks(by, detail::channel_tasks(s), [&](std::size_t task) {
-            const detail::channel_range range = detail::channels_of(s, task);
-            detail::for_channels(range, [&](detail::some_channels c) { detail::gate_again(s, c, a, tokens, w.gated); });
-            for (std::size_t i = 0; i < all.sequences(); ++i) {
-                const std::size_t h = i * state_size() + s.window();
-                const detail::recurrence_gradients g{.gated = w.gated_gradient,
-                                                     .z = w.xz,
-                                                     .u = w.u,
-                                                     .step = w.step,
-                                                     .projected = w.partial + task * tokens * two,
-                                                     .h = in.state_gradient.data() + h,
-                                                     .decay_log = gradient + at_.decay_log,
-                                                     .skip = gradient + at_.skip};
-                detail::recur_back_all(s, channels, range, a, g, {firsts[i], 0, all.length(i)},
-                                       in.initial_state.data() + h, w.scratch_of(s, task));
-            }
-        });
-        add_linear_gradient(out_gradient, units_of(w.gated, tokens), gradient + at_.output, by);
-    }
-    /// The steps, B and C.
-    template <class E>
-    void projections_back(const float* p, const cell_backward& in, const detail::selective_arrays<const float>& a,
-                          const detail::selective_back_scratch& w, std::size_t tokens, E& by) const noexcept {
-        const detail::selective_sizes s = sizes();
-        const std::size_t width = s.projected();
-        detail::sum_of_tasks(s, w.partial, tokens, w.projected);
-        const rows step_gradient = units_of(w.step, tokens), projected_gradient{w.projected, tokens, width, width};
-        float* const gradient = in.parameter_gradient.data();
-        add_linear_input_gradient(step_projection(p), step_gradient, w.projected, width, by);
-        add_linear_gradient(step_gradient, {a.projected, tokens, s.rank, width}, gradient + at_.step, by);
-        add_bias_gradient(step_gradient, gradient + at_.step_bias);
-        add_linear_input_gradient(projection(p), projected_gradient, w.u, s.units, by);
-        add_linear_gradient(projected_gradient, units_of(a.u, tokens), gradient + at_.projection, by);
-    }
-    template <class E>
-    void convolution_back(const detail::channel_parameters& channels, const cell_backward& in,
-                          const detail::selective_arrays<const float>& a, const detail::selective_back_scratch& w,
-                          const detail::sequence_layout& all, std::span<const std::size_t> firsts,
-                          E& by) const noexcept {
-        const detail::selective_sizes s = sizes();
-        float* const gradient = in.parameter_gradient.data();
-        detail::run_tasks(by, detail::channel_tasks(s), [&](std::size_t task) {
-            for (std::size_t i = 0; i < all.sequences(); ++i) {
-                const detail::convolution_gradients g{.u = w.u,
-                                                      .x = w.xz,
-                                                      .window = in.state_gradient.data() + i * state_size(),
-                                                      .weight = gradient + at_.convolution,
-                                                      .bias = gradient + at_.convolution_bias};
-                detail::for_channels(detail::channels_of(s, task), [&](detail::some_channels c) {
-                    detail::convolve_back(s, channels, c, a, g, {firsts[i], 0, all.length(i)},
-                                          in.initial_state.data() + i * state_size());
-                });
-            }
-        });
-    }
-    template <class E>
-    void inputs_back(const float* p, const cell_backward& in, const detail::selective_back_scratch& w,
-                     std::size_t tokens, E& by) const noexcept {
-        const rows gradient{w.xz, tokens, 2 * shape_.units, 2 * shape_.units};
-        add_linear_gradient(gradient, {in.x.data(), tokens, shape_.inputs, shape_.inputs}, in.parameter_gradient.data(),
-                            by);
-        if (in.x_gradient.empty()) return;
-        std::ranges::fill(in.x_gradient, 0.0f);
-        add_linear_input_gradient(in_projection(p), gradient, in.x_gradient.data(), shape_.inputs, by);
-    }
-
-    selective_shape shape_;
     detail::selective_layout at_;
     detail::cell_parameters numbers_;
 };

@@ -15,6 +15,7 @@
 #include <span>
 
 #include "multistate/recurrent/activations.hpp"
+#include "multistate/recurrent/minimal_gates.hpp"
 #include "multistate/simd/elementwise.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
@@ -36,16 +37,14 @@ inline constexpr std::size_t tokens_between_saves = 16;
 
 MULTISTATE_INLINE simd::floats silu(simd::floats x) noexcept { return x * sigmoid(x); }
 
-/// At most one vector of channels.
-struct some_channels {
-    std::size_t first, count;
+/// One vector of channels of an array: `Some` is whole_vector or part_of_vector.
+template <class Some>
+struct vector_of_channels {
+    Some some;
+    std::size_t first;
 
-    MULTISTATE_INLINE simd::floats load(const float* row) const noexcept {
-        return count == simd::vector_width ? simd::load(row + first) : simd::load_first(row + first, count, 0.0f);
-    }
-    MULTISTATE_INLINE void store(simd::floats x, float* row) const noexcept {
-        count == simd::vector_width ? simd::store(x, row + first) : simd::store_first(x, row + first, count);
-    }
+    MULTISTATE_INLINE simd::floats load(const float* row) const noexcept { return some.load(row + first); }
+    MULTISTATE_INLINE void store(simd::floats x, float* row) const noexcept { some.store(x, row + first); }
     MULTISTATE_INLINE void add(simd::floats x, float* row) const noexcept { store(load(row) + x, row); }
 };
 
@@ -53,12 +52,12 @@ struct some_channels {
 struct channel_range {
     std::size_t begin, end;
 };
-/// Calls f(some_channels) for all channels of a range.
+/// Calls f(vector_of_channels) for all channels of a range.
 template <class F>
 MULTISTATE_INLINE void for_channels(channel_range r, F f) noexcept {
-    for (std::size_t c = r.begin; c < r.end; c += simd::vector_width) {
-        f(some_channels{c, (std::min)(simd::vector_width, r.end - c)});
-    }
+    for_channels(r.end - r.begin, [&](std::size_t c, auto some) {
+        f(vector_of_channels<decltype(some)>{some, r.begin + c});
+    });
 }
 
 /// Tokens of one sequence: `first` is its first token in the arrays, [begin, end) count from there.
@@ -96,21 +95,23 @@ MULTISTATE_INLINE Float* convolution_row(const selective_sizes& s, Float* xz, st
 }
 
 /// The convolution before its activation, at token t.
-MULTISTATE_INLINE simd::floats convolve(const selective_sizes& s, const channel_parameters& p, some_channels c,
-                                        const float* xz, std::size_t first, const float* window,
-                                        std::size_t t) noexcept {
+template <class Some>
+MULTISTATE_INLINE simd::floats convolve(const selective_sizes& s, const channel_parameters& p,
+                                        vector_of_channels<Some> c, const float* xz, std::size_t first,
+                                        const float* window, std::size_t t) noexcept {
     simd::floats sum = c.load(p.convolution_bias);
     for (std::size_t j = 0; j < s.taps; ++j) {
         const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(t + j) - static_cast<std::ptrdiff_t>(s.taps - 1);
-        sum = simd::multiply_add(c.load(p.convolution + j * s.units),
-                                 c.load(convolution_row(s, xz, first, window, at)), sum);
+        sum = simd::multiply_add(c.load(p.convolution + j * s.units), c.load(convolution_row(s, xz, first, window, at)),
+                                 sum);
     }
     return sum;
 }
 
 /// u = SiLU(convolution) for a whole sequence, then the window after it.
-inline void convolve_all(const selective_sizes& s, const channel_parameters& p, some_channels c,
-                         const selective_arrays<float>& a, token_range r, float* window) noexcept {
+template <class Some>
+void convolve_all(const selective_sizes& s, const channel_parameters& p, vector_of_channels<Some> c,
+                  const selective_arrays<float>& a, token_range r, float* window) noexcept {
     for (std::size_t t = 0; t < r.end; ++t) {
         c.store(silu(convolve(s, p, c, a.xz, r.first, window, t)), a.u + (r.first + t) * s.units);
     }
@@ -120,37 +121,47 @@ inline void convolve_all(const selective_sizes& s, const channel_parameters& p, 
     }
 }
 
-/// Advances h [states, units] over the tokens of r without output, and adds their steps to sum_of_steps [units].
-inline void summarize(const selective_sizes& s, const channel_parameters& p, some_channels c, const selective_arrays<float>& a,
-                      token_range r, float* h, float* sum_of_steps) noexcept {
+/// What a block of time does to a state.
+struct block_effect {
+    float* h;      ///< [states, units]: the state that it makes of zeros
+    float* steps;  ///< [units]: the sum of its steps
+};
+
+/// Advances effect.h over the tokens of r without output, and adds up their steps.
+template <class Some>
+void summarize(const selective_sizes& s, const channel_parameters& p, vector_of_channels<Some> c,
+               const selective_arrays<float>& a, token_range r, block_effect effect) noexcept {
     simd::floats sum = {};
     for (std::size_t t = r.first + r.begin; t < r.first + r.end; ++t) {
         const simd::floats step = c.load(a.delta + t * s.units), input = step * c.load(a.u + t * s.units);
         const float* const b = a.projected + t * s.projected() + s.rank;
         sum += step;
         for (std::size_t n = 0; n < s.states; ++n) {
-            float* const row = h + n * s.units;
+            float* const row = effect.h + n * s.units;
             const simd::floats decay = simd::exp(step * c.load(p.decay + n * s.units));
             c.store(simd::multiply_add(decay, c.load(row), input * b[n]), row);
         }
     }
-    c.store(sum, sum_of_steps);
+    c.store(sum, effect.steps);
 }
 
-/// h = exp(A * sum_of_steps) * h0 + h: what a block that started from h0 ends with.
-inline void join(const selective_sizes& s, const channel_parameters& p, some_channels c, const float* sum_of_steps,
-                 const float* h0, float* h) noexcept {
-    const simd::floats sum = c.load(sum_of_steps);
+/// effect.h = the state after the block if the state before it is h0: exp(A * steps) * h0 + h.
+template <class Some>
+void join(const selective_sizes& s, const channel_parameters& p, vector_of_channels<Some> c, const float* h0,
+          block_effect effect) noexcept {
+    const simd::floats sum = c.load(effect.steps);
     for (std::size_t n = 0; n < s.states; ++n) {
         const simd::floats decay = simd::exp(sum * c.load(p.decay + n * s.units));
-        c.store(simd::multiply_add(decay, c.load(h0 + n * s.units), c.load(h + n * s.units)), h + n * s.units);
+        float* const row = effect.h + n * s.units;
+        c.store(simd::multiply_add(decay, c.load(h0 + n * s.units), c.load(row)), row);
     }
 }
 
 /// The recurrence with its outputs: y = C h + D u, gated = y SiLU(z). h [states, units] is the state before r.begin,
 /// then that after r.end.
-inline void recur(const selective_sizes& s, const channel_parameters& p, some_channels c, const selective_arrays<float>& a,
-                  token_range r, float* h) noexcept {
+template <class Some>
+void recur(const selective_sizes& s, const channel_parameters& p, vector_of_channels<Some> c,
+           const selective_arrays<float>& a, token_range r, float* h) noexcept {
     for (std::size_t i = r.begin; i < r.end; ++i) {
         const std::size_t t = r.first + i;
         if (a.saves != nullptr && i > 0 && i % tokens_between_saves == 0) {

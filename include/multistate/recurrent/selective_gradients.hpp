@@ -51,16 +51,19 @@ struct recurrence_scratch {
 };
 
 /// gated = y SiLU(z) for all tokens.
-inline void gate_again(const selective_sizes& s, some_channels c, const selective_arrays<const float>& a,
-                       std::size_t tokens, float* gated) noexcept {
+template <class Some>
+void gate_again(const selective_sizes& s, vector_of_channels<Some> c, const selective_arrays<const float>& a,
+                std::size_t tokens, float* gated) noexcept {
     for (std::size_t t = 0; t < tokens; ++t) {
         c.store(c.load(a.y + t * s.units) * silu(c.load(a.xz + t * 2 * s.units + s.units)), gated + t * s.units);
     }
 }
 
 /// Computes h and the decays of tokens [r.begin, r.end) again, from h0 [states, units] before them.
-inline void recur_again(const selective_sizes& s, const channel_parameters& p, some_channels c,
-                        const selective_arrays<const float>& a, token_range r, const float* h0, recurrence_scratch w) noexcept {
+template <class Some>
+void recur_again(const selective_sizes& s, const channel_parameters& p, vector_of_channels<Some> c,
+                 const selective_arrays<const float>& a, token_range r, const float* h0,
+                 recurrence_scratch w) noexcept {
     for (std::size_t n = 0; n < s.states; ++n) simd::store(c.load(h0 + n * s.units), w.h(s, 0, n));
     for (std::size_t i = 0; i < r.end - r.begin; ++i) {
         const std::size_t t = r.first + r.begin + i;
@@ -75,9 +78,10 @@ inline void recur_again(const selective_sizes& s, const channel_parameters& p, s
 }
 
 /// The gradients at token r.begin + i.
-inline void recur_back(const selective_sizes& s, const channel_parameters& p, some_channels c,
-                       const selective_arrays<const float>& a, const recurrence_gradients& g, token_range r, std::size_t i,
-                       recurrence_scratch w) noexcept {
+template <class Some>
+void recur_back(const selective_sizes& s, const channel_parameters& p, vector_of_channels<Some> c,
+                const selective_arrays<const float>& a, const recurrence_gradients& g, token_range r, std::size_t i,
+                recurrence_scratch w) noexcept {
     const std::size_t t = r.first + r.begin + i;
     const simd::floats step = c.load(a.delta + t * s.units), u = c.load(a.u + t * s.units), input = step * u;
     const simd::floats z = c.load(a.xz + t * 2 * s.units + s.units), open = sigmoid(z);
@@ -89,8 +93,7 @@ inline void recur_back(const selective_sizes& s, const channel_parameters& p, so
     simd::floats by_input = {}, by_step = {};
     for (std::size_t n = 0; n < s.states; ++n) {
         float* const carried = g.h + n * s.units;
-        const simd::floats h_gradient =
-            simd::multiply_add(y_gradient, simd::fill(b[s.states + n]), c.load(carried));
+        const simd::floats h_gradient = simd::multiply_add(y_gradient, simd::fill(b[s.states + n]), c.load(carried));
         const auto add = [](float* at, simd::floats x) { simd::store(simd::load(at) + x, at); };
         add(w.projected(s, i, n), h_gradient * input);
         add(w.projected(s, i, s.states + n), y_gradient * simd::load(w.h(s, i + 1, n)));
@@ -118,13 +121,12 @@ inline void recur_back_all(const selective_sizes& s, const channel_parameters& p
         const float* const from = start == 0 ? h0 : a.saves + place * s.states * s.units;
         const token_range r{first, start, last};
         std::fill_n(w.projected(s, 0, 0), (last - start) * two * simd::vector_width, 0.0f);
-        for_channels(channels, [&](some_channels c) {
+        for_channels(channels, [&](const auto& c) {
             recur_again(s, p, c, a, r, from, w);
             std::fill_n(w.decay_gradient(s, 0), s.states * simd::vector_width, 0.0f);
             for (std::size_t i = last - start; i-- > 0;) recur_back(s, p, c, a, g, r, i, w);
             for (std::size_t n = 0; n < s.states; ++n) {  // A is its own derivative by A_log
-                c.add(simd::load(w.decay_gradient(s, n)) * c.load(p.decay + n * s.units),
-                      g.decay_log + n * s.units);
+                c.add(simd::load(w.decay_gradient(s, n)) * c.load(p.decay + n * s.units), g.decay_log + n * s.units);
             }
         });
         for (std::size_t i = 0; i < last - start; ++i) {
@@ -145,9 +147,10 @@ struct convolution_gradients {
     float* bias;    ///< [units]; added to
 };
 
-inline void convolve_back(const selective_sizes& s, const channel_parameters& p, some_channels c,
-                          const selective_arrays<const float>& a, const convolution_gradients& g, token_range sequence,
-                          const float* window) noexcept {
+template <class Some>
+void convolve_back(const selective_sizes& s, const channel_parameters& p, vector_of_channels<Some> c,
+                   const selective_arrays<const float>& a, const convolution_gradients& g, token_range sequence,
+                   const float* window) noexcept {
     const std::size_t first = sequence.first, length = sequence.end;
     const auto u_gradient = [&](std::size_t t) { return g.u + (first + t) * s.units; };
     for (std::size_t t = 0; t < length; ++t) {

@@ -4,13 +4,16 @@
 // includes this header.
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 
 #include "multistate/core/errors.hpp"
 #include "multistate/core/shape.hpp"
-#include "multistate/recurrent/cell.hpp"
+#include "multistate/execution/executor.hpp"
+#include "multistate/recurrent/linear.hpp"
 #include "multistate/recurrent/selective_channels.hpp"
 #include "multistate/recurrent/selective_gradients.hpp"
 #include "multistate/recurrent/sequences.hpp"
+#include "multistate/simd/linear.hpp"
 #include "multistate/simd/vector.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
@@ -42,9 +45,11 @@ inline selective_shape checked(selective_shape s) {
     return s;
 }
 
-/// The offsets of the parameters, in the order of selective.hpp.
+/// Where the parameters lie, in the order of selective.hpp.
 struct selective_layout {
-    explicit selective_layout(const selective_shape& s) {
+    /// Throws std::invalid_argument for a wrong shape.
+    explicit selective_layout(const selective_shape& given) : shape(checked(given)) {
+        const selective_shape& s = shape;
         const auto after = [](std::size_t begin, std::size_t rows, std::size_t columns) {
             return sum(who, begin, product(who, rows, columns));
         };
@@ -59,7 +64,28 @@ struct selective_layout {
         end = after(output, s.outputs, s.units);
     }
 
+    selective_sizes sizes() const noexcept {
+        return {shape.units, shape.unit_states, shape.convolution, shape.delta_rank};
+    }
+    template <class Element>
+    simd::weights<Element> inputs(const Element* p) const noexcept {
+        return {p, 2 * shape.units, shape.inputs};
+    }
+    template <class Element>
+    simd::weights<Element> projections(const Element* p) const noexcept {
+        return {p + projection, sizes().projected(), shape.units};
+    }
+    template <class Element>
+    simd::weights<Element> steps(const Element* p) const noexcept {
+        return {p + step, shape.units, shape.delta_rank};
+    }
+    template <class Element>
+    simd::weights<Element> outputs(const Element* p) const noexcept {
+        return {p + output, shape.outputs, shape.units};
+    }
+
     static constexpr const char* who = "selective";
+    selective_shape shape;  ///< with its defaults filled in
     std::size_t convolution, convolution_bias, projection, step, step_bias, decay_log, skip, output, end;
 };
 
@@ -69,15 +95,18 @@ class scratch_parts {
   public:
     explicit scratch_parts(Float* all) noexcept : all_(all) {}
 
-    Float* take(std::size_t count, std::size_t width) {
-        const std::size_t floats = simd::padded(product("selective", count, width));
+    /// Counts no further than `too_many`, which no memory has.
+    Float* take(std::size_t count, std::size_t width) noexcept {
         Float* const part = all_ == nullptr ? nullptr : all_ + used_;
-        used_ = sum("selective", used_, floats);
+        const bool fits = width == 0 || count < (too_many - used_) / width;
+        used_ = fits ? (std::min)(too_many, used_ + simd::padded(count * width)) : too_many;
         return part;
     }
     std::size_t used() const noexcept { return used_; }
 
   private:
+    static constexpr std::size_t too_many = (std::numeric_limits<std::ptrdiff_t>::max)() / sizeof(float);
+
     Float* all_;
     std::size_t used_ = 0;
 };
@@ -97,7 +126,8 @@ inline bool divides_time(const selective_sizes& s, std::size_t sequences) noexce
 
 /// The numbers that a backward pass needs, in `saved` or, without it, in the scratch.
 template <class Float>
-selective_arrays<Float> arrays_of(scratch_parts<Float>& from, const selective_sizes& s, std::size_t tokens, bool kept) {
+selective_arrays<Float> arrays_of(scratch_parts<Float>& from, const selective_sizes& s, std::size_t tokens,
+                                  bool kept) noexcept {
     selective_arrays<Float> a{};
     a.xz = from.take(tokens, 2 * s.units);
     a.u = from.take(tokens, s.units);
@@ -111,7 +141,7 @@ selective_arrays<Float> arrays_of(scratch_parts<Float>& from, const selective_si
 
 /// The scratch of step and scan.
 struct selective_scratch {
-    selective_scratch(scratch_parts<float>& from, const selective_sizes& s, std::size_t tokens) {
+    selective_scratch(scratch_parts<float>& from, const selective_sizes& s, std::size_t tokens) noexcept {
         channel = from.take(s.taps + s.states + 2, s.units);
         gated = from.take(tokens, s.units);
         const std::size_t blocks = divides_time(s, 1) ? parts(tokens, time_block) : 0;  // of one sequence
@@ -127,7 +157,7 @@ struct selective_scratch {
 
 /// The scratch of backward.
 struct selective_back_scratch {
-    selective_back_scratch(scratch_parts<float>& from, const selective_sizes& s, std::size_t tokens) {
+    selective_back_scratch(scratch_parts<float>& from, const selective_sizes& s, std::size_t tokens) noexcept {
         channel = from.take(s.taps + s.states + 2, s.units);
         gated = from.take(tokens, s.units);
         gated_gradient = from.take(tokens, s.units);
@@ -135,7 +165,7 @@ struct selective_back_scratch {
         u = from.take(tokens, s.units);
         projected = from.take(tokens, s.projected());
         step = from.take(tokens, s.units);
-        partial = from.take(channel_tasks(s), product("selective", tokens, 2 * s.states));
+        partial = from.take(tokens, channel_tasks(s) * 2 * s.states);
         task = from.take(channel_tasks(s), recurrence_scratch::floats(s.states));
     }
 
@@ -154,39 +184,30 @@ template <class E>
 void recur_in_blocks(const selective_sizes& s, const channel_parameters& p, const selective_arrays<float>& a,
                      token_range sequence, float* h, const selective_scratch& w, E& by) noexcept {
     const std::size_t tasks = channel_tasks(s), blocks = parts(sequence.end, time_block), last = blocks - 1;
-    const auto end = [&](std::size_t block) { return w.ends + block * s.memory(); };
+    const auto effect = [&](std::size_t block) {
+        return block_effect{w.ends + block * s.memory(), w.steps + block * s.units};
+    };
     const auto range = [&](std::size_t block) {
         return token_range{sequence.first, block * time_block, (std::min)(sequence.end, (block + 1) * time_block)};
     };
     const auto run = [&](std::size_t count, auto f) {
         run_tasks(by, count * tasks, [&](std::size_t i) {
-            for_channels(channels_of(s, i % tasks), [&](some_channels c) { f(i / tasks, c); });
+            for_channels(channels_of(s, i % tasks), [&](const auto& c) { f(i / tasks, c); });
         });
     };
-    run(last, [&](std::size_t block, some_channels c) {
-        for (std::size_t n = 0; n < s.states; ++n) c.store({}, end(block) + n * s.units);
-        summarize(s, p, c, a, range(block), end(block), w.steps + block * s.units);
+    run(last, [&](std::size_t block, const auto& c) {
+        for (std::size_t n = 0; n < s.states; ++n) c.store(simd::floats{}, effect(block).h + n * s.units);
+        summarize(s, p, c, a, range(block), effect(block));
     });
-    run(1, [&](std::size_t, some_channels c) {
+    run(1, [&](std::size_t, const auto& c) {
         for (std::size_t i = 0; i < last; ++i) {
-            join(s, p, c, w.steps + i * s.units, i == 0 ? h : end(i - 1), end(i));
+            join(s, p, c, i == 0 ? h : effect(i - 1).h, effect(i));
         }
     });
-    run(blocks, [&](std::size_t block, some_channels c) {
-        recur(s, p, c, a, range(block), block == 0 ? h : end(block - 1));
+    run(blocks, [&](std::size_t block, const auto& c) {
+        recur(s, p, c, a, range(block), block == 0 ? h : effect(block - 1).h);
     });
-    if (last > 0) std::copy_n(end(last - 1), s.memory(), h);
-}
-
-/// projected [tokens, rank + 2 * states] = zeros, then the gradients of B and C, summed over tasks.
-inline void sum_of_tasks(const selective_sizes& s, const float* partial, std::size_t tokens,
-                         float* projected) noexcept {
-    const std::size_t two = 2 * s.states;
-    std::fill_n(projected, tokens * s.projected(), 0.0f);
-    for (std::size_t t = 0; t < tokens; ++t) {
-        simd::add_rows(partial + t * two, channel_tasks(s), tokens * two,
-                       {projected + t * s.projected() + s.rank, two});
-    }
+    if (last > 0) std::copy_n(effect(last - 1).h, s.memory(), h);
 }
 
 }  // namespace detail
