@@ -332,7 +332,7 @@ TEST(selective_death, misuse_of_a_call_is_reported) {
     EXPECT_DEATH(m.cell.step({.x = std::span(x).first(3), .state = state, .out = out}, scratch),
                  "selective: x must be");
     floats two(8), more(8);
-    EXPECT_DEATH(m.cell.step({.x = two, .state = state, .out = more}, scratch), "one token for each sequence");
+    EXPECT_DEATH(m.cell.step({.x = two, .state = state, .out = more}, scratch), "selective: x must be");
     EXPECT_DEATH(m.cell.scan({.x = two, .state = state, .out = more}, scratch), "selective: scratch must be");
     EXPECT_DEATH(m.cell.scan({.x = x, .state = state, .out = out, .log_space = true}, scratch), "log_space");
 }

@@ -38,6 +38,7 @@
 #include <string_view>
 
 #include "multistate/recurrent/cell.hpp"
+#include "multistate/recurrent/cell_checks.hpp"
 #include "multistate/recurrent/cell_parameters.hpp"
 #include "multistate/recurrent/linear.hpp"
 #include "multistate/recurrent/selective_backward.hpp"
@@ -84,35 +85,24 @@ class selective {
     }
 
     void step(const cell_step& in, cell_workspace& scratch) const noexcept {
-        detail::check(in.x.size() / at_.shape.inputs == in.state.size() / state_size(), who, "x",
-                      detail::bound{"one token for each sequence of state, ", in.state.size() / state_size()},
-                      in.x.size() / at_.shape.inputs);
+        const std::size_t sequences = detail::checked(*this, in);
         serial by;
-        advance({.x = in.x, .state = in.state, .out = in.out}, scratch, by);
+        advance({.x = in.x, .state = in.state, .out = in.out}, {who, sequences, sequences, {}}, scratch, by);
     }
     template <executor E = serial>
     void scan(const cell_scan& in, cell_workspace& scratch, E&& by = E{}) const noexcept {
         detail::check(!in.log_space, who, "log_space", "false", "true");
-        advance(in, scratch, by);
+        advance(in, detail::checked(*this, in), scratch, by);
     }
     template <executor E = serial>
     void backward(const cell_backward& in, cell_workspace& scratch, E&& by = E{}) const noexcept {
-        const float* const p = numbers_.floats("selective: backward");
-        const detail::sequence_layout all = layout_of(in.x, in.initial_state, in.lengths);
-        const std::size_t tokens = all.tokens();
-        detail::expect_shape(who, "out_gradient", "[tokens, output_size], ", in.out_gradient.size(),
-                             tokens * at_.shape.outputs);
-        detail::expect_shape(who, "state_gradient", "[sequences, state_size], ", in.state_gradient.size(),
-                             in.initial_state.size());
-        if (!in.x_gradient.empty())
-            detail::expect_shape(who, "x_gradient", "[tokens, input_size], ", in.x_gradient.size(), in.x.size());
-        detail::expect_shape(who, "parameter_gradient", "parameter_count = ", in.parameter_gradient.size(), at_.end);
-        detail::expect_shape(who, "saved", "saved_size(tokens) = ", in.saved.size(), saved_size(tokens));
+        const float* const p = numbers_.floats(who);
+        const detail::sequence_layout all = detail::checked(*this, in);
         const auto firsts = expect_scratch(all, scratch);
         detail::scratch_parts<float> parts(scratch.floats().data());
-        const detail::selective_back_scratch w(parts, sizes(), tokens);
+        const detail::selective_back_scratch w(parts, sizes(), all.tokens());
         detail::scratch_parts<const float> saved(in.saved.data());
-        const auto a = detail::arrays_of(saved, sizes(), tokens, true);
+        const auto a = detail::arrays_of(saved, sizes(), all.tokens(), true);
         const detail::channel_parameters channels = decode_channels(p, w.channel);
         detail::selective_backward<E>{at_, p, channels, in, a, w, all, firsts, by}.compute();
     }
@@ -122,13 +112,6 @@ class selective {
 
     detail::selective_sizes sizes() const noexcept { return at_.sizes(); }
 
-    detail::sequence_layout layout_of(std::span<const float> x, std::span<const float> state,
-                                      std::span<const std::size_t> lengths) const noexcept {
-        const std::size_t tokens = x.size() / at_.shape.inputs, sequences = state.size() / state_size();
-        detail::expect_shape(who, "x", "[tokens, input_size], ", x.size(), tokens * at_.shape.inputs);
-        detail::expect_shape(who, "state", "[sequences, state_size], ", state.size(), sequences * state_size());
-        return {who, tokens, sequences, lengths};
-    }
     /// The first token of each sequence.
     std::span<const std::size_t> expect_scratch(const detail::sequence_layout& all,
                                                 cell_workspace& scratch) const noexcept {
@@ -163,12 +146,9 @@ class selective {
 
     /// step and scan.
     template <class E>
-    void advance(const cell_scan& in, cell_workspace& scratch, E& by) const noexcept {
-        const detail::sequence_layout all = layout_of(in.x, in.state, in.lengths);
+    void advance(const cell_scan& in, const detail::sequence_layout& all, cell_workspace& scratch,
+                 E& by) const noexcept {
         const std::size_t tokens = all.tokens();
-        detail::expect_shape(who, "out", "[tokens, output_size], ", in.out.size(), tokens * at_.shape.outputs);
-        if (!in.saved.empty())
-            detail::expect_shape(who, "saved", "saved_size(tokens) = ", in.saved.size(), saved_size(tokens));
         const auto firsts = expect_scratch(all, scratch);
         detail::scratch_parts<float> parts(scratch.floats().data()), saved(in.saved.data());
         const detail::selective_scratch w(parts, sizes(), tokens);
