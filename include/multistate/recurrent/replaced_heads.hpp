@@ -230,6 +230,8 @@ class replaced_heads {
         detail::expect_apart(who, "x", in.x, out);
         detail::check(first >= next_, who, "position", detail::bound{"greater than all before, at least ", next_},
                       first);
+        detail::check(tokens <= static_cast<std::size_t>(last_position - first) + 1, who, "position",
+                      detail::bound{"for all tokens at most ", last_position}, first);
         return tokens;
     }
 
