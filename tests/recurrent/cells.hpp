@@ -92,6 +92,10 @@ gradients backward(const Cell& cell, const text& given, const outcome& forward, 
     return result;
 }
 
+inline floats part_of(const floats& x, std::size_t first, std::size_t count) {
+    return {x.data() + first, x.data() + first + count};
+}
+
 inline void expect_near(const floats& a, std::span<const float> b, double tolerance, const char* what) {
     ASSERT_EQ(a.size(), b.size()) << what;
     for (std::size_t i = 0; i < a.size(); ++i) {

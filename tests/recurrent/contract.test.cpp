@@ -46,8 +46,8 @@ TYPED_TEST(contract, a_saved_state_continues) {
     const text given{e.inputs(150), e.states(1)};
     const outcome whole = scan(e.cell, given);
     const std::size_t first = 70 * e.cell.input_size(), first_out = 70 * e.cell.output_size();
-    const outcome a = scan(e.cell, {floats(given.x.begin(), given.x.begin() + first), given.state});
-    const outcome b = scan(e.cell, {floats(given.x.begin() + first, given.x.end()), a.state});
+    const outcome a = scan(e.cell, {part_of(given.x, 0, first), given.state});
+    const outcome b = scan(e.cell, {part_of(given.x, first, given.x.size() - first), a.state});
     expect_near(a.out, std::span(whole.out).first(first_out), 2e-6, "first part");
     expect_near(b.out, std::span(whole.out).subspan(first_out), 2e-6, "second part");
     expect_near(b.state, whole.state, 2e-6, "state");
@@ -63,10 +63,10 @@ TYPED_TEST(contract, sequences_do_not_see_each_other) {
     floats parameter_sum(e.parameters.size());
     for (std::size_t s = 0, first = 0; s < lengths.size(); first += lengths[s++]) {
         const auto part = [&](const floats& from, std::size_t width) {
-            return floats(from.begin() + first * width, from.begin() + (first + lengths[s]) * width);
+            return part_of(from, first * width, lengths[s] * width);
         };
         const auto state = [&](const floats& from) {
-            return floats(from.begin() + s * e.cell.state_size(), from.begin() + (s + 1) * e.cell.state_size());
+            return part_of(from, s * e.cell.state_size(), e.cell.state_size());
         };
         const text own{part(given.x, e.cell.input_size()), state(given.state)};
         const outcome alone = scan(e.cell, own);
@@ -89,7 +89,7 @@ TYPED_TEST(contract, steps_of_many_sequences_are_steps_of_each) {
         e.cell.step({.x = x, .state = state, .out = out}, scratch);
         for (std::size_t s = 0; s < sequences; ++s) {
             const std::size_t in = e.cell.input_size(), width = e.cell.output_size(), size = e.cell.state_size();
-            floats one(before.begin() + s * size, before.begin() + (s + 1) * size), its_out(width);
+            floats one = part_of(before, s * size, size), its_out(width);
             e.cell.step({.x = std::span(x).subspan(s * in, in), .state = one, .out = its_out}, scratch);
             expect_near(one, std::span(state).subspan(s * size, size), 2e-6, "state");
             expect_near(its_out, std::span(out).subspan(s * width, width), 2e-6, "out");
@@ -179,7 +179,7 @@ TYPED_TEST(contract, gradients_of_parts_make_the_gradient_of_the_whole) {
     const floats weights = e.random.floats(whole.out.size(), 1), state_weights = e.random.floats(given.state.size(), 1);
     const gradients all = backward(e.cell, given, whole, weights, state_weights);
     const auto cut = [&](const floats& x, std::size_t width, bool second) {
-        return second ? floats(x.begin() + 40 * width, x.end()) : floats(x.begin(), x.begin() + 40 * width);
+        return second ? part_of(x, 40 * width, x.size() - 40 * width) : part_of(x, 0, 40 * width);
     };
     const std::size_t in = e.cell.input_size(), width = e.cell.output_size();
     const text first{cut(given.x, in, false), given.state};
