@@ -71,7 +71,7 @@ std::filesystem::path source_of(const demo::options& o) { return o.tokens ? *o.t
 /// The trained length bounds the default only: a user may ask for more, or have a file that names none.
 std::size_t context_for(const demo::options& o, const demo::gguf& file) {
     if (o.context) return *o.context;
-    const std::uint64_t trained = file.integer("llama.context_length", 0);
+    const std::uint64_t trained = demo::trained_length(file);
     return trained < 2 ? default_context : static_cast<std::size_t>(std::min<std::uint64_t>(trained, default_context));
 }
 
@@ -182,7 +182,7 @@ void announce(const demo::options& o, const demo::llama& model, const std::vecto
 void print_notes(const demo::gguf& file, const demo::llama& model, const std::vector<demo::sequence>& sequences) {
     for (const std::string& sentence : model.notes()) note(sentence);
     const std::size_t longest = std::ranges::max(sequences, {}, &demo::sequence::size).size();
-    const std::uint64_t trained = file.integer("llama.context_length", 0);
+    const std::uint64_t trained = demo::trained_length(file);
     if (trained < 2 || longest <= trained) return;
     note("sequences of " + tokens_of(longest) + " are longer than the " + demo::grouped(trained) +
          " that the model was made for");
