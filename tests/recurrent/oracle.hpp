@@ -63,7 +63,7 @@ struct classic_maps {
 template <class Cell>
 void advance_classic(const ms::classic_shape& s, std::span<const double> p, std::span<const double> x, doubles& state) {
     const std::size_t u = s.units;
-    const classic_maps m{std::is_same_v<Cell, ms::gru> ? 3u : 4u, s, p, x, doubles(state.begin(), state.begin() + u)};
+    const classic_maps m{std::is_same_v<Cell, ms::gru> ? 3u : 4u, s, p, x, doubles(state.data(), state.data() + u)};
     for (std::size_t c = 0; c < u; ++c) {
         const auto both = [&](std::size_t gate) { return m.of_x(gate * u + c) + m.of_h(gate * u + c); };
         if constexpr (std::is_same_v<Cell, ms::gru>) {

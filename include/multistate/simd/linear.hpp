@@ -46,6 +46,19 @@ MULTISTATE_INLINE float_vector load_weights(const std::uint16_t* w, std::size_t 
     return load_bfloat16(buffer);
 }
 
+/// Asks for the same columns of the next rows. Rows of floats are long enough for the hardware to follow: there it costs
+/// a tenth of the speed; without it products of bf16 take 1.3 times as long.
+template <std::size_t Rows, class Element>
+MULTISTATE_INLINE void prefetch_next_rows(const Element* w, std::size_t width) noexcept {
+    if constexpr (prefetches && sizeof(Element) < sizeof(float)) {
+        const auto next = reinterpret_cast<std::uintptr_t>(w) + Rows * width * sizeof(Element);  // may lie behind all
+        MULTISTATE_UNROLL
+        for (std::size_t r = 0; r < Rows; ++r) {
+            __builtin_prefetch(reinterpret_cast<const void*>(next + r * width * sizeof(Element)), 0, 3);
+        }
+    }
+}
+
 /// out[i * stride + r] += x_i . row_r for `Rows` rows of weights that are `width` apart, and `Vectors` vectors.
 template <std::size_t Rows, std::size_t Vectors, class Element>
 MULTISTATE_INLINE void add_dots(const Element* w, std::size_t width, const float* x, std::size_t x_stride, float* out,
@@ -74,6 +87,7 @@ MULTISTATE_INLINE void add_dots(const Element* w, std::size_t width, const float
     };
     std::size_t c = 0;
     for (; c + sums_each * lanes <= width; c += sums_each * lanes) {
+        prefetch_next_rows<Rows>(w + c, width);
         MULTISTATE_UNROLL
         for (std::size_t s = 0; s < sums_each; ++s) add(sums[s], c + s * lanes);
     }
@@ -157,13 +171,9 @@ inline void lay_down(const float* x, std::size_t stride, std::size_t n, std::siz
 template <class Element>
 void add_few_products(weights<Element> w, rows x, float* out, std::size_t stride) noexcept {
     constexpr std::size_t at_once = detail::dot_queries;
-    const std::size_t bytes =
-        4 * w.inputs * sizeof(Element) / detail::group_count((std::max<std::size_t>)(x.count, 1), at_once);
-    detail::rows_ahead ahead(w.row(8));
     std::size_t r = 0;
     for (; r + 4 <= w.outputs; r += 4) {
         detail::in_groups<at_once>(x.count, [&](std::size_t i, auto vectors) {
-            ahead.next(bytes);
             detail::add_dots<4, vectors>(w.row(r), w.inputs, x.data + i * x.stride, x.stride, out + i * stride + r,
                                          stride);
         });
