@@ -131,15 +131,15 @@ llama::layer llama::read_layer(tensor_reader& tensors, std::size_t i) const {
     const std::size_t gone = c.replaced ? c.replaced->heads[i].size() : 0;
     const std::size_t heads = c.heads - gone;
     const std::size_t kv_heads = gone == 0 ? c.kv_heads : ms::kept_kv_heads(one_layer(c), c.replaced->heads[i]);
-    std::optional<projections> attending;
-    if (heads > 0) {
-        attending = {weights("attn_q", c.width, heads * c.key_dim), weights("attn_k", c.width, kv_heads * c.key_dim),
-                     weights("attn_v", c.width, kv_heads * c.value_dim)};
-    }
+    const auto attending = [&] {
+        return projections{weights("attn_q", c.width, heads * c.key_dim),
+                           weights("attn_k", c.width, kv_heads * c.key_dim),
+                           weights("attn_v", c.width, kv_heads * c.value_dim)};
+    };
     static_assert(std::is_nothrow_move_constructible_v<layer>);
     layer made{.attention_norm = norm("attn_norm.weight"),
                .feed_forward_norm = norm("ffn_norm.weight"),
-               .attending = std::move(attending),
+               .attending = heads > 0 ? std::optional(attending()) : std::nullopt,
                .output = weights("attn_output", c.heads * c.value_dim, c.width),
                .gate = weights("ffn_gate", c.width, c.feed_forward),
                .up = weights("ffn_up", c.width, c.feed_forward),

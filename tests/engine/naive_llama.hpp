@@ -176,18 +176,18 @@ class naive_llama {
         return m;
     }
 
-    [[nodiscard]] std::vector<bool> replaced_heads(const gguf& file, std::size_t layer) const {
+    [[nodiscard]] std::vector<bool> replaced_heads(const gguf& file, std::size_t i) const {
         std::vector<bool> replaced(heads_);
         if (!file.has("recurformer.replaced_heads.heads")) return replaced;
         for (const std::int64_t head : file.integers("recurformer.replaced_heads.heads")) {
             const auto h = static_cast<std::size_t>(head);
-            if (h / heads_ == layer) replaced[h % heads_] = true;
+            if (h / heads_ == i) replaced[h % heads_] = true;
         }
         return replaced;
     }
 
-    static cell read_cell(const gguf& file, std::size_t layer) {
-        const std::string name = "blk." + std::to_string(layer) + ".replaced.";
+    static cell read_cell(const gguf& file, std::size_t i) {
+        const std::string name = "blk." + std::to_string(i) + ".replaced.";
         cell c;
         if (file.find_tensor(name + "output.weight") != nullptr) {
             c.selective = true;

@@ -184,7 +184,7 @@ TEST(RecurformerErrors, HeadsThatContradictTheFile) {
         return writer;
     };
     expect_refused(with_heads({0, 1, 5}), {"tensor 'blk.2.attn_q.weight' is missing"});
-    expect_refused(with_heads({0, 1, 2, 16, 17, 18, 19, 20, 21, 22, 23}), {"blk.0.attn_k.weight", "64"});
+    expect_refused(with_heads({0, 2, 4, 16, 17, 18, 19, 20, 21, 22, 23}), {"blk.0.attn_k.weight", "24", "32"});
     expect_refused(with_heads({0, 1, 16, 17, 18, 19, 20, 21, 22, 23}), {"blk.0.attn_q.weight"});
     expect_refused(with_heads({0, 1, 5, 8, 16, 17, 18, 19, 20, 21, 22, 23}), {"blk.1.attn_q.weight"});
 }
@@ -194,10 +194,10 @@ TEST(RecurformerErrors, KeysOfTheCell) {
     expect_refused(options, {"'recurformer.replaced_heads.cell'", "gru", "selective and min_gru are supported"});
     options = usual("selective");
     options.convolution = 17;
-    expect_refused(options, {"'recurformer.replaced_heads.convolution' is 17; 1 to 16 are supported"});
+    expect_refused(options, {"'recurformer.replaced_heads.convolution' is 17", "1 to 16 are supported"});
     options.convolution = 4;
-    options.state_size = 0;
-    expect_refused(options, {"'recurformer.replaced_heads.state_size' is 0; 1 to 256"});
+    options.state_size = 257;
+    expect_refused(options, {"'recurformer.replaced_heads.state_size' is 257", "1 to 256"});
     demo::gguf_writer writer = demo::make_synthetic_llama(usual("min_gru"));
     writer.add("recurformer.replaced_heads.state_size", std::uint32_t{4});
     expect_refused(writer, {"'recurformer.replaced_heads.state_size'", "a min_gru cell has no such key"});

@@ -533,8 +533,8 @@ inline void add_metadata(gguf_writer& writer, const synthetic_llama& options) {
         writer.add(key("rope.scaling.type"), "linear");
         writer.add(key("rope.scaling.factor"), options.rope_scale);
     }
-    const auto add_if = [&](const char* key, auto value) {
-        if (value != 0) writer.add(std::string(key("rope.")).append(key), value);
+    const auto add_if = [&](const char* name, auto value) {
+        if (value != 0) writer.add(key("rope.") + name, value);
     };
     if (!options.scaling_type.empty()) writer.add(key("rope.scaling.type"), options.scaling_type);
     add_if("scaling.factor", options.scaling_factor);
