@@ -13,6 +13,8 @@
 #include <tuple>
 #include <utility>
 
+#include "recurformer_cache.hpp"
+
 namespace demo {
 
 namespace {
@@ -112,6 +114,69 @@ ms::shape shape_for(const llama& model, const setting& s, std::size_t longest) {
     return shape;
 }
 
+/// Whether recurrent cells serve some of the heads, so that a layer has any number of caches.
+template <class Cache>
+concept has_cells = requires(Cache& cache) {
+    cache.layers();
+};
+
+/// Calls f(layer of a cache, the KV heads of the model that it stores) for each cache of a layer; no KV heads mean all.
+template <class Cache, class F>
+void for_each_part(Cache& cache, std::size_t layer, F f) {
+    if constexpr (has_cells<Cache>) {
+        for (auto& part : cache.layers()[layer].parts()) f(part.cache.layer(0), std::span(part.kept.all));
+    } else {
+        f(cache.layer(layer), std::span<std::uint32_t>{});
+    }
+}
+
+// What a budget does to a cache, and to each of the caches that a model with cells has.
+template <class Cache>
+void budget_before_prompt(Cache& cache, const ms::any_budget& budget, ms::guards guarded) {
+    if constexpr (has_cells<Cache>) {
+        const ms::shape& s = cache.shape();
+        const std::vector<std::size_t> states = budget.by_layer(s.layers, s.states, guarded);
+        for (std::size_t layer = 0; layer < states.size(); ++layer) {
+            for (auto& part : cache.layers()[layer].parts()) {
+                part.cache.rebudget(ms::guarded_budget{{states[layer]}, guarded});
+            }
+        }
+    } else {
+        budget.before_prompt(cache);
+    }
+}
+template <class Cache>
+void reset_budget(Cache& cache, std::size_t states) {
+    if constexpr (has_cells<Cache>) {
+        for (auto& layer : cache.layers()) {
+            for (auto& part : layer.parts()) part.cache.rebudget(std::vector{states});
+        }
+    } else {
+        cache.rebudget(std::vector(cache.shape().layers, states));
+    }
+}
+template <class Cache>
+void budget_after_prompt(Cache& cache, const ms::any_budget& budget) {
+    if constexpr (has_cells<Cache>) {
+        for (auto& layer : cache.layers()) {
+            for (auto& part : layer.parts()) budget.after_prompt(part.cache);
+        }
+    } else {
+        budget.after_prompt(cache);
+    }
+}
+
+template <class Cache>
+std::size_t scratch_of(const Cache& cache) {
+    if constexpr (has_cells<Cache>) {
+        ms::replaced_heads_workspace scratch;
+        for (const auto& layer : cache.layers()) scratch.reserve(layer);
+        return scratch.memory_bytes();
+    } else {
+        return ms::workspace::bytes_for(cache.shape());
+    }
+}
+
 /// Runs sequences through one cache, one at a time.
 template <class Cache>
 class runner {
@@ -119,20 +184,21 @@ class runner {
     runner(const llama& model, const setting& s, Cache cache, const watch& w)
         : model_(model), setting_(s), cache_(std::move(cache)), watch_(w) {
         if (cache_.shape().states == s.states) budget_ = s.policy.budget;
-        budget_.before_prompt(cache_);
-        if (budget_ && !budget_.needs_prompt()) note_budget();
+        if (!budget_ || budget_.needs_prompt()) return;
+        budget_before_prompt(cache_, budget_, guards_of(model, s, cache_.shape()));
+        note_budget();
     }
 
     /// Returns whether a state was forgotten before the last prediction.
     bool run(std::size_t number, std::span<const token> tokens, std::vector<double>& nll,
              std::vector<forgetting>& forgotten) {
         cache_.clear();
-        if (budget_.needs_prompt()) cache_.rebudget(std::vector<std::size_t>(cache_.shape().layers, setting_.states));
+        if (budget_.needs_prompt()) reset_budget(cache_, setting_.states);
         std::size_t done = 0;
         bool forgot = false;
         const auto attended = [&](std::size_t layer) {
             forgot = forgot || forgets_before(tokens.size(), layer);
-            if (watch_.forgotten) note_forgotten(number, cache_.layer(layer), forgotten);
+            if (watch_.forgotten) note_forgotten(number, layer, forgotten);
         };
         const auto feed = [&](std::size_t count, ms::prefill_mode mode) {
             predict(tokens, done, count, mode, nll, attended);
@@ -141,9 +207,11 @@ class runner {
         };
         if (setting_.feeding == feeding::once) {
             feed(prompt_of(tokens.size()), ms::prefill_mode::block);
-            for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) cache_.layer(layer).finish_prompt();
+            for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) {
+                for_each_part(cache_, layer, [](const auto& part, auto) { part.finish_prompt(); });
+            }
             if (budget_.needs_prompt()) {
-                budget_.after_prompt(cache_);
+                budget_after_prompt(cache_, budget_);
                 note_budget();
                 for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) attended(layer);
             }
@@ -185,33 +253,47 @@ class runner {
     /// Whether one of the latest decisions came early enough for a prediction: it is in force from the next token on,
     /// and the last token predicts nothing.
     [[nodiscard]] bool forgets_before(std::size_t length, std::size_t layer) const {
-        for (std::size_t head = 0; head < cache_.shape().kv_heads; ++head) {
-            const auto latest = cache_.layer(layer).forgotten(head);
-            if (!latest.empty() && latest.front().decided_by + 2 < static_cast<ms::position>(length)) return true;
-        }
-        return false;
+        bool result = false;
+        for_each_part(cache_, layer, [&](const auto& part, auto) {
+            for (std::size_t head = 0; head < part.shape().kv_heads; ++head) {
+                const auto latest = part.forgotten(head);
+                result =
+                    result || (!latest.empty() && latest.front().decided_by + 2 < static_cast<ms::position>(length));
+            }
+        });
+        return result;
     }
 
     /// The decision after the last token, if it is due, which no append will ask for.
     void forget_last(std::size_t number, std::vector<forgetting>& forgotten) {
         for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) {
-            for (std::size_t t = 0; t < cache_.layer(layer).table_count(); ++t) {
-                const auto one = cache_.layer(layer).restricted_to(t);
-                if (!one.tables().front().is_due()) continue;
-                one.forget();
-                note_forgotten(number, one, forgotten);
-            }
+            for_each_part(cache_, layer, [&](const auto& part, auto kv_heads) {
+                for (std::size_t t = 0; t < part.table_count(); ++t) {
+                    const auto one = part.restricted_to(t);
+                    if (!one.tables().front().is_due()) continue;
+                    one.forget();
+                    note_forgotten(number, layer, one, kv_heads, forgotten);
+                }
+            });
         }
         std::ranges::sort(forgotten, {},
                           [](const forgetting& f) { return std::tuple(f.step, f.layer, f.kv_head, f.position); });
     }
 
-    /// Of all tables to which the handle `layer` is restricted.
-    static void note_forgotten(std::size_t number, const auto& layer, std::vector<forgetting>& forgotten) {
-        for (const auto& table : layer.tables()) {
+    void note_forgotten(std::size_t number, std::size_t layer, std::vector<forgetting>& forgotten) {
+        for_each_part(cache_, layer, [&](const auto& part, auto kv_heads) {
+            note_forgotten(number, layer, part, kv_heads, forgotten);
+        });
+    }
+    /// Of all tables to which the handle `part` is restricted.
+    static void note_forgotten(std::size_t number, std::size_t layer, const auto& part,
+                               std::span<const std::uint32_t> kv_heads, std::vector<forgetting>& forgotten) {
+        for (const auto& table : part.tables()) {
             for (std::size_t i = 0; i < table.shape().kv_heads; ++i) {
+                const std::size_t head = table.shape().kv_head + i;
                 for (const auto& f : table.forgotten()) {
-                    forgotten.push_back({number, f.decided_by, layer.index(), table.shape().kv_head + i, f.position});
+                    forgotten.push_back(
+                        {number, f.decided_by, layer, kv_heads.empty() ? head : kv_heads[head], f.position});
                 }
             }
         }
@@ -220,16 +302,20 @@ class runner {
     /// What the tables may keep now.
     void note_budget() {
         std::size_t sum = 0, count = 0;
-        budgets_.resize(cache_.shape().layers, {std::numeric_limits<std::size_t>::max(), 0});
+        budgets_.assign(cache_.shape().layers, {0, 0});
         for (std::size_t layer = 0; layer < budgets_.size(); ++layer) {
-            for (const auto& table : std::as_const(cache_).layer(layer).tables()) {
-                budgets_[layer].least = std::min(budgets_[layer].least, table.states());
-                budgets_[layer].most = std::max(budgets_[layer].most, table.states());
-                sum += table.states();
-                ++count;
-            }
+            layer_budget all{std::numeric_limits<std::size_t>::max(), 0};
+            for_each_part(cache_, layer, [&](const auto& part, auto) {
+                for (const auto& table : part.tables()) {
+                    all.least = std::min(all.least, table.states());
+                    all.most = std::max(all.most, table.states());
+                    sum += table.states();
+                    ++count;
+                }
+            });
+            if (all.most > 0) budgets_[layer] = all;  // a layer whose heads are all replaced has none
         }
-        mean_budget_ = static_cast<double>(sum) / static_cast<double>(count);
+        mean_budget_ = count == 0 ? 0 : static_cast<double>(sum) / static_cast<double>(count);
     }
 
     llama model_;
@@ -256,16 +342,16 @@ void add_budget(const runner<Cache>& r, measurement& result) {
 }
 
 /// Each thread takes sequences of its own while there are enough for all; all threads share each of the rest.
-template <class Codec>
-measurement measure_with(const llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {
-    using cache = ms::cache<ms::any_composed, Codec>;
+template <class Cache>
+measurement measure_with(const llama& model, std::span<const sequence> sequences, const setting& s, const watch& w,
+                         const auto& make_cache) {
     const std::size_t threads = model.pool().threads();
     const ms::shape shape = shape_for(model, s, longest_of(sequences));
     const std::size_t own = sequences.size() / threads * threads;
     const ms::any_composed policy = fitted(model, s.policy);
-    std::vector<runner<cache>> runners;
+    std::vector<runner<Cache>> runners;
     for (std::size_t i = 0; i < (own > 0 ? threads : 1); ++i) {
-        runners.emplace_back(model, s, cache(shape, policy), w);
+        runners.emplace_back(model, s, make_cache(shape, policy), w);
     }
     measurement result;
     result.nll.resize(sequences.size());
@@ -274,7 +360,7 @@ measurement measure_with(const llama& model, std::span<const sequence> sequences
     std::vector<std::exception_ptr> failures(sequences.size());
     std::atomic<std::size_t> next = 0;
 
-    const auto run = [&](runner<cache>& by, std::size_t i) {
+    const auto run = [&](runner<Cache>& by, std::size_t i) {
         forgot[i] = by.run(i, sequences[i], result.nll[i], forgotten[i]) ? 1 : 0;
     };
     const auto start = std::chrono::steady_clock::now();
@@ -296,7 +382,7 @@ measurement measure_with(const llama& model, std::span<const sequence> sequences
     result.seconds = std::max(result.seconds, 1e-9);  // what a clock may not see
     result.forgot_nothing = std::ranges::count(forgot, 1) == 0;
     result.cache_bytes = runners.front().cache().memory_bytes();
-    result.scratch_bytes = ms::workspace::bytes_for(runners.front().cache().shape());
+    result.scratch_bytes = scratch_of(runners.front().cache());
     for (const auto& r : runners) add_budget(r, result);
     if (const double mean = result.nll_sum() / static_cast<double>(std::max<std::size_t>(1, result.tokens()));
         mean > greatest_mean) {
@@ -361,7 +447,18 @@ std::string resolved(const llama& model, const setting& s) {
 measurement measure(const llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {
     std::optional<measurement> result;
     ms::codecs::for_each([&]<class Codec>() {
-        if (Codec::name == s.codec) result = measure_with<Codec>(model, sequences, s, w);
+        if (Codec::name != s.codec) return;
+        if (model.config().replaced) {
+            using cache = recurformer_cache<ms::any_composed, Codec>;
+            result = measure_with<cache>(model, sequences, s, w, [&](const ms::shape& shape, const auto& policy) {
+                return cache(model, shape, policy);
+            });
+        } else {
+            using cache = ms::cache<ms::any_composed, Codec>;
+            result = measure_with<cache>(model, sequences, s, w, [](const ms::shape& shape, const auto& policy) {
+                return cache(shape, policy);
+            });
+        }
     });
     return std::move(result).value();
 }

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -75,13 +76,16 @@ class replaced_heads_workspace {
         if (floats * sizeof(float) > heads_.bytes()) heads_ = aligned_array<float>(floats);
         if (layer.cell()) std::visit([&](const auto& cell) { cell_.reserve(cell, {1, s.block}); }, *layer.cell());
         for (const auto& part : layer.parts()) {
-            if (find(part.cache.shape()) == nullptr) attention_.emplace_back(part.cache.shape());
+            if (find(part.cache.shape()) != nullptr) continue;
+            workspace made(part.cache.shape());
+            std::erase_if(attention_, [&](const sized& each) { return made.fits(each.of); });  // smaller ones
+            attention_.push_back({part.cache.shape(), std::move(made)});
         }
     }
 
     std::size_t memory_bytes() const noexcept {
         std::size_t bytes = cell_.memory_bytes() + heads_.bytes();
-        for (const workspace& each : attention_) bytes += each.memory_bytes();
+        for (const sized& each : attention_) bytes += each.scratch.memory_bytes();
         return bytes;
     }
 
@@ -101,14 +105,19 @@ class replaced_heads_workspace {
   private:
     static constexpr const char* who = "replaced_heads";
 
+    struct sized {
+        shape of;
+        workspace scratch;
+    };
+
     workspace* find(const shape& s) noexcept {
-        const auto found = std::ranges::find_if(attention_, [&](const workspace& each) { return each.fits(s); });
-        return found == attention_.end() ? nullptr : &*found;
+        const auto found = std::ranges::find_if(attention_, [&](const sized& each) { return each.scratch.fits(s); });
+        return found == attention_.end() ? nullptr : &found->scratch;
     }
 
     cell_workspace cell_;
     aligned_array<float> heads_;
-    std::vector<workspace> attention_;  // one for each number of kept heads
+    std::vector<sized> attention_;  // one for each number of kept heads
 };
 
 }}  // namespace multistate::MULTISTATE_TARGET
