@@ -93,7 +93,7 @@ TYPED_TEST(oracle_of_cells, has_the_same_gradients_by_finite_differences) {
     }
 }
 
-/// What minimal_cell.hpp states, in double precision from the same linear maps of x.
+/// What minimal_cell.hpp states, in double precision from what the scan saved: e^-x of gates, and candidates.
 struct bounded_state {
     double h;
     double age = 0;        // the mean number of tokens since what h holds came into it
@@ -113,11 +113,11 @@ struct bounded_state {
 
 template <class Shape>
 std::pair<double, double> gates(const Shape& s, const float* maps) {
-    const double x = static_cast<double>(maps[0]), f = sigmoid(x);
+    const double x = -std::log(static_cast<double>(maps[0])), f = sigmoid(x);
     if constexpr (std::is_same_v<Shape, ms::min_gru_shape>) {
         return {sigmoid(-x), f};
     } else {
-        const double i = sigmoid(static_cast<double>(maps[s.units]));
+        const double i = 1 / (1 + static_cast<double>(maps[s.units]));
         return s.normalized ? std::pair(f / (f + i), i / (f + i)) : std::pair(f, i);
     }
 }
@@ -130,11 +130,10 @@ void check_channel(const typename Cell::shape_type& s, const float* maps, std::s
     for (std::size_t t = 0; t < length; ++t, maps += (gate_count + 1) * s.units) {
         if (t % 64 == 0) state.sum = 0;
         const auto [keep, take] = gates(s, maps);
-        const double v = static_cast<double>(maps[gate_count * s.units]);
         for (std::size_t g = 0; g < gate_count; ++g) {
-            state.magnitude = std::max(state.magnitude, std::abs(static_cast<double>(maps[g * s.units])));
+            state.magnitude = std::max(state.magnitude, std::abs(std::log(static_cast<double>(maps[g * s.units]))));
         }
-        state.advance(keep, take, v >= 0 ? v + 0.5 : sigmoid(v));
+        state.advance(keep, take, static_cast<double>(maps[gate_count * s.units]));
         ASSERT_NEAR(direct[t * s.units], state.h, state.of_direct_scan()) << "token " << t;
         ASSERT_NEAR(logs[t * s.units], state.h, state.of_log_scan()) << "token " << t;
     }

@@ -53,7 +53,7 @@ class minimal_cell {
     std::size_t output_size() const noexcept { return shape_.units; }
     /// The state is the last output.
     std::size_t state_size() const noexcept { return shape_.units; }
-    /// The linear maps of x, before their activations.
+    /// What the activations of the linear maps of x need: e^-x of gates, and candidates.
     std::size_t saved_size(std::size_t tokens) const { return product(who, tokens, width()); }
 
     cell_scratch scratch_for(const cell_limits& most) const {
@@ -71,7 +71,7 @@ class minimal_cell {
         map_inputs(token.x, count, maps.data(), by);
         for (std::size_t s = 0; s < count; ++s) {
             float* const state = token.state.data() + s * units;
-            recurrence().advance(maps.data() + s * width(), state, state);
+            recurrence().step(maps.data() + s * width(), state);
             std::copy_n(state, units, token.out.data() + s * units);
         }
     }
@@ -103,10 +103,9 @@ class minimal_cell {
         const rows dy{maps.data(), tokens, width(), width()}, x{text.x.data(), tokens, shape_.inputs, shape_.inputs};
         float* const dw = text.parameter_gradient.data();
         add_linear_gradient(dy, x, dw, by);
-        add_bias_gradient(dy, dw + width() * shape_.inputs);
+        add_bias_gradient(dy, dw + width() * shape_.inputs, by);
         if (text.x_gradient.empty()) return;
-        std::ranges::fill(text.x_gradient, 0.0f);
-        add_linear_input_gradient(weights, dy, text.x_gradient.data(), shape_.inputs, by);
+        linear_input_gradient(weights, dy, text.x_gradient.data(), shape_.inputs, by);
     }
 
   private:
@@ -126,8 +125,7 @@ class minimal_cell {
     void map_inputs(std::span<const float> x, std::size_t count, float* maps, E& by) const noexcept {
         parameters_.visit([&](const auto* numbers) {
             const auto layer = layer_at(numbers, width(), shape_.inputs);
-            fill_rows(std::span(layer.bias, width()), count, maps, width());
-            add_linear(layer.weights, {x.data(), count, shape_.inputs, shape_.inputs}, maps, width(), by);
+            linear(layer.weights, layer.bias, {x.data(), count, shape_.inputs, shape_.inputs}, maps, width(), by);
         });
     }
 
