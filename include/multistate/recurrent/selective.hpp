@@ -169,8 +169,12 @@ class selective {
     /// out = x W^T
     template <class Element, class E>
     static void multiply(simd::weights<Element> w, rows x, float* out, E& by) noexcept {
-        std::fill_n(out, x.count * w.outputs, 0.0f);
-        add_linear(w, x, out, w.outputs, by);
+        const auto clear = [=](const detail::linear_tile& t) {
+            for (std::size_t i = 0; i < t.rows; ++i) {
+                std::fill_n(out + (t.row + i) * w.outputs + t.column, t.columns, 0.0f);
+            }
+        };
+        detail::linear_by_tiles(w, x, out, w.outputs, clear, by);
     }
     /// Calls f(sequence, its tokens, channels), one task for each sequence and task_channels channels.
     template <class E, class F>
@@ -188,8 +192,8 @@ class selective {
     void find_steps(const Element* p, const detail::selective_arrays<float>& a, std::size_t tokens,
                     E& by) const noexcept {
         const std::size_t units = at_.shape.units;
-        detail::fill_rows(std::span(p + at_.step_bias, units), tokens, a.delta, units);
-        add_linear(at_.steps(p), {a.projected, tokens, at_.shape.delta_rank, sizes().projected()}, a.delta, units, by);
+        linear(at_.steps(p), p + at_.step_bias, {a.projected, tokens, at_.shape.delta_rank, sizes().projected()},
+               a.delta, units, by);
         const std::size_t at_once = 64;
         detail::run_tasks(by, detail::parts(tokens, at_once), [&](std::size_t i) {
             const std::size_t count = (std::min)(at_once, tokens - i * at_once);

@@ -45,8 +45,7 @@ struct selective_backward {
         const selective_sizes s = at.sizes();
         const std::size_t each = s.window() + s.memory();
         const rows out_gradient = rows_of(in.out_gradient.data(), at.shape.outputs);
-        std::fill_n(w.gated_gradient, tokens() * s.units, 0.0f);
-        add_linear_input_gradient(at.outputs(p), out_gradient, w.gated_gradient, s.units, by);
+        linear_input_gradient(at.outputs(p), out_gradient, w.gated_gradient, s.units, by);
         run_tasks(by, channel_tasks(s), [&](std::size_t task) {
             const channel_range range = channels_of(s, task);
             for_channels(range, [&](const auto& c) { gate_again(s, c, a, tokens(), w.gated); });
@@ -78,7 +77,7 @@ struct selective_backward {
         const rows step_gradient = rows_of(w.step, s.units), projected_gradient = rows_of(w.projected, width);
         add_linear_input_gradient(at.steps(p), step_gradient, w.projected, width, by);
         add_linear_gradient(step_gradient, {a.projected, tokens(), s.rank, width}, gradient(at.step), by);
-        add_bias_gradient(step_gradient, gradient(at.step_bias));
+        add_bias_gradient(step_gradient, gradient(at.step_bias), by);
         add_linear_input_gradient(at.projections(p), projected_gradient, w.u, s.units, by);
         add_linear_gradient(projected_gradient, rows_of(a.u, s.units), gradient(at.projection), by);
     }
@@ -102,8 +101,7 @@ struct selective_backward {
         const rows xz_gradient = rows_of(w.xz, 2 * at.shape.units);
         add_linear_gradient(xz_gradient, rows_of(in.x.data(), at.shape.inputs), gradient(0), by);
         if (in.x_gradient.empty()) return;
-        std::ranges::fill(in.x_gradient, 0.0f);
-        add_linear_input_gradient(at.inputs(p), xz_gradient, in.x_gradient.data(), at.shape.inputs, by);
+        linear_input_gradient(at.inputs(p), xz_gradient, in.x_gradient.data(), at.shape.inputs, by);
     }
 };
 
