@@ -77,10 +77,11 @@ class selective {
         return counter.used();
     }
     cell_scratch scratch_for(const cell_limits& most) const noexcept {
+        const std::size_t tokens = (std::max)(most.tokens, most.sequences);  // a step has one of each sequence
         detail::scratch_parts<float> forward(nullptr), back(nullptr);
-        static_cast<void>(detail::selective_scratch(forward, sizes(), most.tokens));
-        static_cast<void>(detail::arrays_of(forward, sizes(), most.tokens, false));
-        static_cast<void>(detail::selective_back_scratch(back, sizes(), most.tokens));
+        static_cast<void>(detail::selective_scratch(forward, sizes(), tokens));
+        static_cast<void>(detail::arrays_of(forward, sizes(), tokens, false));
+        static_cast<void>(detail::selective_back_scratch(back, sizes(), tokens));
         return {.floats = (std::max)(forward.used(), back.used()), .indices = most.sequences};
     }
 
@@ -116,9 +117,10 @@ class selective {
     std::span<const std::size_t> expect_scratch(const detail::sequence_layout& all,
                                                 cell_workspace& scratch) const noexcept {
         const cell_scratch needed = scratch_for({.sequences = all.sequences(), .tokens = all.tokens()});
-        detail::check(scratch.floats().size() >= needed.floats && scratch.indices().size() >= needed.indices, who,
-                      "scratch", "made for this cell and as many sequences and tokens", "smaller");
-        const auto firsts = scratch.indices().first(all.sequences());
+        std::span<float> floats = scratch.floats();
+        std::span<std::size_t> indices = scratch.indices();
+        static_cast<void>(detail::take_floats(who, floats, needed.floats));
+        const auto firsts = detail::take_indices(who, indices, needed.indices);
         for (std::size_t s = 0, first = 0; s < all.sequences(); first += all.length(s++)) firsts[s] = first;
         return firsts;
     }
