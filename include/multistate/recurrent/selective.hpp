@@ -125,21 +125,24 @@ class selective {
         return firsts;
     }
 
-    /// Few numbers, and used as floats for each token: they are decoded at each call.
+    /// Few numbers, and used as floats for each token: bf16 is decoded at each call.
     template <class Element>
     detail::channel_parameters decode_channels(const Element* p, float* to) const noexcept {
-        const std::size_t units = at_.shape.units;
-        const auto decode = [&](std::size_t offset, std::size_t count) {
-            float* const first = to;
-            for (std::size_t i = 0; i < count; ++i) *to++ = detail::as_float(p[offset + i]);
-            return first;
+        const std::size_t units = at_.shape.units, decays = at_.shape.unit_states * units;
+        const auto decoded = [&](std::size_t offset, std::size_t count) {
+            const float* const floats = detail::decode_floats(p + offset, count, to);
+            to += count;
+            return floats;
         };
-        float* const convolution = decode(at_.convolution, at_.shape.convolution * units);
-        float* const bias = decode(at_.convolution_bias, units);
-        float* const decay = decode(at_.decay_log, at_.shape.unit_states * units);
-        simd::transform({decay, at_.shape.unit_states * units}, 0.0f,
-                        [](simd::floats x) { return -simd::exp(detail::clamped(x, -87.0f, 87.0f)); });
-        return {convolution, bias, decay, decode(at_.skip, units)};
+        const float* const logs = decoded(at_.decay_log, decays);
+        float* const decay = to - decays;
+        detail::for_channels(decays, [=](std::size_t c, auto some) {
+            some.store(-simd::exp(detail::clamped(some.load(logs + c), -87.0f, 87.0f)), decay + c);
+        });
+        return {.convolution = decoded(at_.convolution, at_.shape.convolution * units),
+                .convolution_bias = decoded(at_.convolution_bias, units),
+                .decay = decay,
+                .skip = decoded(at_.skip, units)};
     }
 
     rows units_of(const float* x, std::size_t tokens) const noexcept {

@@ -15,6 +15,7 @@
 #include <span>
 
 #include "multistate/recurrent/activations.hpp"
+#include "multistate/recurrent/linear.hpp"
 #include "multistate/recurrent/minimal_gates.hpp"
 #include "multistate/simd/elementwise.hpp"
 
@@ -84,6 +85,20 @@ struct channel_parameters {
     const float* decay;             ///< A = -exp(A_log), [states, units]
     const float* skip;              ///< D, [units]
 };
+
+/// n parameters as floats: where they lie, or decoded into `to`.
+inline const float* decode_floats(const float* p, std::size_t, float*) noexcept { return p; }
+inline const float* decode_floats(const std::uint16_t* p, std::size_t n, float* to) noexcept {
+    using halves = std::uint16_t __attribute__((vector_size(2 * simd::vector_width)));
+    std::size_t i = 0;
+    for (; i + simd::vector_width <= n; i += simd::vector_width) {
+        halves bits;
+        __builtin_memcpy(&bits, p + i, sizeof bits);
+        simd::store(reinterpret_cast<simd::floats>(__builtin_convertvector(bits, simd::naturals) << 16), to + i);
+    }
+    for (; i < n; ++i) to[i] = as_float(p[i]);
+    return to;
+}
 
 /// Row of the input of the convolution at token `t` of a sequence that begins at `first`; negative tokens are in the
 /// window.
