@@ -111,8 +111,8 @@ class scratch_parts {
     std::size_t used_ = 0;
 };
 
-/// Channels in a task. One vector less often reads a line of each array.
-inline constexpr std::size_t task_channels = 64;
+/// Channels in a task: whole lines of memory on every target.
+inline constexpr std::size_t task_channels = 32;
 inline std::size_t channel_tasks(const selective_sizes& s) noexcept { return parts(s.units, task_channels); }
 inline channel_range channels_of(const selective_sizes& s, std::size_t task) noexcept {
     return {task * task_channels, (std::min)(s.units, (task + 1) * task_channels)};
