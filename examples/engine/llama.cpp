@@ -128,9 +128,9 @@ llama::layer llama::read_layer(tensor_reader& tensors, std::size_t i) const {
     const auto weights = [&](const char* which, std::size_t columns, std::size_t rows) {
         return linear(tensors, name + which, columns, rows, linear::bias::optional);
     };
-    const std::size_t gone = c.replaced ? c.replaced->heads[i].size() : 0;
-    const std::size_t heads = c.heads - gone;
-    const std::size_t kv_heads = gone == 0 ? c.kv_heads : ms::kept_kv_heads(one_layer(c), c.replaced->heads[i]);
+    const auto replaced = c.replaced ? c.replaced->of_layer(i, c.heads) : std::vector<std::size_t>{};
+    const std::size_t heads = c.heads - replaced.size();
+    const std::size_t kv_heads = ms::kept_kv_heads(one_layer(c), replaced);
     const auto attending = [&] {
         return projections{weights("attn_q", c.width, heads * c.key_dim),
                            weights("attn_k", c.width, kv_heads * c.key_dim),
@@ -144,15 +144,16 @@ llama::layer llama::read_layer(tensor_reader& tensors, std::size_t i) const {
                .gate = weights("ffn_gate", c.width, c.feed_forward),
                .up = weights("ffn_up", c.width, c.feed_forward),
                .down = weights("ffn_down", c.feed_forward, c.width),
+               .replaced = replaced,
                .cell_parameters = {},
                .cell = {}};
-    if (gone > 0) read_cell(tensors, i, made);
+    if (!replaced.empty()) read_cell(tensors, i, made);
     return made;
 }
 
 void llama::read_cell(tensor_reader& tensors, std::size_t i, layer& into) const {
     const replaced_heads& r = *config_.replaced;
-    const std::size_t inputs = config_.width, outputs = r.heads[i].size() * config_.value_dim;
+    const std::size_t inputs = config_.width, outputs = into.replaced.size() * config_.value_dim;
     std::vector<float>& all = into.cell_parameters;
     const auto take = [&](const char* which, std::size_t rows, std::size_t columns, bool turned = false) {
         const std::string name = "blk." + std::to_string(i) + ".replaced." + which;
@@ -191,8 +192,7 @@ void llama::read_cell(tensor_reader& tensors, std::size_t i, layer& into) const 
 }
 
 ms::replacement llama::replacement(std::size_t i) const {
-    if (!config_.replaced) return {};
-    return {.heads = config_.replaced->heads[i], .cell = weights_->layers[i].cell};
+    return {.heads = weights_->layers[i].replaced, .cell = weights_->layers[i].cell};
 }
 
 std::vector<float> llama::read_rope_factors(tensor_reader& tensors) const {

@@ -116,6 +116,7 @@ class llama {
         std::vector<float> attention_norm, feed_forward_norm;
         std::optional<projections> attending;
         linear output, gate, up, down;
+        std::vector<std::size_t> replaced;  // heads that the cell serves
         std::vector<float> cell_parameters;
         std::optional<ms::replacing_cell> cell;
 

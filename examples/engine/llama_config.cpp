@@ -114,7 +114,6 @@ replaced_heads read_replaced_heads(const gguf& file, const llama_config& c) {
         r.convolution = size("convolution", 16);
         r.delta_rank = size("delta_rank", largest_size);
     }
-    r.heads.resize(c.layers);
     const std::string key = prefix + "heads";
     std::int64_t before = -1;
     for (const std::int64_t head : file.integers(key)) {
@@ -128,7 +127,7 @@ replaced_heads read_replaced_heads(const gguf& file, const llama_config& c) {
                              std::to_string(before) + "; the heads must rise");
         }
         before = head;
-        r.heads[static_cast<std::size_t>(head) / c.heads].push_back(static_cast<std::size_t>(head) % c.heads);
+        r.heads.push_back(static_cast<std::size_t>(head));
     }
     if (before < 0) throw file.wrong_value(key, "at least one head is expected");
     return r;
@@ -305,6 +304,14 @@ llama_config read_llama_config(const gguf& file, std::vector<std::string>& notes
     }
     c.vocabulary = embedding.rows();
     return c;
+}
+
+std::vector<std::size_t> replaced_heads::of_layer(std::size_t i, std::size_t heads_of_layer) const {
+    const std::size_t first = i * heads_of_layer;
+    std::vector<std::size_t> found(std::ranges::lower_bound(heads, first),
+                                   std::ranges::lower_bound(heads, first + heads_of_layer));
+    for (std::size_t& head : found) head -= first;
+    return found;
 }
 
 std::uint64_t trained_length(const gguf& file) { return file.integer(full(file, "context_length"), 0); }

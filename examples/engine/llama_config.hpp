@@ -37,7 +37,10 @@ struct replaced_heads {
     std::size_t state_size = 0;
     std::size_t convolution = 0;
     std::size_t delta_rank = 0;
-    std::vector<std::vector<std::size_t>> heads{};  ///< [layers], rising
+    std::vector<std::size_t> heads{};  ///< layer * heads + head, rising
+
+    /// Those of layer i, counted from the first of the layer.
+    [[nodiscard]] std::vector<std::size_t> of_layer(std::size_t i, std::size_t heads_of_layer) const;
 };
 
 struct llama_config {

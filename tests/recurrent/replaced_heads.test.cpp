@@ -365,7 +365,8 @@ TEST(head_selection, refuses_what_does_not_fit) {
               "heads_to_replace: recency must be numbers, is nan");
     EXPECT_EQ(what_is_thrown([&] { (void)ms::kept_kv_heads(s, numbers{8}); }),
               "kept_kv_heads: heads must be less than the number of query heads, 8, is 8");
-    EXPECT_EQ(what_is_thrown([&] { (void)ms::kept_kv_heads({.layers = 1, .heads = 3, .kv_heads = 2}, numbers{}); }),
+    EXPECT_EQ(what_is_thrown(
+                  [&] { (void)ms::kept_kv_heads({.layers = 1, .heads = 3, .kv_heads = 2, .head_dim = 8}, numbers{}); }),
               "kept_kv_heads: heads must be a multiple of kv_heads = 2, is 3");
 }
 

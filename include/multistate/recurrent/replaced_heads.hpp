@@ -42,6 +42,17 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 /// The cells that can serve heads.
 using replacing_cell = std::variant<selective, min_gru>;
 
+namespace detail {
+
+/// std::visit, which may throw for variants of other types.
+template <class F>
+auto visit_cell(const replacing_cell& cell, F f) noexcept {
+    if (const auto* const chosen = std::get_if<selective>(&cell)) return f(*chosen);
+    return f(*std::get_if<min_gru>(&cell));
+}
+
+}  // namespace detail
+
 /// The query heads of a layer that are replaced.
 struct replacement {
     std::span<const std::size_t> heads = {};  ///< rising; may be none
@@ -166,15 +177,13 @@ class replaced_heads {
                       replaced_heads_workspace& scratch, E&& run = E{}) noexcept {
         if (!cell_) return;
         const std::span<float> served = scratch.floats(tokens * columns_.size() * shape_.value_dim);
-        std::visit(
-            [&](const auto& cell) {
-                if (tokens == 1) {
-                    cell.step({.x = x, .state = state_, .out = served}, scratch.cell());
-                } else {
-                    cell.scan({.x = x, .state = state_, .out = served}, scratch.cell(), run);
-                }
-            },
-            *cell_);
+        detail::visit_cell(*cell_, [&](const auto& cell) {
+            if (tokens == 1) {
+                cell.step({.x = x, .state = state_, .out = served}, scratch.cell());
+            } else {
+                cell.scan({.x = x, .state = state_, .out = served}, scratch.cell(), run);
+            }
+        });
         scatter({served.data(), tokens, columns_.size() * shape_.value_dim, columns_.size() * shape_.value_dim},
                 columns_, out);
     }
@@ -198,7 +207,8 @@ class replaced_heads {
         detail::require(replaced.cell.has_value() == !replaced.heads.empty(), who, "cell",
                         "given if and only if heads are replaced, whose number", replaced.heads.size());
         if (!replaced.cell) return s;
-        const std::size_t outputs = std::visit([](const auto& cell) { return cell.output_size(); }, *replaced.cell);
+        const std::size_t outputs =
+            detail::visit_cell(*replaced.cell, [](const auto& cell) { return cell.output_size(); });
         const std::size_t wanted = detail::product(who, replaced.heads.size(), s.value_dim);
         detail::require(outputs == wanted, who, "output_size() of the cell",
                         detail::bound{"value_dim for each replaced head, ", wanted}, outputs);
@@ -206,7 +216,7 @@ class replaced_heads {
     }
     static std::size_t cell_state_size(const replacement& replaced) {
         if (!replaced.cell) return 0;
-        return std::visit([](const auto& cell) { return cell.state_size(); }, *replaced.cell);
+        return detail::visit_cell(*replaced.cell, [](const auto& cell) { return cell.state_size(); });
     }
     static multistate::shape shape_of(multistate::shape s, const detail::kept_groups& kept) noexcept {
         s.heads = kept.heads.size();
@@ -218,7 +228,8 @@ class replaced_heads {
     std::size_t expect(position first, const replaced_heads_input& in, std::span<const float> out) const noexcept {
         const std::size_t tokens = detail::tokens_of(who, "out", "[tokens, heads, value_dim] floats, a multiple of ",
                                                      out.size(), shape_.heads * shape_.value_dim, shape_.block);
-        const std::size_t width = cell_ ? std::visit([](const auto& cell) { return cell.input_size(); }, *cell_) : 0;
+        const std::size_t width =
+            cell_ ? detail::visit_cell(*cell_, [](const auto& cell) { return cell.input_size(); }) : 0;
         const std::size_t kv_heads = kept_kv_heads();
         detail::expect_floats(who, "x", "[tokens, input_size of the cell] floats, ", in.x.size(), tokens * width);
         detail::expect_floats(who, "q", "[tokens, kept query heads, head_dim] floats, ", in.q.size(),
