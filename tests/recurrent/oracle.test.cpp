@@ -107,8 +107,8 @@ struct bounded_state {
         sum += std::log(keep);
         for (const double x : {sum, std::log(added), std::log(h)}) magnitude = std::max(magnitude, std::abs(x));
     }
-    double of_direct_scan() const { return (15 + 10 * age) * 0x1p-24 * h; }
-    double of_log_scan() const { return (20 + 20 * age) * (1 + magnitude) * 0x1p-24 * h; }
+    double of_direct_scan() const { return (25 + 14 * age) * 0x1p-24 * h; }
+    double of_log_scan() const { return (55 + 32 * age) * (1 + magnitude) * 0x1p-24 * h; }
 };
 
 template <class Shape>

@@ -80,7 +80,7 @@ class minimal_recurrence {
                 const float* const before = t == block.first && block.begins
                                                 ? text.initial_state.data() + block.sequence * units_
                                                 : text.out.data() + (t - 1) * units_;
-                differentiate(text, t, before, rows(b, row_of_block::carried), map_gradient + t * width());
+                differentiate(text, t, rows(b, row_of_block::carried), before, map_gradient + t * width());
             }
             if (!block.begins) return;
             std::copy_n(rows(b, row_of_block::carried), units_, text.state_gradient.data() + block.sequence * units_);
@@ -265,7 +265,7 @@ class minimal_recurrence {
     }
 
     /// The gradient of one token's maps; `later` is what the next token passes back, then what this one does.
-    void differentiate(const cell_backward& text, std::size_t t, const float* before, float* later,
+    void differentiate(const cell_backward& text, std::size_t t, float* later, const float* before,
                        float* map_gradient) const noexcept {
         const float* const maps = text.saved.data() + t * width();
         const float* const gradient = text.out_gradient.data() + t * units_;
