@@ -4,7 +4,6 @@
 //
 //     detail::cell_parameters p("min_gru", count, parameters);         // throws unless there are `count` finite numbers
 //     p.visit([&](const auto* numbers) { … });                         // const float* or const std::uint16_t*
-//     const auto [weights, bias] = detail::layer_at(numbers, outputs, inputs);
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +12,6 @@
 
 #include "multistate/core/errors.hpp"
 #include "multistate/recurrent/linear.hpp"
-#include "multistate/simd/linear.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
@@ -55,16 +53,5 @@ class cell_parameters {
     const float* floats_ = nullptr;
     const std::uint16_t* bf16_ = nullptr;
 };
-
-/// Weights [outputs, inputs] and the bias [outputs] that follows them.
-template <class Element>
-struct cell_layer {
-    simd::weights<Element> weights;
-    const Element* bias;
-};
-template <class Element>
-cell_layer<Element> layer_at(const Element* numbers, std::size_t outputs, std::size_t inputs) noexcept {
-    return {{numbers, outputs, inputs}, numbers + outputs * inputs};
-}
 
 }}}  // namespace multistate::MULTISTATE_TARGET::detail

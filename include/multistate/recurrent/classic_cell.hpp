@@ -12,6 +12,7 @@
 
 #include "multistate/recurrent/cell.hpp"
 #include "multistate/recurrent/cell_checks.hpp"
+#include "multistate/recurrent/cell_parameters.hpp"
 #include "multistate/recurrent/classic_scan.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {

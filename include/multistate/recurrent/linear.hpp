@@ -49,6 +49,17 @@ void fill_rows(std::span<const Element> x, std::size_t count, float* out, std::s
     for (std::size_t i = 1; i < count; ++i) std::copy_n(out, x.size(), out + i * stride);
 }
 
+/// Weights [outputs, inputs] and the bias [outputs] that follows them.
+template <class Element>
+struct cell_layer {
+    simd::weights<Element> weights;
+    const Element* bias;
+};
+template <class Element>
+cell_layer<Element> layer_at(const Element* numbers, std::size_t outputs, std::size_t inputs) noexcept {
+    return {{numbers, outputs, inputs}, numbers + outputs * inputs};
+}
+
 inline rows part_of(rows x, std::size_t first, std::size_t most) noexcept {
     return {x.data + first * x.stride, (std::min)(most, x.count - first), x.width, x.stride};
 }
