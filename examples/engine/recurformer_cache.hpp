@@ -26,11 +26,17 @@ class recurformer_cache {
 
     /// `given` as model.cache_shape gives it. The model must outlive the cache.
     recurformer_cache(const llama& model, const ms::shape& given, const P& policy) : shape_(given) {
-        ms::shape one = given;
-        one.layers = 1;
         for (std::size_t i = 0; i < given.layers; ++i) {
-            layers_.emplace_back(one, model.replacement(i), of_layer(policy, i));
+            layers_.emplace_back(one_layer(given), model.replacement(i), of_layer(policy, i));
         }
+    }
+    /// memory_bytes() of such a cache. Allocates nothing for states.
+    static std::size_t bytes_for(const llama& model, const ms::shape& given, const P& policy) {
+        std::size_t bytes = 0;
+        for (std::size_t i = 0; i < given.layers; ++i) {
+            bytes += layer_type::bytes_for(one_layer(given), model.replacement(i), policy);
+        }
+        return bytes;
     }
 
     [[nodiscard]] const ms::shape& shape() const noexcept { return shape_; }
@@ -47,6 +53,10 @@ class recurformer_cache {
     }
 
   private:
+    static ms::shape one_layer(ms::shape s) noexcept {
+        s.layers = 1;
+        return s;
+    }
     /// Each cache believes that it is layer 0, and random policies would draw the same in all.
     static P of_layer(P policy, std::size_t i) {
         ms::for_each_parameter(policy, [&]<class T>(std::string_view name, T& value, auto&&, auto&&) {

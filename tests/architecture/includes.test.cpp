@@ -31,6 +31,7 @@ const std::map<std::string, std::set<std::string>> may_include{
     {"attention", {"core", "simd", "math", "execution", "policy", "table", "codecs", "cache"}},
     {"budgets", {"core", "simd", "math", "execution", "policy", "table", "codecs", "cache", "attention"}},
     {"recurrent", {"core", "simd", "math", "execution", "policy", "table", "codecs", "cache", "attention"}},
+    {"evaluation", {"core", "simd", "math"}},
 };
 
 struct header {
