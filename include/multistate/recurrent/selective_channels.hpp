@@ -10,12 +10,12 @@
 // so blocks are computed side by side, then joined in order, then computed again from their true start. The product of
 // all decays of a block is the exponential of one sum and needs no logarithm.
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
 #include "multistate/recurrent/activations.hpp"
-#include "multistate/recurrent/linear.hpp"
 #include "multistate/recurrent/minimal_gates.hpp"
 #include "multistate/simd/elementwise.hpp"
 
@@ -96,7 +96,7 @@ inline const float* decode_floats(const std::uint16_t* p, std::size_t n, float* 
         __builtin_memcpy(&bits, p + i, sizeof bits);
         simd::store(reinterpret_cast<simd::floats>(__builtin_convertvector(bits, simd::naturals) << 16), to + i);
     }
-    for (; i < n; ++i) to[i] = as_float(p[i]);
+    for (; i < n; ++i) to[i] = std::bit_cast<float>(static_cast<std::uint32_t>(p[i]) << 16);
     return to;
 }
 
