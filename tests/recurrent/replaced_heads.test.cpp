@@ -339,7 +339,7 @@ TEST(replaced_heads, part_of_a_group_saves_nothing) {
 TEST(head_selection, takes_whole_groups_first) {
     const ms::shape s{.layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 8};
     // sums of groups: 0.9, 1.0, 1.5, 0.4
-    const std::vector<double> recency{0.9, 0.0, 0.5, 0.5, 0.8, 0.7, 0.3, 0.1};
+    const std::vector<float> recency{0.9f, 0.0f, 0.5f, 0.5f, 0.8f, 0.7f, 0.3f, 0.1f};
     EXPECT_EQ(ms::heads_to_replace(s, recency, {.count = 0}), numbers{});
     EXPECT_EQ(ms::heads_to_replace(s, recency, {.count = 1}), numbers{0});
     EXPECT_EQ(ms::heads_to_replace(s, recency, {.count = 1, .whole_groups = true}), numbers{});
@@ -357,11 +357,11 @@ TEST(head_selection, takes_whole_groups_first) {
 TEST(head_selection, refuses_what_does_not_fit) {
     const ms::shape s{.layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 8};
     using support::what_is_thrown;
-    EXPECT_EQ(what_is_thrown([&] { (void)ms::heads_to_replace(s, std::vector<double>(7), {.count = 1}); }),
+    EXPECT_EQ(what_is_thrown([&] { (void)ms::heads_to_replace(s, std::vector<float>(7), {.count = 1}); }),
               "heads_to_replace: recency must be one number for each query head, 8, is 7");
-    EXPECT_EQ(what_is_thrown([&] { (void)ms::heads_to_replace(s, std::vector<double>(8), {.count = 9}); }),
+    EXPECT_EQ(what_is_thrown([&] { (void)ms::heads_to_replace(s, std::vector<float>(8), {.count = 9}); }),
               "heads_to_replace: count must be at most the query heads, 8, is 9");
-    EXPECT_EQ(what_is_thrown([&] { (void)ms::heads_to_replace(s, std::vector<double>(8, NAN), {.count = 1}); }),
+    EXPECT_EQ(what_is_thrown([&] { (void)ms::heads_to_replace(s, std::vector<float>(8, NAN), {.count = 1}); }),
               "heads_to_replace: recency must be numbers, is nan");
     EXPECT_EQ(what_is_thrown([&] { (void)ms::kept_kv_heads(s, numbers{8}); }),
               "kept_kv_heads: heads must be less than the number of query heads, 8, is 8");

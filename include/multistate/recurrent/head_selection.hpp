@@ -7,7 +7,7 @@
 //     const std::size_t left = ms::kept_kv_heads(s, heads);         // of 256 that the caches hold
 //
 // `recency` [layers * heads] is the share of attention that a query head gives the last tokens: the recency ratio of
-// RecurFormer (arXiv 2410.12850), from budgets/attention_profile.hpp or an own measurement.
+// RecurFormer (arXiv 2410.12850), for example attention_profile::near() (budgets/attention_profile.hpp).
 //
 // With grouped-query attention, a KV head is stored as long as one query head of its group reads it. Replacing some
 // heads of a group saves time and no byte of the cache; the last one saves the whole KV head. So whole groups come
@@ -45,7 +45,8 @@ inline void require_heads(const char* who, std::span<const std::size_t> heads, s
 }
 
 /// Indices of `ranks`, the greatest first; of equal ones the lowest index.
-inline std::vector<std::size_t> ranked(std::span<const double> ranks) {
+template <class Number>
+std::vector<std::size_t> ranked(const std::vector<Number>& ranks) {
     std::vector<std::size_t> order(ranks.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return ranks[a] > ranks[b]; });
@@ -88,7 +89,7 @@ inline std::vector<kept_groups> groups_without(const shape& s, std::span<const s
 /// The query heads to replace, as layer * heads + head, rising: whole groups with the greatest mean recency; then,
 /// unless only whole groups may go, single heads with the greatest recency, fewer than a group has. Of equal ones the
 /// first. s needs layers, heads and kv_heads. Throws std::invalid_argument if sizes do not fit or a number is NaN.
-inline std::vector<std::size_t> heads_to_replace(const shape& s, std::span<const double> recency,
+inline std::vector<std::size_t> heads_to_replace(const shape& s, std::span<const float> recency,
                                                  const head_choice& choice) {
     constexpr const char* who = "heads_to_replace";
     detail::require(s.kv_heads >= 1 && s.heads % s.kv_heads == 0 && s.heads >= 1, who, "heads",
@@ -97,10 +98,10 @@ inline std::vector<std::size_t> heads_to_replace(const shape& s, std::span<const
     detail::require(recency.size() == all, who, "recency", detail::bound{"one number for each query head, ", all},
                     recency.size());
     detail::require(choice.count <= all, who, "count", detail::bound{"at most the query heads, ", all}, choice.count);
-    for (const double each : recency) detail::require(each == each, who, "recency", "numbers", each);
+    for (const float each : recency) detail::require(each == each, who, "recency", "numbers", each);
 
     std::vector<double> of_groups(all / group);
-    for (std::size_t i = 0; i < all; ++i) of_groups[i / group] += recency[i];
+    for (std::size_t i = 0; i < all; ++i) of_groups[i / group] += static_cast<double>(recency[i]);
     std::vector<std::size_t> heads;
     for (const std::size_t g : detail::ranked(of_groups)) {
         if (heads.size() + group > choice.count) break;
@@ -109,7 +110,7 @@ inline std::vector<std::size_t> heads_to_replace(const shape& s, std::span<const
     std::ranges::sort(heads);
     if (choice.whole_groups) return heads;
     const std::vector<std::size_t> whole = heads;
-    for (const std::size_t head : detail::ranked(recency)) {
+    for (const std::size_t head : detail::ranked(std::vector<float>(recency.begin(), recency.end()))) {
         if (heads.size() == choice.count) break;
         if (!std::ranges::binary_search(whole, head)) heads.push_back(head);
     }

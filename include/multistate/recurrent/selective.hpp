@@ -48,7 +48,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// See above. As in cell.hpp: scan needs about 5 units floats of scratch and as many of `saved` for each token; its
+/// See above. As in cell.hpp: scan needs about 7 units floats of scratch and 6 units of `saved` for each token; its
 /// parallel work is divided by units, and by blocks of time where there are few units and sequences. It has no
 /// log-space form of its own: the decays of a block are one exponential anyway, and what they multiply has both signs.
 class selective {
