@@ -80,9 +80,10 @@ class replaced_heads {
         detail::kept_groups kept;
     };
 
-    /// `given` is the layer before heads are replaced, with layers = 1. Policies that draw random numbers need a seed
-    /// of their own in each layer. Throws std::invalid_argument for a shape that a cache refuses, for heads that are
-    /// not rising or too great, and for a cell that does not fit them.
+    /// `given` is the layer before heads are replaced, with layers = 1. To the policy, each cache is layer 0 of a model
+    /// of its own: give it the data of this layer and of the kept heads, and a seed of its own if it draws random
+    /// numbers. Throws std::invalid_argument for a shape that a cache refuses, for heads that are not rising or too
+    /// great, and for a cell that does not fit them.
     replaced_heads(const multistate::shape& given, const replacement& replaced, const P& policy = {})
         : shape_(checked_shape(given, replaced)), cell_(replaced.cell), state_(cell_state_size(replaced)) {
         for (const std::size_t head : replaced.heads) columns_.push_back(static_cast<std::uint32_t>(head));
