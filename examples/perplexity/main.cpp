@@ -35,8 +35,9 @@ int main(int count, char** arguments) {
     try {
         const auto o = demo::parse_options(count, arguments);
         const int code = o ? run(*o) : 0;
-        if (!std::cout.flush()) throw std::runtime_error("standard output: cannot be written");
-        demo::end_by_postponed_signal();
+        const bool written = static_cast<bool>(std::cout.flush());
+        demo::end_by_postponed_signal();  // whoever reads the output may have gone with a hangup
+        if (!written) throw std::runtime_error("standard output: cannot be written");
         return code;
     } catch (const std::bad_alloc&) {
         std::cerr << "perplexity: not enough memory\n";

@@ -38,7 +38,16 @@ struct setting {
     std::string codec = "f32";  ///< one of ms::codecs::names
     demo::feeding feeding = feeding::exact;
     std::size_t block = 64;
+    bool shorter = false;  ///< full, on pieces of `states` tokens each: see shorter_context
 };
+
+/// The baseline of papers: the same model with a context of k tokens and nothing forgotten. The text is cut into pieces
+/// of k tokens; each token is predicted from those before it in its piece.
+[[nodiscard]] setting shorter_context(std::size_t states, std::size_t block);
+inline constexpr const char* shorter_context_name = "shorter_context";
+
+/// Whether predictions may lack a state: always, but for `full`.
+[[nodiscard]] bool forgets(const setting& s);
 
 /// A state that was forgotten in one layer and KV head, and the position of the token whose attention decided.
 struct forgetting {

@@ -72,6 +72,8 @@ void describe(CLI::App& app, options& o, raw& r) {
                    "window,window+4,h2o,tova)")
         ->type_name("SPEC,...")
         ->allow_extra_args(false);
+    app.add_flag("--shorter-context", o.shorter_context,
+                 "also measure the full cache on pieces of k tokens: the baseline of papers");
     app.add_flag("--list-policies", r.list_policies, "print what --policy can name, with parameters, and stop");
     app.add_option("--states", r.states,
                    "k: how many states survive, a number or a share of the context; several by commas (default: "

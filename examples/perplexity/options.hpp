@@ -36,6 +36,7 @@ struct options {
     std::optional<std::size_t> limit;
     std::vector<std::string> codecs{"f32"};
     std::string prefill = "exact";
+    bool shorter_context = false;  ///< measure that too, at every k
     std::size_t block = 64;
     std::size_t threads = 1;
     std::optional<std::filesystem::path> json, nll, trace;

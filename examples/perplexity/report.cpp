@@ -15,7 +15,7 @@ namespace demo {
 
 namespace {
 
-bool forgets(const run& r) { return r.what.policy.policy.forgets() != ms::per::never; }
+bool forgets(const run& r) { return demo::forgets(r.what); }
 
 std::string states_cell(const run& r) {
     if (!forgets(r)) return "all";

@@ -69,8 +69,8 @@ void write_json(std::ostream& out, const results& all);
 /// Throws std::runtime_error that begins with `name` and says what is wrong, in one sentence.
 [[nodiscard]] results read_json(const std::string& text, const std::string& name);
 
-/// Throws std::runtime_error, one sentence that begins with `name`, if `before` has another model, other tokens, another
-/// prefill or another block than `now`.
+/// Throws std::runtime_error, one sentence that begins with `name`, unless `before` has the model, the tokens, the
+/// prefill and the block of `now`.
 void refuse_other(const provenance& before, const provenance& now, const std::string& name);
 
 /// The run of this policy, k and codec; null if there is none.

@@ -168,6 +168,7 @@ class runner final : public sequence_runner {
     }
 
     sequence_result run(std::size_t number, std::span<const token> tokens) override {
+        if (setting_.shorter) return run_pieces(number, tokens);
         cache_.clear();
         if (budget_.needs_prompt()) reset_budget(cache_, setting_.states);
         sequence_result result;
@@ -224,16 +225,36 @@ class runner final : public sequence_runner {
     }
 
   private:
-    /// Tokens [first, first + count) of a sequence.
+    /// Tokens [first, first + count) of a sequence, of which those before `origin` are unknown to the cache.
     struct token_range {
         std::size_t first;
         std::size_t count;
+        std::size_t origin = 0;
     };
+
+    /// Each piece of k tokens as if it were the whole text. It begins with the token that the piece before it predicted
+    /// last, so that each token is predicted once.
+    sequence_result run_pieces(std::size_t number, std::span<const token> tokens) {
+        sequence_result result;
+        result.forgot = tokens.size() > setting_.states + 1;
+        const std::size_t last = tokens.size() - 1;  // predicts nothing
+        for (std::size_t origin = 0; origin < last; origin += setting_.states) {
+            cache_.clear();
+            const std::size_t end = std::min(origin + setting_.states, last);
+            for (std::size_t done = origin; done < end;) {
+                const std::size_t count = std::min(tokens_at_once, end - done);
+                predict(number, tokens, {done, count, origin}, ms::prefill_mode::exact, result, [](std::size_t) {});
+                done += count;
+            }
+        }
+        if (watch_.progress) watch_.progress(1);
+        return result;
+    }
 
     void predict(std::size_t number, std::span<const token> tokens, token_range s, ms::prefill_mode mode,
                  sequence_result& result, auto&& attended) {
         if (watch_.stop && watch_.stop()) throw stopped{};
-        const auto position = static_cast<ms::position>(s.first);
+        const auto position = static_cast<ms::position>(s.first - s.origin);
         if (!model_.prefill(cache_, tokens.subspan(s.first, s.count), position, mode, hidden_, attended)) {
             throw std::logic_error("the cache has fewer rows than the sequence has tokens");
         }
@@ -284,8 +305,7 @@ class runner final : public sequence_runner {
 
     /// One sequence of 32,768 tokens that come one by one; 0 if that is more than a machine has.
     [[nodiscard]] std::size_t bytes_at_32k() const {
-        const bool forgets = setting_.policy.policy.forgets() != ms::per::never;
-        const std::size_t states = forgets ? std::min(setting_.states, long_context) : long_context;
+        const std::size_t states = forgets(setting_) ? std::min(setting_.states, long_context) : long_context;
         const ms::shape shape = setting_.policy.applied_to(model_.cache_shape(states, 1));
         try {
             if constexpr (has_cells<Cache>) {
@@ -407,8 +427,16 @@ class runner final : public sequence_runner {
 
 }  // namespace
 
+bool forgets(const setting& s) { return s.shorter || s.policy.policy.forgets() != ms::per::never; }
+
+setting shorter_context(std::size_t states, std::size_t block) {
+    setting s{.policy = parse_policies("full").front(), .states = states, .block = block, .shorter = true};
+    s.policy.text = shorter_context_name;
+    return s;
+}
+
 std::string name_of(const setting& s) {
-    if (s.policy.policy.forgets() == ms::per::never) return s.policy.text;
+    if (!forgets(s)) return s.policy.text;
     return s.policy.text + " at k = " + std::to_string(s.states);
 }
 
@@ -429,7 +457,7 @@ std::string resolved(const llama& model, const setting& s) {
 
 std::unique_ptr<sequence_runner> make_runner(const llama& model, const setting& s, std::size_t longest,
                                              const watch& w) {
-    const ms::shape shape = shape_for(model, s, longest);
+    const ms::shape shape = shape_for(model, s, s.shorter ? std::min(s.states, longest) : longest);
     std::unique_ptr<sequence_runner> result;
     ms::codecs::for_each([&]<class Codec>() {
         if (Codec::name != s.codec) return;

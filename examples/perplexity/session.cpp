@@ -22,8 +22,6 @@ namespace demo {
 
 namespace {
 
-bool forgets(const setting& s) { return s.policy.policy.forgets() != ms::per::never; }
-
 std::vector<std::size_t> states_of(const options& o, std::size_t context) {
     std::vector<std::size_t> states;
     for (const state_count& k : o.states) {
@@ -42,6 +40,9 @@ bool measured_before(const std::vector<setting>& settings, const setting& s) {
 std::vector<setting> plan(const options& o, const llama& model, std::size_t context, bool& skipped) {
     const std::vector<std::size_t> states = states_of(o, context);
     std::vector<setting> settings;
+    if (o.shorter_context) {
+        for (const std::size_t k : states) settings.push_back(shorter_context(k, o.block));
+    }
     std::map<std::string, std::string> known;  // what a policy comes to at all k: how it was written first
     for (const policy_spec& policy : o.policies) {
         std::vector<setting> possible;
@@ -153,7 +154,7 @@ class session {
         std::vector<setting> costly;
         std::ranges::copy_if(settings, std::back_inserter(costly), costs);
         const bool needs_full = !o_.quiet || json_ || costly.size() < settings.size();
-        const bool runs_full = needs_full && !(all_.full && costly.empty());
+        const bool runs_full = needs_full && !(all_.full && settings.empty());
         progress_bar bar((costly.size() + (runs_full ? 1 : 0)) * count_tokens(sequences_), o_.quiet);
         bar_ = &bar;
         postpone_signals();
@@ -174,7 +175,7 @@ class session {
             deliver(costly[f.index], *f.result);
         });
         if (!interrupted()) deliver_baselines();
-        all_.complete = !interrupted();
+        all_.complete = !interrupted() && failures_.empty();
     }
 
     watch watching(watch w) const {
@@ -236,7 +237,7 @@ class session {
 
     /// With each policy before, at the same k and in the same codec.
     void compare_kept(const setting& s, const measurement& m) {
-        if (!forgets(s)) return;
+        if (!forgets(s) || s.shorter) return;
         measurement only;
         only.kept = m.kept;
         for (const auto& [other, held] : held_) {

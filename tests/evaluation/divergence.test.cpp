@@ -21,6 +21,7 @@ std::vector<double> naive_log_softmax(const std::vector<float>& x) {
     double sum = 0;
     for (const float v : x) sum += std::exp(static_cast<double>(v));
     std::vector<double> result;
+    result.reserve(x.size());
     for (const float v : x) result.push_back(static_cast<double>(v) - std::log(sum));
     return result;
 }

@@ -810,6 +810,40 @@ TEST(Memory, RowsBookkeepingAndStates) {
     EXPECT_LT(full.cache_at_32k, 32768U * 4 * 128 * 11 / 10);
 }
 
+/// Each piece is measured as a sequence of its own would be.
+TEST(ShorterContext, IsFullOnPieces) {
+    twin both({});
+    demo::random_numbers random(23);
+    const std::vector<sequence> sequences{random_tokens(40, 512, random), random_tokens(7, 512, random), {3}};
+    const auto full = full_of(both, sequences);
+    for (const std::size_t k : {1U, 6U, 13U, 39U, 100U}) {
+        std::vector<sequence> pieces;
+        for (const sequence& s : sequences) {
+            for (std::size_t begin = 0; begin + 1 < s.size(); begin += k) {
+                const auto from = s.begin() + static_cast<std::ptrdiff_t>(begin);
+                pieces.emplace_back(from, from + static_cast<std::ptrdiff_t>(std::min(k + 1, s.size() - begin)));
+            }
+        }
+        std::vector<double> expected, given;
+        for (const auto& nll : demo::measure(both.model(), pieces, setting_of("full", 1), {}).nll) {
+            expected.insert(expected.end(), nll.begin(), nll.end());
+        }
+        std::atomic<std::size_t> progress = 0;
+        const auto m = demo::measure(both.model(), sequences, demo::shorter_context(k, 16),
+                                     {.beside = &full, .progress = [&](std::size_t n) { progress += n; }});
+        for (const auto& nll : m.nll) given.insert(given.end(), nll.begin(), nll.end());
+        ASSERT_EQ(given.size(), expected.size()) << k;
+        for (std::size_t i = 0; i < given.size(); ++i) EXPECT_NEAR(given[i], expected[i], rounding) << k << ' ' << i;
+        EXPECT_EQ(progress, 48U);
+        EXPECT_EQ(m.forgot_nothing, k >= 39) << k;
+        EXPECT_EQ(demo::name_of(demo::shorter_context(k, 16)), "shorter_context at k = " + std::to_string(k));
+        if (k >= 39) {
+            EXPECT_NEAR(m.fidelity->kl.mean, 0, 1e-6);
+        }
+        EXPECT_LE(m.bytes.cache, full.bytes.cache);
+    }
+}
+
 // Several settings at once.
 
 std::vector<setting> some_settings() {

@@ -555,6 +555,18 @@ TEST_F(Program, TheTableInOtherForms) {
     EXPECT_NE(shared.find("percent of those kept by either, k = 10, f32\n"), std::string::npos) << shared;
 }
 
+TEST_F(Program, ShorterContext) {
+    const words call = with(small(), {"--policy", "tova", "--states", "8,1/2"});
+    const json all = measured(with(call, {"--shorter-context"}));
+    ASSERT_EQ(all["runs"].size(), 4U);
+    EXPECT_EQ(all["runs"][0]["policy"], "shorter_context");
+    EXPECT_EQ(all["runs"][1]["states"], 25);
+    EXPECT_GT(all["runs"][0]["kl_mean"], all["runs"][1]["kl_mean"]);
+    const outcome again = run(with(call, {"--shorter-context", "--resume", in_folder("result.json")}));
+    EXPECT_EQ(again.code, 0) << again.error;
+    EXPECT_NE(again.out.find("\nshorter_context     25 "), std::string::npos) << again.out;
+}
+
 /// All against full in f32.
 TEST_F(Program, SeveralCodecsAtOnce) {
     const words call = with(small(), {"--policy", "window,full", "--states", "8,16"});
@@ -620,6 +632,10 @@ TEST_F(Program, GoesOnWithAFile) {
     const outcome again = run(with(small(), with(more, {"--resume", in_folder("result.json")})));
     EXPECT_EQ(json::parse(demo::content_of(folder_ / "result.json"))["runs"].dump(), before);
     EXPECT_EQ(lines_of(again.out.substr(again.out.find("policy"))).at(6).find("tova       16 "), 0U) << again.out;
+    // What costs nothing is added too.
+    const words full{"--policy", "tova,full", "--states", "8", "--resume", "-", "--json", in_folder("other")};
+    EXPECT_EQ(run(with(call, full), in_folder("result.json")).code, 0);
+    EXPECT_EQ(json::parse(demo::content_of(folder_ / "other"))["runs"][5]["nll_sum"], all["full"]["nll_sum"]);
     // To another file, which leaves this one; from standard input.
     EXPECT_EQ(run(with(call, {"--policy", "knorm", "--states", "8", "--resume", "-", "--json", in_folder("other")}),
                   in_folder("result.json"))
