@@ -4,8 +4,8 @@
 //     std::vector<std::string> notes;
 //     const demo::llama_config c = demo::read_llama_config(file, notes);  // throws gguf_error
 //
-// Every key under "llama." (or "recurformer.") is applied, or is known to change nothing, or is refused by name; a key that is not known is
-// refused where it belongs to attention or RoPE, and noted elsewhere.
+// Every key under "llama." (or "recurformer.") is applied, or is known to change nothing, or is refused by name; a key
+// that is not known is refused where it belongs to attention or RoPE, and noted elsewhere.
 #pragma once
 
 #include <cstddef>

@@ -15,13 +15,6 @@ namespace {
 
 constexpr std::size_t default_context = 1024;
 
-/// The trained length bounds the default only: a user may ask for more, or have a file that names none.
-std::size_t context_for(const options& o, const gguf& file) {
-    if (o.context) return *o.context;
-    const std::uint64_t trained = trained_length(file);
-    return trained < 2 ? default_context : static_cast<std::size_t>(std::min<std::uint64_t>(trained, default_context));
-}
-
 /// The text in sequences of `context` tokens; says how much of it is in none.
 std::vector<sequence> cut_text(const options& o, const tokenizer& words, std::size_t context) {
     const std::string text = o.text ? read_file(*o.text) : std::string(bundled_text());
@@ -66,6 +59,13 @@ std::string source_name(const options& o) {
     return path ? name_of(*path) : std::string(bundled_text_name);
 }
 
+/// The trained length bounds the default only: a user may ask for more, or have a file that names none.
+std::size_t context_for(const options& o, const gguf& file) {
+    if (o.context) return *o.context;
+    const std::uint64_t trained = trained_length(file);
+    return trained < 2 ? default_context : static_cast<std::size_t>(std::min<std::uint64_t>(trained, default_context));
+}
+
 gguf open_model(const options& o) {
     return o.model ? gguf(*o.model) : gguf(bundled_model(), std::string(bundled_model_name));
 }
@@ -107,6 +107,7 @@ void check_files(const options& o) {
     std::vector<named_file> outputs;
     if (!o.quiet) outputs.push_back({"the table (--quiet prints none)", "-"});
     if (o.json) outputs.push_back({"--json", *o.json});
+    if (o.report) outputs.push_back({"--report", *o.report});
     if (o.nll) outputs.push_back({"--nll", *o.nll});
     if (o.trace) outputs.push_back({"--trace", *o.trace});
     demo::check_files(inputs, outputs);

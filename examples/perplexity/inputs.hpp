@@ -28,6 +28,9 @@ void note(const std::string& sentence);
 
 [[nodiscard]] gguf open_model(const options& o);
 
+/// How long a sequence may be: --context, or its default for this model.
+[[nodiscard]] std::size_t context_for(const options& o, const gguf& file);
+
 /// All of a text or of the ids in a file, to the limit; in `context` how long a sequence may be. Says how much of the
 /// text is in none. Throws std::runtime_error.
 [[nodiscard]] std::vector<sequence> read_sequences(const options& o, const gguf& file, std::size_t& context,

@@ -35,7 +35,7 @@ constexpr std::array<std::string_view, 6> sort_keys{"policy", "states", "perplex
 struct raw {
     std::vector<std::string> policies{"window,window+4,h2o,tova"};
     std::vector<std::string> states, codecs, compare;
-    std::string context, limit, block, threads, format, columns;
+    std::string context, limit, block, threads, format, columns, tries;
     bool list_policies = false;
 };
 
@@ -105,6 +105,8 @@ void describe(CLI::App& app, options& o, raw& r) {
     app.add_flag("--shared-states", o.shared_states,
                  "print which share of their states each two policies have in common at the end of a sequence");
     app.add_option("--json", o.json, "write the results as JSON, each as soon as it is there")->type_name("FILE");
+    app.add_option("--report", o.report, "write a web page that needs no network: charts, tables, retained states")
+        ->type_name("FILE");
     app.add_option("--resume", o.resume,
                    "go on with a JSON file that was interrupted: what it has is not measured again, the rest is added "
                    "to it, or written to --json")
@@ -116,6 +118,9 @@ void describe(CLI::App& app, options& o, raw& r) {
         ->type_name("FILE");
     app.add_option("--trace", o.trace, "write each state forgotten as CSV; one policy and one k only")
         ->type_name("FILE");
+    app.add_flag("--recall", o.recall,
+                 "hide pass keys and passages in the text, at five depths, and print how many are found at its end");
+    app.add_option("--tries", r.tries, "of --recall: sequences per kind, length and depth (default 6)")->type_name("N");
     app.add_flag("--print-tokens", o.print_tokens, "print the text's token ids as --tokens reads them, and stop");
     app.add_flag("--quiet", o.quiet, "print no table and no progress; notes and errors still come");
 }
@@ -155,6 +160,10 @@ void check_effects_with(const CLI::App& app, const std::string& mode, const char
 void check_effects(const CLI::App& app, const options& o) {
     check_effects_with(app, "print-tokens", "measures nothing",
                        std::array<std::string_view, 6>{"print-tokens", "model", "text", "tokens", "context", "limit"});
+    check_effects_with(app, "recall", "measures no perplexity",
+                       std::array<std::string_view, 12>{"recall", "tries", "model", "text", "policy", "states",
+                                                        "context", "codec", "prefill", "block", "threads", "json"});
+    if (given(app, "--tries") && !o.recall) throw std::invalid_argument("--tries has no effect without --recall");
     check_effects_with(app, "compare", "measures nothing", std::array<std::string_view, 2>{"compare", "format"});
     if (o.tokens && given(app, "--context")) {
         throw std::invalid_argument("--context has no effect with --tokens, whose sequences are taken as they are");
@@ -253,6 +262,7 @@ void interpret(options& o, const raw& r) {
     }
     interpret_table(o, r);
     if (!r.context.empty()) o.context = parse_count("--context", r.context, 2);
+    if (!r.tries.empty()) o.recall_tries = parse_count("--tries", r.tries, 1);
     if (!r.limit.empty()) o.limit = parse_count("--limit", r.limit, 1);
     if (!r.block.empty()) o.block = parse_count("--block", r.block, 1);
     o.threads = std::max(1u, std::thread::hardware_concurrency());
@@ -312,6 +322,8 @@ std::optional<options> parse_options(int count, const char* const* arguments) {
         return std::nullopt;
     }
     check_effects(app, o);
+    o.command = "perplexity";
+    for (int i = 1; i < count; ++i) o.command.append(" ").append(arguments[i]);
     interpret(o, r);
     return o;
 }

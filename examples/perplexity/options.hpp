@@ -39,15 +39,18 @@ struct options {
     bool shorter_context = false;  ///< measure that too, at every k
     std::size_t block = 64;
     std::size_t threads = 1;
-    std::optional<std::filesystem::path> json, nll, trace;
+    std::optional<std::filesystem::path> json, report, nll, trace;
     std::optional<std::filesystem::path> resume;  ///< what it has is not measured again; also `json` unless given
     std::vector<std::filesystem::path> compare;   ///< two results, and nothing is measured; else none
     table_format format = table_format::text;
     std::vector<std::string> columns{"summary"};  ///< groups of columns
     std::string sort;                             ///< empty: as measured
     bool shared_states = false;                   ///< print which states policies share
+    bool recall = false;                          ///< ask for hidden facts instead of measuring the text
+    std::size_t recall_tries = 6;                 ///< per kind, length and depth
     bool print_tokens = false;
     bool quiet = false;
+    std::string command;  ///< the line that was typed, for the report
 
     [[nodiscard]] demo::feeding feeding() const { return feeding_named(prefill); }
 };

@@ -4,7 +4,6 @@
 #include <ctime>
 #include <iostream>
 #include <iterator>
-#include <map>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -14,6 +13,9 @@
 
 #include "inputs.hpp"
 #include "output_file.hpp"
+#include "page.hpp"
+#include "plan.hpp"
+#include "read_vocabulary.hpp"
 #include "report.hpp"
 #include "results.hpp"
 #include "terminal.hpp"
@@ -21,58 +23,6 @@
 namespace demo {
 
 namespace {
-
-std::vector<std::size_t> states_of(const options& o, std::size_t context) {
-    std::vector<std::size_t> states;
-    for (const state_count& k : o.states) {
-        if (std::ranges::count(states, k.at(context)) == 0) states.push_back(k.at(context));
-    }
-    return states;
-}
-
-/// What never forgets is the same at every k. In f32 it is the baseline, which costs nothing.
-bool measured_before(const std::vector<setting>& settings, const setting& s) {
-    return !forgets(s) && s.codec != "f32" &&
-           std::ranges::any_of(settings, [&](const setting& each) { return each.codec == s.codec; });
-}
-
-/// The pairs that can be had, in order; says which cannot, and which policies are there already.
-std::vector<setting> plan(const options& o, const llama& model, std::size_t context, bool& skipped) {
-    const std::vector<std::size_t> states = states_of(o, context);
-    std::vector<setting> settings;
-    if (o.shorter_context) {
-        for (const std::size_t k : states) settings.push_back(shorter_context(k, o.block));
-    }
-    std::map<std::string, std::string> known;  // what a policy comes to at all k: how it was written first
-    for (const policy_spec& policy : o.policies) {
-        std::vector<setting> possible;
-        std::vector<std::string> problems;
-        std::string meaning;
-        for (const std::size_t k : states) {
-            setting s{.policy = policy, .states = k, .feeding = o.feeding(), .block = o.block};
-            try {
-                meaning += resolved(model, s) + '\n';
-                for (const std::string& codec : o.codecs) {
-                    s.codec = codec;
-                    if (measured_before(possible, s)) continue;
-                    possible.push_back(s);
-                }
-            } catch (const std::invalid_argument& problem) {
-                meaning += std::string(policy.policy.name()) + ' ' + problem.what() + '\n';
-                problems.push_back("skipped " + policy.text + " at " + problem.what());
-            }
-        }
-        if (const auto [first, added] = known.emplace(meaning, policy.text); !added) {
-            note(policy.text + (first->second == policy.text ? " is given twice" : " is the same as " + first->second) +
-                 " and measured once");
-            continue;
-        }
-        settings.insert(settings.end(), possible.begin(), possible.end());
-        for (const std::string& problem : problems) std::cerr << "perplexity: " << problem << '\n';
-        skipped = skipped || !problems.empty();
-    }
-    return settings;
-}
 
 std::string announcement(const options& o, const provenance& about, const std::vector<sequence>& sequences) {
     std::string text = about.model + " (" + std::to_string(about.layers) + " layers, " + std::to_string(about.heads) +
@@ -97,6 +47,7 @@ class session {
   public:
     explicit session(const options& o) : o_(o) {
         if (o.json) json_.emplace(*o.json);
+        if (o.report) report_.emplace(*o.report);
         if (o.nll) nll_.emplace(*o.nll);
         if (o.trace) trace_.emplace(*o.trace);
     }
@@ -120,9 +71,10 @@ class session {
         if (prints_text()) {
             std::cout << wrapped(announcement(o_, all_.about, sequences_), {.width = columns}) << "\n\n" << std::flush;
         }
-        if (!json_ && !nll_ && !trace_) require_standard_output();  // nobody would see the results
+        if (!json_ && !report_ && !nll_ && !trace_) require_standard_output();  // nobody would see the results
         measure(model, settings);
         finish(columns);
+        if (report_ && all_.full) write_report(file);
         for (const std::string& failure : failures_) std::cerr << "perplexity: " << failure << '\n';
         return !failures_.empty() ? 1 : skipped ? 2 : 0;
     }
@@ -153,7 +105,7 @@ class session {
     void measure(const llama& model, const std::vector<setting>& settings) {
         std::vector<setting> costly;
         std::ranges::copy_if(settings, std::back_inserter(costly), costs);
-        const bool needs_full = !o_.quiet || json_ || costly.size() < settings.size();
+        const bool needs_full = !o_.quiet || json_ || report_ || costly.size() < settings.size();
         const bool runs_full = needs_full && !(all_.full && settings.empty());
         progress_bar bar((costly.size() + (runs_full ? 1 : 0)) * count_tokens(sequences_), o_.quiet);
         bar_ = &bar;
@@ -161,7 +113,7 @@ class session {
         wanted_ = all_.runs.size() + settings.size();
         if (runs_full && !measure_full(model, !costly.empty())) return;
         start_table(settings);
-        const watch w = watching({.forgotten = trace_.has_value(), .beside = baseline_ ? &*baseline_ : nullptr});
+        const watch w = watching({.forgotten = trace_ || report_, .beside = baseline_ ? &*baseline_ : nullptr});
         if (!costly.empty()) bar.begin(name_of(costly.front()));
         auto next = settings.begin();  // those before it are delivered, in this order
         const auto deliver_baselines = [&] {
@@ -228,6 +180,8 @@ class session {
             write_nll(nll_->stream(), m);
             nll_->commit();
         }
+        if (report_ && !s.shorter && s.codec == o_.codecs.front())
+            lives_.push_back(retained_of(s, m, shape_of_lives()));
         if (trace_) {
             write_trace(trace_->stream(), m);
             trace_->commit();
@@ -253,6 +207,18 @@ class session {
         json_->commit();
     }
 
+    [[nodiscard]] ms::lifetimes_shape shape_of_lives() const {
+        return {.layers = all_.about.layers, .kv_heads = all_.about.kv_heads, .tokens = sequences_.front().size()};
+    }
+
+    void write_report(const gguf& file) {
+        const tokenizer words = read_tokenizer(file);
+        std::vector<std::string> texts;
+        for (const token id : sequences_.front()) texts.push_back(words.decode(id));
+        write_page(report_->stream(), all_, {std::move(texts), std::move(lives_), o_.command});
+        report_->commit();
+    }
+
     /// What stands below the table, and the last state of the JSON. If nothing was done, nothing is written.
     void finish(std::size_t columns) {
         bar_ = nullptr;
@@ -270,11 +236,12 @@ class session {
     }
 
     const options& o_;
-    std::optional<output_file> json_, nll_, trace_;
+    std::optional<output_file> json_, report_, nll_, trace_;
     std::vector<sequence> sequences_;
     results all_;
     std::optional<measurement> baseline_;                // full, if it was measured now
     std::vector<std::pair<setting, measurement>> held_;  // of each, only what it kept
+    std::vector<retained> lives_;                        // for the report, of the first sequence
     std::vector<std::string> failures_;
     std::optional<result_table> table_;
     progress_bar* bar_ = nullptr;  // while something is measured
