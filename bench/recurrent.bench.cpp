@@ -2,7 +2,7 @@
 // classic cell, and training against training of the classic cell. Inputs are as wide as units.
 //
 //     cell_step/<cell>/<f32 or bf16>/<width>                    parameters come from DRAM, as in a model of many layers
-//     cell_scan/<minimal cell>/<width>/<length>/<threads>       one sequence; its rival is the classic cell's step loop
+//     cell_scan/<parallel cell>/<width>/<length>/<threads>      one sequence; its rival is the classic cell's step loop
 //     cell_training/<minimal cell>/<batch>x<width>/<length>/<threads>   forward and backward; beside the classic cell's
 //     cell_parameters/<minimal cell>/<units over inputs>        shares of the classic cell's parameters
 #include <algorithm>
@@ -237,16 +237,23 @@ void add_steps() {
     }
 }
 
+std::size_t most_threads() { return std::thread::hardware_concurrency() < 2 ? 1 : 2; }
+
 template <class Cell>
-void add_rivals() {
-    const std::size_t most_threads = std::thread::hardware_concurrency() < 2 ? 1 : 2;
-    for (std::size_t threads = 1; threads <= most_threads; ++threads) {
+void add_scans() {
+    for (std::size_t threads = 1; threads <= most_threads(); ++threads) {
         for (const std::size_t width : {256u, 512u}) {
             const std::string name = bench::joined("cell_scan", Cell::name, width, 4096, threads);
             benchmark::RegisterBenchmark(name.c_str(), scan<Cell>, name, width, std::size_t{4096}, threads)
                 ->UseManualTime()
                 ->Iterations(3);
         }
+    }
+}
+
+template <class Cell>
+void add_rivals() {
+    for (std::size_t threads = 1; threads <= most_threads(); ++threads) {
         for (const auto& [sequences, width] : {std::pair<std::size_t, std::size_t>{64, 64}, {1, 512}}) {
             for (std::size_t length = 64; length <= 4096; length *= 2) {
                 const std::string shape = std::to_string(sequences).append("x").append(std::to_string(width));
@@ -268,6 +275,10 @@ void add_rivals() {
     add_steps<ms::lstm>();
     add_steps<ms::min_gru>();
     add_steps<ms::min_lstm>();
+    add_steps<ms::selective>();
+    add_scans<ms::min_gru>();
+    add_scans<ms::min_lstm>();
+    add_scans<ms::selective>();
     add_rivals<ms::min_gru>();
     add_rivals<ms::min_lstm>();
     return true;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 #include <utility>
 
 #include <multistate/evaluation/divergence.hpp>
@@ -34,6 +35,11 @@ bool is_small(const gguf& file) {
     std::size_t elements = 0;
     for (const tensor_view& t : file.tensors()) elements += t.elements();
     return elements <= (std::size_t{8} << 30) / sizeof(float);
+}
+
+/// One layer as ms::kept_kv_heads asks for it.
+ms::shape one_layer(const llama_config& c) {
+    return {.layers = 1, .heads = c.heads, .kv_heads = c.kv_heads, .head_dim = c.key_dim};
 }
 
 }  // namespace
@@ -103,7 +109,7 @@ void llama::read_weights(const gguf& file) {
     const bool keep = is_small(file);
     w->embedding.decode(file, keep && tied);  // else rows of the embedding are read, no more
     for (layer& each : w->layers) {
-        for (linear* const m : each.matrices()) m->decode(file, keep);
+        each.for_each_matrix([&](linear* m) { m->decode(file, keep); });
     }
     for (linear& output : w->separate_output) output.decode(file, keep);
     weights_ = std::move(w);
@@ -114,6 +120,7 @@ void llama::read_weights(const gguf& file) {
     rope_.slower = weights_->rope_factors;
 }
 
+// A cell refers to parameters of its layer, which may be moved and never copied.
 llama::layer llama::read_layer(tensor_reader& tensors, std::size_t i) const {
     const llama_config& c = config_;
     const std::string name = "blk." + std::to_string(i) + ".";
@@ -123,15 +130,71 @@ llama::layer llama::read_layer(tensor_reader& tensors, std::size_t i) const {
     const auto weights = [&](const char* which, std::size_t columns, std::size_t rows) {
         return linear(tensors, name + which, columns, rows, linear::bias::optional);
     };
-    return {.attention_norm = norm("attn_norm.weight"),
-            .feed_forward_norm = norm("ffn_norm.weight"),
-            .query = weights("attn_q", c.width, c.heads * c.key_dim),
-            .key = weights("attn_k", c.width, c.kv_heads * c.key_dim),
-            .value = weights("attn_v", c.width, c.kv_heads * c.value_dim),
-            .output = weights("attn_output", c.heads * c.value_dim, c.width),
-            .gate = weights("ffn_gate", c.width, c.feed_forward),
-            .up = weights("ffn_up", c.width, c.feed_forward),
-            .down = weights("ffn_down", c.feed_forward, c.width)};
+    const auto replaced = c.replaced ? c.replaced->of_layer(i, c.heads) : std::vector<std::size_t>{};
+    const std::size_t heads = c.heads - replaced.size();
+    const std::size_t kv_heads = ms::kept_kv_heads(one_layer(c), replaced);
+    const auto attending = [&] {
+        return projections{weights("attn_q", c.width, heads * c.key_dim),
+                           weights("attn_k", c.width, kv_heads * c.key_dim),
+                           weights("attn_v", c.width, kv_heads * c.value_dim)};
+    };
+    static_assert(std::is_nothrow_move_constructible_v<layer>);
+    layer made{.attention_norm = norm("attn_norm.weight"),
+               .feed_forward_norm = norm("ffn_norm.weight"),
+               .attending = heads > 0 ? std::optional(attending()) : std::nullopt,
+               .output = weights("attn_output", c.heads * c.value_dim, c.width),
+               .gate = weights("ffn_gate", c.width, c.feed_forward),
+               .up = weights("ffn_up", c.width, c.feed_forward),
+               .down = weights("ffn_down", c.feed_forward, c.width),
+               .replaced = replaced,
+               .cell_parameters = {},
+               .cell = {}};
+    if (!replaced.empty()) read_cell(tensors, i, made);
+    return made;
+}
+
+void llama::read_cell(tensor_reader& tensors, std::size_t i, layer& into) const {
+    const replaced_heads& r = *config_.replaced;
+    const std::size_t inputs = config_.width, outputs = into.replaced.size() * config_.value_dim;
+    std::vector<float>& all = into.cell_parameters;
+    const auto take = [&](const char* which, std::size_t rows, std::size_t columns, bool turned = false) {
+        const std::string name = "blk." + std::to_string(i) + ".replaced." + which;
+        const std::vector<float> values = read_values(
+            tensors.file(), columns == 0 ? tensors.take(name, {rows}) : tensors.take(name, {columns, rows}));
+        const std::size_t width = std::max<std::size_t>(columns, 1);
+        for (std::size_t n = 0; n < values.size(); ++n) {
+            all.push_back(turned ? values[n % rows * width + n / rows] : values[n]);
+        }
+    };
+    if (!r.selective) {
+        take("gate.weight", outputs, inputs);
+        take("candidate.weight", outputs, inputs);
+        take("gate.bias", outputs, 0);
+        take("candidate.bias", outputs, 0);
+        into.cell = ms::min_gru({.inputs = inputs, .units = outputs, .candidate = ms::candidate::linear}, all);
+        return;
+    }
+    const std::size_t units = r.expansion * outputs;
+    take("input.weight", 2 * units, inputs);
+    take("convolution.weight", units, r.convolution, true);
+    take("convolution.bias", units, 0);
+    take("selection.weight", r.delta_rank + 2 * r.state_size, units);
+    take("delta.weight", units, r.delta_rank);
+    take("delta.bias", units, 0);
+    take("decay.weight", units, r.state_size, true);
+    take("skip.weight", units, 0);
+    take("output.weight", outputs, units);
+    into.cell = ms::selective({.inputs = inputs,
+                               .units = units,
+                               .outputs = outputs,
+                               .unit_states = r.state_size,
+                               .convolution = r.convolution,
+                               .delta_rank = r.delta_rank},
+                              all);
+}
+
+ms::replacement llama::replacement(std::size_t i) const {
+    return {.heads = weights_->layers[i].replaced, .cell = weights_->layers[i].cell};
 }
 
 std::vector<float> llama::read_rope_factors(tensor_reader& tensors) const {
@@ -219,9 +282,14 @@ void llama::rotate(matrix& heads_of_tokens, std::size_t heads) {
 
 void llama::project(const layer& part, const matrix& hidden) {
     normalize(hidden, part.attention_norm, normal_);
-    multiply({&part.query, &part.key, &part.value}, normal_, {&query_, &key_, &value_});
-    rotate(query_, config_.heads);
-    rotate(key_, config_.kv_heads);
+    if (!part.attending) {
+        for (matrix* const m : {&query_, &key_, &value_}) m->resize(hidden.rows(), 0);
+        return;
+    }
+    const auto& [query, key, value] = *part.attending;
+    multiply({&query, &key, &value}, normal_, {&query_, &key_, &value_});
+    rotate(query_, query.rows() / config_.key_dim);
+    rotate(key_, key.rows() / config_.key_dim);
 }
 
 void llama::feed_forward(const layer& part, matrix& hidden) {

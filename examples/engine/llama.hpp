@@ -7,7 +7,8 @@
 //     model.prefill(cache, tokens, 0, ms::prefill_mode::exact, hidden) // hidden [tokens, width]
 //     model.negative_log_likelihoods(hidden, targets, nll);            // nll [tokens]
 //
-// It uses multistate as any engine would, through its public headers: project, rotate, ms::prefill, go on.
+// It uses multistate as any engine would, through its public headers: project, rotate, ms::prefill, go on. A Llama whose
+// heads are partly replaced by recurrent cells needs a recurformer_cache instead (recurformer_cache.hpp).
 #pragma once
 
 #include <algorithm>
@@ -18,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,6 +27,7 @@
 #include <Eigen/Core>
 #include <multistate/execution/thread_pool.hpp>
 #include <multistate/multistate.hpp>
+#include <multistate/recurrent/replaced_heads.hpp>
 
 #include "gguf.hpp"
 #include "llama_config.hpp"
@@ -86,6 +89,9 @@ class llama {
     /// The shape of a cache for this model.
     [[nodiscard]] ms::shape cache_shape(std::size_t states, std::size_t block) const;
 
+    /// The heads of layer i that a recurrent cell serves; the cell refers to weights that this model shares with copies.
+    [[nodiscard]] ms::replacement replacement(std::size_t i) const;
+
     /// Runs tokens of positions first, first + 1, … and leaves their final hidden states in `hidden` [tokens, width].
     /// Each layer works on all tokens at once, but its attention on one block of the cache after the other; after each
     /// comes attended(layer). Returns false if the cache has no room, which only `full` can say.
@@ -104,11 +110,23 @@ class llama {
     void negative_log_likelihoods(const matrix& hidden, std::span<const token> targets, std::span<double> nll);
 
   private:
+    /// Of the heads that attend; none where all heads of a layer are replaced.
+    struct projections {
+        linear query, key, value;
+    };
     struct layer {
         std::vector<float> attention_norm, feed_forward_norm;
-        linear query, key, value, output, gate, up, down;
+        std::optional<projections> attending;
+        linear output, gate, up, down;
+        std::vector<std::size_t> replaced;  // heads that the cell serves
+        std::vector<float> cell_parameters;
+        std::optional<ms::replacing_cell> cell;
 
-        [[nodiscard]] std::array<linear*, 7> matrices() { return {&query, &key, &value, &output, &gate, &up, &down}; }
+        template <class F>
+        void for_each_matrix(F f) {
+            if (attending) std::ranges::for_each(std::array{&attending->query, &attending->key, &attending->value}, f);
+            std::ranges::for_each(std::array{&output, &gate, &up, &down}, f);
+        }
     };
 
     struct parts {
@@ -121,6 +139,10 @@ class llama {
     void read_weights(const gguf& file);
     layer read_layer(tensor_reader& tensors, std::size_t index) const;
     [[nodiscard]] std::vector<float> read_rope_factors(tensor_reader& tensors) const;
+    void read_cell(tensor_reader& tensors, std::size_t index, layer& into) const;
+    /// Room for calls on this cache; throws std::logic_error if the model cannot use it.
+    template <class Cache>
+    void prepare(const Cache& cache);
     void set_rotations(ms::position first, std::size_t tokens);
     void embed(std::span<const token> tokens, matrix& hidden);
     void project(const layer& part, const matrix& hidden);
@@ -139,13 +161,24 @@ class llama {
 
     // scratch of one block, [tokens, …]
     std::optional<ms::workspace> scratch_;  // of attention, for the caches of the last call
+    ms::replaced_heads_workspace mixed_scratch_;
     matrix normal_, query_, key_, value_, attended_, gate_, up_, logits_, turns_;
 };
+
+template <class Cache>
+void llama::prepare(const Cache& cache) {
+    if constexpr (requires { cache.layers(); }) {
+        for (const auto& each : cache.layers()) mixed_scratch_.reserve(each);
+    } else {
+        if (config_.replaced) throw std::logic_error("a recurformer needs a recurformer_cache");
+        if (!scratch_ || !scratch_->fits(cache.shape())) scratch_.emplace(cache.shape());
+    }
+}
 
 template <class Cache, class Attended>
 bool llama::prefill(Cache& cache, std::span<const token> tokens, ms::position first, ms::prefill_mode mode,
                     matrix& hidden, Attended&& attended) {
-    if (!scratch_ || !scratch_->fits(cache.shape())) scratch_.emplace(cache.shape());
+    prepare(cache);
     const auto rows = [](auto& m, std::size_t begin, std::size_t count) {
         const auto width = static_cast<std::size_t>(m.cols());
         return std::span(m.data(), static_cast<std::size_t>(m.size())).subspan(begin * width, count * width);
@@ -157,12 +190,20 @@ bool llama::prefill(Cache& cache, std::span<const token> tokens, ms::position fi
         project(weights_->layers[i], hidden);
         for (std::size_t begin = 0; begin < tokens.size(); begin += cache.shape().block) {
             const std::size_t count = std::min(cache.shape().block, tokens.size() - begin);
-            if (!ms::prefill(cache.layer(i), first + static_cast<ms::position>(begin),
-                             {rows(std::as_const(query_), begin, count), rows(std::as_const(key_), begin, count),
-                              rows(std::as_const(value_), begin, count)},
-                             rows(attended_, begin, count), *scratch_, mode, pool_)) {
-                return false;
+            const auto input = [&](const matrix& m) { return rows(m, begin, count); };
+            const ms::position at = first + static_cast<ms::position>(begin);
+            const auto out = rows(attended_, begin, count);
+            bool done = false;
+            if constexpr (requires { cache.layers(); }) {
+                auto& mixed = cache.layers()[i];
+                const auto x = mixed.cell() ? input(normal_) : std::span<const float>{};
+                done =
+                    mixed.prefill(at, {x, input(query_), input(key_), input(value_)}, out, mixed_scratch_, mode, pool_);
+            } else {
+                done = ms::prefill(cache.layer(i), at, {input(query_), input(key_), input(value_)}, out, *scratch_,
+                                   mode, pool_);
             }
+            if (!done) return false;
             attended(i);
         }
         multiply({&weights_->layers[i].output}, attended_, {&hidden}, true);

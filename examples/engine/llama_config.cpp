@@ -9,10 +9,12 @@ namespace demo {
 
 namespace {
 
-constexpr std::string_view prefix = "llama.";
 constexpr std::uint64_t largest_size = 1U << 24;  // no product of two overflows
 
-std::string full(std::string_view name) { return std::string(prefix).append(name); }
+/// Keys of a model begin with its architecture.
+std::string full(const gguf& file, std::string_view name) {
+    return std::string(file.string("general.architecture")).append(".").append(name);
+}
 
 // ---- Sizes ----------------------------------------------------------------------------------------------------------
 
@@ -24,12 +26,12 @@ std::size_t size_from(const gguf& file, std::string_view key, std::uint64_t valu
 }
 
 std::size_t size_of(const gguf& file, std::string_view name) {
-    return size_from(file, full(name), file.integer(full(name)));
+    return size_from(file, full(file, name), file.integer(full(file, name)));
 }
 
 /// A size that a file may give for each layer, where all are equal.
 std::size_t size_of_layers(const gguf& file, std::string_view name, std::size_t layers) {
-    const std::string key = full(name);
+    const std::string key = full(file, name);
     if (!file.is_array(key)) return size_of(file, name);
     const std::vector<std::int64_t> sizes = file.integers(key);
     if (sizes.size() != layers) {
@@ -44,16 +46,16 @@ std::size_t size_of_layers(const gguf& file, std::string_view name, std::size_t 
     return size_from(file, key, sizes.front() < 0 ? 0 : static_cast<std::uint64_t>(sizes.front()));
 }
 std::size_t size_of_layers(const gguf& file, std::string_view name, std::size_t layers, std::size_t fallback) {
-    return file.has(full(name)) ? size_of_layers(file, name, layers) : fallback;
+    return file.has(full(file, name)) ? size_of_layers(file, name, layers) : fallback;
 }
 
 double positive(const gguf& file, std::string_view name) {
-    const double value = file.real(full(name));
-    if (!(value > 0)) throw file.wrong_value(full(name), "it must be positive");
+    const double value = file.real(full(file, name));
+    if (!(value > 0)) throw file.wrong_value(full(file, name), "it must be positive");
     return value;
 }
 double positive(const gguf& file, std::string_view name, double fallback) {
-    return file.has(full(name)) ? positive(file, name) : fallback;
+    return file.has(full(file, name)) ? positive(file, name) : fallback;
 }
 
 // ---- RoPE -----------------------------------------------------------------------------------------------------------
@@ -62,9 +64,9 @@ double positive(const gguf& file, std::string_view name, double fallback) {
 /// 2023 stands in for the factor of today.
 rope_scaling read_scaling(const gguf& file, const llama_config& c) {
     rope_scaling s;
-    const std::string_view type = file.string(full("rope.scaling.type"), "linear");
+    const std::string_view type = file.string(full(file, "rope.scaling.type"), "linear");
     if (type != "none" && type != "linear" && type != "yarn") {
-        throw file.wrong_value(full("rope.scaling.type"), "none, linear and yarn are supported");
+        throw file.wrong_value(full(file, "rope.scaling.type"), "none, linear and yarn are supported");
     }
     const double factor = positive(file, "rope.scaling.factor", positive(file, "rope.scale_linear", 1));
     if (type != "none") s.factor = factor;
@@ -74,12 +76,61 @@ rope_scaling read_scaling(const gguf& file, const llama_config& c) {
     s.magnitude *= 1 + 0.1 * std::log(std::max(1.0, factor));
     s.beta_fast = positive(file, "rope.scaling.yarn_beta_fast", s.beta_fast);
     s.beta_slow = positive(file, "rope.scaling.yarn_beta_slow", s.beta_slow);
-    const char* const length = file.has(full("rope.scaling.original_context_length"))
+    const char* const length = file.has(full(file, "rope.scaling.original_context_length"))
                                    ? "rope.scaling.original_context_length"
                                    : "context_length";
     s.original_length = static_cast<double>(size_of(file, length));
-    if (c.rope_base <= 1) throw file.wrong_value(full("rope.freq_base"), "YaRN needs a base greater than 1");
+    if (c.rope_base <= 1) throw file.wrong_value(full(file, "rope.freq_base"), "YaRN needs a base greater than 1");
     return s;
+}
+
+// ---- RecurFormer ----------------------------------------------------------------------------------------------------
+
+replaced_heads read_replaced_heads(const gguf& file, const llama_config& c) {
+    const std::string prefix = full(file, "replaced_heads.");
+    replaced_heads r;
+    const std::string_view cell = file.string(prefix + "cell");
+    if (cell != "selective" && cell != "min_gru") {
+        throw file.wrong_value(prefix + "cell", "selective and min_gru are supported");
+    }
+    r.selective = cell == "selective";
+    constexpr std::array<std::string_view, 4> sizes{"expansion", "state_size", "convolution", "delta_rank"};
+    for (const std::string_view key : file.keys(prefix)) {
+        const std::string_view name = key.substr(prefix.size());
+        if (name == "cell" || name == "heads") continue;
+        if (!r.selective || std::ranges::find(sizes, name) == sizes.end()) {
+            throw file.wrong_value(key, "a " + std::string(cell) + " cell has no such key");
+        }
+    }
+    const auto size = [&](std::string_view name, std::uint64_t most) {
+        const std::string key = prefix + std::string(name);
+        const std::uint64_t value = file.integer(key);
+        if (value < 1 || value > most) throw file.wrong_value(key, "1 to " + std::to_string(most) + " are supported");
+        return static_cast<std::size_t>(value);
+    };
+    if (r.selective) {
+        r.expansion = size("expansion", 64);
+        r.state_size = size("state_size", 256);
+        r.convolution = size("convolution", 16);
+        r.delta_rank = size("delta_rank", largest_size);
+    }
+    const std::string key = prefix + "heads";
+    std::int64_t before = -1;
+    for (const std::int64_t head : file.integers(key)) {
+        if (head < 0 || static_cast<std::uint64_t>(head) >= c.layers * c.heads) {
+            throw file.error("key " + demo::quoted(key) + " names head " + std::to_string(head) + "; " +
+                             std::to_string(c.layers) + " layers of " + std::to_string(c.heads) +
+                             " query heads have heads 0 to " + std::to_string(c.layers * c.heads - 1));
+        }
+        if (head <= before) {
+            throw file.error("key " + demo::quoted(key) + " names head " + std::to_string(head) + " after " +
+                             std::to_string(before) + "; the heads must rise");
+        }
+        before = head;
+        r.heads.push_back(static_cast<std::size_t>(head));
+    }
+    if (before < 0) throw file.wrong_value(key, "at least one head is expected");
+    return r;
 }
 
 // ---- All other keys -------------------------------------------------------------------------------------------------
@@ -152,7 +203,7 @@ gguf_error not_supported(const gguf& file, std::string_view key, const std::stri
 
 /// Whether the key of this name is one that says more of the model than the sizes; refuses what is not supported.
 bool check_feature(const gguf& file, std::string_view name, const llama_config& c) {
-    const std::string key = full(name);
+    const std::string key = full(file, name);
     if (name == "attention.scale") {
         const double usual = 1 / std::sqrt(static_cast<double>(c.key_dim));
         if (std::fabs(file.number(key) - usual) > 1e-6 * usual) {
@@ -188,21 +239,23 @@ bool check_feature(const gguf& file, std::string_view name, const llama_config& 
 }
 
 void check_keys(const gguf& file, const llama_config& c, std::vector<std::string>& notes) {
+    const std::string prefix = full(file, "");
     for (const std::string_view key : file.keys(prefix)) {
         const std::string_view name = key.substr(prefix.size());
+        if (c.replaced && name.starts_with("replaced_heads.")) continue;  // read_replaced_heads knows them all
         if (std::ranges::find(applied, name) != applied.end()) continue;
         if (std::ranges::find(harmless, name) != harmless.end()) continue;
         if (check_feature(file, name, c)) continue;
         if (name.starts_with("attention.") || name.starts_with("rope.")) {
             throw file.wrong_value(key, "no such key of attention or RoPE is supported");
         }
-        notes.push_back("key " + quoted(key) + " is not supported and ignored");
+        notes.push_back("key " + demo::quoted(key) + " is not supported and ignored");
     }
-    if (const std::uint64_t length = file.integer(full("context_length"), 2); length < 2) {
-        notes.push_back("key 'llama.context_length' is " + std::to_string(length) +
+    if (const std::uint64_t length = file.integer(full(file, "context_length"), 2); length < 2) {
+        notes.push_back("key " + demo::quoted(full(file, "context_length")) + " is " + std::to_string(length) +
                         ", less than any sequence, and ignored");
     }
-    if (const std::uint64_t window = file.integer(full("attention.sliding_window"), 0); window != 0) {
+    if (const std::uint64_t window = file.integer(full(file, "attention.sliding_window"), 0); window != 0) {
         notes.push_back("the sliding window of " + std::to_string(window) +
                         " tokens that the model was trained with is ignored");
     }
@@ -212,8 +265,9 @@ void check_keys(const gguf& file, const llama_config& c, std::vector<std::string
 
 llama_config read_llama_config(const gguf& file, std::vector<std::string>& notes) {
     refuse_parts(file, 0);
-    if (file.string("general.architecture") != "llama") {
-        throw file.wrong_value("general.architecture", "only llama is supported");
+    const std::string_view architecture = file.string("general.architecture");
+    if (architecture != "llama" && architecture != "recurformer") {
+        throw file.wrong_value("general.architecture", "llama and recurformer are supported");
     }
     llama_config c{};
     c.width = size_of(file, "embedding_length");
@@ -221,13 +275,14 @@ llama_config read_llama_config(const gguf& file, std::vector<std::string>& notes
     c.heads = size_of_layers(file, "attention.head_count", c.layers);
     c.kv_heads = size_of_layers(file, "attention.head_count_kv", c.layers, c.heads);
     if (c.heads % c.kv_heads != 0) {
-        throw file.wrong_value("llama.attention.head_count_kv",
+        throw file.wrong_value(full(file, "attention.head_count_kv"),
                                "it must divide the head count, " + std::to_string(c.heads));
     }
     const std::size_t head_dim = c.width / c.heads;
-    const bool head_dim_needed = !file.has(full("attention.key_length")) || !file.has(full("attention.value_length"));
+    const bool head_dim_needed =
+        !file.has(full(file, "attention.key_length")) || !file.has(full(file, "attention.value_length"));
     if (c.width % c.heads != 0 && head_dim_needed) {
-        throw file.wrong_value("llama.attention.head_count",
+        throw file.wrong_value(full(file, "attention.head_count"),
                                "it must divide the embedding length, " + std::to_string(c.width));
     }
     c.key_dim = size_of_layers(file, "attention.key_length", c.layers, head_dim);
@@ -236,11 +291,12 @@ llama_config read_llama_config(const gguf& file, std::vector<std::string>& notes
     c.norm_epsilon = static_cast<float>(positive(file, "attention.layer_norm_rms_epsilon"));
     c.rope_dim = size_of_layers(file, "rope.dimension_count", c.layers, c.key_dim);
     if (c.rope_dim > c.key_dim || c.rope_dim % 2 != 0) {
-        throw file.wrong_value("llama.rope.dimension_count",
+        throw file.wrong_value(full(file, "rope.dimension_count"),
                                "even numbers up to the key length, " + std::to_string(c.key_dim) + ", are supported");
     }
     c.rope_base = positive(file, "rope.freq_base", 10000);
     c.scaling = read_scaling(file, c);
+    if (architecture == "recurformer") c.replaced = read_replaced_heads(file, c);
     check_keys(file, c, notes);
     const tensor_view& embedding = file.tensor("token_embd.weight");
     if (embedding.shape.size() != 2 || embedding.columns() != c.width) {
@@ -249,6 +305,16 @@ llama_config read_llama_config(const gguf& file, std::vector<std::string>& notes
     c.vocabulary = embedding.rows();
     return c;
 }
+
+std::vector<std::size_t> replaced_heads::of_layer(std::size_t i, std::size_t heads_of_layer) const {
+    const std::size_t first = i * heads_of_layer;
+    std::vector<std::size_t> found(std::ranges::lower_bound(heads, first),
+                                   std::ranges::lower_bound(heads, first + heads_of_layer));
+    for (std::size_t& head : found) head -= first;
+    return found;
+}
+
+std::uint64_t trained_length(const gguf& file) { return file.integer(full(file, "context_length"), 0); }
 
 void refuse_excess(const gguf& file, const llama_config& c) {
     // Real models, where the width is at least 64, need less than a twentieth of what is allowed.

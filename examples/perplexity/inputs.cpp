@@ -62,7 +62,7 @@ std::string source_name(const options& o) {
 /// The trained length bounds the default only: a user may ask for more, or have a file that names none.
 std::size_t context_for(const options& o, const gguf& file) {
     if (o.context) return *o.context;
-    const std::uint64_t trained = file.integer("llama.context_length", 0);
+    const std::uint64_t trained = trained_length(file);
     return trained < 2 ? default_context : static_cast<std::size_t>(std::min<std::uint64_t>(trained, default_context));
 }
 
@@ -93,7 +93,7 @@ std::vector<sequence> read_sequences(const options& o, const gguf& file, std::si
 void print_notes(const gguf& file, const llama& model, const std::vector<sequence>& sequences) {
     for (const std::string& sentence : model.notes()) note(sentence);
     const std::size_t longest = std::ranges::max(sequences, {}, &sequence::size).size();
-    const std::uint64_t trained = file.integer("llama.context_length", 0);
+    const std::uint64_t trained = trained_length(file);
     if (trained < 2 || longest <= trained) return;
     note("sequences of " + tokens_of(longest) + " are longer than the " + grouped(trained) +
          " that the model was made for");

@@ -81,7 +81,7 @@ struct fidelity {
 /// Bytes of one sequence.
 struct memory_use {
     std::size_t cache = 0;    ///< rows and bookkeeping
-    std::size_t rows = 0;     ///< keys and values
+    std::size_t rows = 0;     ///< keys and values; states of recurrent cells
     std::size_t scratch = 0;  ///< of attention, for each sequence that is computed at the same time; not in `cache`
     std::size_t state = 0;    ///< one key and value of one KV head, as stored
     std::size_t cache_at_32k = 0;  ///< `cache` after 32,768 tokens that come one by one

@@ -34,6 +34,9 @@ std::vector<setting> plan(const options& o, const llama& model, std::size_t cont
     if (o.shorter_context) {
         for (const std::size_t k : states) settings.push_back(shorter_context(k, o.block));
     }
+    if (o.oracle && model.config().replaced) {
+        throw std::invalid_argument("--oracle needs attention in every head; cells serve some heads of this model");
+    }
     for (const ms::per scope : {ms::per::head, ms::per::layer}) {
         for (const std::size_t k : o.oracle ? states : std::vector<std::size_t>{}) {
             settings.push_back(attention_oracle(k, scope));

@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
+#include <cstdint>
 #include <limits>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
 #include <utility>
+
+#include "recurformer_cache.hpp"
 
 namespace demo {
 
@@ -85,30 +89,101 @@ ms::shape shape_for(const llama& model, const setting& s, std::size_t longest) {
     return shape;
 }
 
-template <class Codec>
-class runner final : public sequence_runner {
-    using Cache = ms::cache<ms::any_composed, Codec>;
+/// Whether recurrent cells serve some of the heads, so that a layer has any number of caches.
+template <class Cache>
+concept has_cells = requires(Cache& cache) {
+    cache.layers();
+};
 
+/// Calls f(layer of a cache, the KV heads of the model that it stores) for each cache of a layer; no KV heads mean all.
+template <class Cache, class F>
+void for_each_part(Cache& cache, std::size_t layer, F f) {
+    if constexpr (has_cells<Cache>) {
+        for (auto& part : cache.layers()[layer].parts()) f(part.cache.layer(0), std::span(part.kept.all));
+    } else {
+        f(cache.layer(layer), std::span<std::uint32_t>{});
+    }
+}
+/// KV head `head` of a part, counted among those of the model.
+std::size_t model_head(std::span<const std::uint32_t> kv_heads, std::size_t head) {
+    return kv_heads.empty() ? head : kv_heads[head];
+}
+
+// What a budget does to a cache, and to each of the caches that a model with cells has.
+template <class Cache>
+void budget_before_prompt(Cache& cache, const ms::any_budget& budget, ms::guards guarded) {
+    if constexpr (has_cells<Cache>) {
+        const ms::shape& s = cache.shape();
+        const std::vector<std::size_t> states = budget.by_layer(s.layers, s.states, guarded);
+        for (std::size_t layer = 0; layer < states.size(); ++layer) {
+            for (auto& part : cache.layers()[layer].parts()) {
+                part.cache.rebudget(ms::guarded_budget{{states[layer]}, guarded});
+            }
+        }
+    } else {
+        budget.before_prompt(cache);
+    }
+}
+template <class Cache>
+void reset_budget(Cache& cache, std::size_t states) {
+    if constexpr (has_cells<Cache>) {
+        for (auto& layer : cache.layers()) {
+            for (auto& part : layer.parts()) part.cache.rebudget(std::vector{states});
+        }
+    } else {
+        cache.rebudget(std::vector(cache.shape().layers, states));
+    }
+}
+template <class Cache>
+void budget_after_prompt(Cache& cache, const ms::any_budget& budget) {
+    if constexpr (has_cells<Cache>) {
+        for (auto& layer : cache.layers()) {
+            for (auto& part : layer.parts()) budget.after_prompt(part.cache);
+        }
+    } else {
+        budget.after_prompt(cache);
+    }
+}
+
+template <class Cache>
+std::size_t scratch_of(const Cache& cache) {
+    if constexpr (has_cells<Cache>) {
+        ms::replaced_heads_workspace scratch;
+        for (const auto& layer : cache.layers()) scratch.reserve(layer);
+        return scratch.memory_bytes();
+    } else {
+        return ms::workspace::bytes_for(cache.shape());
+    }
+}
+
+/// `Cache` is a cache, or a recurformer_cache, with this codec.
+template <class Codec, class Cache>
+class runner final : public sequence_runner {
   public:
     runner(const llama& model, const setting& s, Cache cache, const watch& w)
         : model_(model), setting_(s), cache_(std::move(cache)), watch_(w) {
         if (cache_.shape().states == s.states) budget_ = s.policy.budget;
-        budget_.before_prompt(cache_);
-        if (budget_ && !budget_.needs_prompt()) note_budget();
+        if (!budget_ || budget_.needs_prompt()) return;
+        budget_before_prompt(cache_, budget_, guards_of(model, s, cache_.shape()));
+        note_budget();
     }
 
     sequence_result run(std::size_t number, std::span<const token> tokens) override {
         if (setting_.shorter) return run_pieces(number, tokens);
         cache_.clear();
-        if (setting_.oracle) record(tokens);
-        if (budget_.needs_prompt()) cache_.rebudget(std::vector<std::size_t>(cache_.shape().layers, setting_.states));
+        if constexpr (!has_cells<Cache>) {
+            if (setting_.oracle) record(tokens);
+        }
+        if (budget_.needs_prompt()) reset_budget(cache_, setting_.states);
         sequence_result result;
         if (watch_.keep_hidden) result.hidden.resize(index(tokens.size() - 1), index(model_.config().width));
         std::size_t done = 0;
         const auto attended = [&](std::size_t layer) {
-            if (setting_.oracle) score_by_record(layer);
+            if constexpr (!has_cells<Cache>) {
+                if (setting_.oracle) score_by_record(layer);
+            }
             result.forgot = result.forgot || forgets_before(tokens.size(), layer);
-            if (watch_.forgotten) note_forgotten(number, cache_.layer(layer), result.forgotten);
+            if (watch_.forgotten) note_forgotten(number, layer, result.forgotten);
         };
         const auto feed = [&](std::size_t count, ms::prefill_mode mode) {
             predict(number, tokens, {done, count}, mode, result, attended);
@@ -116,9 +191,11 @@ class runner final : public sequence_runner {
         };
         if (setting_.feeding == feeding::once) {
             feed(prompt_of(tokens.size()), ms::prefill_mode::block);
-            for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) cache_.layer(layer).finish_prompt();
+            for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) {
+                for_each_part(cache_, layer, [](const auto& part, auto) { part.finish_prompt(); });
+            }
             if (budget_.needs_prompt()) {
-                budget_.after_prompt(cache_);
+                budget_after_prompt(cache_, budget_);
                 note_budget();
                 for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) attended(layer);
             }
@@ -132,15 +209,23 @@ class runner final : public sequence_runner {
     }
 
     void describe(outcome& result) const override {
-        using storage = typename Cache::storage_type;
+        using storage = typename ms::cache<ms::any_composed, Codec>::storage_type;
         const ms::shape& shape = cache_.shape();
-        std::size_t rows = 0;
+        std::size_t bytes = 0;
         for (std::size_t layer = 0; layer < shape.layers; ++layer) {
-            for (const auto& t : cache_.layer(layer).tables()) rows += t.rows() * t.shape().kv_heads;
+            if constexpr (has_cells<Cache>) bytes += cache_.layers()[layer].cell_state().size_bytes();
+            for_each_part(cache_, layer, [&](const auto& part, auto) {
+                std::size_t rows = 0, planes = 0;
+                for (const auto& t : part.tables()) {
+                    rows += t.rows() * t.shape().kv_heads;
+                    planes += t.shape().kv_heads;
+                }
+                bytes += storage::bytes_for(planes, rows, part.shape());
+            });
         }
         result.bytes = {.cache = cache_.memory_bytes(),
-                        .rows = storage::bytes_for(shape.layers * shape.kv_heads, rows, shape),
-                        .scratch = ms::workspace::bytes_for(shape),
+                        .rows = bytes,
+                        .scratch = scratch_of(cache_),
                         .state = state_bytes<Codec>(shape.head_dim) + state_bytes<Codec>(shape.value_dim),
                         .cache_at_32k = bytes_at_32k()};
         describe_budget(result);
@@ -257,9 +342,13 @@ class runner final : public sequence_runner {
     /// One sequence of 32,768 tokens that come one by one; 0 if that is more than a machine has.
     [[nodiscard]] std::size_t bytes_at_32k() const {
         const std::size_t states = forgets(setting_) ? std::min(setting_.states, long_context) : long_context;
+        const ms::shape shape = setting_.policy.applied_to(model_.cache_shape(states, 1));
         try {
-            return Cache::bytes_for(setting_.policy.applied_to(model_.cache_shape(states, 1)),
-                                    fitted(model_, setting_.policy));
+            if constexpr (has_cells<Cache>) {
+                return Cache::bytes_for(model_, shape, fitted(model_, setting_.policy));
+            } else {
+                return Cache::bytes_for(shape, fitted(model_, setting_.policy));
+            }
         } catch (const std::invalid_argument&) {
             return 0;
         }
@@ -268,33 +357,49 @@ class runner final : public sequence_runner {
     /// Whether one of the latest decisions came early enough for a prediction: it is in force from the next token on,
     /// and the last token predicts nothing.
     [[nodiscard]] bool forgets_before(std::size_t length, std::size_t layer) const {
-        for (std::size_t head = 0; head < cache_.shape().kv_heads; ++head) {
-            const auto latest = cache_.layer(layer).forgotten(head);
-            if (!latest.empty() && latest.front().decided_by + 2 < static_cast<ms::position>(length)) return true;
-        }
-        return false;
+        bool result = false;
+        for_each_part(cache_, layer, [&](const auto& part, auto) {
+            for (std::size_t head = 0; head < part.shape().kv_heads; ++head) {
+                const auto latest = part.forgotten(head);
+                const bool early = !latest.empty() && latest.front().decided_by + 2 < static_cast<ms::position>(length);
+                result = result || early;
+            }
+        });
+        return result;
     }
 
     /// The decision after the last token, if it is due, which no append will ask for.
     void forget_last(std::size_t number, std::vector<forgetting>& forgotten) {
         for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) {
-            for (std::size_t t = 0; t < cache_.layer(layer).table_count(); ++t) {
-                const auto one = cache_.layer(layer).restricted_to(t);
-                if (!one.tables().front().is_due()) continue;
-                one.forget();
-                note_forgotten(number, one, forgotten);
-            }
+            for_each_part(cache_, layer, [&](const auto& part, auto kv_heads) {
+                for (std::size_t t = 0; t < part.table_count(); ++t) {
+                    const auto one = part.restricted_to(t);
+                    if (!one.tables().front().is_due()) continue;
+                    one.forget();
+                    note_forgotten({number, layer}, one, kv_heads, forgotten);
+                }
+            });
         }
         std::ranges::sort(forgotten, {},
                           [](const forgetting& f) { return std::tuple(f.step, f.layer, f.kv_head, f.position); });
     }
 
-    /// Of all tables to which the handle `layer` is restricted.
-    static void note_forgotten(std::size_t number, const auto& layer, std::vector<forgetting>& forgotten) {
-        for (const auto& table : layer.tables()) {
+    void note_forgotten(std::size_t number, std::size_t layer, std::vector<forgetting>& forgotten) {
+        for_each_part(cache_, layer, [&](const auto& part, auto kv_heads) {
+            note_forgotten({number, layer}, part, kv_heads, forgotten);
+        });
+    }
+    struct place {
+        std::size_t sequence, layer;
+    };
+    /// Of all tables to which the handle `part` is restricted.
+    static void note_forgotten(place at, const auto& part, std::span<const std::uint32_t> kv_heads,
+                               std::vector<forgetting>& forgotten) {
+        for (const auto& table : part.tables()) {
             for (std::size_t i = 0; i < table.shape().kv_heads; ++i) {
+                const std::size_t head = model_head(kv_heads, table.shape().kv_head + i);
                 for (const auto& f : table.forgotten()) {
-                    forgotten.push_back({number, f.decided_by, layer.index(), table.shape().kv_head + i, f.position});
+                    forgotten.push_back({at.sequence, f.decided_by, at.layer, head, f.position});
                 }
             }
         }
@@ -304,11 +409,15 @@ class runner final : public sequence_runner {
     void note_kept(std::size_t length, std::vector<bool>& kept) const {
         const ms::shape& shape = cache_.shape();
         kept.resize(shape.layers * shape.kv_heads * length);
-        for (std::size_t plane = 0; plane < shape.layers * shape.kv_heads; ++plane) {
-            const auto layer = cache_.layer(plane / shape.kv_heads);
-            for (const ms::position p : layer.positions(plane % shape.kv_heads)) {
-                kept[plane * length + static_cast<std::size_t>(p)] = true;
-            }
+        for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+            for_each_part(cache_, layer, [&](const auto& part, auto kv_heads) {
+                for (std::size_t head = 0; head < part.shape().kv_heads; ++head) {
+                    const std::size_t plane = layer * shape.kv_heads + model_head(kv_heads, head);
+                    for (const ms::position p : part.positions(head)) {
+                        kept[plane * length + static_cast<std::size_t>(p)] = true;
+                    }
+                }
+            });
         }
     }
 
@@ -326,16 +435,20 @@ class runner final : public sequence_runner {
     /// What the tables may keep now.
     void note_budget() {
         std::size_t sum = 0, count = 0;
-        budgets_.resize(cache_.shape().layers, {std::numeric_limits<std::size_t>::max(), 0});
+        budgets_.assign(cache_.shape().layers, {0, 0});
         for (std::size_t layer = 0; layer < budgets_.size(); ++layer) {
-            for (const auto& table : std::as_const(cache_).layer(layer).tables()) {
-                budgets_[layer].least = std::min(budgets_[layer].least, table.states());
-                budgets_[layer].most = std::max(budgets_[layer].most, table.states());
-                sum += table.states();
-                ++count;
-            }
+            layer_budget all{std::numeric_limits<std::size_t>::max(), 0};
+            for_each_part(cache_, layer, [&](const auto& part, auto) {
+                for (const auto& table : part.tables()) {
+                    all.least = std::min(all.least, table.states());
+                    all.most = std::max(all.most, table.states());
+                    sum += table.states();
+                    ++count;
+                }
+            });
+            if (all.most > 0) budgets_[layer] = all;  // a layer whose heads are all replaced has none
         }
-        mean_budget_ = static_cast<double>(sum) / static_cast<double>(count);
+        mean_budget_ = count == 0 ? 0 : static_cast<double>(sum) / static_cast<double>(count);
     }
 
     llama model_;
@@ -394,9 +507,14 @@ std::unique_ptr<sequence_runner> make_runner(const llama& model, const setting& 
     const ms::shape shape = shape_for(model, s, s.shorter ? std::min(s.states, longest) : longest);
     std::unique_ptr<sequence_runner> result;
     ms::codecs::for_each([&]<class Codec>() {
-        if (Codec::name == s.codec) {
-            result = std::make_unique<runner<Codec>>(
-                model, s, ms::cache<ms::any_composed, Codec>(shape, fitted(model, s.policy)), w);
+        if (Codec::name != s.codec) return;
+        const ms::any_composed policy = fitted(model, s.policy);
+        if (model.config().replaced) {
+            using cache = recurformer_cache<ms::any_composed, Codec>;
+            result = std::make_unique<runner<Codec, cache>>(model, s, cache(model, shape, policy), w);
+        } else {
+            using cache = ms::cache<ms::any_composed, Codec>;
+            result = std::make_unique<runner<Codec, cache>>(model, s, cache(shape, policy), w);
         }
     });
     return result;

@@ -84,6 +84,7 @@ class session {
             std::cout << wrapped(announcement(o_, all_.about, sequences_), {.width = columns}) << "\n\n" << std::flush;
         }
         if (!json_ && !report_ && !nll_ && !trace_) require_standard_output();  // nobody would see the results
+        has_cells_ = model.config().replaced.has_value();
         if (report_) texts_ = texts_of(sequences_.front(), file);
         measure(model, settings);
         finish(columns);
@@ -193,7 +194,7 @@ class session {
             write_nll(nll_->stream(), m);
             nll_->commit();
         }
-        if (report_ && !s.shorter && s.codec == o_.codecs.front())
+        if (report_ && !has_cells_ && !s.shorter && s.codec == o_.codecs.front())
             lives_.push_back(retained_of(s, m, shape_of_lives()));
         if (trace_) {
             write_trace(trace_->stream(), m);
@@ -253,6 +254,7 @@ class session {
     std::vector<std::pair<setting, measurement>> held_;  // of each, only what it kept
     std::vector<std::string> texts_;                     // for the report, of the tokens of the first sequence
     std::vector<retained> lives_;                        // for the report, of the first sequence
+    bool has_cells_ = false;                             // cells serve some heads, which hold no states
     std::vector<std::string> failures_;
     std::optional<result_table> table_;
     progress_bar* bar_ = nullptr;  // while something is measured

@@ -1,6 +1,9 @@
 // Recurrent cells allocate nothing but their workspace, which says what it takes.
 #include <vector>
 
+#include <multistate/policies/tova.hpp>
+#include <multistate/recurrent/replaced_heads.hpp>
+
 #include "allocation/counting.hpp"
 #include "recurrent/cells.hpp"
 #include "support/type_names.hpp"
@@ -56,6 +59,27 @@ TEST(allocation_of_a_workspace, it_grows_for_what_is_larger_only) {
     scratch.reserve(large.cell, {.tokens = 10});
     EXPECT_GT(counting::allocations(), before);
     EXPECT_GT(scratch.memory_bytes(), bytes);
+}
+
+/// Of 4 query heads on 2 KV heads, a cell serves one group and half of the other.
+TEST(allocation_of_replaced_heads, steps_and_blocks_allocate_nothing) {
+    const ms::shape s{.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 8, .states = 6, .block = 9};
+    example<ms::selective> e(4, {.inputs = 7, .units = 20, .outputs = 3 * 8});
+    const std::vector<std::size_t> heads{0, 1, 2};
+    ms::replaced_heads<ms::tova> layer(s, {.heads = heads, .cell = e.cell});
+    ms::replaced_heads_workspace scratch(layer);
+    const floats x = e.inputs(9), one_head = e.random.floats(9 * 8, 1.0f);
+    floats out(9 * 4 * 8);
+    const std::size_t count = counting::allocations();
+    for (int first = 0; first < 90; first += 9) {
+        ASSERT_TRUE(layer.prefill(first, {x, one_head, one_head, one_head}, out, scratch));
+    }
+    for (int p = 90; p < 100; ++p) {
+        const auto token = std::span(one_head).first(8);
+        ASSERT_TRUE(layer.step(p, {std::span(x).first(7), token, token, token}, std::span(out).first(32), scratch));
+    }
+    layer.clear();
+    EXPECT_EQ(counting::allocations(), count);
 }
 
 }  // namespace recurrent_allocation_test

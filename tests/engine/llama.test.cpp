@@ -380,7 +380,7 @@ void expect_value_refused(const std::string& key, const Value& value, std::vecto
 }
 
 TEST(LlamaErrors, WrongValues) {
-    expect_value_refused("general.architecture", "gemma2", {"gemma2", "only llama is supported"});
+    expect_value_refused("general.architecture", "gemma2", {"gemma2", "llama and recurformer are supported"});
     expect_value_refused("general.architecture", std::uint32_t{3}, {"3", "expected a string"});
     for (const char* type : {"longrope", "dynamic", "su", "llama3", ""}) {
         expect_value_refused("llama.rope.scaling.type", type, {type, "none, linear and yarn"});

@@ -7,6 +7,8 @@
 //     result.forgotten;  // step, layer, KV head and position of each state forgotten
 //     result.margin;     // of the closest decision
 //
+// Heads that a recurrent cell serves (architecture recurformer) are computed as examples/recurformer/README.md says.
+//
 // It shares the readers of the file with the demo and nothing else: no Eigen, no cache, no tables, no library. Each KV
 // head of each layer has a vector of states in the order of their arrival. A token attends to all of them and itself;
 // then, where there are more than `states` and the slack, the one of least score is erased until `states` are left.
@@ -64,22 +66,26 @@ class naive_llama {
   public:
     explicit naive_llama(const gguf& file) {
         const auto size = [&](const std::string& key, std::uint64_t fallback) {
-            return static_cast<std::size_t>(file.integer("llama." + key, fallback));
+            return static_cast<std::size_t>(file.integer(prefix_of(file) + key, fallback));
         };
         width_ = size("embedding_length", 0);
         heads_ = size("attention.head_count", 0);
         kv_heads_ = size("attention.head_count_kv", heads_);
         key_dim_ = size("attention.key_length", width_ / heads_);
         value_dim_ = size("attention.value_length", width_ / heads_);
-        epsilon_ = file.real("llama.attention.layer_norm_rms_epsilon");
+        epsilon_ = file.real(prefix_of(file) + "attention.layer_norm_rms_epsilon");
         read_frequencies(file, size("rope.dimension_count", key_dim_));
         embedding_ = read(file, "token_embd");
         for (std::size_t i = 0; i < size("block_count", 0); ++i) {
             const std::string name = "blk." + std::to_string(i) + ".";
+            const std::vector<bool> replaced = replaced_heads(file, i);
+            const bool attends = std::ranges::find(replaced, false) != replaced.end();
+            const auto attention = [&](const char* which) { return attends ? read(file, name + which) : matrix{}; };
             layers_.push_back({read(file, name + "attn_norm").values, read(file, name + "ffn_norm").values,
-                               read(file, name + "attn_q"), read(file, name + "attn_k"), read(file, name + "attn_v"),
+                               attention("attn_q"), attention("attn_k"), attention("attn_v"),
                                read(file, name + "attn_output"), read(file, name + "ffn_gate"),
-                               read(file, name + "ffn_up"), read(file, name + "ffn_down")});
+                               read(file, name + "ffn_up"), read(file, name + "ffn_down"), replaced,
+                               read_cell(file, i)});
         }
         final_norm_ = read(file, "output_norm").values;
         output_ = file.find_tensor("output.weight") != nullptr ? read(file, "output") : embedding_;
@@ -91,7 +97,8 @@ class naive_llama {
     [[nodiscard]] naive_result run(std::span<const std::int32_t> tokens, const naive_policy& policy,
                                    std::span<const std::size_t> blocks = {}) const {
         naive_result result;
-        memory held(layers_.size(), std::vector<std::vector<state>>(kv_heads_));
+        memory held{std::vector(layers_.size(), std::vector<std::vector<state>>(kv_heads_)),
+                    std::vector<cell_state>(layers_.size())};
         std::size_t block = 0;
         std::size_t decision = 0;  // the step after which the next one falls
         for (std::size_t step = 0; step < tokens.size(); ++step) {
@@ -124,9 +131,23 @@ class naive_llama {
         }
     };
 
+    /// The cell of a layer, by the names of its tensors.
+    struct cell {
+        bool selective = false;
+        std::size_t states = 0;
+        matrix input, convolution, selection, delta, decay, skip, output;  // selective
+        matrix gate, candidate;                                            // min_gru
+    };
+    struct cell_state {
+        std::vector<vector> window;  ///< of the convolution, the newest last
+        std::vector<vector> h;       ///< [unit][state]; of min_gru one number each
+    };
+
     struct layer {
         vector attention_norm, feed_forward_norm;
         matrix query, key, value, output, gate, up, down;
+        std::vector<bool> replaced;  ///< [heads]
+        cell serving;
     };
 
     struct state {
@@ -135,7 +156,12 @@ class naive_llama {
         vector value;
         double score = 0;
     };
-    using memory = std::vector<std::vector<std::vector<state>>>;  ///< [layer][kv_head], in order of arrival
+    struct memory {
+        std::vector<std::vector<std::vector<state>>> held;  ///< [layer][kv_head], in order of arrival
+        std::vector<cell_state> cells;                      ///< [layer]
+    };
+
+    static std::string prefix_of(const gguf& file) { return std::string(file.string("general.architecture")) + "."; }
 
     static vector read_values(const gguf& file, const std::string& name) {
         const tensor_view& tensor = file.tensor(name);
@@ -150,11 +176,88 @@ class naive_llama {
         return m;
     }
 
+    [[nodiscard]] std::vector<bool> replaced_heads(const gguf& file, std::size_t i) const {
+        std::vector<bool> replaced(heads_);
+        if (!file.has("recurformer.replaced_heads.heads")) return replaced;
+        for (const std::int64_t head : file.integers("recurformer.replaced_heads.heads")) {
+            const auto h = static_cast<std::size_t>(head);
+            if (h / heads_ == i) replaced[h % heads_] = true;
+        }
+        return replaced;
+    }
+
+    static cell read_cell(const gguf& file, std::size_t i) {
+        const std::string name = "blk." + std::to_string(i) + ".replaced.";
+        cell c;
+        if (file.find_tensor(name + "output.weight") != nullptr) {
+            c.selective = true;
+            c.states = static_cast<std::size_t>(file.integer("recurformer.replaced_heads.state_size"));
+            c.input = read(file, name + "input");
+            c.convolution = read(file, name + "convolution");
+            c.selection = read(file, name + "selection");
+            c.delta = read(file, name + "delta");
+            c.decay = read(file, name + "decay");
+            c.skip = read(file, name + "skip");
+            c.output = read(file, name + "output");
+        } else if (file.find_tensor(name + "gate.weight") != nullptr) {
+            c.gate = read(file, name + "gate");
+            c.candidate = read(file, name + "candidate");
+        }
+        return c;
+    }
+
+    static double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+
+    /// What the cell of a layer writes for its heads.
+    static vector served(const cell& c, const vector& x, cell_state& state) {
+        if (c.selective) return served_selectively(c, x, state);
+        const vector gate = c.gate * x;
+        const vector candidate = c.candidate * x;
+        state.h.resize(gate.size(), vector(1));
+        vector out;
+        for (std::size_t i = 0; i < gate.size(); ++i) {
+            const double z = sigmoid(gate[i]);
+            state.h[i][0] = (1.0 - z) * state.h[i][0] + z * candidate[i];
+            out.push_back(state.h[i][0]);
+        }
+        return out;
+    }
+    static vector served_selectively(const cell& c, const vector& x, cell_state& state) {
+        const std::size_t units = c.convolution.rows;
+        const std::size_t taps = c.convolution.columns;
+        const vector both = c.input * x;
+        state.window.resize(taps, vector(units));
+        state.window.erase(state.window.begin());
+        state.window.emplace_back(both.begin(), both.begin() + static_cast<std::ptrdiff_t>(units));
+        state.h.resize(units, vector(c.states));
+        vector u(units);
+        for (std::size_t i = 0; i < units; ++i) {
+            double sum = c.convolution.bias[i];
+            for (std::size_t j = 0; j < taps; ++j) sum += c.convolution.values[i * taps + j] * state.window[j][i];
+            u[i] = sum * sigmoid(sum);
+        }
+        const vector selected = c.selection * u;
+        const std::size_t rank = selected.size() - 2 * c.states;
+        const vector delta = c.delta * vector(selected.begin(), selected.begin() + static_cast<std::ptrdiff_t>(rank));
+        vector y(units);
+        for (std::size_t i = 0; i < units; ++i) {
+            const double step = std::log1p(std::exp(delta[i]));
+            y[i] = c.skip.values[i] * u[i];
+            for (std::size_t n = 0; n < c.states; ++n) {
+                double& h = state.h[i][n];
+                h = std::exp(-step * std::exp(c.decay.values[i * c.states + n])) * h + step * selected[rank + n] * u[i];
+                y[i] += selected[rank + c.states + n] * h;
+            }
+            y[i] *= both[units + i] * sigmoid(both[units + i]);
+        }
+        return c.output * y;
+    }
+
     /// A pair turns `turns` times within the original length. YaRN keeps pairs that turn often, stretches those that
     /// turn seldom, and goes from one to the other in a straight line over the pairs between.
     void read_frequencies(const gguf& file, std::size_t rope_dim) {
         constexpr double circle = 6.283185307179586;
-        const std::string rope = "llama.rope.";
+        const std::string rope = prefix_of(file) + "rope.";
         const double base = file.real(rope + "freq_base", 10000.0);
         const std::string_view type = file.string(rope + "scaling.type", "linear");
         double scale = file.real(rope + "scaling.factor", file.real(rope + "scale_linear", 1.0));
@@ -166,8 +269,8 @@ class naive_llama {
         double last = 0;
         if (type == "yarn") {
             if (scale > 1) magnitude_ *= 0.1 * std::log(scale) + 1;
-            const auto length = static_cast<double>(
-                file.integer(rope + "scaling.original_context_length", file.integer("llama.context_length", 0)));
+            const auto length = static_cast<double>(file.integer(rope + "scaling.original_context_length",
+                                                                 file.integer(prefix_of(file) + "context_length", 0)));
             const auto place = [&](double turns) {  // where base^(-2 place / rope_dim) * length == turns * circle
                 return std::log(length / circle / turns) / std::log(base) * static_cast<double>(rope_dim) / 2;
             };
@@ -219,8 +322,12 @@ class naive_llama {
         for (std::size_t i = 0; i < layers_.size(); ++i) {
             const layer& part = layers_[i];
             const vector x = normalized(hidden, part.attention_norm);
-            add(hidden,
-                part.output * attended(part.query * x, part.key * x, part.value * x, position, policy, held[i]));
+            vector of_cell;
+            if (std::ranges::find(part.replaced, true) != part.replaced.end()) {
+                of_cell = served(part.serving, x, held.cells[i]);
+            }
+            add(hidden, part.output * attended(part, part.query * x, part.key * x, part.value * x, of_cell, position,
+                                               policy, held.held[i]));
             const vector y = normalized(hidden, part.feed_forward_norm);
             vector gate = part.gate * y;
             const vector up = part.up * y;
@@ -230,26 +337,43 @@ class naive_llama {
         return normalized(hidden, final_norm_);
     }
 
-    [[nodiscard]] vector attended(const vector& query, const vector& key, const vector& value, std::size_t position,
-                                  const naive_policy& policy, std::vector<std::vector<state>>& held) const {
-        std::vector<vector> probabilities;  // of each query head
+    /// The query heads of a group that attend.
+    [[nodiscard]] std::size_t kept(const layer& part, std::size_t kv_head) const {
+        const std::size_t group = heads_ / kv_heads_;
+        const auto first = part.replaced.begin() + static_cast<std::ptrdiff_t>(kv_head * group);
+        return static_cast<std::size_t>(std::count(first, first + static_cast<std::ptrdiff_t>(group), false));
+    }
+
+    /// Projections have the heads that attend, and KV heads that serve one of them; of_cell has the others.
+    [[nodiscard]] vector attended(const layer& part, const vector& query, const vector& key, const vector& value,
+                                  const vector& of_cell, std::size_t position, const naive_policy& policy,
+                                  std::vector<std::vector<state>>& held) const {
+        std::vector<vector> probabilities(heads_);  // of each query head; empty: replaced
         vector out;
+        std::size_t queries = 0;
+        std::size_t keys = 0;
+        std::size_t served_heads = 0;
         for (std::size_t h = 0; h < heads_; ++h) {
-            std::vector<state>& states = held[h * kv_heads_ / heads_];
             const std::size_t kv_head = h * kv_heads_ / heads_;
-            if (h % (heads_ / kv_heads_) == 0) {
-                const auto begin = value.begin() + static_cast<std::ptrdiff_t>(kv_head * value_dim_);
-                states.push_back({position, rotated_head(key, kv_head, position),
+            std::vector<state>& states = held[kv_head];
+            if (h % (heads_ / kv_heads_) == 0 && kept(part, kv_head) > 0) {
+                const auto begin = value.begin() + static_cast<std::ptrdiff_t>(keys * value_dim_);
+                states.push_back({position, rotated_head(key, keys++, position),
                                   vector(begin, begin + static_cast<std::ptrdiff_t>(value_dim_))});
             }
-            probabilities.push_back(attention(rotated_head(query, h, position), states));
+            if (part.replaced[h]) {
+                const auto begin = of_cell.begin() + static_cast<std::ptrdiff_t>(served_heads++ * value_dim_);
+                out.insert(out.end(), begin, begin + static_cast<std::ptrdiff_t>(value_dim_));
+                continue;
+            }
+            probabilities[h] = attention(rotated_head(query, queries++, position), states);
             for (std::size_t j = 0; j < value_dim_; ++j) {
                 double sum = 0;
-                for (std::size_t i = 0; i < states.size(); ++i) sum += probabilities.back()[i] * states[i].value[j];
+                for (std::size_t i = 0; i < states.size(); ++i) sum += probabilities[h][i] * states[i].value[j];
                 out.push_back(sum);
             }
         }
-        score(probabilities, policy.name, held);
+        score(part, probabilities, policy.name, held);
         return out;
     }
 
@@ -269,8 +393,9 @@ class naive_llama {
 
     static bool decides_per_head(const std::string& policy) { return policy == "h2o" || policy == "tova_head"; }
 
-    /// h2o sums probabilities over heads and queries, tova takes the newest row's mean over heads.
-    void score(const std::vector<vector>& probabilities, const std::string& policy,
+    /// h2o sums probabilities over heads and queries, tova takes the newest row's mean over heads. Groups that lost
+    /// different numbers of heads decide apart.
+    void score(const layer& part, const std::vector<vector>& probabilities, const std::string& policy,
                std::vector<std::vector<state>>& held) const {
         if (policy == "full" || policy == "window") return;
         const bool per_head = decides_per_head(policy);
@@ -279,7 +404,9 @@ class naive_llama {
                 double sum = 0;
                 double heads = 0;
                 for (std::size_t h = 0; h < heads_; ++h) {
-                    if (per_head && h * kv_heads_ / heads_ != kv_head) continue;
+                    const std::size_t other = h * kv_heads_ / heads_;
+                    if (part.replaced[h] || (per_head && other != kv_head)) continue;
+                    if (kept(part, other) != kept(part, kv_head)) continue;
                     sum += probabilities[h][i];
                     heads += 1;
                 }
@@ -303,7 +430,7 @@ class naive_llama {
         for (std::size_t i = 0; i < layers_.size(); ++i) {
             // Where the layer decides, all its heads hold the same scores and so decide the same.
             for (std::size_t kv_head = 0; kv_head < kv_heads_; ++kv_head) {
-                std::vector<state>& states = held[i][kv_head];
+                std::vector<state>& states = held.held[i][kv_head];
                 if (states.size() <= policy.states + policy.slack) continue;
                 while (states.size() > policy.states) {
                     const std::size_t least = least_of(states, policy.sinks, recent);

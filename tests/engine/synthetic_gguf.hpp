@@ -374,6 +374,12 @@ struct synthetic_llama {
     bool vocabulary_only = false;  ///< no tensors
     std::uint32_t version = 3;
     std::uint64_t seed = 1;
+    std::vector<std::uint32_t> replaced{};  ///< layer * heads + head; not empty: a recurformer
+    std::string cell = "selective";         ///< or "min_gru"
+    std::uint32_t expansion = 2;
+    std::uint32_t state_size = 3;
+    std::uint32_t convolution = 4;
+    std::uint32_t delta_rank = 2;
 };
 
 namespace synthetic {
@@ -500,42 +506,98 @@ inline void add_gpt2_tokenizer(gguf_writer& writer, const synthetic_llama& optio
 }
 
 inline void add_metadata(gguf_writer& writer, const synthetic_llama& options) {
-    writer.add("general.architecture", "llama");
+    const std::string architecture = options.replaced.empty() ? "llama" : "recurformer";
+    const auto key = [&](std::string_view name) { return architecture + "." + std::string(name); };
+    writer.add("general.architecture", architecture);
     writer.add("general.name", "synthetic");
-    writer.add("llama.context_length", options.context);
-    writer.add("llama.embedding_length", options.width);
-    writer.add("llama.block_count", options.layers);
-    writer.add("llama.feed_forward_length", options.feed_forward);
-    writer.add("llama.attention.head_count", options.heads);
-    writer.add("llama.attention.head_count_kv", options.kv_heads);
-    writer.add("llama.attention.layer_norm_rms_epsilon", options.rms_epsilon);
-    writer.add("llama.vocab_size", options.vocabulary);
-    writer.add("llama.rope.freq_base", options.rope_base);
+    writer.add(key("context_length"), options.context);
+    writer.add(key("embedding_length"), options.width);
+    writer.add(key("block_count"), options.layers);
+    writer.add(key("feed_forward_length"), options.feed_forward);
+    writer.add(key("attention.head_count"), options.heads);
+    writer.add(key("attention.head_count_kv"), options.kv_heads);
+    writer.add(key("attention.layer_norm_rms_epsilon"), options.rms_epsilon);
+    writer.add(key("vocab_size"), options.vocabulary);
+    writer.add(key("rope.freq_base"), options.rope_base);
     const std::uint32_t value_dim = options.value_dim != 0 ? options.value_dim : options.head_dim;
     const bool unusual_head = options.head_dim * options.heads != options.width || value_dim != options.head_dim;
     if (unusual_head) {
-        writer.add("llama.attention.key_length", options.head_dim);
-        writer.add("llama.attention.value_length", value_dim);
+        writer.add(key("attention.key_length"), options.head_dim);
+        writer.add(key("attention.value_length"), value_dim);
     }
     if (unusual_head || options.rope_dimensions != 0) {
-        writer.add("llama.rope.dimension_count",
+        writer.add(key("rope.dimension_count"),
                    options.rope_dimensions != 0 ? options.rope_dimensions : options.head_dim);
     }
     if (options.rope_scale != 1.0F) {
-        writer.add("llama.rope.scaling.type", "linear");
-        writer.add("llama.rope.scaling.factor", options.rope_scale);
+        writer.add(key("rope.scaling.type"), "linear");
+        writer.add(key("rope.scaling.factor"), options.rope_scale);
     }
-    const auto add_if = [&](const char* key, auto value) {
-        if (value != 0) writer.add(std::string("llama.rope.").append(key), value);
+    const auto add_if = [&](const char* name, auto value) {
+        if (value != 0) writer.add(key("rope.") + name, value);
     };
-    if (!options.scaling_type.empty()) writer.add("llama.rope.scaling.type", options.scaling_type);
+    if (!options.scaling_type.empty()) writer.add(key("rope.scaling.type"), options.scaling_type);
     add_if("scaling.factor", options.scaling_factor);
     add_if("scale_linear", options.scale_linear);
     add_if("scaling.attn_factor", options.attn_factor);
     add_if("scaling.yarn_beta_fast", options.yarn_beta_fast);
     add_if("scaling.yarn_beta_slow", options.yarn_beta_slow);
     add_if("scaling.original_context_length", options.original_context);
-    if (options.sliding_window != 0) writer.add("llama.attention.sliding_window", options.sliding_window);
+    if (options.sliding_window != 0) writer.add(key("attention.sliding_window"), options.sliding_window);
+    if (options.replaced.empty()) return;
+    writer.add_array(key("replaced_heads.heads"), options.replaced);
+    writer.add(key("replaced_heads.cell"), options.cell);
+    if (options.cell != "selective") return;
+    writer.add(key("replaced_heads.expansion"), options.expansion);
+    writer.add(key("replaced_heads.state_size"), options.state_size);
+    writer.add(key("replaced_heads.convolution"), options.convolution);
+    writer.add(key("replaced_heads.delta_rank"), options.delta_rank);
+}
+
+/// The heads of a layer that are not replaced, and the KV heads that serve one of them.
+inline std::pair<std::uint64_t, std::uint64_t> attending_heads(const synthetic_llama& options, std::uint32_t layer) {
+    std::uint64_t heads = 0;
+    std::uint64_t kv_heads = 0;
+    const std::uint32_t group = options.heads / options.kv_heads;
+    for (std::uint32_t first = 0; first < options.heads; first += group) {
+        std::uint64_t left = 0;
+        for (std::uint32_t h = first; h < first + group; ++h) {
+            if (std::ranges::find(options.replaced, layer * options.heads + h) == options.replaced.end()) ++left;
+        }
+        heads += left;
+        if (left > 0) ++kv_heads;
+    }
+    return {heads, kv_heads};
+}
+
+/// The cell that writes `outputs` numbers for the replaced heads of a layer; nothing if there are none.
+inline void add_cell(gguf_writer& writer, const synthetic_llama& options, random_numbers& random,
+                     const std::string& prefix, std::uint64_t outputs) {
+    if (outputs == 0) return;
+    const auto matrix = [&](const char* name, std::uint64_t columns, std::uint64_t rows, tensor_type type) {
+        const double deviation = 1.0 / std::sqrt(static_cast<double>(columns));
+        writer.add_tensor(prefix + name, type, {columns, rows}, random.normals(columns * rows, deviation));
+    };
+    const auto vector = [&](const char* name, std::uint64_t size, double mean) {
+        writer.add_tensor(prefix + name, tensor_type::f32, {size}, random.normals(size, 0.5, mean));
+    };
+    if (options.cell == "min_gru") {
+        matrix("gate.weight", options.width, outputs, options.matrices);
+        matrix("candidate.weight", options.width, outputs, options.matrices);
+        vector("gate.bias", outputs, -1.0);
+        vector("candidate.bias", outputs, 0.0);
+        return;
+    }
+    const std::uint64_t units = options.expansion * outputs;
+    matrix("input.weight", options.width, 2 * units, options.matrices);
+    matrix("convolution.weight", options.convolution, units, tensor_type::f32);
+    vector("convolution.bias", units, 0.0);
+    matrix("selection.weight", units, options.delta_rank + std::uint64_t{2} * options.state_size, options.matrices);
+    matrix("delta.weight", options.delta_rank, units, tensor_type::f32);
+    vector("delta.bias", units, -2.0);
+    matrix("decay.weight", options.state_size, units, tensor_type::f32);
+    vector("skip.weight", units, 1.0);
+    matrix("output.weight", units, outputs, options.matrices);
 }
 
 inline void add_tensors(gguf_writer& writer, const synthetic_llama& options) {
@@ -549,9 +611,6 @@ inline void add_tensors(gguf_writer& writer, const synthetic_llama& options) {
         writer.add_tensor(name, options.matrices, {columns, rows}, random.normals(columns * rows, deviation));
     };
     const std::uint64_t value_dim = options.value_dim != 0 ? options.value_dim : options.head_dim;
-    const std::uint64_t query_width = std::uint64_t{options.heads} * options.head_dim;
-    const std::uint64_t key_width = std::uint64_t{options.kv_heads} * options.head_dim;
-    const std::uint64_t value_width = options.kv_heads * value_dim;
     const std::uint64_t attended_width = options.heads * value_dim;
     const auto bias = [&](const std::string& name, std::uint64_t size) {
         if (options.biases) writer.add_tensor(name, tensor_type::f32, {size}, random.normals(size, 0.3));
@@ -559,22 +618,31 @@ inline void add_tensors(gguf_writer& writer, const synthetic_llama& options) {
     matrix("token_embd.weight", options.width, options.vocabulary, 2.0);
     for (std::uint32_t layer = 0; layer < options.layers; ++layer) {
         const std::string prefix = "blk." + std::to_string(layer) + ".";
+        const auto [heads, kv_heads] = attending_heads(options, layer);
+        const std::uint64_t query_width = heads * options.head_dim;
+        const std::uint64_t key_width = kv_heads * options.head_dim;
+        const std::uint64_t value_width = kv_heads * value_dim;
         vector(prefix + "attn_norm.weight");
-        matrix(prefix + "attn_q.weight", options.width, query_width, 1.5);
-        matrix(prefix + "attn_k.weight", options.width, key_width, 1.5);
-        matrix(prefix + "attn_v.weight", options.width, value_width);
+        if (heads > 0) {
+            matrix(prefix + "attn_q.weight", options.width, query_width, 1.5);
+            matrix(prefix + "attn_k.weight", options.width, key_width, 1.5);
+            matrix(prefix + "attn_v.weight", options.width, value_width);
+        }
         matrix(prefix + "attn_output.weight", attended_width, options.width);
         vector(prefix + "ffn_norm.weight");
         matrix(prefix + "ffn_gate.weight", options.width, options.feed_forward);
         matrix(prefix + "ffn_up.weight", options.width, options.feed_forward);
         matrix(prefix + "ffn_down.weight", options.feed_forward, options.width);
-        bias(prefix + "attn_q.bias", query_width);
-        bias(prefix + "attn_k.bias", key_width);
-        bias(prefix + "attn_v.bias", value_width);
+        if (heads > 0) {
+            bias(prefix + "attn_q.bias", query_width);
+            bias(prefix + "attn_k.bias", key_width);
+            bias(prefix + "attn_v.bias", value_width);
+        }
         bias(prefix + "attn_output.bias", options.width);
         bias(prefix + "ffn_gate.bias", options.feed_forward);
         bias(prefix + "ffn_up.bias", options.feed_forward);
         bias(prefix + "ffn_down.bias", options.width);
+        add_cell(writer, options, random, prefix + "replaced.", (options.heads - heads) * value_dim);
     }
     vector("output_norm.weight", options.final_norm);
     if (!options.tied) matrix("output.weight", options.width, options.vocabulary, 2.0);

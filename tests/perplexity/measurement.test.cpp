@@ -203,6 +203,78 @@ TEST(Measurement, OnceTakesAllButTheLastQuarterAsThePrompt) {
     }
 }
 
+/// Layer 0 loses a group and half of another to a recurrent cell, layer 1 nothing, layer 2 all its heads.
+synthetic_llama recurformer(const std::string& cell = "selective") {
+    synthetic_llama options{.layers = 3, .heads = 8, .kv_heads = 4, .head_dim = 8};
+    options.replaced = {0, 1, 5, 16, 17, 18, 19, 20, 21, 22, 23};
+    options.cell = cell;
+    return options;
+}
+
+TEST(Measurement, RecurformersForgetWhatTheNaiveModelForgets) {
+    twin selective(recurformer(), 2);
+    twin minimal(recurformer("min_gru"));
+    for (const policy_case& c : all_policies()) {
+        expect_as_naive(selective, c, feeding::exact, 16, {50, 9});
+        if (c.states < 8) continue;
+        expect_as_naive(minimal, c, feeding::block, 8, {50});
+        expect_as_naive(selective, c, feeding::once, 64, {50, 3});
+    }
+}
+
+/// Every policy of the list in every codec serves the heads that are left, with and without a budget.
+TEST(Measurement, RecurformersRunEveryPolicyCodecAndBudget) {
+    twin both(recurformer());
+    demo::random_numbers random(17);
+    const std::vector<sequence> sequences{random_tokens(60, 512, random)};
+    const auto measured = [&](const std::string& policy, std::string_view codec, feeding f) {
+        setting s = setting_of(policy, 24, f);
+        s.codec = codec;
+        const measurement m = demo::measure(both.model(), sequences, s, {.forgotten = true});
+        EXPECT_EQ(m.tokens(), 59U) << policy;
+        for (const double nll : m.nll[0]) EXPECT_TRUE(std::isfinite(nll)) << policy;
+        for (const demo::forgetting& gone : m.forgotten) {
+            EXPECT_TRUE(gone.layer < 2 && gone.kv_head < 4) << policy;  // layer 2 has no cache
+            EXPECT_FALSE(gone.layer == 0 && gone.kv_head == 0) << policy;
+        }
+        return m;
+    };
+    for (const std::string_view name : ms::any_policy::names) {
+        std::string policy(name);
+        try {
+            demo::check(both.model(), setting_of(policy, 24));
+        } catch (const std::invalid_argument&) {
+            policy += "(recent=4)";  // its own guards do not fit
+        }
+        EXPECT_EQ(measured(policy, "f32", feeding::exact).forgotten.empty(), name == "full") << name;
+    }
+    for (const std::string_view codec : ms::codecs::names) measured("tova", codec, feeding::block);
+    const measurement pyramid = measured("h2o|pyramid(beta=4)", "f32", feeding::exact);
+    ASSERT_EQ(pyramid.budget.size(), 3U);
+    EXPECT_GT(pyramid.budget[0].least, pyramid.budget[1].most);
+    EXPECT_EQ(pyramid.budget[2].most, 0U);
+    const measurement adaptive = measured("h2o|adaptive", "f32", feeding::once);
+    EXPECT_NEAR(adaptive.mean_budget, 24, 1e-9);
+    EXPECT_GT(adaptive.budget[1].most, adaptive.budget[1].least);
+}
+
+/// The caches hold the KV heads that are left; cells cost the same at every length.
+TEST(Measurement, ReplacedGroupsCostNoStates) {
+    synthetic_llama options = recurformer();
+    twin replaced(options);
+    options.replaced.clear();
+    twin whole(options);
+    demo::random_numbers random(3);
+    const std::vector<sequence> sequences{random_tokens(300, 512, random)};
+    const auto growth = [&](twin& of) {
+        const auto bytes = [&](std::size_t states) {
+            return demo::measure(of.model(), sequences, setting_of("tova", states), {}).bytes.cache;
+        };
+        return static_cast<double>(bytes(256) - bytes(64));
+    };
+    EXPECT_NEAR(growth(replaced) / growth(whole), 7.0 / 12, 0.03);  // of 12 KV heads, 7 are left
+}
+
 /// A decision falls only when more than k + slack are held, down to k; at the end too.
 TEST(Measurement, SlackPutsDecisionsOff) {
     twin both({});

@@ -16,7 +16,7 @@ namespace ms = multistate;
 using floats = std::vector<float>;
 
 /// THE list: a new cell is one name here.
-using cells = testing::Types<ms::gru, ms::lstm, ms::min_gru, ms::min_lstm>;
+using cells = testing::Types<ms::gru, ms::lstm, ms::min_gru, ms::min_lstm, ms::selective>;
 
 /// A cell with its parameters. Neither size is a multiple of a vector.
 template <class Cell>

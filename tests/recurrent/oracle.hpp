@@ -8,6 +8,8 @@
 
 #include <multistate/recurrent/recurrent.hpp>
 
+#include "recurrent/selective_oracle.hpp"
+
 namespace recurrent {
 
 namespace ms = multistate;
@@ -83,7 +85,11 @@ doubles oracle(const typename Cell::shape_type& s, const doubles& p, const doubl
     doubles out;
     for (std::size_t t = 0; t * s.inputs < x.size(); ++t) {
         const auto token = std::span(x).subspan(t * s.inputs, s.inputs);
-        if constexpr (std::is_same_v<typename Cell::shape_type, ms::classic_shape>) {
+        if constexpr (std::is_same_v<Cell, ms::selective>) {
+            const doubles now = advance_selective(s, p, token, state);
+            out.insert(out.end(), now.begin(), now.end());
+            continue;
+        } else if constexpr (std::is_same_v<typename Cell::shape_type, ms::classic_shape>) {
             advance_classic<Cell>(s, p, token, state);
         } else {
             advance(s, p, token, state);
