@@ -14,6 +14,7 @@
 #include "measurement.hpp"
 #include "options.hpp"
 #include "output_file.hpp"
+#include "profile.hpp"
 #include "read_vocabulary.hpp"
 #include "report.hpp"
 #include "sequences.hpp"
@@ -231,6 +232,33 @@ void check_files(const demo::options& o) {
     demo::check_files(inputs, outputs);
 }
 
+int print_profile(const demo::options& o) {
+    check_files(o);
+    std::optional<demo::output_file> json;
+    if (o.json) json.emplace(*o.json);
+    const demo::gguf file(o.model);
+    multistate::thread_pool pool(o.threads);
+    const demo::llama model(file, pool);
+    std::size_t context = 0;
+    const auto sequences = read_sequences(o, file, context, model.config().vocabulary);
+    print_notes(file, model, sequences);
+    const std::size_t near = o.profile->near + (o.profile->own == multistate::own_token::counted ? 0 : 1);
+    if (std::ranges::max(sequences, {}, &demo::sequence::size).size() <= near) {
+        throw std::runtime_error(demo::name_of(source_of(o)) + ": too short: no sequence has more than " +
+                                 tokens_of(near) + ", so that all are near");
+    }
+    progress_bar bar(count_tokens(sequences), o.quiet);
+    bar.begin("profile");
+    const auto profile =
+        demo::profile_heads(model, sequences, *o.profile, [&](std::size_t tokens) { bar.advance(tokens); });
+    if (!o.quiet) demo::print_profile(std::cout, profile, model.config(), *o.profile);
+    if (json) {
+        demo::write_profile(json->stream(), profile, model.config(), *o.profile, o.model.string());
+        json->commit();
+    }
+    return 0;
+}
+
 void require_standard_output() {
     if (!std::cout.flush()) throw std::runtime_error("standard output: cannot be written");
 }
@@ -282,7 +310,7 @@ int main(int count, char** arguments) {
     demo::handle_signals();
     try {
         const auto o = demo::parse_options(count, arguments);
-        const int code = !o ? 0 : o->print_tokens ? print_tokens(*o) : measure(*o);
+        const int code = !o ? 0 : o->print_tokens ? print_tokens(*o) : o->profile ? print_profile(*o) : measure(*o);
         require_standard_output();
         return code;
     } catch (const std::bad_alloc&) {

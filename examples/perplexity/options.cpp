@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <iostream>
+#include <span>
 #include <stdexcept>
 #include <thread>
 
@@ -49,6 +50,7 @@ constexpr const char* footer =
     "  perplexity --model SmolLM-135M.Q8_0.gguf --text book.txt --context 2048 --limit 20000\n"
     "  perplexity --policy 'h2o(recent=0.25)' --states 128 --codec int8 --json result.json\n"
     "  perplexity --policy all --states 128 --limit 5000\n"
+    "  perplexity --profile --near 64 --json heads.json\n"
     "  perplexity --print-tokens > ids.txt && perplexity --tokens ids.txt --policy tova --states 64 --nll nll.txt\n"
     "\n"
     "- as FILE is standard input for --text and --tokens, and standard output for --json, --nll and --trace, which "
@@ -64,8 +66,8 @@ constexpr const char* footer =
 struct raw {
     std::vector<std::string> policies{"window,window+4,h2o,tova"};
     std::vector<std::string> states;
-    std::string context, limit, block, threads;
-    bool list_policies = false;
+    std::string context, limit, block, threads, near;
+    bool list_policies = false, profile = false, without_own = false;
 };
 
 constexpr std::size_t most_states = (1u << 30) - 1;  // as many as a table may have
@@ -120,6 +122,12 @@ void describe(CLI::App& app, options& o, raw& r) {
         ->type_name("FILE");
     app.add_option("--trace", o.trace, "write each state forgotten as CSV; one policy and one k only")
         ->type_name("FILE");
+    app.add_flag("--profile", r.profile,
+                 "print how near each query head looks: the share of its attention on the last tokens, and stop");
+    app.add_option("--near", r.near, "with --profile: how many of the last tokens are near (default 32)")
+        ->type_name("N");
+    app.add_flag("--without-own-token", r.without_own,
+                 "with --profile: leave out the attention of each token to itself, which is counted otherwise");
     app.add_flag("--print-tokens", o.print_tokens, "print the text's token ids as --tokens reads them, and stop");
     app.add_flag("--quiet", o.quiet, "print no table and no progress; notes and errors still come");
 }
@@ -144,14 +152,28 @@ void check_empty(const CLI::App& app) {
 
 bool given(const CLI::App& app, const std::string& option) { return app.get_option(option)->count() > 0; }
 
-/// An option that would change nothing is a mistake of who gives it.
-void check_effects(const CLI::App& app, const options& o) {
-    constexpr std::array<std::string_view, 6> with_print_tokens{"print-tokens", "model",   "text",
-                                                                "tokens",       "context", "limit"};
+/// Refuses all options but `allowed` if `mode` is given.
+void check_effects_with(const CLI::App& app, const std::string& mode, const char* what,
+                        std::span<const std::string_view> allowed) {
+    if (!given(app, "--" + mode)) return;
     for (const CLI::Option* option : app.get_options()) {
         const std::string name = option->get_lnames().front();
-        if (!o.print_tokens || option->count() == 0 || std::ranges::count(with_print_tokens, name) > 0) continue;
-        throw std::invalid_argument("--" + name + " has no effect with --print-tokens, which measures nothing");
+        if (option->count() == 0 || std::ranges::count(allowed, name) > 0) continue;
+        throw std::invalid_argument("--" + name + " has no effect with --" + mode + ", which " + what);
+    }
+}
+
+/// An option that would change nothing is a mistake of who gives it.
+void check_effects(const CLI::App& app, const options& o) {
+    check_effects_with(app, "print-tokens", "measures nothing",
+                       std::array<std::string_view, 6>{"print-tokens", "model", "text", "tokens", "context", "limit"});
+    check_effects_with(app, "profile", "measures no policy",
+                       std::array<std::string_view, 11>{"profile", "near", "without-own-token", "model", "text",
+                                                        "tokens", "context", "limit", "threads", "json", "quiet"});
+    for (const char* option : {"--near", "--without-own-token"}) {
+        if (!given(app, "--profile") && given(app, option)) {
+            throw std::invalid_argument(std::string(option) + " has no effect without --profile");
+        }
     }
     if (o.tokens && given(app, "--context")) {
         throw std::invalid_argument("--context has no effect with --tokens, whose sequences are taken as they are");
@@ -186,6 +208,11 @@ void interpret(options& o, const raw& r) {
     if (!r.context.empty()) o.context = parse_count("--context", r.context, 2);
     if (!r.limit.empty()) o.limit = parse_count("--limit", r.limit, 1);
     if (!r.block.empty()) o.block = parse_count("--block", r.block, 1);
+    if (r.profile) {
+        o.profile.emplace();
+        if (!r.near.empty()) o.profile->near = parse_count("--near", r.near, 1);
+        if (r.without_own) o.profile->own = multistate::own_token::left_out;
+    }
     o.threads = std::max(1u, std::thread::hardware_concurrency());
     if (!r.threads.empty()) o.threads = parse_count("--threads", r.threads, 1, most_threads);
     require_choice("--codec", o.codec, codecs);

@@ -9,6 +9,7 @@
 
 #include "measurement.hpp"
 #include "policy_spec.hpp"
+#include "profile.hpp"
 
 namespace demo {
 
@@ -26,6 +27,7 @@ struct options {
     std::size_t threads = 1;
     std::optional<std::filesystem::path> json, nll, trace;
     bool print_tokens = false;
+    std::optional<profile_setting> profile;  ///< with --profile: where heads look, and no measurement
     bool quiet = false;
 
     [[nodiscard]] demo::feeding feeding() const;
