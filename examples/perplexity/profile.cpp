@@ -1,6 +1,7 @@
 #include "profile.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <iomanip>
 #include <ostream>
 #include <stdexcept>
@@ -14,7 +15,7 @@ namespace {
 
 /// A policy that shows a profile every token that attends. Its cache has room for all states, so it forgets none.
 struct observer {
-    static constexpr std::string_view name = "observer";
+    [[maybe_unused]] static constexpr std::string_view name = "observer";
     static constexpr ms::per forgets() noexcept { return ms::per::head; }
     ms::attention_profile* profile = nullptr;
 
@@ -26,7 +27,7 @@ static_assert(ms::hooks_of<observer> == ms::hook::on_attention);
 
 constexpr std::size_t block = 64;            // tokens that attend at once
 constexpr std::size_t tokens_at_once = 256;  // tokens that are multiplied with the weights at once
-constexpr int bar_width = 40;
+constexpr float bar_width = 40;
 
 std::size_t group_of(const llama_config& c) { return c.heads / c.kv_heads; }
 
@@ -73,7 +74,7 @@ void print_profile(std::ostream& out, const ms::attention_profile& profile, cons
     for (const auto& each : profile.ranked()) {
         out << std::setw(4) << ++rank << std::setw(7) << each.layer << std::setw(6) << each.head << std::setw(9)
             << each.head / group_of(config) << "  " << each.near << "  "
-            << std::string(static_cast<std::size_t>(each.near * bar_width + 0.5f), '#') << '\n';
+            << std::string(static_cast<std::size_t>(std::lround(each.near * bar_width)), '#') << '\n';
     }
     out << "\nnear by layer (rows) and query head\n      ";
     for (std::size_t head = 0; head < config.heads; ++head) out << std::setw(7) << head;
