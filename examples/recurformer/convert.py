@@ -32,8 +32,8 @@ from train import RECALL, Phase, Sequences, losses
 SEED = 1
 SYNTHETIC = 0.25  # share of the rows that reward a long memory
 IMITATION_RATE = 1e-2  # Adam's learning rate
-CELL_RATE = 2e-3  # in continued training
-MODEL_RATE = 5e-4  # in continued training: of what was trained before
+CELL_RATE = 3e-4  # in continued training
+MODEL_RATE = 3e-5  # in continued training: of what was trained before
 WARM_UP = 10  # steps
 LEAST_RATE = 0.05  # of the rate, at the end of a cosine
 REPORT_EVERY = 20
