@@ -246,10 +246,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--shares", type=float, nargs="+",
-                        default=[0, 0.25, 0.5, 0.75, 0.9])
+                        default=[0, 0.25, 0.5, 0.75, 0.9, 1])
     parser.add_argument("--cell", choices=list(CELLS), default="selective")
     parser.add_argument("--imitation-steps", type=int, default=300)
-    parser.add_argument("--steps", type=int, default=240,
+    parser.add_argument("--steps", type=int, default=120,
                         help="of continued training; 1,024 tokens each")
     parser.add_argument("--length", type=int, default=512,
                         help="of a row in continued training")
