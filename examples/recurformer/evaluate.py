@@ -103,9 +103,8 @@ class PassKeys:
 
 def with_windows(model: Recurformer, converted: Recurformer) -> str:
     """Sets windows of equal bytes; says how long they are."""
-    size, state = model.config.head_size, converted.state_bytes()
     saved = model.token_bytes() - converted.token_bytes()
-    tokens = state // saved if saved else 0
+    tokens = converted.state_bytes() // saved if saved else 0
     for block, other in zip(model.blk, converted.blk):
         gone = [head for head in block.heads if head not in other.heads]
         block.windows = (gone, tokens) if gone else None
