@@ -8,6 +8,7 @@
 #include "inputs.hpp"
 #include "options.hpp"
 #include "output_file.hpp"
+#include "profile_session.hpp"
 #include "recall_session.hpp"
 #include "sequences.hpp"
 #include "session.hpp"
@@ -25,6 +26,7 @@ int print_tokens(const demo::options& o) {
 int run(const demo::options& o) {
     if (o.print_tokens) return print_tokens(o);
     if (!o.compare.empty()) return demo::compare(o);
+    if (o.profile) return demo::print_profile(o);
     if (o.recall) return demo::measure_recall(o);
     return demo::measure(o);
 }

@@ -35,8 +35,8 @@ constexpr std::array<std::string_view, 6> sort_keys{"policy", "states", "perplex
 struct raw {
     std::vector<std::string> policies{"window,window+4,h2o,tova"};
     std::vector<std::string> states, codecs, compare;
-    std::string context, limit, block, threads, format, columns, tries;
-    bool list_policies = false;
+    std::string context, limit, block, threads, format, columns, tries, near;
+    bool list_policies = false, profile = false, without_own = false;
 };
 
 constexpr std::size_t most_states = (1u << 30) - 1;  // as many as a table may have
@@ -124,6 +124,12 @@ void describe(CLI::App& app, options& o, raw& r) {
     app.add_flag("--recall", o.recall,
                  "hide pass keys and passages in the text, at five depths, and print how many are found at its end");
     app.add_option("--tries", r.tries, "of --recall: sequences per kind, length and depth (default 6)")->type_name("N");
+    app.add_flag("--profile", r.profile,
+                 "print how near each query head looks: the share of its attention on the last tokens, and stop");
+    app.add_option("--near", r.near, "with --profile: how many of the last tokens are near (default 32)")
+        ->type_name("N");
+    app.add_flag("--without-own-token", r.without_own,
+                 "with --profile: leave out the attention of each token to itself, which is counted otherwise");
     app.add_flag("--print-tokens", o.print_tokens, "print the text's token ids as --tokens reads them, and stop");
     app.add_flag("--quiet", o.quiet, "print no table and no progress; notes and errors still come");
 }
@@ -163,6 +169,14 @@ void check_effects_with(const CLI::App& app, const std::string& mode, const char
 void check_effects(const CLI::App& app, const options& o) {
     check_effects_with(app, "print-tokens", "measures nothing",
                        std::array<std::string_view, 6>{"print-tokens", "model", "text", "tokens", "context", "limit"});
+    check_effects_with(app, "profile", "measures no policy",
+                       std::array<std::string_view, 11>{"profile", "near", "without-own-token", "model", "text",
+                                                        "tokens", "context", "limit", "threads", "json", "quiet"});
+    for (const char* option : {"--near", "--without-own-token"}) {
+        if (!given(app, "--profile") && given(app, option)) {
+            throw std::invalid_argument(std::string(option) + " has no effect without --profile");
+        }
+    }
     check_effects_with(app, "recall", "measures no perplexity",
                        std::array<std::string_view, 12>{"recall", "tries", "model", "text", "policy", "states",
                                                         "context", "codec", "prefill", "block", "threads", "json"});
@@ -268,6 +282,11 @@ void interpret(options& o, const raw& r) {
     if (!r.tries.empty()) o.recall_tries = parse_count("--tries", r.tries, 1);
     if (!r.limit.empty()) o.limit = parse_count("--limit", r.limit, 1);
     if (!r.block.empty()) o.block = parse_count("--block", r.block, 1);
+    if (r.profile) {
+        o.profile.emplace();
+        if (!r.near.empty()) o.profile->near = parse_count("--near", r.near, 1);
+        if (r.without_own) o.profile->own = multistate::own_token::left_out;
+    }
     o.threads = std::max(1u, std::thread::hardware_concurrency());
     if (!r.threads.empty()) o.threads = parse_count("--threads", r.threads, 1, most_threads);
     require_choice("--prefill", o.prefill, prefills);

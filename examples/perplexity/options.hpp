@@ -9,6 +9,7 @@
 
 #include "measurement.hpp"
 #include "policy_spec.hpp"
+#include "profile.hpp"
 
 namespace demo {
 
@@ -50,6 +51,7 @@ struct options {
     bool recall = false;                          ///< ask for hidden facts instead of measuring the text
     std::size_t recall_tries = 6;                 ///< per kind, length and depth
     bool print_tokens = false;
+    std::optional<profile_setting> profile;  ///< with --profile: where heads look, and no measurement
     bool quiet = false;
     std::string command;  ///< the line that was typed, for the report
 

@@ -601,7 +601,7 @@ TEST(of_memory, what_the_machine_cannot_hold_is_refused_at_once) {
     EXPECT_REFUSED(ms::table<ms::q_filters>{table}, "table:" + refused);
     table.head_dim = std::size_t{1} << 32;  // whose square wraps to nothing
     EXPECT_REFUSED(ms::table<ms::q_filters>{table}, "table: shape must be smaller than any memory can be");
-    EXPECT_REFUSED(ms::attention_profile(far, 8), "attention_profile:" + refused);
+    EXPECT_REFUSED(ms::attention_profile({far, 8, 8}), "attention_profile:" + refused);
 }
 
 TEST(of_memory, is_known_before_it_is_allocated) {
@@ -644,20 +644,21 @@ TEST(of_scores, probabilities_cover_them) {
 
 TEST_F(with_tova, attention_profiles_know_their_shape) {
     append();
-    ms::attention_profile profile(2, 2, {.sinks = 0, .recent = 1});
+    ms::attention_profile profile({2, 2, 2}, {.sinks = 0, .recent = 1});
     const ms::position zero = 0;
     EXPECT_ENDS(profile.observe({2, 0}, {some(1).data(), 1, 1, 1}, {&zero, 1}),
                 "observe: layer must be less .* 2, is 2");
     EXPECT_ENDS(profile.observe({0, 2}, {some(1).data(), 1, 1, 1}, {&zero, 1}), "observe: kv_head must be less");
     EXPECT_ENDS(profile.observe({0, 0}, {some(1).data(), 1, 1, 1}, {}), "observe: positions must be at least 1, is 0");
     EXPECT_ENDS(profile.observe({0, 0}, {some(1).data(), 1, 0, 1}, {&zero, 1}), "probabilities must be one for each");
-    EXPECT_ENDS(ms::attention_profile(1, 2).observe(cache.layer(1), {some(4).data(), 4, 1, 1}),
+    EXPECT_ENDS(ms::attention_profile({1, 4, 2}).observe(cache.layer(1), {some(4).data(), 4, 1, 1}),
                 "observe: layer must be less");
     EXPECT_ENDS(profile.observe(cache.layer(0), ms::rows{some(4).data(), 3, 1, 1}),
                 "probabilities must be one row .* 4, is 3");
-    EXPECT_ENDS(ms::attention_profile(2, 4).observe(cache.layer(0), ms::rows{some(4).data(), 4, 1, 1}),
+    EXPECT_ENDS(ms::attention_profile({2, 4, 4}).observe(cache.layer(0), ms::rows{some(4).data(), 4, 1, 1}),
                 "kv_heads of the cache must be as here, 4, is 2");
-    EXPECT_REFUSED(ms::attention_profile(1, 1, {.sinks = far << 23, .recent = far << 23}), "shape must be|from 1 to");
+    EXPECT_REFUSED(ms::attention_profile({1, 1, 1}, {.sinks = far << 23, .recent = far << 23}),
+                   "shape must be|from 1 to");
 }
 
 TEST(of_pieces, cover_all_once) {

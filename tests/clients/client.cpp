@@ -24,7 +24,7 @@ int main() {
     std::vector<float> out(16);
     ms::thread_pool pool(2);
     const bool done = ms::prefill(cache.layer(0), 0, {rows, rows, rows}, out, scratch, ms::prefill_mode::exact, pool);
-    ms::attention_profile profile(1, 2);
+    ms::attention_profile profile({.layers = 1, .heads = 2, .kv_heads = 2});
     cache.rebudget(ms::adaptive_budget(cache, 8));
     return done && cache.layer(0).size() == 2 ? 0 : 1;
 }

@@ -46,6 +46,18 @@ TEST(Options, NoArgumentsMeasureTheBundledModelOnTheNovella) {
     EXPECT_EQ(o->columns, words{"summary"});
 }
 
+TEST(Options, AProfileHasItsOwn) {
+    EXPECT_FALSE(parse({})->profile);
+    const auto o = parse({"--profile"});
+    ASSERT_TRUE(o && o->profile);
+    EXPECT_EQ(o->profile->near, 32U);
+    EXPECT_EQ(o->profile->own, multistate::own_token::counted);
+    const auto other = parse({"--profile", "--near", "7", "--without-own-token", "--json", "j", "--threads", "3"});
+    ASSERT_TRUE(other && other->profile);
+    EXPECT_EQ(other->profile->near, 7U);
+    EXPECT_EQ(other->profile->own, multistate::own_token::left_out);
+}
+
 TEST(Options, AllOfThem) {
     const auto o = parse(
         {"--model", "m.gguf", "--text",  "t.txt", "--policy",  "h2o(recent=16)", "--states", "64", "--context", "512",
@@ -194,6 +206,12 @@ TEST(Options, WhatIsWrongIsSaid) {
         {{"--print-tokens", "--block", "8"}, {"--block has no effect"}},
         {{"--print-tokens", "--threads", "1"}, {"--threads has no effect"}},
         {{"--print-tokens", "--quiet"}, {"--quiet has no effect"}},
+        {{"--profile", "--policy", "tova"}, {"--policy has no effect with --profile, which measures no policy"}},
+        {{"--profile", "--nll", "n"}, {"--nll has no effect with --profile"}},
+        {{"--profile", "--print-tokens"}, {"--profile has no effect with --print-tokens"}},
+        {{"--near", "8"}, {"--near has no effect without --profile"}},
+        {{"--without-own-token"}, {"--without-own-token has no effect without --profile"}},
+        {{"--profile", "--near", "0"}, {"--near", "'0'", "from 1"}},
         {{"--print-tokens", "--resume", "r"}, {"--resume has no effect"}},
         {{"--compare", "a"}, {"--compare"}},
         {{"--compare", "a", "b", "--policy", "tova"}, {"--policy has no effect with --compare"}},

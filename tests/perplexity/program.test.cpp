@@ -196,6 +196,51 @@ TEST_F(Program, TheWholeNovella) {
                 optimized ? 0.05 : 0.01);
 }
 
+// What an independent implementation in PyTorch gives for the first sequence: layers 1 and 3, w = 32.
+TEST_F(Program, ProfilesAreThoseOfAnIndependentImplementation) {
+    const std::map<std::string, std::map<int, std::vector<double>>> expected{
+        {"counted",
+         {{1, {0.95396, 0.48224, 0.94539, 0.79880, 0.96196, 0.99154, 0.91512, 0.88598}},
+          {3, {0.85445, 0.83395, 0.02680, 0.14486, 0.28098, 0.12140, 0.85327, 0.93544}}}},
+        {"left out",
+         {{1, {0.95647, 0.48383, 0.94406, 0.79518, 0.95941, 0.99143, 0.91191, 0.88056}},
+          {3, {0.84027, 0.82973, 0.02470, 0.13872, 0.27403, 0.11306, 0.84935, 0.92091}}}}};
+    for (const auto& [own_token, near] : expected) {
+        words arguments{"--profile", "--near", "32", "--limit", "1023", "--threads", "2", "--quiet"};
+        if (own_token == "left out") arguments.emplace_back("--without-own-token");
+        const json result = measured(arguments);
+        EXPECT_EQ(result["own_token"], own_token);
+        EXPECT_EQ(result["near_tokens"], 32);
+        ASSERT_EQ(result["heads"].size(), 40U);
+        double before = 1;
+        for (const json& head : result["heads"]) {
+            EXPECT_EQ(head["kv_head"], head["head"].get<int>() / 2);
+            EXPECT_LE(head["near"].get<double>(), before);
+            before = head["near"];
+            const auto layer = near.find(head["layer"]);
+            if (layer != near.end()) EXPECT_NEAR(before, layer->second[head["head"].get<std::size_t>()], 2e-4);
+        }
+    }
+}
+
+TEST_F(Program, PrintsAProfile) {
+    const outcome o = run(with(small(), {"--profile", "--near", "4"}));
+    EXPECT_EQ(o.code, 0) << o.error;
+    const auto lines = lines_of(o.out);
+    ASSERT_GT(lines.size(), 4U);
+    EXPECT_EQ(lines[0], "near: the share of attention on the last 4 tokens, the token itself included, from 0 to 1.");
+    EXPECT_EQ(lines[3], "rank  layer  head  KV head   near");
+    EXPECT_EQ(lines[4].find("   1  "), 0U) << lines[4];
+    EXPECT_NE(lines[4].find('#'), std::string::npos) << lines[4];
+    EXPECT_NE(run(with(small(), {"--profile", "--near", "1", "--without-own-token"}))
+                  .out.find("on the last token before the token itself, which is left out"),
+              std::string::npos);
+    expect_error(with(small(), {"--profile", "--near", "50"}),
+                 {"ids.txt: too short: no sequence has more than 50 tokens, so that all are near"});
+    expect_error(with(small(), {"--profile", "--near", "49", "--without-own-token"}), {"more than 50 tokens"});
+    EXPECT_EQ(run(with(small(), {"--profile", "--near", "49"})).code, 0);
+}
+
 TEST_F(Program, TheNovellaHasSoManyTokens) {
     const outcome o = run({"--print-tokens"});
     EXPECT_EQ(o.code, 0);

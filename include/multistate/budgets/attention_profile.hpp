@@ -1,66 +1,91 @@
 #pragma once
 
-// Measures where each KV head looks: the share of its attention to states between both ends of the text. Gives
-// training-free scores for duo_budget and lazy_layers_budget (duo.hpp, lazy_layers.hpp).
+// Measures where each query head looks: the share of its attention that stays near, the "recency ratio". Gives
+// training-free scores for duo_budget and lazy_layers_budget (duo.hpp, lazy_layers.hpp), and the heads that a recurrent
+// cell can serve.
 //
-//     ms::attention_profile profile(32, 8);                   // 32 layers of 8 KV heads; sinks 128, recent 256
+//     ms::attention_profile profile({.layers = 32, .heads = 32, .kv_heads = 8});  // sinks 128, recent 256
 //     const auto layer = cache.layer(i);
 //     profile.observe(layer, ms::attend(layer, q, out, scratch));  // the tokens to judge by, any number
 //     const auto budget = ms::duo_budget(profile.retrieval(), 0.1f, 32768);
 //     ms::cache<ms::composed<ms::window, ms::per_head>> duo(shape, {}, budget);
 //
-//   rule     far = the sum of a[i][t][j] over the states j that are neither among the first `sinks` positions nor among
-//            the `recent` newest (t itself is the newest); its mean over the observed tokens and the query heads i of
-//            the group
-//   papers   SimLayerKV (arXiv 2410.13846) calls a layer lazy if 1 - far is high: sinks 4, recent 1024. For a head, it
-//            stands for the trained gates of DuoAttention (arXiv 2410.10819) and, with sinks = 0, for the
-//            recency-awareness of RecurFormer (2410.12850): inspired by them, but not their numbers
-//   differs  kvpress's SimLayerKV excludes a token's attention to itself, so its layers are less lazy, and counts
-//            `recent` from the previous state. Here the token itself is the first recent state. Tokens before position
-//            sinks + recent have no far states and are not counted
+//     ms::attention_profile recency(heads, {.sinks = 0, .recent = 64}, ms::own_token::left_out);
+//     for (const auto& head : recency.ranked()) { … head.layer, head.head, head.near … }  // the nearest first
+//
+//   rule     near = the sum of a[i][t][j] over the states j that are among the first `sinks` positions or among the
+//            `recent` newest, divided by the sum over all j; both sums also run over the observed tokens. t itself is
+//            the newest state. With own_token::left_out, t is in no sum, and `recent` counts from the state before it.
+//            For a KV head, the mean over the query heads of its group; far = 1 - near
+//   papers   SimLayerKV (arXiv 2410.13846) calls a layer lazy if near is high: sinks 4, recent 1024. For a head, far
+//            stands for the trained gates of DuoAttention (arXiv 2410.10819). With sinks = 0, near is the share of
+//            attention on the last tokens by which RecurFormer (2410.12850) finds its recency-aware heads
+//   differs  kvpress's SimLayerKV leaves out a token's attention to itself: own_token::left_out. For RecurFormer we go
+//            by the paper's description: how many tokens are near, and whether the token itself counts, is the caller's
+//            choice. Tokens that have no far states are not counted: those before position sinks + recent
 //
 // The observed cache must forget nothing: forgotten states cannot be looked at.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "multistate/table/table_layer.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
+/// Whether a token's attention to itself counts.
+enum class own_token { counted, left_out };
+
+/// The heads of a model: `heads` query heads in each layer, a multiple of kv_heads.
+struct profile_shape {
+    std::size_t layers;
+    std::size_t heads;
+    std::size_t kv_heads;
+};
+
 class attention_profile {
   public:
-    /// Throws std::invalid_argument unless layers, kv_heads and sinks + recent are at least 1.
-    attention_profile(std::size_t layers, std::size_t kv_heads, guards kept = {.sinks = 128, .recent = 256})
-        : kept_(kept), kv_heads_(kv_heads), far_(checked_size(layers, kv_heads, kept)), seen_(far_) {}
+    /// Throws std::invalid_argument unless layers, kv_heads and sinks + recent are at least 1 and heads is a multiple of
+    /// kv_heads.
+    explicit attention_profile(profile_shape shape, guards kept = {.sinks = 128, .recent = 256},
+                               own_token own = own_token::counted)
+        : shape_(shape), kept_(kept), own_(own), near_(checked_size(shape, kept)), all_(near_) {}
 
     /// A KV head of a layer.
     struct head {
         std::size_t layer;
         std::size_t kv_head;
     };
-    /// One token of one KV head: probabilities [query heads of its group, n] and positions [n] of the n states,
-    /// including its own. A token whose probabilities are not finite is not counted.
+    /// One token of one KV head: probabilities [heads / kv_heads, n] and positions [n] of the n states, including its
+    /// own. A token whose probabilities are not finite is not counted. Different KV heads may be observed concurrently.
     void observe(head of, rows probabilities, std::span<const position> positions) noexcept {
         constexpr const char* who = "attention_profile::observe";
         expect(who, of.layer);
-        detail::check(of.kv_head < kv_heads_, who, "kv_head", detail::bound{"less than kv_heads = ", kv_heads_},
-                      of.kv_head);
+        detail::check(of.kv_head < shape_.kv_heads, who, "kv_head",
+                      detail::bound{"less than kv_heads = ", shape_.kv_heads}, of.kv_head);
         detail::check(!positions.empty(), who, "positions", "at least 1", positions.size());
-        detail::check(probabilities.count >= 1 && probabilities.width >= positions.size(), who, "probabilities",
+        detail::check(probabilities.count == group(), who, "probabilities",
+                      detail::bound{"one row for each query head of the group: ", group()}, probabilities.count);
+        detail::check(probabilities.width >= positions.size(), who, "probabilities",
                       detail::bound{"one for each position, ", positions.size()}, probabilities.width);
+        const position newest = *std::ranges::max_element(positions);
         const auto first = static_cast<position>(kept_.sinks);
-        const auto behind = *std::ranges::max_element(positions) - static_cast<position>(kept_.recent);  // the last far
-        if (behind < first) return;
-        double sum = 0;
-        for (std::size_t i = 0; i < probabilities.count; ++i) {
+        const position last = newest - static_cast<position>(kept_.recent + (counts_itself() ? 0 : 1));  // the last far
+        if (last < first) return;
+        const std::size_t begin = (of.layer * shape_.kv_heads + of.kv_head) * group();
+        for (std::size_t i = 0; i < group(); ++i) {
+            double far = 0, all = 0;
             for (std::size_t j = 0; j < positions.size(); ++j) {
-                if (positions[j] >= first && positions[j] <= behind) sum += static_cast<double>(probabilities[i][j]);
+                if (!counts_itself() && positions[j] == newest) continue;
+                const auto a = static_cast<double>(probabilities[i][j]);
+                all += a;
+                if (positions[j] >= first && positions[j] <= last) far += a;
             }
+            if (!std::isfinite(all)) continue;
+            near_[begin + i] += all - far;
+            all_[begin + i] += all;
         }
-        if (!std::isfinite(sum)) return;
-        far_[of.layer * kv_heads_ + of.kv_head] += sum / static_cast<double>(probabilities.count);
-        seen_[of.layer * kv_heads_ + of.kv_head] += 1;
     }
     /// Observes all heads of a layer for the token that attended last: probabilities as ms::attend returns them.
     template <class Tables>
@@ -68,57 +93,87 @@ class attention_profile {
         constexpr const char* who = "attention_profile::observe";
         const shape& s = layer.shape();
         expect(who, layer.index());
-        detail::check(s.kv_heads == kv_heads_, who, "kv_heads of the cache", detail::bound{"as here, ", kv_heads_},
-                      s.kv_heads);
+        detail::check(s.kv_heads == shape_.kv_heads, who, "kv_heads of the cache",
+                      detail::bound{"as here, ", shape_.kv_heads}, s.kv_heads);
         detail::check(probabilities.count == s.heads, who, "probabilities",
                       detail::bound{"one row for each query head: ", s.heads}, probabilities.count);
-        for (std::size_t h = 0; h < kv_heads_; ++h) {
+        for (std::size_t h = 0; h < shape_.kv_heads; ++h) {
             const rows own{probabilities[h * s.group()].data(), s.group(), layer.size(h), probabilities.stride};
             observe(head{layer.index(), h}, own, layer.positions(h));
         }
     }
 
-    /// For each KV head [layers * kv_heads], the share of its attention that goes far, from 0 to 1. It is 1 if no token
-    /// was counted, so that such a head keeps all states.
-    std::vector<float> retrieval() const {
+    /// For each query head [layers * heads], the share of its attention that stays near, from 0 to 1: RecurFormer's
+    /// recency ratio. It is 0 if no token was counted, so that such a head keeps its attention.
+    std::vector<float> near() const {
         std::vector<float> result;
-        for (std::size_t i = 0; i < far_.size(); ++i) {
-            result.push_back(seen_[i] > 0 ? static_cast<float>(far_[i] / seen_[i]) : 1.0f);
+        for (std::size_t i = 0; i < near_.size(); ++i) {
+            result.push_back(all_[i] > 0 ? static_cast<float>(near_[i] / all_[i]) : 0.0f);
         }
         return result;
     }
+    /// A query head of a layer, and near() of it.
+    struct ranked_head {
+        std::size_t layer;
+        std::size_t head;
+        float near;
+    };
+    /// All query heads; the head whose attention stays nearest comes first. Of equal heads, the first layer and head
+    /// comes first.
+    std::vector<ranked_head> ranked() const {
+        std::vector<ranked_head> result;
+        for (const float share : near()) {
+            result.push_back({result.size() / shape_.heads, result.size() % shape_.heads, share});
+        }
+        std::ranges::stable_sort(result, std::greater(), &ranked_head::near);
+        return result;
+    }
+
+    /// For each KV head [layers * kv_heads], the share of its attention that goes far, from 0 to 1. It is 1 if no token
+    /// was counted, so that such a head keeps all states.
+    std::vector<float> retrieval() const { return means_of_far(group()); }
     /// For each layer, the share of its attention that stays near (the mean over its heads). It is 0 if no token was
     /// counted.
     std::vector<float> laziness() const {
-        const std::vector<float> retrieved = retrieval();
-        std::vector<float> result;
-        for (std::size_t first = 0; first < retrieved.size(); first += kv_heads_) {
-            float sum = 0;
-            for (std::size_t h = 0; h < kv_heads_; ++h) sum += 1 - retrieved[first + h];
-            result.push_back(sum / static_cast<float>(kv_heads_));
-        }
+        std::vector<float> result = means_of_far(shape_.heads);
+        for (float& share : result) share = 1 - share;
         return result;
     }
 
   private:
-    static std::size_t checked_size(std::size_t layers, std::size_t kv_heads, guards kept) {
+    std::size_t group() const noexcept { return shape_.heads / shape_.kv_heads; }
+    bool counts_itself() const noexcept { return own_ == own_token::counted; }
+    /// The mean of 1 - near() over each `count` heads.
+    std::vector<float> means_of_far(std::size_t count) const {
+        const std::vector<float> shares = near();
+        std::vector<float> result;
+        for (std::size_t first = 0; first < shares.size(); first += count) {
+            double sum = 0;
+            for (std::size_t i = first; i < first + count; ++i) sum += 1 - static_cast<double>(shares[i]);
+            result.push_back(static_cast<float>(sum / static_cast<double>(count)));
+        }
+        return result;
+    }
+    static std::size_t checked_size(profile_shape s, guards kept) {
         constexpr const char* who = "attention_profile";
-        detail::require(layers >= 1, who, "layers", "at least 1", layers);
-        detail::require(kv_heads >= 1, who, "kv_heads", "at least 1", kv_heads);
+        detail::require(s.layers >= 1, who, "layers", "at least 1", s.layers);
+        detail::require(s.kv_heads >= 1, who, "kv_heads", "at least 1", s.kv_heads);
+        detail::require(s.heads >= 1 && s.heads % s.kv_heads == 0, who, "heads",
+                        detail::bound{"a multiple of kv_heads = ", s.kv_heads}, s.heads);
         detail::require_size(who, "sinks + recent", detail::sum(who, kept.sinks, kept.recent));
-        const std::size_t heads = detail::product(who, layers, kv_heads);
+        const std::size_t heads = detail::product(who, s.layers, s.heads);
         detail::require_memory(who, detail::product(who, heads, 2 * sizeof(double)));
         return heads;
     }
     void expect(const char* who, std::size_t layer) const noexcept {
-        detail::check(layer < far_.size() / kv_heads_, who, "layer",
-                      detail::bound{"less than layers = ", far_.size() / kv_heads_}, layer);
+        detail::check(layer < shape_.layers, who, "layer", detail::bound{"less than layers = ", shape_.layers}, layer);
     }
 
+    profile_shape shape_;
     guards kept_;
-    std::size_t kv_heads_;
-    std::vector<double> far_;  // [layers * kv_heads], summed over tokens
-    std::vector<double> seen_;
+    own_token own_;
+    std::vector<double> near_;  // [layers * heads], summed over tokens
+    std::vector<double> all_;
 };
 
 }}  // namespace multistate::MULTISTATE_TARGET
