@@ -15,7 +15,6 @@
 // record per layer, backward pops them in the reverse order. A second step of the same shape allocates nothing.
 #pragma once
 
-#include <any>
 #include <cstddef>
 #include <deque>
 #include <memory>
@@ -24,6 +23,7 @@
 #include <vector>
 
 #include <Eigen/Core>
+#include <multistate/recurrent/cell.hpp>
 
 #include "random.hpp"
 
@@ -45,7 +45,6 @@ struct record {
     matrix out;
     matrix in_gradient;
     std::vector<matrix> kept;  ///< whatever else the layer needs
-    std::any scratch;          ///< memory of a recurrent cell
 };
 
 /// The records of one forward pass. They keep their memory from step to step.
@@ -59,6 +58,8 @@ class tape {
     }
     record& pop() noexcept { return records_[--used_]; }
     void clear() noexcept { used_ = 0; }
+
+    multistate::cell_workspace cells;  ///< scratch of all recurrent cells
 
   private:
     std::deque<record> records_;  // references to records stay valid
