@@ -1,10 +1,11 @@
 #pragma once
 
 // The products of attention for many queries (the tokens of a block). Stored rows are converted to floats in panels,
-// then one register-blocked matrix product computes logits and outputs. Only attention_products.hpp and
+// then one register-blocked matrix product computes logits and outputs. Only attention_products.hpp, linear.hpp and
 // math/packed_products.hpp include this header.
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 
 #include "multistate/simd/stored_rows.hpp"
 
@@ -18,11 +19,14 @@ inline constexpr std::size_t panel_columns = product_vectors * lanes;
 /// Value rows in a panel: 16 KiB with 32 columns, half of a first-level cache.
 inline constexpr std::size_t panel_values = 128;
 
+/// The step from one term of a row of a to the next.
+using adjacent = std::integral_constant<std::size_t, 1>;
+
 /// out[i, c] = the sum over t < terms of a[i, t] * b[t, c], for `Queries` rows of a and columns c < Vectors * lanes.
-/// Adds it to out if `accumulate`.
-template <std::size_t Queries, std::size_t Vectors, bool accumulate>
+/// Adds it to out if `accumulate`. a[i, t] is a[i * a_stride + t * Step].
+template <std::size_t Queries, std::size_t Vectors, bool accumulate, class Step = adjacent>
 void product(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride, std::size_t terms, float* out,
-             std::size_t stride) noexcept {
+             std::size_t stride, Step = {}) noexcept {
     const float_tag d;
     float_vector sums[Queries][Vectors];
     MULTISTATE_UNROLL
@@ -38,7 +42,7 @@ void product(const float* a, std::size_t a_stride, const float* b, std::size_t b
         for (std::size_t v = 0; v < Vectors; ++v) x[v] = hn::LoadU(d, b + t * b_stride + v * lanes);
         MULTISTATE_UNROLL
         for (std::size_t i = 0; i < Queries; ++i) {
-            const auto weight = hn::Set(d, a[i * a_stride + t]);
+            const auto weight = hn::Set(d, a[i * a_stride + t * Step::value]);
             MULTISTATE_UNROLL
             for (std::size_t v = 0; v < Vectors; ++v) sums[i][v] = hn::MulAdd(weight, x[v], sums[i][v]);
         }
@@ -51,14 +55,14 @@ void product(const float* a, std::size_t a_stride, const float* b, std::size_t b
 }
 
 /// The same for any number of rows of a.
-template <std::size_t Queries, std::size_t Vectors, bool accumulate>
+template <std::size_t Queries, std::size_t Vectors, bool accumulate, class Step = adjacent>
 void product_of_all(std::size_t count, const float* a, std::size_t a_stride, const float* b, std::size_t b_stride,
-                    std::size_t terms, float* out, std::size_t stride) noexcept {
+                    std::size_t terms, float* out, std::size_t stride, Step step = {}) noexcept {
     for (; count >= Queries; count -= Queries, a += Queries * a_stride, out += Queries * stride) {
-        product<Queries, Vectors, accumulate>(a, a_stride, b, b_stride, terms, out, stride);
+        product<Queries, Vectors, accumulate>(a, a_stride, b, b_stride, terms, out, stride, step);
     }
     if constexpr (Queries > 1) {
-        product_of_all<Queries / 2, Vectors, accumulate>(count, a, a_stride, b, b_stride, terms, out, stride);
+        product_of_all<Queries / 2, Vectors, accumulate>(count, a, a_stride, b, b_stride, terms, out, stride, step);
     }
 }
 

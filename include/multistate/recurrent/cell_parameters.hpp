@@ -1,0 +1,91 @@
+#pragma once
+
+// The parameters of a cell: float32, or bf16 for inference, owned by the caller.
+//
+//     detail::cell_parameters p("min_gru", count, parameters);         // throws unless there are `count` finite numbers
+//     p.visit([&](const auto* numbers) { … });                         // const float* or const std::uint16_t*
+//     const auto [weights, bias] = detail::layer_at(numbers, outputs, inputs);
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "multistate/core/errors.hpp"
+#include "multistate/simd/linear.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
+
+inline float as_float(float x) noexcept { return x; }
+/// The number that bits of bf16 stand for.
+inline float as_float(std::uint16_t bits) noexcept {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+}
+
+class cell_parameters {
+  public:
+    cell_parameters(const char* who, std::size_t count, std::span<const float> given)
+        : floats_(checked(who, count, given)) {}
+    cell_parameters(const char* who, std::size_t count, std::span<const std::uint16_t> given)
+        : bf16_(checked(who, count, given)) {}
+
+    /// Calls f with the numbers in the type in which they are stored.
+    template <class F>
+    MULTISTATE_INLINE void visit(F f) const noexcept {
+        if (floats_ != nullptr) {
+            f(floats_);
+        } else {
+            f(bf16_);
+        }
+    }
+    /// Gradients need float32.
+    const float* floats(const char* who) const noexcept {
+        check(floats_ != nullptr, who, "parameters", "float32", "bf16");
+        return floats_;
+    }
+
+  private:
+    template <class Element>
+    static const Element* checked(const char* who, std::size_t count, std::span<const Element> given) {
+        require(given.size() == count, who, "parameters", bound{"parameter_count(shape) = ", count}, given.size());
+        for (std::size_t i = 0; i < count; ++i) {
+            const float x = as_float(given[i]);
+            if (!std::isfinite(x)) {
+                refuse(who, "parameters", "finite", std::to_string(x) + " at index " + std::to_string(i));
+            }
+        }
+        return given.data();
+    }
+
+    const float* floats_ = nullptr;
+    const std::uint16_t* bf16_ = nullptr;
+};
+
+/// Weights [outputs, inputs] and the bias [outputs] that follows them.
+template <class Element>
+struct cell_layer {
+    simd::weights<Element> weights;
+    const Element* bias;
+};
+template <class Element>
+cell_layer<Element> layer_at(const Element* numbers, std::size_t outputs, std::size_t inputs) noexcept {
+    return {{numbers, outputs, inputs}, numbers + outputs * inputs};
+}
+
+/// Writes `count` rows of x, `stride` apart.
+template <class Element>
+void fill_rows(std::span<const Element> x, std::size_t count, float* out, std::size_t stride) noexcept {
+    if (count == 0) return;
+    std::ranges::transform(x, out, [](Element e) { return as_float(e); });
+    for (std::size_t i = 1; i < count; ++i) std::copy_n(out, x.size(), out + i * stride);
+}
+
+/// Checks that a span has the floats that its shape says.
+inline void expect_shape(const char* who, const char* argument, const char* words, std::size_t given,
+                         std::size_t floats) noexcept {
+    check(given == floats, who, argument, bound{words, floats}, given);
+}
+
+}}}  // namespace multistate::MULTISTATE_TARGET::detail

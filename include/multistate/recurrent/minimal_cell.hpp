@@ -1,0 +1,178 @@
+#pragma once
+
+// The cells of "Were RNNs All We Needed?" (arXiv 2410.01201): h_t = keep_t h_{t-1} + take_t c_t, where the gates keep
+// and take and the candidate c depend on x_t alone. So all tokens' gates are one matrix product, and the recurrence is a
+// prefix scan. min_gru.hpp and min_lstm.hpp say what the gates are.
+//
+//     using min_gru = detail::minimal_cell<detail::min_gru_gates>;
+//
+// A scan has three phases: what each block of 64 tokens does to a state, by tasks; the state before each block, one
+// block after another; all outputs, by tasks. Both scans are stable: gates lie in [0, 1], and a log-space sum restarts
+// in each block.
+//
+// The two scans differ by rounding. All terms are positive, so relative errors of the parts carry over to the sum. With
+// u = 2^-24, the blocked scan rounds a state twice per token, and its gates and candidates are off by less than 16 u.
+// After n tokens that is a relative error below 18 n u; as contributions fade by the product of `keep`, it is below 18 u
+// / (1 - keep) for gates that stay below `keep`. In log space, the terms of a block are logarithms of magnitude up to L =
+// the sum of |ln keep| over 64 tokens, plus |ln c|; each of their sums is off by L u, and L u is a relative error of h.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "multistate/recurrent/cell.hpp"
+#include "multistate/recurrent/cell_parameters.hpp"
+#include "multistate/recurrent/linear.hpp"
+#include "multistate/recurrent/minimal_scan.hpp"
+#include "multistate/recurrent/sequences.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
+
+/// Parameters: one layer, weights [gates * units, inputs] and bias [gates * units]; the candidate's rows come last.
+template <class Gates>
+class minimal_cell {
+  public:
+    static constexpr std::string_view name = Gates::name;
+    using shape_type = typename Gates::shape_type;
+
+    static std::size_t parameter_count(const shape_type& s) {
+        require_size(who, "inputs", s.inputs);
+        require_size(who, "units", s.units);
+        return product(who, product(who, Gates::count, s.units), sum(who, s.inputs, 1));
+    }
+
+    minimal_cell(const shape_type& s, std::span<const float> parameters)
+        : shape_(s), parameters_(who, parameter_count(s), parameters) {}
+    minimal_cell(const shape_type& s, std::span<const std::uint16_t> bf16)
+        : shape_(s), parameters_(who, parameter_count(s), bf16) {}
+
+    const shape_type& shape() const noexcept { return shape_; }
+    std::size_t input_size() const noexcept { return shape_.inputs; }
+    std::size_t output_size() const noexcept { return shape_.units; }
+    /// The state is the last output.
+    std::size_t state_size() const noexcept { return shape_.units; }
+    /// The linear maps of x, before their activations.
+    std::size_t saved_size(std::size_t tokens) const { return product(who, tokens, width()); }
+
+    cell_scratch scratch_for(const cell_limits& most) const {
+        const std::size_t rows = (std::max)(most.tokens, most.sequences);
+        const std::size_t ends = product(who, time_blocks::most(rows, most.sequences), rows_per_block * shape_.units);
+        return {sum(who, product(who, rows, width()), ends), time_blocks::indices(rows, most.sequences)};
+    }
+
+    /// One token of each sequence. Reads the parameters once.
+    void step(const cell_step& token, cell_workspace& scratch) const noexcept {
+        const std::size_t units = shape_.units, count = token.state.size() / units;
+        check(count >= 1, who, "state", "the states of at least 1 sequence", token.state.size());
+        expect_shape(who, "state", "[sequences, state_size], ", token.state.size(), count * units);
+        expect_shape(who, "x", "[sequences, input_size], ", token.x.size(), count * shape_.inputs);
+        expect_shape(who, "out", "[sequences, output_size], ", token.out.size(), count * units);
+        const std::span<float> maps = part(scratch, count * width());
+        const serial by;
+        map_inputs(token.x, count, maps.data(), by);
+        for (std::size_t s = 0; s < count; ++s) {
+            float* const state = token.state.data() + s * units;
+            recurrence().advance(maps.data() + s * width(), state, state);
+            std::copy_n(state, units, token.out.data() + s * units);
+        }
+    }
+
+    /// Whole sequences: 2 gates * units * inputs floating-point operations per token, parallel over time.
+    template <executor E = const serial>
+    void scan(const cell_scan& text, cell_workspace& scratch, E&& by = {}) const noexcept {
+        const sequence_layout layout = checked(text);
+        const std::size_t tokens = layout.tokens();
+        std::span<float> rest = scratch.floats();
+        std::span<float> maps = text.saved;
+        if (maps.empty()) maps = take(rest, tokens * width());
+        map_inputs(text.x, tokens, maps.data(), by);
+        recurrence().scan(layout, {maps.data(), text.state, text.out, text.log_space},
+                          block_scratch(layout, rest, scratch.indices()), by);
+    }
+
+    /// Costs twice a scan; parallel over time.
+    template <executor E = const serial>
+    void backward(const cell_backward& text, cell_workspace& scratch, E&& by = {}) const noexcept {
+        const sequence_layout layout = checked(text);
+        const std::size_t tokens = layout.tokens();
+        std::span<float> rest = scratch.floats();
+        const std::span<float> maps = take(rest, tokens * width());
+        recurrence().backward(layout, text, maps.data(), block_scratch(layout, rest, scratch.indices()), by);
+
+        const rows dy{maps.data(), tokens, width(), width()}, x{text.x.data(), tokens, shape_.inputs, shape_.inputs};
+        float* const dw = text.parameter_gradient.data();
+        add_linear_gradient(dy, x, dw, by);
+        add_bias_gradient(dy, dw + width() * shape_.inputs);
+        if (text.x_gradient.empty()) return;
+        std::ranges::fill(text.x_gradient, 0.0f);
+        add_linear_input_gradient({parameters_.floats(who), width(), shape_.inputs}, dy, text.x_gradient.data(),
+                                  shape_.inputs, by);
+    }
+
+  private:
+    static constexpr const char* who = Gates::name;
+
+    std::size_t width() const noexcept { return Gates::count * shape_.units; }
+    minimal_recurrence<Gates> recurrence() const noexcept { return {Gates(shape_), shape_.candidate, shape_.units}; }
+
+    /// The first n floats of the scratch.
+    static std::span<float> part(cell_workspace& scratch, std::size_t n) noexcept {
+        std::span<float> all = scratch.floats();
+        return take(all, n);
+    }
+    static std::span<float> take(std::span<float>& rest, std::size_t n) noexcept { return take_floats(who, rest, n); }
+
+    minimal_scratch block_scratch(const sequence_layout& layout, std::span<float> floats,
+                                  std::span<std::size_t> indices) const noexcept {
+        const std::size_t tokens = layout.tokens(), sequences = layout.sequences();
+        return {take_floats(who, floats, time_blocks::most(tokens, sequences) * rows_per_block * shape_.units),
+                take_indices(who, indices, time_blocks::indices(tokens, sequences))};
+    }
+
+    template <class E>
+    void map_inputs(std::span<const float> x, std::size_t count, float* maps, E& by) const noexcept {
+        parameters_.visit([&](const auto* numbers) {
+            const auto layer = layer_at(numbers, width(), shape_.inputs);
+            fill_rows(std::span(layer.bias, width()), count, maps, width());
+            add_linear(layer.weights, {x.data(), count, shape_.inputs, shape_.inputs}, maps, width(), by);
+        });
+    }
+
+    sequence_layout checked(const cell_scan& text) const noexcept {
+        const std::size_t tokens = text.x.size() / shape_.inputs, sequences = text.state.size() / shape_.units;
+        expect_shape(who, "x", "[tokens, input_size], ", text.x.size(), tokens * shape_.inputs);
+        expect_shape(who, "state", "[sequences, state_size], ", text.state.size(), sequences * shape_.units);
+        expect_shape(who, "out", "[tokens, output_size], ", text.out.size(), tokens * shape_.units);
+        if (!text.saved.empty()) {
+            expect_shape(who, "saved", "saved_size(tokens) = ", text.saved.size(), tokens * width());
+        }
+        if (text.log_space) {
+            check(shape_.candidate == candidate::positive, who, "candidate in log space", "positive", "linear");
+            check(std::ranges::none_of(text.state, [](float h) { return h < 0; }), who, "state in log space",
+                  "at least 0", "negative");
+        }
+        return {who, tokens, sequences, text.lengths};
+    }
+    sequence_layout checked(const cell_backward& text) const noexcept {
+        const std::size_t tokens = text.x.size() / shape_.inputs, sequences = text.initial_state.size() / shape_.units;
+        const std::size_t states = sequences * shape_.units;
+        expect_shape(who, "x", "[tokens, input_size], ", text.x.size(), tokens * shape_.inputs);
+        expect_shape(who, "initial_state", "[sequences, state_size], ", text.initial_state.size(), states);
+        expect_shape(who, "state_gradient", "[sequences, state_size], ", text.state_gradient.size(), states);
+        expect_shape(who, "out", "[tokens, output_size], ", text.out.size(), tokens * shape_.units);
+        expect_shape(who, "out_gradient", "[tokens, output_size], ", text.out_gradient.size(), tokens * shape_.units);
+        expect_shape(who, "saved", "saved_size(tokens) = ", text.saved.size(), tokens * width());
+        expect_shape(who, "parameter_gradient", "parameter_count = ", text.parameter_gradient.size(),
+                     width() * (shape_.inputs + 1));
+        if (!text.x_gradient.empty()) {
+            expect_shape(who, "x_gradient", "[tokens, input_size], ", text.x_gradient.size(), text.x.size());
+        }
+        return {who, tokens, sequences, text.lengths};
+    }
+
+    shape_type shape_;
+    cell_parameters parameters_;
+};
+
+}}}  // namespace multistate::MULTISTATE_TARGET::detail

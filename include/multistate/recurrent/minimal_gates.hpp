@@ -1,0 +1,63 @@
+#pragma once
+
+// What the minimal cells have in common in their arithmetic: candidates, and loops over channels.
+//
+//     detail::for_channels(units, [&](std::size_t c, auto some) { some.store(some.load(x + c) * 2.0f, y + c); });
+#include <cstddef>
+
+#include "multistate/recurrent/activations.hpp"
+
+namespace multistate { inline namespace MULTISTATE_TARGET {
+
+/// What the linear map of x becomes before it enters the state. The paper publishes both; tanh, which its derivation
+/// drops, is in neither.
+enum class candidate {
+    positive,  ///< g(v) = v + 1/2 for v >= 0, else sigmoid(v): the appendix, for log space; what the authors train
+    linear     ///< v: the main text ("vanilla" in the appendix); not for log space, because it can be negative
+};
+
+namespace detail {
+
+/// A whole vector of channels.
+struct whole_vector {
+    MULTISTATE_INLINE simd::floats load(const float* p) const noexcept { return simd::load(p); }
+    MULTISTATE_INLINE void store(simd::floats v, float* p) const noexcept { simd::store(v, p); }
+};
+/// The last channels.
+struct part_of_vector {
+    std::size_t n;
+    MULTISTATE_INLINE simd::floats load(const float* p) const noexcept { return simd::load_first(p, n, 0.0f); }
+    MULTISTATE_INLINE void store(simd::floats v, float* p) const noexcept { simd::store_first(v, p, n); }
+};
+
+/// Calls f(c, whole_vector or part_of_vector) for channels c, c + 1, … of each vector.
+template <class F>
+MULTISTATE_INLINE void for_channels(std::size_t channels, F f) noexcept {
+    std::size_t c = 0;
+    for (; c + simd::vector_width <= channels; c += simd::vector_width) f(c, whole_vector{});
+    if (c < channels) f(c, part_of_vector{channels - c});
+}
+
+/// The weights of the old state and of the candidate; in log space their logarithms.
+struct gate_values {
+    simd::floats keep;
+    simd::floats take;
+};
+
+MULTISTATE_INLINE simd::floats value_of(candidate form, simd::floats v) noexcept {
+    if (form == candidate::linear) return v;
+    return v >= simd::floats{} ? v + 0.5f : sigmoid(v);
+}
+MULTISTATE_INLINE simd::floats log_of_positive(simd::floats v) noexcept {
+    const simd::floats above = v >= simd::floats{} ? v : simd::floats{};
+    return v >= simd::floats{} ? simd::log(above + 0.5f) : -softplus(-v);
+}
+/// The derivative by v, where `value` is value_of(form, v).
+MULTISTATE_INLINE simd::floats slope_of(candidate form, simd::floats v, simd::floats value) noexcept {
+    const simd::floats one = simd::fill(1.0f);
+    if (form == candidate::linear) return one;
+    return v >= simd::floats{} ? one : value * (1.0f - value);
+}
+
+}  // namespace detail
+}}  // namespace multistate::MULTISTATE_TARGET

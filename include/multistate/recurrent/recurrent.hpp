@@ -1,0 +1,7 @@
+#pragma once
+
+// The umbrella of the recurrent cells; multistate.hpp does not include it.
+//
+//     #include <multistate/recurrent/recurrent.hpp>
+#include "multistate/recurrent/cell.hpp"
+#include "multistate/recurrent/min_gru.hpp"
