@@ -33,8 +33,8 @@ struct corpus {
 
 struct curve_point {
     std::size_t step = 0;
-    double seconds = 0;  ///< of training, without validation
-    double training_loss = 0;  ///< mean over the steps since the point before
+    double seconds = 0;          ///< of training, without validation
+    double training_loss = 0;    ///< mean over the steps since the point before
     double validation_loss = 0;  ///< nats per character
 };
 
@@ -42,7 +42,7 @@ struct run_result {
     std::string model;
     std::size_t parameters = 0;
     std::size_t units = 0;  ///< of a cell; 0 for the transformer
-    std::vector<curve_point> curve;
+    std::vector<curve_point> curve = {};
 };
 
 /// Blocks of residual(rms_norm, layer that looks back) and mlp; rms_norm and linear to the vocabulary. The layer that

@@ -36,7 +36,7 @@ struct run_result {
     std::size_t parameters = 0;
     double accuracy = 0;  ///< on 1,024 new sequences, after the last step
     double seconds = 0;   ///< of training, without validation
-    std::vector<curve_point> curve;
+    std::vector<curve_point> curve = {};
 };
 
 /// Embedding; layers of residual(rms_norm, cell, linear); rms_norm and linear to the vocabulary.

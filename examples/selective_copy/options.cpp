@@ -15,7 +15,8 @@ namespace {
 
 constexpr const char* description =
     "Trains recurrent cells on selective copying, the task on which \"Were RNNs All We Needed?\" (arXiv 2410.01201)\n"
-    "shows that minGRU and minLSTM learn: data tokens lie at random places among blanks and must be repeated in order.\n"
+    "shows that minGRU and minLSTM learn: data tokens lie at random places among blanks and must be repeated in "
+    "order.\n"
     "Prints the accuracy on new sequences by cell and number of layers, mean and deviation over seeds.";
 
 constexpr const char* footer =
@@ -27,7 +28,9 @@ constexpr const char* footer =
 
 void describe(CLI::App& app, options& o) {
     using training::whole_number;
-    app.add_option("--cell", o.cells, "cells, by commas: " + training::listed(training::cell_names))->delimiter(',')->capture_default_str();
+    app.add_option("--cell", o.cells, "cells, by commas: " + training::listed(training::cell_names))
+        ->delimiter(',')
+        ->capture_default_str();
     app.add_option("--layers", o.layers, "numbers of layers, by commas")
         ->delimiter(',')
         ->check(whole_number(1, 64))

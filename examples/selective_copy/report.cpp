@@ -71,7 +71,8 @@ void write_json(std::ostream& out, const options& o, std::span<const run_result>
                                {"threads", o.threads}};
     for (const run_result& r : runs) {
         nlohmann::ordered_json curve = nlohmann::ordered_json::array();
-        for (const curve_point& c : r.curve) curve.push_back({{"step", c.step}, {"loss", c.loss}, {"accuracy", c.accuracy}});
+        for (const curve_point& c : r.curve)
+            curve.push_back({{"step", c.step}, {"loss", c.loss}, {"accuracy", c.accuracy}});
         all["runs"].push_back({{"cell", r.what.cell},
                                {"layers", r.what.layers},
                                {"seed", r.what.seed},

@@ -6,9 +6,10 @@
 
 #include <cstddef>
 #include <span>
-#include <vector>
 
 #include <multistate/execution/thread_pool.hpp>
+
+#include "layer.hpp"
 
 namespace training {
 
@@ -37,7 +38,7 @@ class adamw {
   private:
     adamw_options options_;
     std::size_t taken_ = 0;
-    std::vector<float> mean_, square_;
+    float_vector mean_, square_;
 };
 
 }  // namespace training

@@ -32,6 +32,9 @@ namespace training {
 /// [rows, width]. Row s * length + t is token t of sequence s.
 using matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
+/// Aligned, because vector code rounds the unaligned ends of an array differently: results would depend on addresses.
+using float_vector = std::vector<float, Eigen::aligned_allocator<float>>;
+
 /// Sequences of equal length, one after the other.
 struct batch_shape {
     std::size_t sequences = 0;

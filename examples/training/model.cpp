@@ -74,9 +74,9 @@ model::model(shape s, stack body, std::uint64_t seed) : shape_(s), body_(std::mo
     body_.initialize(std::span(parameters_).subspan(embedding), random);
 }
 
-std::vector<float> model::decay_marks() const {
+float_vector model::decay_marks() const {
     const std::size_t embedding = shape_.vocabulary * shape_.width;
-    std::vector<float> marks(parameters_.size(), 1.0f);
+    float_vector marks(parameters_.size(), 1.0f);
     std::fill_n(marks.begin(), embedding, 0.0f);
     body_.mark_decay(std::span(marks).subspan(embedding));
     return marks;
@@ -91,7 +91,8 @@ score model::run(const batch& b, range sequences, float weight, part& memory) co
     const Eigen::Map<const matrix> table(parameters_.data(), static_cast<index>(shape_.vocabulary), width);
 
     memory.embedded.resize(part_shape.rows(), width);
-    for (index t = 0; t < part_shape.rows(); ++t) memory.embedded.row(t) = table.row(tokens[static_cast<std::size_t>(t)]);
+    for (index t = 0; t < part_shape.rows(); ++t)
+        memory.embedded.row(t) = table.row(tokens[static_cast<std::size_t>(t)]);
     memory.tape.clear();
     const pass p{std::span(parameters_).subspan(embedding), part_shape, memory.tape};
     memory.logits = body_.forward(memory.embedded, p);
@@ -131,7 +132,7 @@ std::span<const float> trainer::gradient(const batch& b, score& s) {
     s = run(b, 1 / static_cast<float>(predictions));
     const std::size_t parts = std::min(most_parts, b.shape.sequences);
     constexpr std::size_t piece = 16384;
-    std::vector<float>& sum = parts_[0].gradient;
+    float_vector& sum = parts_[0].gradient;
     pool_.run((sum.size() + piece - 1) / piece, [&](std::size_t i) {
         const auto first = static_cast<index>(i * piece);
         const index count = std::min<index>(piece, static_cast<index>(sum.size()) - first);

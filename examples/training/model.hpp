@@ -28,8 +28,8 @@ struct batch {
     static constexpr int no_target = -1;
 
     batch_shape shape;
-    std::vector<int> tokens;   ///< [sequences, length]
-    std::vector<int> targets;  ///< [sequences, length]; what to predict at each token, or no_target
+    std::vector<int> tokens = {};   ///< [sequences, length]
+    std::vector<int> targets = {};  ///< [sequences, length]; what to predict at each token, or no_target
 };
 
 /// Sums over the tokens that have a target.
@@ -59,13 +59,13 @@ class model {
     [[nodiscard]] std::span<float> parameters() noexcept { return parameters_; }
     [[nodiscard]] std::span<const float> parameters() const noexcept { return parameters_; }
     /// 1 where weight decay applies: not on the embedding, biases and norms.
-    [[nodiscard]] std::vector<float> decay_marks() const;
+    [[nodiscard]] float_vector decay_marks() const;
 
     /// What one part of a batch needs. Keeps its memory from step to step.
     struct part {
         training::tape tape;
         matrix embedded, logits;
-        std::vector<float> gradient;
+        float_vector gradient;
     };
     /// Scores sequences [first, first + count) of a batch; with `weight` > 0 also sets the gradient of their loss times
     /// the weight.
@@ -77,7 +77,7 @@ class model {
   private:
     shape shape_;
     stack body_;
-    std::vector<float> parameters_;
+    float_vector parameters_;
 };
 
 class trainer {
@@ -97,7 +97,7 @@ class trainer {
     model& model_;
     adamw optimizer_;
     multistate::thread_pool& pool_;
-    std::vector<float> decay_marks_;
+    float_vector decay_marks_;
     std::vector<model::part> parts_;
 };
 
