@@ -82,10 +82,4 @@ void fill_rows(std::span<const Element> x, std::size_t count, float* out, std::s
     for (std::size_t i = 1; i < count; ++i) std::copy_n(out, x.size(), out + i * stride);
 }
 
-/// Checks that a span has the floats that its shape says.
-inline void expect_shape(const char* who, const char* argument, const char* words, std::size_t given,
-                         std::size_t floats) noexcept {
-    check(given == floats, who, argument, bound{words, floats}, given);
-}
-
 }}}  // namespace multistate::MULTISTATE_TARGET::detail

@@ -22,6 +22,7 @@
 #include <string_view>
 
 #include "multistate/recurrent/cell.hpp"
+#include "multistate/recurrent/cell_checks.hpp"
 #include "multistate/recurrent/cell_parameters.hpp"
 #include "multistate/recurrent/linear.hpp"
 #include "multistate/recurrent/minimal_scan.hpp"
@@ -63,12 +64,9 @@ class minimal_cell {
 
     /// One token of each sequence. Reads the parameters once.
     void step(const cell_step& token, cell_workspace& scratch) const noexcept {
-        const std::size_t units = shape_.units, count = token.state.size() / units;
-        check(count >= 1, who, "state", "the states of at least 1 sequence", token.state.size());
-        expect_shape(who, "state", "[sequences, state_size], ", token.state.size(), count * units);
-        expect_shape(who, "x", "[sequences, input_size], ", token.x.size(), count * shape_.inputs);
-        expect_shape(who, "out", "[sequences, output_size], ", token.out.size(), count * units);
-        const std::span<float> maps = part(scratch, count * width());
+        const std::size_t units = shape_.units, count = checked(*this, token);
+        std::span<float> rest = scratch.floats();
+        const std::span<float> maps = take_floats(who, rest, count * width());
         const serial by;
         map_inputs(token.x, count, maps.data(), by);
         for (std::size_t s = 0; s < count; ++s) {
@@ -81,11 +79,12 @@ class minimal_cell {
     /// Whole sequences: 2 gates * units * inputs floating-point operations per token, parallel over time.
     template <executor E = const serial>
     void scan(const cell_scan& text, cell_workspace& scratch, E&& by = {}) const noexcept {
-        const sequence_layout layout = checked(text);
+        const sequence_layout layout = checked(*this, text);
+        check_log_space(text);
         const std::size_t tokens = layout.tokens();
         std::span<float> rest = scratch.floats();
         std::span<float> maps = text.saved;
-        if (maps.empty()) maps = take(rest, tokens * width());
+        if (maps.empty()) maps = take_floats(who, rest, tokens * width());
         map_inputs(text.x, tokens, maps.data(), by);
         recurrence().scan(layout, {maps.data(), text.state, text.out, text.log_space},
                           block_scratch(layout, rest, scratch.indices()), by);
@@ -94,10 +93,11 @@ class minimal_cell {
     /// Costs twice a scan; parallel over time.
     template <executor E = const serial>
     void backward(const cell_backward& text, cell_workspace& scratch, E&& by = {}) const noexcept {
-        const sequence_layout layout = checked(text);
+        const sequence_layout layout = checked(*this, text);
+        const simd::weights<float> weights{parameters_.floats(who), width(), shape_.inputs};
         const std::size_t tokens = layout.tokens();
         std::span<float> rest = scratch.floats();
-        const std::span<float> maps = take(rest, tokens * width());
+        const std::span<float> maps = take_floats(who, rest, tokens * width());
         recurrence().backward(layout, text, maps.data(), block_scratch(layout, rest, scratch.indices()), by);
 
         const rows dy{maps.data(), tokens, width(), width()}, x{text.x.data(), tokens, shape_.inputs, shape_.inputs};
@@ -106,8 +106,7 @@ class minimal_cell {
         add_bias_gradient(dy, dw + width() * shape_.inputs);
         if (text.x_gradient.empty()) return;
         std::ranges::fill(text.x_gradient, 0.0f);
-        add_linear_input_gradient({parameters_.floats(who), width(), shape_.inputs}, dy, text.x_gradient.data(),
-                                  shape_.inputs, by);
+        add_linear_input_gradient(weights, dy, text.x_gradient.data(), shape_.inputs, by);
     }
 
   private:
@@ -115,13 +114,6 @@ class minimal_cell {
 
     std::size_t width() const noexcept { return Gates::count * shape_.units; }
     minimal_recurrence<Gates> recurrence() const noexcept { return {Gates(shape_), shape_.candidate, shape_.units}; }
-
-    /// The first n floats of the scratch.
-    static std::span<float> part(cell_workspace& scratch, std::size_t n) noexcept {
-        std::span<float> all = scratch.floats();
-        return take(all, n);
-    }
-    static std::span<float> take(std::span<float>& rest, std::size_t n) noexcept { return take_floats(who, rest, n); }
 
     minimal_scratch block_scratch(const sequence_layout& layout, std::span<float> floats,
                                   std::span<std::size_t> indices) const noexcept {
@@ -139,36 +131,11 @@ class minimal_cell {
         });
     }
 
-    sequence_layout checked(const cell_scan& text) const noexcept {
-        const std::size_t tokens = text.x.size() / shape_.inputs, sequences = text.state.size() / shape_.units;
-        expect_shape(who, "x", "[tokens, input_size], ", text.x.size(), tokens * shape_.inputs);
-        expect_shape(who, "state", "[sequences, state_size], ", text.state.size(), sequences * shape_.units);
-        expect_shape(who, "out", "[tokens, output_size], ", text.out.size(), tokens * shape_.units);
-        if (!text.saved.empty()) {
-            expect_shape(who, "saved", "saved_size(tokens) = ", text.saved.size(), tokens * width());
-        }
-        if (text.log_space) {
-            check(shape_.candidate == candidate::positive, who, "candidate in log space", "positive", "linear");
-            check(std::ranges::none_of(text.state, [](float h) { return h < 0; }), who, "state in log space",
-                  "at least 0", "negative");
-        }
-        return {who, tokens, sequences, text.lengths};
-    }
-    sequence_layout checked(const cell_backward& text) const noexcept {
-        const std::size_t tokens = text.x.size() / shape_.inputs, sequences = text.initial_state.size() / shape_.units;
-        const std::size_t states = sequences * shape_.units;
-        expect_shape(who, "x", "[tokens, input_size], ", text.x.size(), tokens * shape_.inputs);
-        expect_shape(who, "initial_state", "[sequences, state_size], ", text.initial_state.size(), states);
-        expect_shape(who, "state_gradient", "[sequences, state_size], ", text.state_gradient.size(), states);
-        expect_shape(who, "out", "[tokens, output_size], ", text.out.size(), tokens * shape_.units);
-        expect_shape(who, "out_gradient", "[tokens, output_size], ", text.out_gradient.size(), tokens * shape_.units);
-        expect_shape(who, "saved", "saved_size(tokens) = ", text.saved.size(), tokens * width());
-        expect_shape(who, "parameter_gradient", "parameter_count = ", text.parameter_gradient.size(),
-                     width() * (shape_.inputs + 1));
-        if (!text.x_gradient.empty()) {
-            expect_shape(who, "x_gradient", "[tokens, input_size], ", text.x_gradient.size(), text.x.size());
-        }
-        return {who, tokens, sequences, text.lengths};
+    void check_log_space(const cell_scan& text) const noexcept {
+        if (!text.log_space) return;
+        check(shape_.candidate == candidate::positive, who, "candidate in log space", "positive", "linear");
+        check(std::ranges::none_of(text.state, [](float h) { return h < 0; }), who, "state in log space", "at least 0",
+              "negative");
     }
 
     shape_type shape_;

@@ -4,4 +4,7 @@
 //
 //     #include <multistate/recurrent/recurrent.hpp>
 #include "multistate/recurrent/cell.hpp"
+#include "multistate/recurrent/gru.hpp"
+#include "multistate/recurrent/lstm.hpp"
 #include "multistate/recurrent/min_gru.hpp"
+#include "multistate/recurrent/min_lstm.hpp"

@@ -188,6 +188,23 @@ void add_products(weights<Element> w, rows x, std::size_t first, std::size_t n, 
     }
 }
 
+/// panel [inputs, tile_columns]: rows [first, first + n) of w as columns, n at most tile_columns; then zeros.
+template <class Element>
+void pack_rows(weights<Element> w, std::size_t first, std::size_t n, float* panel) noexcept {
+    for (std::size_t t = 0; t < w.inputs; t += detail::tile_terms) {
+        detail::stand_up(w.row(first) + t, w.inputs, n, (std::min)(detail::tile_terms, w.inputs - t),
+                         panel + t * detail::tile_columns);
+    }
+}
+/// panel [outputs, tile_columns]: columns [first, first + n) of w; then zeros.
+inline void pack_columns(weights<float> w, std::size_t first, std::size_t n, float* panel) noexcept {
+    detail::lay_down(w.data + first, w.inputs, n, w.outputs, panel);
+}
+/// out[i, k] += x_i . column k of a packed panel for k < n, n at most tile_columns.
+inline void add_packed_products(const float* panel, rows x, std::size_t n, float* out, std::size_t stride) noexcept {
+    detail::add_tile<false>(x.data, x.stride, x.count, panel, x.width, out, stride, n);
+}
+
 /// out[i, c] += the sum over outputs r of y[i, r] * w[r, c], for columns [first, first + n), n at most tile_columns.
 inline void add_transposed_products(weights<float> w, rows y, std::size_t first, std::size_t n, float* out,
                                     std::size_t stride) noexcept {
