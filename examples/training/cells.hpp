@@ -13,7 +13,7 @@
 
 namespace training {
 
-inline constexpr std::array<std::string_view, 1> cell_names{"min_gru"};
+inline constexpr std::array<std::string_view, 4> cell_names{"gru", "lstm", "min_gru", "min_lstm"};
 
 struct cell_size {
     std::size_t inputs = 0, units = 0;
