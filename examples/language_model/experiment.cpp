@@ -20,7 +20,7 @@ namespace {
 constexpr std::uint64_t training_data = 1;
 
 constexpr std::string_view transformer = "transformer";
-constexpr std::size_t units_step = 8;  // a vector of most machines
+constexpr std::size_t units_step = 8;
 
 std::vector<int> long_enough(std::vector<int> tokens, const char* what, const options& o) {
     if (tokens.size() > o.length) return tokens;
@@ -60,8 +60,10 @@ corpus read(const options& o) {
             .validation = long_enough(known.encode(other), "the validation text", o)};
 }
 
-std::size_t units_of(std::string_view cell, std::size_t width) {
-    const std::size_t most = 4 * (width + 1) * width;  // of query, key, value and output
+std::size_t units_of(std::string_view cell, const options& o) {
+    const std::size_t width = o.width;
+    // Query, key, value and output, and this block's share of the positions.
+    const std::size_t most = 4 * (width + 1) * width + o.length * width / o.blocks;
     std::size_t units = units_step;
     while (cell_layers(cell, {.inputs = width, .units = units + units_step}, 1).parameter_count() <= most) {
         units += units_step;
@@ -79,7 +81,7 @@ training::model make_model(const options& o, std::string_view name, std::size_t 
         inner.add<training::rms_norm>(o.width);
         inner.add(std::make_unique<training::stack>(
             name == transformer ? attention_layers(o, gain)
-                                : cell_layers(name, {.inputs = o.width, .units = units_of(name, o.width)}, gain)));
+                                : cell_layers(name, {.inputs = o.width, .units = units_of(name, o)}, gain)));
         body.add<training::residual>(std::move(inner));
         body.add(training::mlp(o.width, gain));
     }
@@ -99,7 +101,7 @@ run_result train(const options& o, std::string_view name, const corpus& texts, m
     const training::batch validation =
         evenly(texts.validation, {.sequences = o.validation_sequences, .length = o.length});
     run_result result{.model = std::string(name), .parameters = model.parameter_count()};
-    if (name != transformer) result.units = units_of(name, o.width);
+    if (name != transformer) result.units = units_of(name, o);
     training::score since;
     double seconds = 0;
     for (std::size_t step = 1; step <= o.steps; ++step) {

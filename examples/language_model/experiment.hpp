@@ -47,9 +47,9 @@ struct run_result {
 
 /// Blocks of residual(rms_norm, layer that looks back) and mlp; rms_norm and linear to the vocabulary. The layer that
 /// looks back is convolution(4), cell, linear; or linear, attention, linear. A cell gets as many units as fit into the
-/// parameters of the attention layer.
+/// parameters of attention and its learned positions.
 [[nodiscard]] training::model make_model(const options& o, std::string_view name, std::size_t vocabulary);
-[[nodiscard]] std::size_t units_of(std::string_view cell, std::size_t width);
+[[nodiscard]] std::size_t units_of(std::string_view cell, const options& o);
 
 [[nodiscard]] run_result train(const options& o, std::string_view name, const corpus& texts,
                                multistate::thread_pool& pool, const std::function<void(const curve_point&)>& progress);
