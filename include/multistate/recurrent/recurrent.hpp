@@ -8,3 +8,4 @@
 #include "multistate/recurrent/lstm.hpp"
 #include "multistate/recurrent/min_gru.hpp"
 #include "multistate/recurrent/min_lstm.hpp"
+#include "multistate/recurrent/selective.hpp"
