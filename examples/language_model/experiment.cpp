@@ -19,7 +19,7 @@ namespace {
 // Independent random numbers of one seed: the same sequences for all models.
 constexpr std::uint64_t training_data = 1;
 
-constexpr std::string_view transformer = "transformer";
+constexpr std::string_view selective = "selective", transformer = "transformer";
 constexpr std::size_t units_step = 8;
 
 std::vector<int> long_enough(std::vector<int> tokens, const char* what, const options& o) {
@@ -36,8 +36,13 @@ training::stack attention_layers(const options& o, float gain) {
     return inner;
 }
 
+/// selective has a convolution and the linear map of its own.
 training::stack cell_layers(std::string_view cell, const training::cell_size& size, float gain) {
     training::stack inner;
+    if (cell == selective) {
+        inner.add(training::make_cell(cell, size));
+        return inner;
+    }
     inner.add<training::convolution>(training::convolution::shape{.width = size.inputs, .taps = 4});
     inner.add(training::make_cell(cell, size));
     inner.add<training::linear>(training::linear::shape{.inputs = size.units, .outputs = size.inputs, .gain = gain});

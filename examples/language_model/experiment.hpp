@@ -20,7 +20,8 @@
 
 namespace language_model {
 
-inline constexpr std::array<std::string_view, 5> model_names{"min_gru", "min_lstm", "gru", "lstm", "transformer"};
+inline constexpr std::array<std::string_view, 6> model_names{"min_gru", "min_lstm", "selective",
+                                                             "gru",     "lstm",     "transformer"};
 
 /// Characters as tokens.
 struct corpus {
@@ -46,7 +47,7 @@ struct run_result {
 };
 
 /// Blocks of residual(rms_norm, layer that looks back) and mlp; rms_norm and linear to the vocabulary. The layer that
-/// looks back is convolution(4), cell, linear; or linear, attention, linear. A cell gets as many units as fit into the
+/// looks back is convolution(4), cell, linear; or selective; or linear, attention, linear. A cell gets as many units as fit into the
 /// parameters of attention and its learned positions.
 [[nodiscard]] training::model make_model(const options& o, std::string_view name, std::size_t vocabulary);
 [[nodiscard]] std::size_t units_of(std::string_view cell, const options& o);

@@ -36,7 +36,8 @@ training::model make_model(const options& o, const setting& s) {
         training::stack inner;
         inner.add<training::rms_norm>(o.width);
         inner.add(training::make_cell(s.cell, {.inputs = o.width, .units = units}));
-        inner.add<training::linear>(training::linear::shape{.inputs = units, .outputs = o.width, .gain = gain});
+        inner.add<training::linear>(
+            training::linear::shape{.inputs = inner.outputs(), .outputs = o.width, .gain = gain});
         body.add<training::residual>(std::move(inner));
     }
     body.add<training::rms_norm>(o.width);

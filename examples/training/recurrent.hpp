@@ -1,15 +1,22 @@
 // A recurrent cell of the library as a layer.
 //
-//     body.add<training::recurrent<ms::min_gru>>(ms::min_gru::shape_type{.inputs = 64, .units = 256});
+//     const ms::min_gru_shape shape{.inputs = 64, .units = 256};
+//     body.add<training::recurrent<ms::min_gru>>(
+//         shape, std::vector<training::parameter_block>{{.count = 2 * 256 * 64, .start = training::evenly(0.125f)},
+//                                                       {.count = 2 * 256, .start = ..., .decays = false}});
 //
+// The blocks say how parameters start, in the order of the cell's layout; cells.hpp knows them for each cell.
 // Every sequence begins with a state of zeros. The layer runs the cell's scan and backward on the calling thread: the
 // trainer gives each thread sequences of its own.
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
+#include <functional>
 #include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <multistate/recurrent/cell.hpp>
@@ -18,14 +25,34 @@
 
 namespace training {
 
+/// Consecutive parameters of a cell.
+struct parameter_block {
+    std::size_t count = 0;
+    std::function<void(std::span<float>, random_source&)> start;
+    bool decays = true;  ///< whether AdamW's weight decay applies
+};
+
+/// Starts evenly distributed within +-bound.
+inline std::function<void(std::span<float>, random_source&)> evenly(float bound) {
+    return [bound](std::span<float> parameters, random_source& random) {
+        for (float& w : parameters) w = bound * (2 * random.uniform() - 1);
+    };
+}
+
 template <multistate::recurrent_cell Cell>
 class recurrent final : public layer {
   public:
     using shape = typename Cell::shape_type;
 
-    /// Parameters start evenly distributed within +-1 / sqrt(fan_in), weights and biases alike, as PyTorch's do.
-    recurrent(const shape& s, std::size_t fan_in)
-        : shape_(s), bound_(1 / std::sqrt(static_cast<float>(fan_in))), parameter_count_(Cell::parameter_count(s)) {
+    /// Throws std::invalid_argument if the blocks do not have as many parameters as the cell.
+    recurrent(const shape& s, std::vector<parameter_block> blocks)
+        : shape_(s), blocks_(std::move(blocks)), parameter_count_(Cell::parameter_count(s)) {
+        std::size_t sum = 0;
+        for (const parameter_block& b : blocks_) sum += b.count;
+        if (sum != parameter_count_) {
+            throw std::invalid_argument("recurrent: blocks must have " + std::to_string(parameter_count_) +
+                                        " parameters, have " + std::to_string(sum));
+        }
         const std::vector<float> zeros(parameter_count_);
         const Cell cell(s, zeros);
         inputs_ = cell.input_size();
@@ -37,7 +64,16 @@ class recurrent final : public layer {
     std::size_t parameter_count() const override { return parameter_count_; }
 
     void initialize(std::span<float> parameters, random_source& random) const override {
-        for (float& w : parameters) w = bound_ * (2 * random.uniform() - 1);
+        for (const parameter_block& b : blocks_) {
+            b.start(parameters.first(b.count), random);
+            parameters = parameters.subspan(b.count);
+        }
+    }
+    void mark_decay(std::span<float> marks) const override {
+        for (const parameter_block& b : blocks_) {
+            if (!b.decays) std::ranges::fill(marks.first(b.count), 0.0f);
+            marks = marks.subspan(b.count);
+        }
     }
 
     const matrix& forward(const matrix& in, const pass& p) const override {
@@ -79,7 +115,7 @@ class recurrent final : public layer {
     static std::span<const float> floats(const matrix& m) { return {m.data(), static_cast<std::size_t>(m.size())}; }
 
     shape shape_;
-    float bound_;
+    std::vector<parameter_block> blocks_;
     std::size_t parameter_count_, inputs_ = 0, outputs_ = 0;
 };
 

@@ -76,7 +76,8 @@ TEST(LanguageModelOptions, ErrorsNameOptionBoundAndValue) {
         return error_of([&] { (void)parse(std::move(arguments)); });
     };
     EXPECT_EQ(error({"--width", "100", "--heads", "3"}), "--heads must divide --width, 100, is 3");
-    EXPECT_EQ(error({"--model", "rnn"}), "--model must be of min_gru, min_lstm, gru, lstm, transformer, is 'rnn'");
+    EXPECT_EQ(error({"--model", "rnn"}),
+              "--model must be of min_gru, min_lstm, selective, gru, lstm, transformer, is 'rnn'");
     EXPECT_EQ(error({"--threads", "many"}), "--threads: must be a whole number from 1 to 1024, is 'many'");
 }
 

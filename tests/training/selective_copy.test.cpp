@@ -71,7 +71,7 @@ TEST(SelectiveCopyOptions, ErrorsNameOptionBoundAndValue) {
     EXPECT_EQ(error_of({"--steps", "0"}), "--steps: must be a whole number from 1 to 100000000, is '0'");
     EXPECT_EQ(error_of({"--layers", "1,-2"}), "--layers: must be a whole number from 1 to 64, is '-2'");
     EXPECT_EQ(error_of({"--learning-rate", "nan"}), "--learning-rate: must be a positive number, is 'nan'");
-    EXPECT_EQ(error_of({"--cell", "mingru"}), "--cell must be of gru, lstm, min_gru, min_lstm, is 'mingru'");
+    EXPECT_EQ(error_of({"--cell", "mingru"}), "--cell must be of gru, lstm, min_gru, min_lstm, selective, is 'mingru'");
     EXPECT_EQ(error_of({"--cell", "gru,gru"}), "--cell has 'gru' twice");
     EXPECT_EQ(error_of({"--length", "8", "--data-tokens", "9"}), "--data-tokens must be at most --length, 8, is 9");
     EXPECT_EQ(error_of({"--stepz", "9"}), "unknown argument '--stepz' (--help lists all)");
