@@ -78,7 +78,7 @@ TEST(SelectiveCopyOptions, ErrorsNameOptionBoundAndValue) {
     EXPECT_EQ(error_of({"--json", "-"}), "--json - needs --quiet: both would print");
 }
 
-/// One layer cannot count; a second one can. The margin is wide: other seeds gave more than 0.9 and less than 0.8.
+/// One layer cannot count; a second one can. Eight seeds gave 0.65 to 0.70 with one layer, 0.83 to 1.00 with two.
 TEST(SelectiveCopy, TwoLayersLearnMoreThanOne) {
     const auto o = parse({"--quick"});
     multistate::thread_pool pool(2);
