@@ -13,11 +13,11 @@ using index = Eigen::Index;
 
 /// Calls f(first row, first column, number) for each sequence and head.
 template <class F>
-void for_each_head(const pass& p, index heads, index head_dim, F f) {
-    const auto length = static_cast<index>(p.shape.length);
+void for_each_head(const pass& p, const attention::shape& s, F f) {
+    const auto length = static_cast<index>(p.shape.length), head_dim = static_cast<index>(s.width / s.heads);
     std::size_t number = 0;
     for (index first = 0; first < p.shape.rows(); first += length) {
-        for (index h = 0; h < heads; ++h) f(first, h * head_dim, number++);
+        for (std::size_t h = 0; h < s.heads; ++h) f(first, static_cast<index>(h) * head_dim, number++);
     }
 }
 
@@ -72,12 +72,12 @@ attention::attention(shape s) : shape_(s) {
 
 const matrix& attention::forward(const matrix& in, const pass& p) const {
     record& r = p.tape.push(in);
-    const auto width = static_cast<index>(shape_.width), heads = static_cast<index>(shape_.heads);
-    const index head_dim = width / heads, length = static_cast<index>(p.shape.length);
+    const auto width = static_cast<index>(shape_.width), head_dim = static_cast<index>(shape_.width / shape_.heads);
+    const auto length = static_cast<index>(p.shape.length);
     const float scale = 1 / std::sqrt(static_cast<float>(head_dim));
     r.out.resize(in.rows(), width);
     r.kept.resize(p.shape.sequences * shape_.heads);
-    for_each_head(p, heads, head_dim, [&](index first, index column, std::size_t number) {
+    for_each_head(p, shape_, [&](index first, index column, std::size_t number) {
         const auto q = in.block(first, column, length, head_dim);
         const auto k = in.block(first, width + column, length, head_dim);
         const auto v = in.block(first, 2 * width + column, length, head_dim);
@@ -92,12 +92,12 @@ const matrix& attention::forward(const matrix& in, const pass& p) const {
 const matrix& attention::backward(const matrix& out_gradient, const pass& p, std::span<float> /*gradient*/) const {
     record& r = p.tape.pop();
     const matrix& in = *r.in;
-    const auto width = static_cast<index>(shape_.width), heads = static_cast<index>(shape_.heads);
-    const index head_dim = width / heads, length = static_cast<index>(p.shape.length);
+    const auto width = static_cast<index>(shape_.width), head_dim = static_cast<index>(shape_.width / shape_.heads);
+    const auto length = static_cast<index>(p.shape.length);
     const float scale = 1 / std::sqrt(static_cast<float>(head_dim));
     r.in_gradient.resize(in.rows(), in.cols());
     matrix logits_gradient;
-    for_each_head(p, heads, head_dim, [&](index first, index column, std::size_t number) {
+    for_each_head(p, shape_, [&](index first, index column, std::size_t number) {
         const auto block = [&](auto& m, index part) -> decltype(auto) {
             return m.block(first, part * width + column, length, head_dim);
         };

@@ -48,7 +48,10 @@ std::unique_ptr<layer> make_selective(const cell_size& size) {
         for (float& b : bias) b = std::log(std::expm1(0.001f * std::pow(100.0f, random.uniform())));
     };
     const auto decay_log = [units](std::span<float> logs, random_source& /*random*/) {
-        for (std::size_t i = 0; i < logs.size(); ++i) logs[i] = std::log(static_cast<float>(i / units + 1));
+        for (std::size_t i = 0; i < logs.size(); ++i) {
+            const std::size_t state = i / units;
+            logs[i] = std::log(static_cast<float>(state + 1));
+        }
     };
     const auto ones = [](std::span<float> skip, random_source& /*random*/) { std::ranges::fill(skip, 1.0f); };
     std::vector<parameter_block> blocks{
