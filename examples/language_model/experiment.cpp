@@ -1,8 +1,8 @@
 #include "experiment.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <memory>
 #include <stdexcept>
 #include <utility>
@@ -97,7 +97,6 @@ training::model make_model(const options& o, std::string_view name, std::size_t 
 
 run_result train(const options& o, std::string_view name, const corpus& texts, multistate::thread_pool& pool,
                  const std::function<void(const curve_point&)>& progress) {
-    using clock = std::chrono::steady_clock;
     training::model model = make_model(o, name, texts.vocabulary);
     training::trainer trainer(
         model, {.learning_rate = o.learning_rate, .warm_up = std::min<std::size_t>(50, o.steps / 4), .steps = o.steps},
@@ -110,9 +109,9 @@ run_result train(const options& o, std::string_view name, const corpus& texts, m
     training::score since;
     double seconds = 0;
     for (std::size_t step = 1; step <= o.steps; ++step) {
-        const auto begin = clock::now();
+        const std::clock_t begin = std::clock();
         since += trainer.step(sample(texts.training, {.sequences = o.batch, .length = o.length}, data));
-        seconds += std::chrono::duration<double>(clock::now() - begin).count();
+        seconds += static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
         if (step % o.every != 0 && step != o.steps) continue;
         result.curve.push_back({.step = step,
                                 .seconds = seconds,

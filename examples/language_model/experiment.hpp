@@ -34,7 +34,7 @@ struct corpus {
 
 struct curve_point {
     std::size_t step = 0;
-    double seconds = 0;          ///< of training, without validation
+    double seconds = 0;          ///< processor time of training, all threads, without validation
     double training_loss = 0;    ///< mean over the steps since the point before
     double validation_loss = 0;  ///< nats per character
 };

@@ -62,7 +62,7 @@ void print_by_second(std::ostream& out, std::span<const run_result> runs) {
     for (double s = longest; s >= 1 && seconds.size() < 6; s /= 2) seconds.push_back(std::floor(s));
     if (seconds.empty()) return;
     std::ranges::reverse(seconds);
-    out << "\nThe same by second of training; a run's last loss where it has ended, - before its first validation\n\n"
+    out << "\nThe same by second of processor time, all threads together; in brackets where training had ended before\n\n"
         << "| model |";
     for (const double s : seconds) out << ' ' << number(s, 0) << " s |";
     out << "\n| - |";

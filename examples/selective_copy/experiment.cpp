@@ -1,7 +1,7 @@
 #include "experiment.hpp"
 
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <utility>
 
 #include "cells.hpp"
@@ -47,7 +47,6 @@ training::model make_model(const options& o, const setting& s) {
 
 run_result train(const options& o, const setting& s, multistate::thread_pool& pool,
                  const std::function<void(const curve_point&)>& progress) {
-    using clock = std::chrono::steady_clock;
     training::model model = make_model(o, s);
     training::trainer trainer(
         model, {.learning_rate = o.learning_rate, .weight_decay = 0, .warm_up = 50, .steps = o.steps}, pool);
@@ -55,9 +54,9 @@ run_result train(const options& o, const setting& s, multistate::thread_pool& po
     run_result result{.what = s, .parameters = model.parameter_count()};
     training::score since;
     for (std::size_t step = 1; step <= o.steps; ++step) {
-        const auto begin = clock::now();
+        const std::clock_t begin = std::clock();
         since += trainer.step(make_batch(o.task, o.batch, data));
-        result.seconds += std::chrono::duration<double>(clock::now() - begin).count();
+        result.seconds += static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
         if (step % validation_every != 0 && step != o.steps) continue;
         const training::score v = evaluate(trainer, o, test_sequences / 4, validation);
         result.curve.push_back({.step = step, .loss = since.mean_loss(), .accuracy = v.accuracy()});

@@ -35,7 +35,7 @@ struct run_result {
     setting what;
     std::size_t parameters = 0;
     double accuracy = 0;  ///< on 1,024 new sequences, after the last step
-    double seconds = 0;   ///< of training, without validation
+    double seconds = 0;   ///< processor time of training, all threads, without validation
     std::vector<curve_point> curve = {};
 };
 

@@ -19,8 +19,8 @@ struct options {
     std::size_t width = 64;
     std::size_t expansion = 2;
     std::size_t batch = 64;
-    std::size_t steps = 1000;
-    float learning_rate = 3e-3f;
+    std::size_t steps = 1500;
+    float learning_rate = 6e-3f;
     std::uint64_t seed = 1;
     std::size_t seeds = 3;
     std::size_t threads = 1;

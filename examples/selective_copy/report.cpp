@@ -40,7 +40,7 @@ void print_table(std::ostream& out, const options& o, std::span<const run_result
     out << "\nAccuracy on " << o.task.data_tokens << " data tokens among " << o.task.length << ", " << o.seeds
         << (o.seeds == 1 ? " seed" : " seeds, mean and deviation") << "; guessing gives "
         << number(100.0 / static_cast<double>(o.task.vocabulary - 2), 1) << " %\n\n"
-        << "| cell | layers | parameters | accuracy | steps | seconds |\n| - | - | - | - | - | - |\n";
+        << "| cell | layers | parameters | accuracy | steps | processor seconds |\n| - | - | - | - | - | - |\n";
     for (std::size_t i = 0; i < runs.size(); i += o.seeds) {
         std::vector<double> accuracy, steps, seconds;
         for (const run_result& r : runs.subspan(i, o.seeds)) {

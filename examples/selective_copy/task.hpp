@@ -14,8 +14,8 @@
 namespace selective_copy {
 
 struct task {
-    std::size_t length = 128;      ///< blanks and data tokens together
-    std::size_t data_tokens = 16;  ///< to remember, then to repeat
+    std::size_t length = 64;      ///< blanks and data tokens together
+    std::size_t data_tokens = 6;  ///< to remember, then to repeat
     std::size_t vocabulary = 16;
     /// Tokens of a sequence with the answer.
     [[nodiscard]] std::size_t total() const noexcept { return length + data_tokens; }
