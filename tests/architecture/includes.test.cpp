@@ -30,6 +30,7 @@ const std::map<std::string, std::set<std::string>> may_include{
     {"cache", {"core", "simd", "math", "policy", "table", "codecs"}},
     {"attention", {"core", "simd", "math", "execution", "policy", "table", "codecs", "cache"}},
     {"budgets", {"core", "simd", "math", "execution", "policy", "table", "codecs", "cache", "attention"}},
+    {"recurrent", {"core", "simd", "math", "execution", "policy", "table", "codecs", "cache", "attention"}},
 };
 
 struct header {
@@ -81,6 +82,19 @@ TEST(includes, go_down_only) {
             if (!headers().contains(other)) continue;  // target.hpp includes a file that is missing, to stop compilers
             const std::string& room = headers().at(other).room();
             EXPECT_TRUE(room == h.room() || may_include.at(h.room()).contains(room)) << name << " includes " << other;
+        }
+    }
+}
+
+/// Of the room recurrent, only replaced heads know a cache: cells are usable without any.
+TEST(includes, cells_know_no_cache) {
+    for (const auto& [name, h] : headers()) {
+        if (h.room() != "recurrent" || name.starts_with("recurrent/replaced_heads")) continue;
+        for (const std::string& other : ours(h)) {
+            const std::string& room = headers().at(other).room();
+            EXPECT_TRUE(room == "recurrent" || room == "core" || room == "simd" || room == "math" ||
+                        room == "execution")
+                << name << " includes " << other;
         }
     }
 }

@@ -133,7 +133,9 @@ class File(unittest.TestCase):
         smallest = "|".join(["memory/memcpy", "step/(tova|h2o)/int8/32x8/512", "step_and_rivals/f16/32x8/512",
                              "policy/h2o/512/0", "head_dim/int8/.*/64", "group/int8/.*/32", "batch/tova/f16/32x8/256",
                              "threads/pool/step/tova/32x8/256", "one_layer/int8/32x8/256",
-                             "(clone|construct)/int8/32x8/", "(softmax|least|top_k)/64", "prefill/tova/f16/8x8/"])
+                             "(clone|construct)/int8/32x8/", "(softmax|least|top_k)/64", "prefill/tova/f16/8x8/",
+                             "cell_step/min_gru/bf16/512", "cell_scan/min_gru/256/4096/1",
+                             "cell_training/min_gru/64x64/64/1", "cell_parameters/min_gru/1"])
         out = self.folder / "results.json"
         subprocess.run([PROGRAM, "--benchmark_min_time=0.001", f"--benchmark_filter=^({smallest})",
                         f"--benchmark_out={out}"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

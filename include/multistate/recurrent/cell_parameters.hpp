@@ -4,9 +4,6 @@
 //
 //     detail::cell_parameters p("min_gru", count, parameters);         // throws unless there are `count` finite numbers
 //     p.visit([&](const auto* numbers) { … });                         // const float* or const std::uint16_t*
-//     const auto [weights, bias] = detail::layer_at(numbers, outputs, inputs);
-#include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -14,15 +11,9 @@
 #include <string>
 
 #include "multistate/core/errors.hpp"
-#include "multistate/simd/linear.hpp"
+#include "multistate/recurrent/linear.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
-
-inline float as_float(float x) noexcept { return x; }
-/// The number that bits of bf16 stand for.
-inline float as_float(std::uint16_t bits) noexcept {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-}
 
 class cell_parameters {
   public:
@@ -62,24 +53,5 @@ class cell_parameters {
     const float* floats_ = nullptr;
     const std::uint16_t* bf16_ = nullptr;
 };
-
-/// Weights [outputs, inputs] and the bias [outputs] that follows them.
-template <class Element>
-struct cell_layer {
-    simd::weights<Element> weights;
-    const Element* bias;
-};
-template <class Element>
-cell_layer<Element> layer_at(const Element* numbers, std::size_t outputs, std::size_t inputs) noexcept {
-    return {{numbers, outputs, inputs}, numbers + outputs * inputs};
-}
-
-/// Writes `count` rows of x, `stride` apart.
-template <class Element>
-void fill_rows(std::span<const Element> x, std::size_t count, float* out, std::size_t stride) noexcept {
-    if (count == 0) return;
-    std::ranges::transform(x, out, [](Element e) { return as_float(e); });
-    for (std::size_t i = 1; i < count; ++i) std::copy_n(out, x.size(), out + i * stride);
-}
 
 }}}  // namespace multistate::MULTISTATE_TARGET::detail

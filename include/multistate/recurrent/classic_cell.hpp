@@ -12,6 +12,7 @@
 
 #include "multistate/recurrent/cell.hpp"
 #include "multistate/recurrent/cell_checks.hpp"
+#include "multistate/recurrent/cell_parameters.hpp"
 #include "multistate/recurrent/classic_scan.hpp"
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
@@ -65,8 +66,7 @@ class classic_cell {
         parameters_.visit([&](const auto* numbers) {
             map_inputs(numbers, token.x, count, maps, by);
             const auto layer = recurrent_layer(numbers);
-            fill_rows(std::span(layer.bias, width()), count, recurrent, width());
-            add_linear(layer.weights, {token.state.data(), count, units, state_size()}, recurrent, width(), by);
+            linear(layer.weights, layer.bias, {token.state.data(), count, units, state_size()}, recurrent, width(), by);
         });
         for (std::size_t s = 0; s < count; ++s) {
             float* const state = token.state.data() + s * state_size();
@@ -109,16 +109,15 @@ class classic_cell {
         float* const du = dw + width() * shape_.inputs;
         float* const db = du + width() * units;
         add_linear_gradient(dy, x, dw, by);
-        add_bias_gradient(dy, db);
+        add_bias_gradient(dy, db, by);
         for (std::size_t gate = 0; gate < Rule::gates; ++gate) {
             const rows dh{gradients + Rule::recurrent_gradient(gate) * units, tokens, units, stride};
             add_linear_gradient(dh, {before, tokens, units, units}, du + gate * units * units, by);
-            add_bias_gradient(dh, db + width() + gate * units);
+            add_bias_gradient(dh, db + width() + gate * units, by);
         }
         if (text.x_gradient.empty()) return;
-        std::ranges::fill(text.x_gradient, 0.0f);
-        add_linear_input_gradient(simd::weights<float>{numbers, width(), shape_.inputs}, dy, text.x_gradient.data(),
-                                  shape_.inputs, by);
+        linear_input_gradient(simd::weights<float>{numbers, width(), shape_.inputs}, dy, text.x_gradient.data(),
+                              shape_.inputs, by);
     }
 
   private:
@@ -136,9 +135,8 @@ class classic_cell {
                     E& by) const noexcept {
         const Element* const bias = numbers + width() * (shape_.inputs + shape_.units);
         const std::size_t stride = Rule::saved * shape_.units;
-        fill_rows(std::span(bias, width()), count, maps, stride);
-        add_linear(simd::weights<Element>{numbers, width(), shape_.inputs},
-                   {x.data(), count, shape_.inputs, shape_.inputs}, maps, stride, by);
+        linear(simd::weights<Element>{numbers, width(), shape_.inputs}, bias,
+               {x.data(), count, shape_.inputs, shape_.inputs}, maps, stride, by);
     }
     /// h before each token.
     void copy_past(const sequence_layout& layout, const cell_backward& text, float* before) const noexcept {

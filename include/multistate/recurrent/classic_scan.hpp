@@ -13,7 +13,6 @@
 #include <utility>
 
 #include "multistate/recurrent/cell.hpp"
-#include "multistate/recurrent/cell_parameters.hpp"
 #include "multistate/recurrent/linear.hpp"
 #include "multistate/recurrent/minimal_gates.hpp"
 #include "multistate/recurrent/sequences.hpp"

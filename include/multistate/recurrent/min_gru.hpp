@@ -35,9 +35,10 @@ struct min_gru_gates {
 
     explicit min_gru_gates(const shape_type&) noexcept {}
 
-    MULTISTATE_INLINE gate_values values(const maps& x) const noexcept {
-        const simd::floats e = simd::exp(clamped(-x[0], -87.0f, 87.0f)), take = 1.0f / (1.0f + e);
-        return {e * take, take};
+    /// e [1] = e^-x
+    MULTISTATE_INLINE gate_values values(const maps& e) const noexcept {
+        const simd::floats take = 1.0f / (1.0f + e[0]);
+        return {e[0] * take, take};
     }
     MULTISTATE_INLINE gate_values logarithms(const maps& x) const noexcept {
         return {-softplus(x[0]), -softplus(-x[0])};

@@ -37,9 +37,9 @@ class min_lstm_gates {
 
     explicit min_lstm_gates(const shape_type& s) noexcept : normalized_(s.normalized) {}
 
-    /// With e = e^-x, sigmoid is 1 / (1 + e), so f / (f + i) is (1 + e_i) / (1 + e_f + 1 + e_i): never 0 / 0.
-    MULTISTATE_INLINE gate_values values(const maps& x) const noexcept {
-        const simd::floats forget = 1.0f + inverse(x[0]), input = 1.0f + inverse(x[1]);
+    /// e [2] = e^-x. Sigmoid is 1 / (1 + e), so f / (f + i) is (1 + e_i) / (1 + e_f + 1 + e_i): never 0 / 0.
+    MULTISTATE_INLINE gate_values values(const maps& e) const noexcept {
+        const simd::floats forget = 1.0f + e[0], input = 1.0f + e[1];
         if (!normalized_) return {1.0f / forget, 1.0f / input};
         const simd::floats total = 1.0f / (forget + input);
         return {input * total, forget * total};
@@ -50,8 +50,8 @@ class min_lstm_gates {
         return {-softplus(forget - input), -softplus(input - forget)};
     }
     /// dx = the derivative of a loss by x, from that by the values.
-    MULTISTATE_INLINE void gradient(const maps& x, gate_values at, gate_values by, maps& dx) const noexcept {
-        const simd::floats forget = sigmoid(-x[0]), input = sigmoid(-x[1]);  // 1 - f and 1 - i
+    MULTISTATE_INLINE void gradient(const maps& e, gate_values at, gate_values by, maps& dx) const noexcept {
+        const simd::floats forget = e[0] / (1.0f + e[0]), input = e[1] / (1.0f + e[1]);  // 1 - f and 1 - i
         if (!normalized_) {
             dx[0] = by.keep * at.keep * forget;
             dx[1] = by.take * at.take * input;
@@ -63,10 +63,6 @@ class min_lstm_gates {
     }
 
   private:
-    static MULTISTATE_INLINE simd::floats inverse(simd::floats x) noexcept {
-        return simd::exp(clamped(-x, -87.0f, 87.0f));
-    }
-
     bool normalized_;
 };
 

@@ -10,11 +10,16 @@
 // block after another; all outputs, by tasks. Both scans are stable: gates lie in [0, 1], and a log-space sum restarts
 // in each block.
 //
-// The two scans differ by rounding. All terms are positive, so relative errors of the parts carry over to the sum. With
-// u = 2^-24, the blocked scan rounds a state twice per token, and its gates and candidates are off by less than 16 u.
-// After n tokens that is a relative error below 18 n u; as contributions fade by the product of `keep`, it is below 18 u
-// / (1 - keep) for gates that stay below `keep`. In log space, the terms of a block are logarithms of magnitude up to L =
-// the sum of |ln keep| over 64 tokens, plus |ln c|; each of their sums is off by L u, and L u is a relative error of h.
+// The two scans differ by rounding. All terms of a state are positive, so their relative errors are also that of their
+// sum. To first order in u = 2^-24, where `age` is the mean number of tokens since what a state holds came into it:
+//
+//     blocked      (25 + 14 age) u              a token rounds take * c by 25 u at most, and each later one keep * h by 14
+//     log space    (55 + 32 age) (1 + L) u      errors of logarithms are relative errors of the state. softplus is off by
+//                                               10 u, a gate is up to three of them, and sums are off by u; L is the
+//                                               greatest magnitude of a map of x, or of a logarithm summed over a block
+//
+// The age is keep / (1 - keep) for gates that stay the same, so neither bound grows with the length of a text. A gate
+// that never forgets makes the age the length. tests/recurrent/oracle.test.cpp computes both bounds for every state.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -53,7 +58,7 @@ class minimal_cell {
     std::size_t output_size() const noexcept { return shape_.units; }
     /// The state is the last output.
     std::size_t state_size() const noexcept { return shape_.units; }
-    /// The linear maps of x, before their activations.
+    /// What the activations of the linear maps of x need: e^-x of gates, and candidates.
     std::size_t saved_size(std::size_t tokens) const { return product(who, tokens, width()); }
 
     cell_scratch scratch_for(const cell_limits& most) const {
@@ -71,7 +76,7 @@ class minimal_cell {
         map_inputs(token.x, count, maps.data(), by);
         for (std::size_t s = 0; s < count; ++s) {
             float* const state = token.state.data() + s * units;
-            recurrence().advance(maps.data() + s * width(), state, state);
+            recurrence().step(maps.data() + s * width(), state);
             std::copy_n(state, units, token.out.data() + s * units);
         }
     }
@@ -103,10 +108,9 @@ class minimal_cell {
         const rows dy{maps.data(), tokens, width(), width()}, x{text.x.data(), tokens, shape_.inputs, shape_.inputs};
         float* const dw = text.parameter_gradient.data();
         add_linear_gradient(dy, x, dw, by);
-        add_bias_gradient(dy, dw + width() * shape_.inputs);
+        add_bias_gradient(dy, dw + width() * shape_.inputs, by);
         if (text.x_gradient.empty()) return;
-        std::ranges::fill(text.x_gradient, 0.0f);
-        add_linear_input_gradient(weights, dy, text.x_gradient.data(), shape_.inputs, by);
+        linear_input_gradient(weights, dy, text.x_gradient.data(), shape_.inputs, by);
     }
 
   private:
@@ -126,8 +130,7 @@ class minimal_cell {
     void map_inputs(std::span<const float> x, std::size_t count, float* maps, E& by) const noexcept {
         parameters_.visit([&](const auto* numbers) {
             const auto layer = layer_at(numbers, width(), shape_.inputs);
-            fill_rows(std::span(layer.bias, width()), count, maps, width());
-            add_linear(layer.weights, {x.data(), count, shape_.inputs, shape_.inputs}, maps, width(), by);
+            linear(layer.weights, layer.bias, {x.data(), count, shape_.inputs, shape_.inputs}, maps, width(), by);
         });
     }
 

@@ -52,12 +52,15 @@ MULTISTATE_INLINE simd::floats log_of_positive(simd::floats v) noexcept {
     const simd::floats above = v >= simd::floats{} ? v : simd::floats{};
     return v >= simd::floats{} ? simd::log(above + 0.5f) : -softplus(-v);
 }
-/// The derivative by v, where `value` is value_of(form, v).
-MULTISTATE_INLINE simd::floats slope_of(candidate form, simd::floats v, simd::floats value) noexcept {
+/// The derivative of value_of by v, at this value: sigmoid(v) is below 1/2 where v is negative.
+MULTISTATE_INLINE simd::floats slope_of(candidate form, simd::floats value) noexcept {
     const simd::floats one = simd::fill(1.0f);
     if (form == candidate::linear) return one;
-    return v >= simd::floats{} ? one : value * (1.0f - value);
+    return value >= 0.5f ? one : value * (1.0f - value);
 }
+
+/// e^-x, within the range of floats.
+MULTISTATE_INLINE simd::floats inverse_exp(simd::floats x) noexcept { return simd::exp(clamped(-x, -87.0f, 87.0f)); }
 
 }  // namespace detail
 }}  // namespace multistate::MULTISTATE_TARGET

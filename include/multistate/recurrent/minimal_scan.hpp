@@ -5,7 +5,8 @@
 //
 //     minimal_recurrence<Gates>(gates, candidate, units).scan(layout, {maps, state, out, false}, scratch, executor);
 //
-// `maps` are the linear maps of x, [tokens, gates * units].
+// `maps` are the linear maps of x, [tokens, gates * units]. A scan turns them into what `backward` needs: e^-x of gates,
+// and candidates.
 #include <algorithm>
 #include <cstddef>
 #include <limits>
@@ -18,7 +19,7 @@
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
 struct minimal_text {
-    const float* maps;
+    float* maps;
     std::span<float> state;
     std::span<float> out;
     bool log_space;
@@ -39,12 +40,12 @@ class minimal_recurrence {
     minimal_recurrence(Gates gates, candidate form, std::size_t units) noexcept
         : gates_(gates), form_(form), units_(units) {}
 
-    /// after = the state after one token; it may be `before`.
-    void advance(const float* maps, const float* before, float* after) const noexcept {
+    /// The state after one token, from its linear maps of x.
+    void step(const float* maps, float* state) const noexcept {
         for_channels(units_, [&](std::size_t c, auto some) {
-            const token at = load(maps + c, some);
+            const token at = activated(load(maps + c, some));
             const gate_values gate = gates_.values(at.gates);
-            some.store(gate.keep * some.load(before + c) + gate.take * value_of(form_, at.value), after + c);
+            some.store(gate.keep * some.load(state + c) + gate.take * at.value, state + c);
         });
     }
 
@@ -69,7 +70,9 @@ class minimal_recurrence {
                   const minimal_scratch& scratch, E& by) const noexcept {
         const time_blocks blocks(layout, scratch.indices);
         const block_rows rows{scratch.floats.data(), units_};
-        run_tasks(by, blocks.count(), [&](std::size_t b) { sum_up_backward(blocks[b], text, rows, b); });
+        run_tasks(by, blocks.count(), [&](std::size_t b) {
+            if (!blocks[b].begins) sum_up_backward(blocks[b], text, rows, b);
+        });
         for (std::size_t b = blocks.count(); b-- > 0;) carry_backward(blocks[b], text.state_gradient, rows, b);
         run_tasks(by, blocks.count(), [&](std::size_t b) {
             const time_span block = blocks[b];
@@ -77,8 +80,10 @@ class minimal_recurrence {
                 const float* const before = t == block.first && block.begins
                                                 ? text.initial_state.data() + block.sequence * units_
                                                 : text.out.data() + (t - 1) * units_;
-                differentiate(text, t, before, rows(b, row_of_block::carried), map_gradient + t * width());
+                differentiate(text, t, rows(b, row_of_block::carried), before, map_gradient + t * width());
             }
+            if (!block.begins) return;
+            std::copy_n(rows(b, row_of_block::carried), units_, text.state_gradient.data() + block.sequence * units_);
         });
     }
 
@@ -105,6 +110,17 @@ class minimal_recurrence {
         return result;
     }
 
+    MULTISTATE_INLINE token activated(token at) const noexcept {
+        for (simd::floats& x : at.gates) x = inverse_exp(x);
+        at.value = value_of(form_, at.value);
+        return at;
+    }
+    template <class Some>
+    MULTISTATE_INLINE void store(const token& at, float* maps, Some some) const noexcept {
+        for (std::size_t g = 0; g + 1 < Gates::count; ++g) some.store(at.gates[g], maps + g * units_);
+        some.store(at.value, maps + (Gates::count - 1) * units_);
+    }
+
     void sum_up(const time_span& block, const minimal_text& text, const block_rows& rows,
                 std::size_t b) const noexcept {
         float* const kept = rows(b, row_of_block::kept);
@@ -112,12 +128,14 @@ class minimal_recurrence {
         std::fill_n(kept, units_, 1.0f);
         std::fill_n(added, units_, 0.0f);
         for (std::size_t t = block.first; t < block.end; ++t) {
-            const float* const maps = text.maps + t * width();
+            float* const maps = text.maps + t * width();
             for_channels(units_, [&](std::size_t c, auto some) {
-                const token at = load(maps + c, some);
+                const token at = activated(load(maps + c, some));
+                store(at, maps + c, some);
+                if (block.ends) return;  // no block follows that would need the sums
                 const gate_values gate = gates_.values(at.gates);
                 some.store(gate.keep * some.load(kept + c), kept + c);
-                some.store(gate.keep * some.load(added + c) + gate.take * value_of(form_, at.value), added + c);
+                some.store(gate.keep * some.load(added + c) + gate.take * at.value, added + c);
             });
         }
     }
@@ -125,8 +143,13 @@ class minimal_recurrence {
     void write(const time_span& block, const minimal_text& text, const block_rows& rows, std::size_t b) const noexcept {
         const float* before = rows(b, row_of_block::carried);
         for (std::size_t t = block.first; t < block.end; ++t) {
+            const float* const maps = text.maps + t * width();
             float* const after = text.out.data() + t * units_;
-            advance(text.maps + t * width(), before, after);
+            for_channels(units_, [&](std::size_t c, auto some) {
+                const token at = load(maps + c, some);
+                const gate_values gate = gates_.values(at.gates);
+                some.store(gate.keep * some.load(before + c) + gate.take * at.value, after + c);
+            });
             before = after;
         }
         if (block.ends) std::copy_n(before, units_, text.state.data() + block.sequence * units_);
@@ -201,6 +224,8 @@ class minimal_recurrence {
         float* const out = text.out.data();
         for_each_log(block, text, rows, b, [=, this](std::size_t t, std::size_t c, auto some, simd::floats h) {
             some.store(simd::exp(h), out + t * units_ + c);
+            float* const maps = text.maps + t * width() + c;
+            store(activated(load(maps, some)), maps, some);
         });
         if (!block.ends) return;
         std::copy_n(out + (block.end - 1) * units_, units_, text.state.data() + block.sequence * units_);
@@ -223,41 +248,35 @@ class minimal_recurrence {
         }
     }
 
-    /// The gradient of the state after block b, from the block that follows; and of the initial state.
-    void carry_backward(const time_span& block, std::span<float> state_gradient, const block_rows& rows,
+    /// The gradient of the state after block b: given, or what the block that follows passes back.
+    void carry_backward(const time_span& block, std::span<const float> state_gradient, const block_rows& rows,
                         std::size_t b) const noexcept {
-        float* const state = state_gradient.data() + block.sequence * units_;
         float* const to = rows(b, row_of_block::carried);
-        const auto passed_back = [&](std::size_t from, float* out) {
-            std::copy_n(rows(from, row_of_block::added), units_, out);
-            for_channels(units_, [&](std::size_t c, auto some) {
-                const simd::floats kept = some.load(rows(from, row_of_block::kept) + c);
-                const simd::floats later = some.load(rows(from, row_of_block::carried) + c);
-                some.store(some.load(out + c) + kept * later, out + c);
-            });
-        };
         if (block.ends) {
-            std::copy_n(state, units_, to);
-        } else {
-            passed_back(b + 1, to);
+            std::copy_n(state_gradient.data() + block.sequence * units_, units_, to);
+            return;
         }
-        if (block.begins) passed_back(b, state);
+        const float* const kept = rows(b + 1, row_of_block::kept);
+        const float* const added = rows(b + 1, row_of_block::added);
+        const float* const later = rows(b + 1, row_of_block::carried);
+        for_channels(units_, [&](std::size_t c, auto some) {
+            some.store(some.load(added + c) + some.load(kept + c) * some.load(later + c), to + c);
+        });
     }
 
     /// The gradient of one token's maps; `later` is what the next token passes back, then what this one does.
-    void differentiate(const cell_backward& text, std::size_t t, const float* before, float* later,
+    void differentiate(const cell_backward& text, std::size_t t, float* later, const float* before,
                        float* map_gradient) const noexcept {
         const float* const maps = text.saved.data() + t * width();
         const float* const gradient = text.out_gradient.data() + t * units_;
         for_channels(units_, [&](std::size_t c, auto some) {
             const token at = load(maps + c, some);
             const gate_values gate = gates_.values(at.gates);
-            const simd::floats value = value_of(form_, at.value), dh = some.load(gradient + c) + some.load(later + c);
+            const simd::floats dh = some.load(gradient + c) + some.load(later + c);
             typename Gates::maps dx;
-            gates_.gradient(at.gates, gate, {dh * some.load(before + c), dh * value}, dx);
+            gates_.gradient(at.gates, gate, {dh * some.load(before + c), dh * at.value}, dx);
             for (std::size_t g = 0; g + 1 < Gates::count; ++g) some.store(dx[g], map_gradient + g * units_ + c);
-            some.store(dh * gate.take * slope_of(form_, at.value, value),
-                       map_gradient + (Gates::count - 1) * units_ + c);
+            some.store(dh * gate.take * slope_of(form_, at.value), map_gradient + (Gates::count - 1) * units_ + c);
             some.store(gate.keep * dh, later + c);
         });
     }
