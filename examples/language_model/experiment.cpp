@@ -98,9 +98,11 @@ training::model make_model(const options& o, std::string_view name, std::size_t 
 run_result train(const options& o, std::string_view name, const corpus& texts, multistate::thread_pool& pool,
                  const std::function<void(const curve_point&)>& progress) {
     training::model model = make_model(o, name, texts.vocabulary);
-    training::trainer trainer(
-        model, {.learning_rate = o.learning_rate, .warm_up = std::min<std::size_t>(50, o.steps / 4), .steps = o.steps},
-        pool);
+    training::trainer trainer(model,
+                              {.learning_rate = static_cast<float>(o.learning_rate),
+                               .warm_up = std::min<std::size_t>(50, o.steps / 4),
+                               .steps = o.steps},
+                              pool);
     training::random_source data(o.seed, training_data);
     const training::batch validation =
         evenly(texts.validation, {.sequences = o.validation_sequences, .length = o.length});

@@ -18,11 +18,11 @@ struct options {
     std::size_t blocks = 4;
     std::size_t heads = 4;  ///< of the transformer
     std::size_t length = 256;
-    std::size_t batch = 16;
-    std::size_t steps = 500;
+    std::size_t batch = 8;
+    std::size_t steps = 400;
     std::size_t every = 50;  ///< steps between validations
-    std::size_t validation_sequences = 64;
-    float learning_rate = 3e-3f;
+    std::size_t validation_sequences = 32;
+    double learning_rate = 3e-3;
     std::uint64_t seed = 1;
     std::size_t threads = 1;
     std::optional<std::filesystem::path> json;

@@ -49,7 +49,9 @@ run_result train(const options& o, const setting& s, multistate::thread_pool& po
                  const std::function<void(const curve_point&)>& progress) {
     training::model model = make_model(o, s);
     training::trainer trainer(
-        model, {.learning_rate = o.learning_rate, .weight_decay = 0, .warm_up = 50, .steps = o.steps}, pool);
+        model,
+        {.learning_rate = static_cast<float>(o.learning_rate), .weight_decay = 0, .warm_up = 50, .steps = o.steps},
+        pool);
     training::random_source data(s.seed, training_data), validation(s.seed, validation_data), test(s.seed, test_data);
     run_result result{.what = s, .parameters = model.parameter_count()};
     training::score since;

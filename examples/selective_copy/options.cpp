@@ -80,6 +80,7 @@ std::optional<options> parse_options(int count, const char* const* arguments) {
         o.width = 32;
         o.batch = 32;
         o.steps = 200;
+        o.learning_rate = 3e-3;
         o.seeds = 1;
     }
     CLI::App app(description, "selective_copy");

@@ -20,7 +20,7 @@ struct options {
     std::size_t expansion = 2;
     std::size_t batch = 64;
     std::size_t steps = 1500;
-    float learning_rate = 6e-3f;
+    double learning_rate = 6e-3;
     std::uint64_t seed = 1;
     std::size_t seeds = 3;
     std::size_t threads = 1;

@@ -40,7 +40,7 @@ positions::positions(shape s) : shape_(s) {
 }
 
 void positions::initialize(std::span<float> parameters, random_source& random) const {
-    for (float& w : parameters) w = 0.02f * random.normal();
+    for (float& w : parameters) w = random.normal();  // as large as embeddings, or nobody would see them
 }
 
 const matrix& positions::forward(const matrix& in, const pass& p) const {

@@ -2,17 +2,18 @@
 //
 //     training::stack body;
 //     body.add<training::rms_norm>(64);
-//     body.add<training::linear>(64, 256);
-//     std::vector<float> parameters(body.parameter_count()), gradient(parameters.size());
+//     body.add<training::linear>(training::linear::shape{.inputs = 64, .outputs = 256});
+//     training::float_vector parameters(body.parameter_count()), gradient(parameters.size());
 //     body.initialize(parameters, random);
 //
-//     training::tape tape;                                                // one per thread
+//     training::tape tape;                                                      // one per thread
 //     const training::pass pass{parameters, {.sequences = 8, .length = 128}, tape};
-//     const matrix& out = body.forward(in, pass);                         // in [8 * 128, 64], out [8 * 128, 256]
-//     const matrix& in_gradient = body.backward(out_gradient, pass.with(parameters), gradient);   // adds to gradient
+//     const training::matrix& out = body.forward(in, pass);                     // in [8 * 128, 64], out [8 * 128, 256]
+//     const auto& in_gradient = body.backward(out_gradient, pass, gradient);    // adds to gradient
+//     tape.clear();                                                             // before a forward without backward
 //
 // A layer holds its shape only. All parameters of a model lie in one vector. Outputs lie on a tape: forward pushes one
-// record per layer, backward pops them in the reverse order. A second step of the same shape allocates nothing.
+// record per layer, backward pops them in the reverse order. A second step of the same shape allocates next to nothing.
 #pragma once
 
 #include <cstddef>

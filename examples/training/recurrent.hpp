@@ -1,11 +1,13 @@
 // A recurrent cell of the library as a layer.
 //
 //     const ms::min_gru_shape shape{.inputs = 64, .units = 256};
-//     body.add<training::recurrent<ms::min_gru>>(
-//         shape, std::vector<training::parameter_block>{{.count = 2 * 256 * 64, .start = training::evenly(0.125f)},
-//                                                       {.count = 2 * 256, .start = ..., .decays = false}});
+//     std::vector<training::parameter_block> blocks;                           // how parameters start, by the layout
+//     blocks.push_back({.count = 2 * 256 * 64, .start = training::evenly(0.125f)});                    // weights
+//     blocks.push_back({.count = 2 * 256, .start = training::evenly(0.125f), .decays = false});        // biases
+//     body.add<training::recurrent<ms::min_gru>>(shape, blocks);
 //
-// The blocks say how parameters start, in the order of the cell's layout; cells.hpp knows them for each cell.
+// cells.hpp knows the blocks of every cell.
+//
 // Every sequence begins with a state of zeros. The layer runs the cell's scan and backward on the calling thread: the
 // trainer gives each thread sequences of its own.
 #pragma once
