@@ -344,11 +344,17 @@ std::size_t tensor_view::elements() const noexcept {
 }
 
 void gguf::unmap::operator()(const std::byte* address) const noexcept {
-    ::munmap(const_cast<std::byte*>(address), size);
+    if (mapped) ::munmap(const_cast<std::byte*>(address), size);
 }
 
 gguf::gguf(std::filesystem::path path) : path_(std::move(path)) {
     map();
+    gguf_parser(*this).parse();
+}
+
+gguf::gguf(std::span<const std::byte> bytes, std::filesystem::path name) : path_(std::move(name)) {
+    if (bytes.empty()) throw error("the file is empty; expected a GGUF file");
+    mapping_ = {bytes.data(), unmap{bytes.size(), false}};
     gguf_parser(*this).parse();
 }
 
@@ -373,7 +379,7 @@ void gguf::map() {
     const auto size = static_cast<std::size_t>(status.st_size);
     void* const address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.value, 0);
     if (address == MAP_FAILED) throw system_error("the file cannot be mapped");
-    mapping_ = {static_cast<const std::byte*>(address), unmap{size}};
+    mapping_ = {static_cast<const std::byte*>(address), unmap{size, true}};
 }
 
 gguf_error gguf::error(std::string_view problem) const {

@@ -60,10 +60,15 @@ struct tensor_view {
 class gguf {
   public:
     explicit gguf(std::filesystem::path path);
+    /// A file that lies in memory, which must outlive this object; `name` stands for it in messages.
+    gguf(std::span<const std::byte> bytes, std::filesystem::path name);
 
     [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
     [[nodiscard]] std::uint32_t version() const noexcept { return version_; }
-    [[nodiscard]] std::size_t size_bytes() const noexcept { return mapping_.get_deleter().size; }
+    [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+        return {mapping_.get(), mapping_.get_deleter().size};
+    }
+    [[nodiscard]] std::size_t size_bytes() const noexcept { return bytes().size(); }
 
     /// Metadata. Without a default the key is required; a key of another type throws, default or not.
     [[nodiscard]] bool has(std::string_view key) const { return metadata_.contains(key); }
@@ -108,6 +113,7 @@ class gguf {
     };
     struct unmap {
         std::size_t size;
+        bool mapped;  // else it is the caller's
         void operator()(const std::byte* address) const noexcept;
     };
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include <multistate/evaluation/divergence.hpp>
+
 namespace demo {
 
 namespace {
@@ -232,20 +234,21 @@ void llama::feed_forward(const layer& part, matrix& hidden) {
     multiply({&part.down}, gate_, {&hidden}, true);
 }
 
-void llama::negative_log_likelihoods(const matrix& hidden, std::span<const token> targets, std::span<double> nll) {
+void llama::logits(const matrix& hidden, std::size_t first, std::size_t count, matrix& out) {
     const auto& separate = weights_->separate_output;
-    const linear& output = separate.empty() ? weights_->embedding : separate.front();
+    normalize(hidden.middleRows(index(first), index(count)), final_norm_, normal_);
+    multiply({separate.empty() ? &weights_->embedding : &separate.front()}, normal_, {&out});
+}
+
+void llama::negative_log_likelihoods(const matrix& hidden, std::span<const token> targets, std::span<double> nll) {
     constexpr std::size_t slice = 64;  // a large vocabulary times a whole prompt would not fit in memory
     for (std::size_t begin = 0; begin < targets.size(); begin += slice) {
         const std::size_t count = std::min(slice, targets.size() - begin);
-        normalize(hidden.middleRows(index(begin), index(count)), final_norm_, normal_);
-        multiply({&output}, normal_, {&logits_});
+        logits(hidden, begin, count, logits_);
         pool_.run(count, [&](std::size_t i) {
-            const auto row = logits_.row(index(i)).array();
-            const float greatest = row.maxCoeff();
-            const float sum = (row - greatest).exp().sum();
-            nll[begin + i] = std::log(static_cast<double>(sum)) + static_cast<double>(greatest) -
-                             static_cast<double>(row(index(static_cast<std::size_t>(targets[begin + i]))));
+            const auto row = logits_.row(index(i));
+            nll[begin + i] = ms::negative_log_likelihood({row.data(), static_cast<std::size_t>(row.size())},
+                                                         static_cast<std::size_t>(targets[begin + i]));
         });
     }
 }

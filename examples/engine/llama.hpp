@@ -98,6 +98,8 @@ class llama {
         return prefill(cache, tokens, first, mode, hidden, [](std::size_t) {});
     }
 
+    /// Of rows [first, first + count) of `hidden`, in `out` [count, vocabulary]. `first + count` may be at most its rows.
+    void logits(const matrix& hidden, std::size_t first, std::size_t count, matrix& out);
     /// nll[i] = -log p(targets[i] | hidden[i]), in nats.
     void negative_log_likelihoods(const matrix& hidden, std::span<const token> targets, std::span<double> nll);
 

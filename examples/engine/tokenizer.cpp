@@ -449,12 +449,13 @@ std::size_t claimed_length(char lead) noexcept {
 }
 
 /// SentencePiece writes a space as U+2581, "lower one eighth block".
+constexpr std::string_view space_mark = "\xE2\x96\x81";
+
 std::string mark_spaces(std::string_view text, bool prefix) {
-    constexpr std::string_view mark = "\xE2\x96\x81";
-    std::string marked(prefix ? mark : "");
+    std::string marked(prefix ? space_mark : "");
     for (const char value : text) {
         if (value == ' ') {
-            marked += mark;
+            marked += space_mark;
         } else {
             marked += value;
         }
@@ -515,6 +516,20 @@ void sentence_piece::spell(std::string_view text, std::vector<token>& ids) const
     for (const char value : text) ids.push_back(bytes_[byte_of(value)]);
 }
 
+std::string sentence_piece::decode(token id, std::string_view spelling) const {
+    const auto byte = std::ranges::find(bytes_, id);
+    if (byte != bytes_.end())
+        return std::string(1, static_cast<char>(static_cast<unsigned char>(byte - bytes_.begin())));
+    std::string text;
+    for (std::size_t begin = 0; begin < spelling.size();) {
+        const std::size_t mark = std::min(spelling.find(space_mark, begin), spelling.size());
+        text += spelling.substr(begin, mark - begin);
+        if (mark < spelling.size()) text += ' ';
+        begin = mark + space_mark.size();
+    }
+    return text;
+}
+
 // ---- The model "gpt2" -----------------------------------------------------------------------------------------------
 
 namespace {
@@ -555,6 +570,11 @@ std::uint64_t pair_of(token left, token right) noexcept {
 }
 
 }  // namespace
+
+// Tokens that are not spelled in stand-ins are control tokens, or are defined by the user: text as it is.
+std::string byte_pairs::decode(token, std::string_view spelling) {
+    return bytes_of(spelling).value_or(std::string(spelling));
+}
 
 byte_pairs::byte_pairs(const vocabulary& words) {
     const pre_tokenizer& pre = find_pre_tokenizer(words.pre);
@@ -715,6 +735,12 @@ std::vector<token> tokenizer::encode(std::string_view text) const {
         }
     }
     return ids;
+}
+
+std::string tokenizer::decode(token id) const {
+    const std::string_view spelling = text(id);
+    if (spelling.empty()) return {};
+    return std::visit([&](const auto& model) { return model.decode(id, spelling); }, model_);
 }
 
 std::string_view tokenizer::text(token id) const noexcept {

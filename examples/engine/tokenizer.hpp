@@ -74,6 +74,8 @@ class sentence_piece {
   public:
     explicit sentence_piece(const vocabulary& words);
     void encode(std::string_view text, std::vector<token>& ids) const;
+    /// The bytes of a token that the file spells so.
+    [[nodiscard]] std::string decode(token id, std::string_view spelling) const;
 
   private:
     void spell(std::string_view text, std::vector<token>& ids) const;
@@ -90,6 +92,8 @@ class byte_pairs {
   public:
     explicit byte_pairs(const vocabulary& words);
     void encode(std::string_view text, std::vector<token>& ids) const;
+    /// The bytes of a token that the file spells so.
+    [[nodiscard]] static std::string decode(token id, std::string_view spelling);
 
   private:
     struct merge {
@@ -141,6 +145,8 @@ class tokenizer {
 
     /// A token as the file spells it; empty for an id out of range.
     [[nodiscard]] std::string_view text(token id) const noexcept;
+    /// The bytes of text that a token stands for, which may be a part of a character; empty for an id out of range.
+    [[nodiscard]] std::string decode(token id) const;
 
     /// What the reader of results should know: what was missing and is assumed, what was ignored.
     [[nodiscard]] const std::vector<std::string>& notes() const noexcept { return notes_; }

@@ -4,34 +4,19 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
-#include <concepts>
 #include <exception>
-#include <limits>
+#include <mutex>
 #include <numeric>
-#include <optional>
-#include <stdexcept>
-#include <tuple>
 #include <utility>
+
+#include "sequence_runner.hpp"
 
 namespace demo {
 
 namespace {
 
-double sum_of(std::span<const double> nll) { return std::accumulate(nll.begin(), nll.end(), 0.0); }
-
-/// Standard error of sum(value) / sum(tokens), where both vary from sequence to sequence.
-std::optional<double> error_of_ratio(std::span<const double> values, std::span<const double> tokens) {
-    const auto n = static_cast<double>(values.size());
-    if (values.size() < 2) return std::nullopt;
-    const double total = std::accumulate(tokens.begin(), tokens.end(), 0.0);
-    const double mean = std::accumulate(values.begin(), values.end(), 0.0) / total;
-    double squares = 0;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-        const double residual = values[i] - mean * tokens[i];
-        squares += residual * residual;
-    }
-    return std::sqrt(squares * n / (n - 1)) / total;
-}
+/// Perplexities up to here, and percentages of them, are finite.
+constexpr double greatest_mean = 600;
 
 std::size_t longest_of(std::span<const sequence> sequences) {
     std::size_t longest = 1;
@@ -39,331 +24,210 @@ std::size_t longest_of(std::span<const sequence> sequences) {
     return longest;
 }
 
-/// Tokens that are multiplied with the weights at once. With 64 the weights' way through the caches is a tenth of the
-/// time; beyond 256 there is nothing more to save.
-constexpr std::size_t tokens_at_once = 256;
-
-/// Perplexities up to here, and percentages of them, are finite.
-constexpr double greatest_mean = 600;
-
-/// "tova at k = 64", "full"
-std::string name_of(const setting& s) {
-    if (s.policy.policy.forgets() == ms::per::never) return s.policy.text;
-    return s.policy.text + " at k = " + std::to_string(s.states);
-}
-
-/// Tokens of a sequence that `once` takes as the prompt: all but the last quarter.
-std::size_t prompt_of(std::size_t length) { return length - length / 4; }
-
-/// The policy of a setting for this model: one that looks at keys or queries as they were before rotation must know
-/// how the model rotates. What the user gave stays.
-template <class... Policies>
-ms::one_of<Policies...> fitted(const ms::one_of<Policies...>& chosen, const llama& model, const policy_spec& spec) {
-    ms::one_of<Policies...> result = chosen;
-    const auto fit = [&]<class P>(P policy) {
-        if constexpr (requires { policy.rope; }) {
-            if (chosen.name() != P::name) return;
-            policy.rope = model.rope();
-            result = policy;
+fidelity fidelity_of(std::span<const sequence_result> results) {
+    std::vector<double> kl;
+    fidelity f;
+    for (const sequence_result& r : results) {
+        for (const ms::divergence& d : r.divergences) {
+            kl.push_back(d.kl);
+            f.same_top += d.same_top ? 1 : 0;
+            f.probability_change += d.probability_change();
         }
-    };
-    (fit(Policies{}), ...);
-    for (const auto& [name, value] : spec.own) ms::set_parameter(result, name, value);
-    return result;
-}
-ms::any_composed fitted(const llama& model, const policy_spec& spec) {
-    ms::any_composed result = spec.policy;
-    result.get<ms::any_policy>() = fitted(spec.policy.get<ms::any_policy>(), model, spec);
-    return result;
+    }
+    f.same_top /= static_cast<double>(kl.size());
+    f.probability_change /= static_cast<double>(kl.size());
+    f.kl = ms::distribution_of(kl);
+    return f;
 }
 
-/// Throws std::invalid_argument where they do not fit.
-ms::guards guards_of(const llama& model, const setting& s, const ms::shape& shape) {
-    const std::size_t tables = s.policy.policy.forgets() == ms::per::head ? shape.kv_heads : 1;
-    return ms::guards_in_force({.states = shape.states,
-                                .slack = shape.slack,
-                                .sinks = shape.sinks,
-                                .recent = shape.recent,
-                                .heads = shape.heads / tables,
-                                .kv_heads = shape.kv_heads / tables,
-                                .head_dim = shape.head_dim,
-                                .value_dim = shape.value_dim},
-                               fitted(model, s.policy), ("k = " + std::to_string(s.states)).c_str());
+/// Adds everything that the sequences say to what is known of memory and budgets.
+void assemble(measurement& m, std::span<sequence_result> results, std::size_t longest, const watch& w) {
+    ms::mean_by_part by_position({.parts = position_parts, .places = std::max<std::size_t>(1, longest - 1)});
+    m.forgot_nothing = std::ranges::none_of(results, &sequence_result::forgot);
+    if (w.beside != nullptr) m.fidelity = fidelity_of(results);
+    for (sequence_result& r : results) {
+        m.sequences.push_back({std::accumulate(r.nll.begin(), r.nll.end(), 0.0), r.nll.size()});
+        for (std::size_t i = 0; i < r.nll.size(); ++i) by_position.add(i, r.nll[i]);
+        m.nll.push_back(std::move(r.nll));
+        m.forgotten.insert(m.forgotten.end(), r.forgotten.begin(), r.forgotten.end());
+        m.kept.push_back(std::move(r.kept));
+        if (w.keep_hidden) m.hidden.push_back(std::move(r.hidden));
+    }
+    m.nll_by_position = by_position.means();
 }
 
-/// The least that a layer keeps.
-std::size_t least_states(const llama& model, const setting& s, const ms::shape& shape) {
-    if (!s.policy.budget || s.policy.budget.needs_prompt()) return s.states;
-    return std::ranges::min(s.policy.budget.by_layer(shape.layers, s.states, guards_of(model, s, shape)));
-}
-
-/// The cache for a setting. A k beyond the longest sequence needs no more rows than that.
-ms::shape shape_for(const llama& model, const setting& s, std::size_t longest) {
-    const std::size_t block = std::max(s.block, s.feeding == feeding::once ? prompt_of(longest) : 1);
-    ms::shape shape = s.policy.applied_to(model.cache_shape(s.states, std::min(block, longest)));
-    if (s.policy.policy.forgets() != ms::per::never && least_states(model, s, shape) + shape.slack < longest)
-        return shape;
-    // Nothing will be forgotten, and the guards may not fit so few states: those that can be are left out, the policy's
-    // own sinks get states of their own.
-    shape.states = longest + ms::default_guards(s.policy.policy, longest).sinks;
-    shape.slack = 0;
-    shape.sinks = 0;
-    shape.recent = 0;
-    return shape;
-}
-
-/// Runs sequences through one cache, one at a time.
-template <class Cache>
-class runner {
+/// All sequences under all settings, as jobs that threads take in order: a job is a sequence under a setting.
+class campaign {
   public:
-    runner(const llama& model, const setting& s, Cache cache, const watch& w)
-        : model_(model), setting_(s), cache_(std::move(cache)), watch_(w) {
-        if (cache_.shape().states == s.states) budget_ = s.policy.budget;
-        budget_.before_prompt(cache_);
-        if (budget_ && !budget_.needs_prompt()) note_budget();
-    }
-
-    /// Returns whether a state was forgotten before the last prediction.
-    bool run(std::size_t number, std::span<const token> tokens, std::vector<double>& nll,
-             std::vector<forgetting>& forgotten) {
-        cache_.clear();
-        if (budget_.needs_prompt()) cache_.rebudget(std::vector<std::size_t>(cache_.shape().layers, setting_.states));
-        std::size_t done = 0;
-        bool forgot = false;
-        const auto attended = [&](std::size_t layer) {
-            forgot = forgot || forgets_before(tokens.size(), layer);
-            if (watch_.forgotten) note_forgotten(number, cache_.layer(layer), forgotten);
-        };
-        const auto feed = [&](std::size_t count, ms::prefill_mode mode) {
-            predict(tokens, done, count, mode, nll, attended);
-            check_finite(number, std::span(nll).last(std::min(count, nll.size())), nll.size());
-            done += count;
-        };
-        if (setting_.feeding == feeding::once) {
-            feed(prompt_of(tokens.size()), ms::prefill_mode::block);
-            for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) cache_.layer(layer).finish_prompt();
-            if (budget_.needs_prompt()) {
-                budget_.after_prompt(cache_);
-                note_budget();
-                for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) attended(layer);
-            }
+    campaign(const llama& model, std::span<const sequence> sequences, std::span<const setting> settings, const watch& w,
+             const std::function<void(finished)>& deliver)
+        : model_(model),
+          sequences_(sequences),
+          settings_(settings),
+          watch_(w),
+          deliver_(deliver),
+          longest_(longest_of(sequences)),
+          works_(settings.size()) {
+        for (work& each : works_) {
+            each.results.resize(sequences.size());
+            each.failures.resize(sequences.size());
+            each.left = sequences.size();
         }
-        const auto mode = setting_.feeding == feeding::block ? ms::prefill_mode::block : ms::prefill_mode::exact;
-        const std::size_t stretch = std::max<std::size_t>(1, tokens_at_once / setting_.block) * setting_.block;
-        while (done < tokens.size()) feed(std::min(stretch, tokens.size() - done), mode);
-        if (watch_.forgotten) forget_last(number, forgotten);
-        return forgot;
     }
 
-    [[nodiscard]] const Cache& cache() const { return cache_; }
-    [[nodiscard]] const std::vector<layer_budget>& budget() const { return budgets_; }
-    [[nodiscard]] double mean_budget() const { return mean_budget_; }
+    void run() {
+        const std::size_t threads = model_.pool().threads();
+        const std::size_t jobs = sequences_.size() * settings_.size();
+        const std::size_t own = jobs / threads * threads;
+        const auto take = [&](std::size_t end, double share) {
+            worker w;
+            for (std::size_t job = next_++; job < end; job = next_++) do_job(w, job, share);
+        };
+        if (own > 0) model_.pool().run(threads, [&](std::size_t) { take(own, 1 / static_cast<double>(threads)); });
+        next_ = own;  // each thread has counted one too many
+        take(jobs, 1);
+        if (fatal_) std::rethrow_exception(fatal_);
+    }
 
   private:
-    void predict(std::span<const token> tokens, std::size_t first, std::size_t count, ms::prefill_mode mode,
-                 std::vector<double>& nll, auto&& attended) {
-        if (!model_.prefill(cache_, tokens.subspan(first, count), static_cast<ms::position>(first), mode, hidden_,
-                            attended)) {
-            throw std::logic_error("the cache has fewer rows than the sequence has tokens");
-        }
-        const auto targets = tokens.subspan(first + 1, std::min(count, tokens.size() - first - 1));
-        nll.resize(nll.size() + targets.size());
-        model_.negative_log_likelihoods(hidden_, targets, std::span(nll).last(targets.size()));
-        if (watch_.progress) watch_.progress(count);
-    }
+    struct work {
+        std::vector<sequence_result> results;
+        std::vector<std::string> failures;  // sentences of not_finite, by sequence
+        measurement result;
+        std::size_t left = 0;
+        bool failed = false;
+    };
+    /// What a thread keeps from job to job while the setting is the same.
+    struct worker {
+        std::unique_ptr<sequence_runner> runner;
+        std::size_t setting = 0;
+    };
 
-    /// `last` of the nll that the sequence has so far are new.
-    void check_finite(std::size_t number, std::span<const double> last, std::size_t nll) const {
-        for (std::size_t i = 0; i < last.size(); ++i) {
-            if (std::isfinite(last[i])) continue;
-            throw not_finite(name_of(setting_) + ": the negative log likelihood of token " +
-                             std::to_string(nll - last.size() + i + 1) + " in sequence " + std::to_string(number) +
-                             " (both from 0) is " + std::to_string(last[i]));
-        }
-    }
-
-    /// Whether one of the latest decisions came early enough for a prediction: it is in force from the next token on,
-    /// and the last token predicts nothing.
-    [[nodiscard]] bool forgets_before(std::size_t length, std::size_t layer) const {
-        for (std::size_t head = 0; head < cache_.shape().kv_heads; ++head) {
-            const auto latest = cache_.layer(layer).forgotten(head);
-            if (!latest.empty() && latest.front().decided_by + 2 < static_cast<ms::position>(length)) return true;
-        }
-        return false;
-    }
-
-    /// The decision after the last token, if it is due, which no append will ask for.
-    void forget_last(std::size_t number, std::vector<forgetting>& forgotten) {
-        for (std::size_t layer = 0; layer < cache_.shape().layers; ++layer) {
-            for (std::size_t t = 0; t < cache_.layer(layer).table_count(); ++t) {
-                const auto one = cache_.layer(layer).restricted_to(t);
-                if (!one.tables().front().is_due()) continue;
-                one.forget();
-                note_forgotten(number, one, forgotten);
+    void do_job(worker& w, std::size_t job, double share) {
+        const std::size_t s = job / sequences_.size(), i = job % sequences_.size();
+        try {
+            const auto start = std::chrono::steady_clock::now();
+            // The sequences before one that failed have begun and end: the first failure is the same always.
+            if (ended_) return;
+            if (!begin(s)) return finish(s, nullptr, 0);
+            if (!w.runner || w.setting != s) w.runner = make_runner(model_, settings_[s], longest_, watch_);
+            w.setting = s;
+            try {
+                works_[s].results[i] = w.runner->run(i, sequences_[i]);
+            } catch (const not_finite& problem) {
+                fail(s, i, problem.what());
             }
-        }
-        std::ranges::sort(forgotten, {},
-                          [](const forgetting& f) { return std::tuple(f.step, f.layer, f.kv_head, f.position); });
-    }
-
-    /// Of all tables to which the handle `layer` is restricted.
-    static void note_forgotten(std::size_t number, const auto& layer, std::vector<forgetting>& forgotten) {
-        for (const auto& table : layer.tables()) {
-            for (std::size_t i = 0; i < table.shape().kv_heads; ++i) {
-                for (const auto& f : table.forgotten()) {
-                    forgotten.push_back({number, f.decided_by, layer.index(), table.shape().kv_head + i, f.position});
-                }
-            }
+            const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+            finish(s, w.runner.get(), taken.count() * share);
+        } catch (const stopped&) {
+            ended_ = true;
+        } catch (...) {
+            const std::lock_guard lock(mutex_);
+            if (!fatal_) fatal_ = std::current_exception();
+            ended_ = true;
         }
     }
 
-    /// What the tables may keep now.
-    void note_budget() {
-        std::size_t sum = 0, count = 0;
-        budgets_.resize(cache_.shape().layers, {std::numeric_limits<std::size_t>::max(), 0});
-        for (std::size_t layer = 0; layer < budgets_.size(); ++layer) {
-            for (const auto& table : std::as_const(cache_).layer(layer).tables()) {
-                budgets_[layer].least = std::min(budgets_[layer].least, table.states());
-                budgets_[layer].most = std::max(budgets_[layer].most, table.states());
-                sum += table.states();
-                ++count;
-            }
-        }
-        mean_budget_ = static_cast<double>(sum) / static_cast<double>(count);
+    bool begin(std::size_t s) {
+        const std::lock_guard lock(mutex_);
+        return !works_[s].failed;
     }
 
-    llama model_;
-    const setting& setting_;
-    Cache cache_;
+    void fail(std::size_t s, std::size_t i, const char* sentence) {
+        const std::lock_guard lock(mutex_);
+        works_[s].failed = true;
+        works_[s].failures[i] = sentence;
+    }
+
+    void finish(std::size_t s, const sequence_runner* runner, double seconds) {
+        const std::lock_guard lock(mutex_);
+        if (fatal_) return;
+        work& w = works_[s];
+        w.result.seconds += seconds;
+        if (runner != nullptr) runner->describe(w.result);
+        --w.left;
+        while (delivered_ < works_.size() && works_[delivered_].left == 0) deliver(delivered_++);
+    }
+
+    void deliver(std::size_t s) {
+        work w = std::exchange(works_[s], {});
+        const auto failure = std::ranges::find_if(w.failures, [](const std::string& each) { return !each.empty(); });
+        if (failure != w.failures.end()) return deliver_({s, std::nullopt, *failure});
+        assemble(w.result, w.results, longest_, watch_);
+        w.result.seconds = std::max(w.result.seconds, 1e-9);  // what a clock may not see
+        const double mean = w.result.nll_sum() / static_cast<double>(std::max<std::size_t>(1, w.result.tokens()));
+        if (mean > greatest_mean) {
+            return deliver_({s, std::nullopt,
+                             name_of(settings_[s]) + ": the mean negative log likelihood is " + std::to_string(mean) +
+                                 " nats, its exponential too great for a number"});
+        }
+        deliver_({s, std::move(w.result), {}});
+    }
+
+    const llama& model_;
+    std::span<const sequence> sequences_;
+    std::span<const setting> settings_;
     const watch& watch_;
-    ms::any_budget budget_;  // none where nothing is forgotten
-    std::vector<layer_budget> budgets_;
-    double mean_budget_ = 0;
-    matrix hidden_;
+    const std::function<void(finished)>& deliver_;
+    std::size_t longest_;
+    std::vector<work> works_;
+    std::atomic<std::size_t> next_ = 0;
+    std::atomic<bool> ended_ = false;
+    std::mutex mutex_;  // of all below, and of works_ but for the results of jobs in progress
+    std::size_t delivered_ = 0;
+    std::exception_ptr fatal_;
 };
 
-template <class Cache>
-void add_budget(const runner<Cache>& r, measurement& result) {
-    if (r.budget().empty()) return;
-    result.budget.resize(r.budget().size(), r.budget().front());
-    for (std::size_t layer = 0; layer < r.budget().size(); ++layer) {
-        layer_budget& all = result.budget[layer];
-        if (result.mean_budget == 0) all = r.budget()[layer];
-        all.least = std::min(all.least, r.budget()[layer].least);
-        all.most = std::max(all.most, r.budget()[layer].most);
+/// The positions of one layer and KV head at the end of a sequence.
+std::vector<ms::position> positions_of(const std::vector<bool>& kept, std::size_t plane, std::size_t length) {
+    std::vector<ms::position> positions;
+    for (std::size_t p = 0; p < length; ++p) {
+        if (kept[plane * length + p]) positions.push_back(static_cast<ms::position>(p));
     }
-    result.mean_budget = r.mean_budget();
-}
-
-/// Each thread takes sequences of its own while there are enough for all; all threads share each of the rest.
-template <class Codec>
-measurement measure_with(const llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {
-    using cache = ms::cache<ms::any_composed, Codec>;
-    const std::size_t threads = model.pool().threads();
-    const ms::shape shape = shape_for(model, s, longest_of(sequences));
-    const std::size_t own = sequences.size() / threads * threads;
-    const ms::any_composed policy = fitted(model, s.policy);
-    std::vector<runner<cache>> runners;
-    for (std::size_t i = 0; i < (own > 0 ? threads : 1); ++i) {
-        runners.emplace_back(model, s, cache(shape, policy), w);
-    }
-    measurement result;
-    result.nll.resize(sequences.size());
-    std::vector<std::vector<forgetting>> forgotten(sequences.size());
-    std::vector<char> forgot(sequences.size());
-    std::vector<std::exception_ptr> failures(sequences.size());
-    std::atomic<std::size_t> next = 0;
-
-    const auto run = [&](runner<cache>& by, std::size_t i) {
-        forgot[i] = by.run(i, sequences[i], result.nll[i], forgotten[i]) ? 1 : 0;
-    };
-    const auto start = std::chrono::steady_clock::now();
-    model.pool().run(runners.size(), [&](std::size_t r) {
-        for (std::size_t i = next++; i < own; i = next++) {
-            try {
-                run(runners[r], i);
-            } catch (...) {
-                failures[i] = std::current_exception();
-                next = own;  // the sequences before this one have begun and end: the first failure is the same always
-            }
-        }
-    });
-    for (const auto& failure : failures) {
-        if (failure) std::rethrow_exception(failure);
-    }
-    for (std::size_t i = own; i < sequences.size(); ++i) run(runners.front(), i);
-    result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    result.seconds = std::max(result.seconds, 1e-9);  // what a clock may not see
-    result.forgot_nothing = std::ranges::count(forgot, 1) == 0;
-    result.cache_bytes = runners.front().cache().memory_bytes();
-    result.scratch_bytes = ms::workspace::bytes_for(runners.front().cache().shape());
-    for (const auto& r : runners) add_budget(r, result);
-    if (const double mean = result.nll_sum() / static_cast<double>(std::max<std::size_t>(1, result.tokens()));
-        mean > greatest_mean) {
-        throw not_finite(name_of(s) + ": the mean negative log likelihood is " + std::to_string(mean) +
-                         " nats, its exponential too great for a number");
-    }
-    for (const auto& part : forgotten) result.forgotten.insert(result.forgotten.end(), part.begin(), part.end());
-    return result;
+    return positions;
 }
 
 }  // namespace
 
-std::size_t measurement::tokens() const {
-    return std::accumulate(nll.begin(), nll.end(), std::size_t{0},
-                           [](std::size_t n, const auto& part) { return n + part.size(); });
+std::size_t outcome::tokens() const {
+    return std::accumulate(sequences.begin(), sequences.end(), std::size_t{0},
+                           [](std::size_t n, const ms::likelihood& s) { return n + s.tokens; });
 }
 
-double measurement::nll_sum() const {
-    return std::accumulate(nll.begin(), nll.end(), 0.0,
-                           [](double sum, const auto& part) { return sum + sum_of(part); });
+double outcome::nll_sum() const {
+    return std::accumulate(sequences.begin(), sequences.end(), 0.0,
+                           [](double sum, const ms::likelihood& s) { return sum + s.nll; });
 }
 
-double measurement::perplexity() const { return std::exp(nll_sum() / static_cast<double>(tokens())); }
+double outcome::perplexity() const { return ms::perplexity(sequences).value; }
 
-std::optional<double> measurement::standard_error() const {
-    std::vector<double> sums, counts;
-    for (const auto& part : nll) {
-        sums.push_back(sum_of(part));
-        counts.push_back(static_cast<double>(part.size()));
+std::optional<double> outcome::standard_error() const { return ms::perplexity(sequences).error; }
+
+ms::estimate compare(const outcome& m, const outcome& baseline) {
+    return ms::percent_above({.measured = m.sequences, .baseline = baseline.sequences});
+}
+
+ms::agreement shared_states(const measurement& a, const measurement& b, std::span<const sequence> texts) {
+    ms::agreement all;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+        const std::size_t length = texts[i].size();
+        for (std::size_t plane = 0; plane < a.kept[i].size() / length; ++plane) {
+            all.add(positions_of(a.kept[i], plane, length), positions_of(b.kept[i], plane, length));
+        }
     }
-    const auto error = error_of_ratio(sums, counts);
-    if (!error) return std::nullopt;
-    return perplexity() * *error;  // the derivative of exp at the mean
+    return all;
 }
 
-difference compare(const measurement& m, const measurement& baseline) {
-    std::vector<double> differences, counts;
-    for (std::size_t i = 0; i < m.nll.size(); ++i) {
-        differences.push_back(sum_of(m.nll[i]) - sum_of(baseline.nll[i]));
-        counts.push_back(static_cast<double>(m.nll[i].size()));
-    }
-    const double ratio = m.perplexity() / baseline.perplexity();
-    const auto error = error_of_ratio(differences, counts);
-    return {100 * (ratio - 1), error ? std::optional(100 * ratio * *error) : std::nullopt};
-}
-
-void check(const llama& model, const setting& s) { (void)resolved(model, s); }
-
-std::string resolved(const llama& model, const setting& s) {
-    const ms::shape shape = s.policy.applied_to(model.cache_shape(s.states, 1));
-    const ms::guards guards = guards_of(model, s, shape);
-    (void)least_states(model, s, shape);
-    std::string text = std::string(s.policy.policy.name()) + " sinks=" + std::to_string(guards.sinks) +
-                       " recent=" + std::to_string(guards.recent) + " slack=" + std::to_string(shape.slack);
-    for (const ms::parameter_text& p : ms::parameters_of(fitted(model, s.policy))) {
-        text += ' ' + p.name + '=' + p.value;
-    }
-    const std::string& written = s.policy.text;
-    return text + written.substr(std::min(written.find('|'), written.size()));
+void measure_all(const llama& model, std::span<const sequence> sequences, std::span<const setting> settings,
+                 const watch& w, const std::function<void(finished)>& deliver) {
+    campaign(model, sequences, settings, w, deliver).run();
 }
 
 measurement measure(const llama& model, std::span<const sequence> sequences, const setting& s, const watch& w) {
-    std::optional<measurement> result;
-    ms::codecs::for_each([&]<class Codec>() {
-        if (Codec::name == s.codec) result = measure_with<Codec>(model, sequences, s, w);
-    });
-    return std::move(result).value();
+    finished only;
+    measure_all(model, sequences, {&s, 1}, w, [&](finished f) { only = std::move(f); });
+    if (!only.failure.empty()) throw not_finite(only.failure);
+    return std::move(only.result).value();
 }
 
 }  // namespace demo

@@ -26,9 +26,18 @@ namespace fs = std::filesystem;
 std::atomic<const char*> unfinished = nullptr;
 static_assert(std::atomic<const char*>::is_always_lock_free, "signal handlers may not wait");
 
-extern "C" void remove_unfinished(int signal) {
+constexpr std::array ending_signals{SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU};
+
+volatile std::sig_atomic_t postponing = 0;
+volatile std::sig_atomic_t postponed = 0;
+
+extern "C" void on_signal(int signal) {
+    if (postponing != 0 && postponed == 0 && signal != SIGQUIT) {
+        postponed = signal;
+        return;
+    }
     if (const char* const name = unfinished.load()) ::unlink(name);
-    // The handler was reset to the default action, which ends the program with the status of this signal.
+    std::signal(signal, SIG_DFL);  // which ends the program with the status of this signal
     ::raise(signal);
 }
 
@@ -163,16 +172,35 @@ void open_standard_descriptors() {
 void handle_signals() {
     std::signal(SIGPIPE, SIG_IGN);
     std::signal(SIGXFSZ, SIG_IGN);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU}) {
+    for (const int signal : ending_signals) {
         struct sigaction action {};
         // Who ignores a signal, as nohup does, goes on ignoring it.
         if (::sigaction(signal, nullptr, &action) != 0 || action.sa_handler != SIG_DFL) continue;
         action = {};
-        action.sa_handler = remove_unfinished;
-        action.sa_flags = static_cast<int>(SA_RESETHAND | SA_NODEFER);
+        action.sa_handler = on_signal;
+        action.sa_flags = SA_NODEFER | SA_RESTART;
         ::sigaction(signal, &action, nullptr);
     }
 }
+
+void postpone_signals() noexcept { postponing = 1; }
+
+int postponed_signal() noexcept { return postponed; }
+
+void end_by_postponed_signal() noexcept {
+    if (postponed == 0) return;
+    std::signal(postponed, SIG_DFL);
+    ::raise(postponed);
+}
+
+signals_blocked::signals_blocked() noexcept : before_() {
+    sigset_t blocked;
+    ::sigemptyset(&blocked);
+    for (const int signal : ending_signals) ::sigaddset(&blocked, signal);
+    ::pthread_sigmask(SIG_BLOCK, &blocked, &before_);
+}
+
+signals_blocked::~signals_blocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
 void check_files(const std::vector<named_file>& inputs, const std::vector<named_file>& outputs) {
     for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -220,7 +248,11 @@ output_file::~output_file() {
 
 void output_file::commit() {
     if (!content_) fail(path_, ENOMEM);
-    if (direct_ < 0) return replace();
+    if (replaces()) {
+        replace();
+        content_.str({});
+        return;
+    }
     if (const int error = write_all(direct_, content_.view())) fail(path_, error);
     if (::close(std::exchange(direct_, -1)) != 0) fail(path_, errno);
 }

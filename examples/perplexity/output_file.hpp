@@ -12,6 +12,7 @@
 // content. Devices and pipes are written directly, and so are descriptors of the program: `-`, /dev/stdout, /dev/fd/3.
 #pragma once
 
+#include <csignal>
 #include <filesystem>
 #include <iosfwd>
 #include <sstream>
@@ -26,6 +27,26 @@ void open_standard_descriptors();
 /// A signal that ends the program also removes what commit() has begun. A closed pipe and a file that grows too long
 /// fail the write instead of ending the program.
 void handle_signals();
+
+/// From here on the first signal that would end the program (SIGINT, SIGTERM, SIGHUP or SIGXCPU) is only noted, so that
+/// the program can stop with what is done. The second one ends it, and so does SIGQUIT.
+void postpone_signals() noexcept;
+/// The signal that was noted; 0 for none.
+[[nodiscard]] int postponed_signal() noexcept;
+/// Ends the program with the status of the signal that was noted; returns if there is none.
+void end_by_postponed_signal() noexcept;
+
+/// Keeps those signals from the threads that are started while it lives, so that handlers run on the first thread only.
+class signals_blocked {
+  public:
+    signals_blocked() noexcept;
+    ~signals_blocked();
+    signals_blocked(const signals_blocked&) = delete;
+    signals_blocked& operator=(const signals_blocked&) = delete;
+
+  private:
+    sigset_t before_;
+};
 
 /// A file that an option names. Path "-" is standard input for an input and standard output for an output.
 struct named_file {
@@ -47,8 +68,10 @@ class output_file {
 
     /// Collects the content in memory.
     std::ostream& stream() noexcept { return content_; }
-    /// Once.
+    /// Writes the content, and empties it. What replaces a file may be committed again, with new content.
     void commit();
+    /// Whether commit() replaces a file; else it writes to a pipe, a device or a descriptor, and only once.
+    [[nodiscard]] bool replaces() const noexcept { return !target_.empty(); }
 
   private:
     void replace();

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <ostream>
 
+#include "terminal.hpp"
+
 namespace demo {
 
 namespace {
 
-constexpr std::size_t line_width = 120;
-constexpr const char* indent = "    ";
+constexpr std::size_t indent = 4;
+constexpr std::size_t least_reads = 13;  // columns for what a policy reads; with fewer, each policy is a paragraph
 
 std::string padded(std::string text, std::size_t width) {
     text.resize(std::max(text.size(), width), ' ');
@@ -22,21 +24,18 @@ std::size_t width_of(std::span<const policy_description> policies, std::string p
     return head;
 }
 
-/// "decay=0.95 (from 0 to 1), ..." in lines that begin after the names do.
-void print_parameters(std::ostream& out, std::span<const ms::parameter_text> parameters) {
-    std::string line = indent;
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-        const ms::parameter_text& p = parameters[i];
-        std::string text = p.name + "=" + p.value + " (" + p.range + ")";
-        if (i + 1 < parameters.size()) text += ',';
-        if (i > 0 && line.size() + 1 + text.size() > line_width) {
-            out << line << '\n';
-            line = indent + text;
-        } else {
-            line += (i > 0 ? " " : "") + text;
-        }
+/// Below the name that it belongs to.
+void print_indented(std::ostream& out, const std::string& text, std::size_t columns) {
+    out << std::string(indent, ' ') << wrapped(text, {.width = columns, .indent = indent, .begun = indent}) << '\n';
+}
+
+/// "decay=0.95 (from 0 to 1), ..."
+std::string parameters_text(std::span<const ms::parameter_text> parameters) {
+    std::string text;
+    for (const ms::parameter_text& p : parameters) {
+        text += (text.empty() ? "" : ", ") + p.name + "=" + p.value + " (" + p.range + ")";
     }
-    if (!parameters.empty()) out << line << '\n';
+    return text;
 }
 
 }  // namespace
@@ -66,37 +65,43 @@ std::vector<std::string> presets_of(std::string_view policy) {
     return result;
 }
 
-void print_policies(std::ostream& out, std::span<const policy_description> policies) {
+void print_policies(std::ostream& out, std::span<const policy_description> policies, std::size_t columns) {
     const std::size_t name = width_of(policies, &policy_description::name, 4);
     const std::size_t forgets = width_of(policies, &policy_description::forgets, 7);
     const std::size_t paper = width_of(policies, &policy_description::paper, 5);
     const auto print = [&](const policy_description& p) {
-        out << padded(p.name, name) << "  " << padded(p.forgets, forgets) << "  " << padded(p.paper, paper) << "  "
-            << p.reads << '\n';
-        print_parameters(out, p.parameters);
-        for (const std::string& preset : p.presets) out << indent << preset << '\n';
+        const std::string begin =
+            padded(p.name, name) + "  " + padded(p.forgets, forgets) + "  " + padded(p.paper, paper) + "  ";
+        if (begin.size() + least_reads <= columns) {
+            out << begin << wrapped(p.reads, {.width = columns, .indent = begin.size(), .begun = begin.size()}) << '\n';
+        } else {
+            out << p.name << '\n';
+            print_indented(out, p.forgets + "; " + p.paper + "; " + p.reads, columns);
+        }
+        if (!p.parameters.empty()) print_indented(out, parameters_text(p.parameters), columns);
+        for (const std::string& preset : p.presets) print_indented(out, preset, columns);
     };
     print({.name = "NAME", .forgets = "FORGETS", .paper = "PAPER", .reads = "READS", .parameters = {}});
     for (const policy_description& p : policies) print(p);
+    const auto paragraph = [&](const std::string& text) {
+        out << wrapped(text, {.width = columns, .indent = 2}) << '\n';
+    };
     std::vector<std::string> rotation;
     const ms::rope rope;
     ms::for_each_parameter(rope, [&](std::string_view each, const auto&...) { rotation.emplace_back(each); });
-    out << "\n"
-           "FORGETS for each layer, for each KV head, or never. Below a policy its parameters: NAME=DEFAULT (RANGE),\n"
-           "and its presets, other defaults under a name of their own.\n"
-           "All that forget also take sinks, recent and slack: whole numbers of states, or shares of k such as 0.25.\n"
-           "Parts follow a policy after |, as in h2o|value_norm|pool(width=7):\n"
-        << ms::listed(ms::part_list::names)
-        << ".\n"
-           "A budget stands last, as in snapkv|pyramid(beta=20); k is then the mean over layers, or over KV heads:\n";
+    out << '\n';
+    paragraph(
+        "FORGETS for each layer, for each KV head, or never. Below a policy its parameters: NAME=DEFAULT (RANGE), "
+        "and its presets, other defaults under a name of their own.");
+    paragraph(
+        "All that forget also take sinks, recent and slack: whole numbers of states, or shares of k such as 0.25.");
+    paragraph("Parts follow a policy after |, as in h2o|value_norm|pool(width=7): " + ms::listed(ms::part_list::names) +
+              ".");
+    paragraph("A budget stands last, as in snapkv|pyramid(beta=20); k is then the mean over layers, or over KV heads:");
     for (const std::string_view each : ms::any_budget::names) {
-        out << each << ':';
-        for (const ms::parameter_text& p : ms::parameters_of(ms::any_budget::named(each))) {
-            out << ' ' << p.name << '=' << p.value << " (" << p.range << ')';
-        }
-        out << '\n';
+        paragraph(std::string(each) + ": " + parameters_text(ms::parameters_of(ms::any_budget::named(each))));
     }
-    out << "How keys are rotated (" << ms::listed(rotation) << ") is taken from the model unless given.\n";
+    paragraph("How keys are rotated (" + ms::listed(rotation) + ") is taken from the model unless given.");
 }
 
 }  // namespace demo

@@ -50,7 +50,7 @@ policy_description describe(const OneOf& policy) {
 /// THE list, in its order.
 [[nodiscard]] std::vector<policy_description> describe_all_policies();
 
-/// A line for each, its parameters below it, and then what all of them take.
-void print_policies(std::ostream& out, std::span<const policy_description> policies);
+/// A line for each, its parameters below it, and then what all of them take. In few columns a paragraph for each.
+void print_policies(std::ostream& out, std::span<const policy_description> policies, std::size_t columns);
 
 }  // namespace demo

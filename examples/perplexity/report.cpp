@@ -1,51 +1,51 @@
 #include "report.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <fstream>
-#include <functional>
-#include <iomanip>
+#include <iterator>
+#include <limits>
+#include <map>
 #include <ostream>
-#include <sstream>
+#include <utility>
 
-#include <nlohmann/json.hpp>
+#include "terminal.hpp"
 
 namespace demo {
 
 namespace {
 
-constexpr std::size_t least_name_width = 18;
-constexpr int cell_width = 14;
+bool forgets(const run& r) { return demo::forgets(r.what); }
 
-std::string fixed(double value, int digits) {
-    std::ostringstream text;
-    text << std::fixed << std::setprecision(digits) << value;
-    return text.str();
+std::string states_cell(const run& r) {
+    if (!forgets(r)) return "all";
+    return std::to_string(r.what.states) + (r.result.forgot_nothing ? "*" : "");
 }
 
-std::string with_error(double value, const std::optional<double>& error, int digits) {
-    return fixed(value, digits) + (error ? " ± " + fixed(*error, digits) : "");
+/// Sorted by this, least first.
+double sort_key(const run& r, const std::string& key) {
+    if (key == "states") return static_cast<double>(r.what.states);
+    if (key == "kl") return r.result.fidelity ? r.result.fidelity->kl.mean : 0;
+    if (key == "memory") return static_cast<double>(r.result.bytes.cache);
+    if (key == "speed") return -tokens_per_second(r.result);
+    return r.result.perplexity();
 }
 
-/// Characters that a terminal shows; ± takes two bytes.
-std::size_t shown_width(std::string_view text) {
-    return static_cast<std::size_t>(
-        std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
-}
+/// A policy in one codec; the name tells the codec if there are several.
+struct contestant {
+    std::string policy;
+    std::string codec;
 
-std::string right_aligned(const std::string& text, std::size_t width) {
-    const std::size_t shown = shown_width(text);
-    return std::string(shown < width ? width - shown : 1, ' ') + text;
-}
+    bool operator==(const contestant&) const = default;
+    [[nodiscard]] bool is(const run& r) const { return r.what.policy.text == policy && r.what.codec == codec; }
+};
 
-double tokens_per_second(const measurement& m) { return static_cast<double>(m.tokens()) / m.seconds; }
-
-std::vector<std::string> distinct_policies(std::span<const run> runs) {
-    std::vector<std::string> names;
+std::vector<std::string> codecs_of(std::span<const run> runs) {
+    std::vector<std::string> codecs;
     for (const run& r : runs) {
-        if (std::ranges::find(names, r.what.policy.text) == names.end()) names.push_back(r.what.policy.text);
+        if (std::ranges::count(codecs, r.what.codec) == 0) codecs.push_back(r.what.codec);
     }
-    return names;
+    return codecs;
 }
 
 std::vector<std::size_t> distinct_states(std::span<const run> runs) {
@@ -56,36 +56,40 @@ std::vector<std::size_t> distinct_states(std::span<const run> runs) {
     return states;
 }
 
-const run* find(std::span<const run> runs, const std::string& policy, std::size_t states) {
-    const auto found = std::ranges::find_if(
-        runs, [&](const run& r) { return r.what.policy.text == policy && r.what.states == states; });
-    return found == runs.end() ? nullptr : &*found;
+std::string list_of(std::span<const std::size_t> numbers) {
+    std::string text;
+    for (const std::size_t n : numbers) text += (text.empty() ? "" : ", ") + std::to_string(n);
+    return text;
 }
 
-/// One grid of policies by k.
-void print_grid(std::ostream& out, const std::string& title, std::span<const run> runs,
-                const std::function<std::string(const measurement&)>& cell) {
-    std::size_t name_width = least_name_width;
-    for (const std::string& policy : distinct_policies(runs)) name_width = std::max(name_width, policy.size());
-    out << '\n' << title << '\n' << std::string(name_width, ' ');
-    for (const std::size_t k : distinct_states(runs)) out << right_aligned("k = " + std::to_string(k), cell_width);
-    out << '\n';
-    for (const std::string& policy : distinct_policies(runs)) {
-        out << policy << std::string(name_width - policy.size(), ' ');
-        for (const std::size_t k : distinct_states(runs)) {
-            const run* r = find(runs, policy, k);
-            out << right_aligned(r == nullptr ? "-" : cell(r->result), cell_width);
+std::string verdict_of(std::span<const run> runs, const contestant& who, const outcome& full) {
+    std::vector<std::size_t> not_counted;  // any k would do for a policy that had nothing to forget
+    bool forgot = false;
+    for (const std::size_t k : distinct_states(runs)) {
+        const auto r =
+            std::ranges::find_if(runs, [&](const run& each) { return who.is(each) && each.what.states == k; });
+        if (r == runs.end()) continue;
+        if (r->result.forgot_nothing) {
+            not_counted.push_back(k);
+            continue;
         }
-        out << '\n';
+        forgot = true;
+        if (!(compare(r->result, full).value <= 1)) continue;  // NaN is not within
+        return "k = " + std::to_string(k) + " is the smallest k measured within 1 % of full.";
     }
+    if (!forgot) return "forgot nothing at any k measured: k = " + list_of(not_counted) + ".";
+    if (not_counted.empty()) return "no k measured is within 1 % of full.";
+    return "no k measured is within 1 % of full; k = " + list_of(not_counted) + " forgot nothing and does not count.";
 }
 
 /// " 243 186 128 70 13", or "96-160" for a layer whose KV heads or sequences differ.
-void print_layers(std::ostream& out, const measurement& m) {
+std::string layers_of(const outcome& m) {
+    std::string text;
     for (const layer_budget& b : m.budget) {
-        out << ' ' << b.least;
-        if (b.most != b.least) out << '-' << b.most;
+        text += ' ' + std::to_string(b.least);
+        if (b.most != b.least) text += '-' + std::to_string(b.most);
     }
+    return text;
 }
 
 void print_budgets(std::ostream& out, std::span<const run> runs) {
@@ -93,98 +97,146 @@ void print_budgets(std::ostream& out, std::span<const run> runs) {
     out << "\nBudgets: the states of each layer, from the first on (least-most over its KV heads and all sequences)\n";
     for (const run& r : runs) {
         if (r.result.budget.empty()) continue;
-        out << r.what.policy.text << ", k = " << r.what.states << ':';
-        print_layers(out, r.result);
-        out << "; mean " << fixed(r.result.mean_budget, 2) << '\n';
+        out << r.what.policy.text << ", k = " << r.what.states << ':' << layers_of(r.result) << "; mean "
+            << fixed(r.result.mean_budget, 2) << '\n';
     }
 }
 
-void print_verdict(std::ostream& out, const std::string& policy, std::span<const run> runs, const measurement& full) {
-    bool forgot = false;
-    std::string not_counted;  // any k would do for a policy that had nothing to forget
-    for (const std::size_t k : distinct_states(runs)) {
-        const run* r = find(runs, policy, k);
-        if (r == nullptr) continue;
-        if (r->result.forgot_nothing) {
-            not_counted += (not_counted.empty() ? "" : ", ") + std::to_string(k);
-            continue;
+/// "At 32,768 tokens, full takes 168 MB. k = 128 takes 0.66 MB; k = 256 takes 1.3 to 1.4 MB."
+std::string long_context_text(std::span<const run> runs, const outcome& full) {
+    const std::vector<std::string> codecs = codecs_of(runs);
+    std::string text;
+    for (const std::string& codec : codecs) {
+        for (const std::size_t k : distinct_states(runs)) {
+            std::size_t least = std::numeric_limits<std::size_t>::max(), most = 0;
+            for (const run& r : runs) {
+                if (r.what.codec != codec || r.what.states != k || !forgets(r)) continue;
+                least = std::min(least, r.result.bytes.cache_at_32k);
+                most = std::max(most, r.result.bytes.cache_at_32k);
+            }
+            if (most == 0) continue;
+            const std::string from = human_bytes(least), to = human_bytes(most);
+            text += (text.empty() ? "" : ", ") + from + (from == to ? "" : " to " + to) +
+                    " at k = " + std::to_string(k) + (codecs.size() > 1 || codec != "f32" ? " in " + codec : "");
         }
-        forgot = true;
-        if (!(compare(r->result, full).percent <= 1)) continue;  // NaN is not within
-        out << policy << ": k = " << k << " is the smallest k measured within 1 % of full.\n";
-        return;
     }
-    out << policy << ": " << (forgot ? "no k measured is within 1 % of full" : "forgot nothing at any k measured");
-    if (forgot && !not_counted.empty()) out << "; k = " << not_counted << " forgot nothing and does not count";
-    out << ".\n";
+    if (text.empty() || full.bytes.cache_at_32k == 0) return "";
+    return "At 32k (32,768 tokens that come one by one): " + human_bytes(full.bytes.cache_at_32k) + " becomes " + text +
+           ".";
+}
+
+/// Policies by policies; all at one k and in one codec.
+void print_matrix(std::ostream& out, std::span<const shared_share> shared) {
+    std::vector<std::string> names;
+    std::map<std::pair<std::string, std::string>, double> shares;
+    for (const shared_share& s : shared) {
+        for (const std::string& name : {s.a, s.b}) {
+            if (std::ranges::count(names, name) == 0) names.push_back(name);
+        }
+        shares[{s.a, s.b}] = shares[{s.b, s.a}] = s.share;
+    }
+    std::size_t width = 5;
+    for (const std::string& name : names) width = std::max(width, name.size());
+    out << std::string(width, ' ');
+    for (const std::string& name : names) out << "  " << aligned_right(name, width);
+    for (const std::string& a : names) {
+        out << '\n' << aligned_left(a, width);
+        for (const std::string& b : names) {
+            const auto share = shares.find({a, b});  // none for pairs of an interrupted and of this measurement
+            const std::string text = a == b ? "100.0" : share == shares.end() ? "-" : fixed(100 * share->second, 1);
+            out << "  " << aligned_right(text, width);
+        }
+    }
+    out << '\n';
 }
 
 }  // namespace
 
-void print_table(std::ostream& out, std::span<const run> runs, const measurement& full) {
-    out << "full: perplexity " << with_error(full.perplexity(), full.standard_error(), 3) << ", cache "
-        << fixed(static_cast<double>(full.cache_bytes) * 1e-6, 2) << " MB, "
-        << grouped(static_cast<std::size_t>(tokens_per_second(full))) << " tokens per second\n";
-    if (runs.empty()) return;
-    print_grid(out, "Perplexity", runs, [](const measurement& m) { return fixed(m.perplexity(), 3); });
-    print_grid(out, "Above full, in percent (± standard error, paired by sequence)", runs, [&](const measurement& m) {
-        const difference d = compare(m, full);
-        return with_error(d.percent, d.standard_error, 2);
-    });
-    print_grid(out, "Cache, in MB (rows and bookkeeping; what one more sequence costs)", runs,
-               [](const measurement& m) { return fixed(static_cast<double>(m.cache_bytes) * 1e-6, 2); });
-    print_grid(out, "Tokens per second (of one run: other work on the machine shows)", runs,
-               [](const measurement& m) { return grouped(static_cast<std::size_t>(tokens_per_second(m))); });
-    print_budgets(out, runs);
+namespace {
+
+std::vector<text_table::head> heads_of(const result_table::layout& how) {
+    std::vector<text_table::head> heads{{"policy", how.policy_width}, {"k", 5}};
+    for (const column& c : how.columns) heads.push_back({c.head, c.width});
+    return heads;
+}
+
+}  // namespace
+
+result_table::result_table(std::ostream& out, layout how, const outcome& full)
+    : how_(std::move(how)), full_(full), lines_(out, how_.format, heads_of(how_)) {
+    print_row({.what = {.policy = parse_policies("full").front(), .states = 0}, .result = full});
+}
+
+void result_table::print_row(const run& r) {
+    const bool is_baseline = r.what.states == 0;
+    std::vector<std::string> cells{r.what.policy.text};
+    if (how_.format == table_format::csv) {
+        cells.push_back(is_baseline ? "" : std::to_string(r.what.states));
+    } else {
+        cells.push_back(states_cell(r));
+    }
+    for (const column& c : how_.columns) cells.push_back(is_baseline && c.compares ? c.nothing : c.cell(r, full_));
+    lines_.row(cells);
+}
+
+void result_table::add(const run& r) {
+    if (!forgets(r) && r.what.codec == "f32") return;  // its row is there
+    if (how_.sort.empty()) return print_row(r);
+    kept_.push_back(r);
+}
+
+void result_table::finish() {
+    if (how_.sort == "policy") {
+        std::ranges::stable_sort(kept_, {}, [](const run& r) { return r.what.policy.text; });
+    } else {
+        std::ranges::stable_sort(kept_, {}, [&](const run& r) { return sort_key(r, how_.sort); });
+    }
+    for (const run& r : kept_) print_row(r);
+    kept_.clear();
+}
+
+void print_conclusions(std::ostream& out, std::span<const run> runs, const outcome& full, std::size_t columns) {
+    const auto paragraph = [&](const std::string& text) {
+        if (!text.empty()) out << wrapped(text, {.width = columns}) << '\n';
+    };
     out << '\n';
-    for (const std::string& policy : distinct_policies(runs)) print_verdict(out, policy, runs, full);
-}
-
-void write_json(std::ostream& out, std::span<const run> runs, const options& o, std::size_t context) {
-    using json = nlohmann::ordered_json;
-    json list = json::array();
+    paragraph("full: perplexity " + with_error(ms::perplexity(full.sequences), 3) + ". KL: to full, nats per token; " +
+              "same top: tokens whose likeliest next token is that of full; ±: standard error, paired by sequence.");
+    if (std::ranges::any_of(runs, [](const run& r) { return forgets(r) && r.result.forgot_nothing; })) {
+        paragraph("* forgot nothing: k is not below the length of a sequence, so the row says nothing of the policy.");
+    }
+    print_budgets(out, runs);
+    paragraph(long_context_text(runs, full));
+    std::vector<contestant> contestants;
     for (const run& r : runs) {
-        const auto error = r.result.standard_error();
-        list.push_back({{"policy", r.what.policy.text},
-                        {"states", r.what.states},
-                        {"codec", r.what.codec},
-                        {"prefill", o.prefill},
-                        {"ppl", r.result.perplexity()},
-                        {"ppl_error", error ? json(*error) : json()},
-                        {"nll_sum", r.result.nll_sum()},
-                        {"tokens", r.result.tokens()},
-                        {"cache_bytes", r.result.cache_bytes},
-                        {"scratch_bytes", r.result.scratch_bytes},
-                        {"seconds", r.result.seconds},
-                        {"tokens_per_second", tokens_per_second(r.result)}});
-        if (r.result.forgot_nothing) list.back()["forgot_nothing"] = true;
-        for (const layer_budget& b : r.result.budget) list.back()["budget"].push_back({b.least, b.most});
-        if (!r.result.budget.empty()) list.back()["mean_budget"] = r.result.mean_budget;
-        if (r.what.policy.slack) list.back()["slack"] = r.what.policy.slack_at(r.what.states);
+        if (!forgets(r)) continue;
+        const contestant who{r.what.policy.text, r.what.codec};
+        if (std::ranges::count(contestants, who) == 0) contestants.push_back(who);
     }
-    const json result = {{"model", o.model.string()},
-                         {"context", context},
-                         {"threads", o.threads},
-                         {"cpu", processor_name()},
-                         {"target", std::string(ms::target_name())},
-                         {"version", MULTISTATE_VERSION},
-                         {"runs", list}};
-    out << result.dump(2, ' ', false, json::error_handler_t::replace) << '\n';
-}
-
-void write_nll(std::ostream& out, const measurement& m) {
-    out << std::setprecision(9);
-    for (const auto& part : m.nll) {
-        for (const double nll : part) out << nll << '\n';
+    if (contestants.empty()) return;
+    out << '\n';
+    const bool several = codecs_of(runs).size() > 1;
+    for (const contestant& who : contestants) {
+        paragraph(who.policy + (several ? " in " + who.codec : "") + ": " + verdict_of(runs, who, full));
     }
 }
 
-void write_trace(std::ostream& out, const measurement& m) {
-    out << "sequence,step,layer,kv_head,position\n";
-    for (const forgetting& f : m.forgotten) {
-        out << f.sequence << ',' << f.step << ',' << f.layer << ',' << f.kv_head << ',' << f.position << '\n';
+void print_shared(std::ostream& out, std::span<const shared_share> shared) {
+    std::vector<std::pair<std::size_t, std::string>> done;
+    for (const shared_share& first : shared) {
+        const std::pair key(first.states, first.codec);
+        if (std::ranges::count(done, key) > 0) continue;
+        done.push_back(key);
+        std::vector<shared_share> same;
+        std::ranges::copy_if(shared, std::back_inserter(same),
+                             [&](const shared_share& s) { return s.states == key.first && s.codec == key.second; });
+        out << "\nStates kept at the end of a sequence by both policies, in percent of those kept by either, k = "
+            << key.first << ", " << key.second << '\n';
+        print_matrix(out, same);
     }
 }
+
+double tokens_per_second(const outcome& m) { return static_cast<double>(m.tokens()) / m.seconds; }
 
 std::string grouped(std::size_t n) {
     const std::string digits = std::to_string(n);
@@ -196,12 +248,12 @@ std::string grouped(std::size_t n) {
     return text;
 }
 
-std::string processor_name() {
-    std::ifstream file("/proc/cpuinfo");
-    for (std::string line; std::getline(file, line);) {
-        if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-    }
-    return "unknown";
+std::string human_bytes(std::size_t n) {
+    constexpr std::array units{"B", "kB", "MB", "GB", "TB"};
+    auto value = static_cast<double>(n);
+    std::size_t unit = 0;
+    for (; value >= 999.5 && unit + 1 < units.size(); ++unit) value /= 1000;
+    return fixed(value, unit > 0 && value < 9.95 ? 1 : 0) + ' ' + units[unit];
 }
 
 }  // namespace demo

@@ -30,6 +30,7 @@ const std::map<std::string, std::set<std::string>> may_include{
     {"cache", {"core", "simd", "math", "policy", "table", "codecs"}},
     {"attention", {"core", "simd", "math", "execution", "policy", "table", "codecs", "cache"}},
     {"budgets", {"core", "simd", "math", "execution", "policy", "table", "codecs", "cache", "attention"}},
+    {"evaluation", {"core", "simd", "math", "policy", "modifiers"}},
     {"recurrent", {"core", "simd", "math", "execution", "policy", "table", "codecs", "cache", "attention"}},
 };
 

@@ -336,6 +336,23 @@ TEST_F(Gguf, ViewsOutliveAMove) {
     static_assert(!std::is_copy_constructible_v<gguf>);
 }
 
+TEST_F(Gguf, AFileInMemory) {
+    const gguf_writer writer = little_of_everything();
+    const gguf file = open(writer);
+    const auto bytes = writer.bytes();
+    const gguf same(bytes, "a name");
+    EXPECT_EQ(same.path(), "a name");
+    EXPECT_EQ(same.size_bytes(), file.size_bytes());
+    ASSERT_EQ(same.tensors().size(), file.tensors().size());
+    for (std::size_t i = 0; i < file.tensors().size(); ++i) {
+        EXPECT_EQ(same.tensors()[i].name, file.tensors()[i].name);
+        EXPECT_TRUE(std::ranges::equal(same.tensors()[i].data, file.tensors()[i].data));
+    }
+    for (const std::size_t length : {std::size_t{0}, std::size_t{20}, bytes.size() / 2}) {
+        EXPECT_THROW(gguf(std::span(bytes).first(length), "cut"), gguf_error) << length;
+    }
+}
+
 TEST_F(Gguf, NotAFileToRead) {
     expect_error([&] { gguf file(path()); }, {"cannot be opened", "No such file"});
     expect_refused(std::span<const std::byte>{}, {"empty"});

@@ -1,11 +1,12 @@
 // What is measured is what the naive model, which really forgets, measures: likelihoods and every state forgotten, by
-// policy, feeding, codec and threads. Then the statistics, against numbers worked out by hand.
+// policy, feeding, codec and threads. Then what stands beside the likelihoods, and several settings at once.
 #include "measurement.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <set>
 #include <tuple>
 
@@ -229,7 +230,7 @@ TEST(Measurement, SlackCostsItsRows) {
     demo::random_numbers random(3);
     const std::vector<sequence> sequences{random_tokens(200, 512, random)};
     const auto bytes = [&](const char* policy) {
-        return demo::measure(both.model(), sequences, setting_of(policy, 32), {}).cache_bytes;
+        return demo::measure(both.model(), sequences, setting_of(policy, 32), {}).bytes.cache;
     };
     // 2 layers of 2 heads, keys and values of 16 floats
     EXPECT_GE(bytes("tova(slack=64)"), bytes("tova") + 64 * 2 * 2 * (16 + 16) * sizeof(float));
@@ -418,7 +419,7 @@ TEST(Measurement, ThreadsDoNotChangeABit) {
                     const auto many = demo::measure(more->model(), sequences, s, {.forgotten = true});
                     EXPECT_EQ(one.nll, many.nll);
                     EXPECT_EQ(trace_of(one, 3), trace_of(many, 3));
-                    EXPECT_EQ(one.cache_bytes, many.cache_bytes);
+                    EXPECT_EQ(one.bytes.cache, many.bytes.cache);
                     EXPECT_TRUE(std::ranges::is_sorted(many.forgotten, {}, &demo::forgetting::sequence));
                 }
             }
@@ -435,7 +436,7 @@ TEST(Measurement, WithRoomForAllEveryPolicyIsFull) {
             const auto m = demo::measure(both.model(), sequences, setting_of(policy, states), {.forgotten = true});
             EXPECT_LE(worst_difference(m.nll, full.nll), rounding) << policy << ' ' << states;
             EXPECT_TRUE(m.forgotten.empty()) << policy << ' ' << states;
-            EXPECT_LE(m.cache_bytes, 2 * full.cache_bytes) << policy << ' ' << states;  // no rows for what cannot come
+            EXPECT_LE(m.bytes.cache, 2 * full.bytes.cache) << policy << ' ' << states;  // no rows for what cannot come
         }
         // One less, and the last token's decision is the only one: it costs nothing, and it is in the trace.
         const auto m = demo::measure(both.model(), sequences, setting_of(policy, 69), {.forgotten = true});
@@ -487,7 +488,7 @@ TEST(Measurement, CodecsComeClose) {
             EXPECT_LE(mean, bound) << policy << ' ' << codec;
             if (codec != "f32") {
                 EXPECT_GT(mean, 0) << policy << ' ' << codec;
-                EXPECT_LT(m.cache_bytes, exact.cache_bytes) << policy << ' ' << codec;
+                EXPECT_LT(m.bytes.cache, exact.bytes.cache) << policy << ' ' << codec;
             }
         }
     }
@@ -499,8 +500,8 @@ TEST(Measurement, ABoundedCacheIsSmaller) {
     const auto full = demo::measure(both.model(), sequences, setting_of("full", 1), {});
     const auto small = demo::measure(both.model(), sequences, setting_of("tova", 8, feeding::exact, 4), {});
     const auto large = demo::measure(both.model(), sequences, setting_of("tova", 32, feeding::exact, 4), {});
-    EXPECT_LT(small.cache_bytes, large.cache_bytes);
-    EXPECT_LT(large.cache_bytes, full.cache_bytes);
+    EXPECT_LT(small.bytes.cache, large.bytes.cache);
+    EXPECT_LT(large.bytes.cache, full.bytes.cache);
     EXPECT_GE(small.seconds, 0);
 }
 
@@ -615,58 +616,229 @@ TEST(Measurement, PairsThatCannotBe) {
     }
 }
 
-// Statistics.
+// What is measured beside the likelihoods.
 
-measurement with_nll(std::vector<std::vector<double>> nll) {
-    measurement m;
-    m.nll = std::move(nll);
-    return m;
+demo::measurement full_of(twin& both, const std::vector<sequence>& sequences) {
+    return demo::measure(both.model(), sequences, setting_of("full", 1), {.keep_hidden = true});
 }
 
-// Exact but for the last bits.
-constexpr double exact = 1e-12;
+/// The divergence is that of the logits of two caches, worked out in the plainest way.
+TEST(Fidelity, IsThatOfThePredictions) {
+    for (const std::size_t threads : {1U, 2U}) {
+        twin both({}, threads);
+        const auto sequences = some_sequences();
+        const auto full = full_of(both, sequences);
+        EXPECT_FALSE(full.fidelity);
+        const auto beside = [&](const std::string& policy, std::size_t k) {
+            return demo::measure(both.model(), sequences, setting_of(policy, k),
+                                 {.keep_hidden = true, .beside = &full});
+        };
+        const auto m = beside("tova", 12);
+        EXPECT_EQ(m.nll, demo::measure(both.model(), sequences, setting_of("tova", 12), {}).nll) << "not a bit differs";
+        double kl = 0, change = 0;
+        std::size_t same = 0, count = 0;
+        std::vector<double> all;
+        demo::matrix p, q;
+        for (std::size_t s = 0; s < sequences.size(); ++s) {
+            const std::size_t n = sequences[s].size() - 1;
+            ASSERT_EQ(static_cast<std::size_t>(full.hidden[s].rows()), n);
+            both.model().logits(full.hidden[s], 0, n, p);
+            both.model().logits(m.hidden[s], 0, n, q);
+            for (Eigen::Index i = 0; i < static_cast<Eigen::Index>(n); ++i) {
+                const Eigen::ArrayXd a = p.row(i).cast<double>().array(), b = q.row(i).cast<double>().array();
+                const Eigen::ArrayXd la = a - std::log(a.exp().sum()), lb = b - std::log(b.exp().sum());
+                all.push_back((la.exp() * (la - lb)).sum());
+                kl += all.back();
+                Eigen::Index top_a = 0, top_b = 0;
+                a.maxCoeff(&top_a);
+                b.maxCoeff(&top_b);
+                same += top_a == top_b ? 1 : 0;
+                const auto target = static_cast<Eigen::Index>(sequences[s][static_cast<std::size_t>(i) + 1]);
+                change += std::exp(lb[target]) - std::exp(la[target]);
+                ++count;
+            }
+        }
+        ASSERT_TRUE(m.fidelity);
+        EXPECT_NEAR(m.fidelity->kl.mean, kl / static_cast<double>(count), 1e-5);
+        EXPECT_GT(m.fidelity->kl.mean, 1e-3);
+        EXPECT_EQ(m.fidelity->same_top, static_cast<double>(same) / static_cast<double>(count));
+        EXPECT_NEAR(m.fidelity->probability_change, change / static_cast<double>(count), 1e-6);
+        std::ranges::sort(all);
+        EXPECT_NEAR(m.fidelity->kl.median, all[(count + 1) / 2 - 1], 1e-5);
+        EXPECT_NEAR(m.fidelity->kl.percentile_99, all[(count * 99 + 99) / 100 - 1], 1e-5);
 
-TEST(Statistics, PerplexityIsTheExponentialOfTheMean) {
-    const auto m = with_nll({{1, 2}, {3}});
-    EXPECT_EQ(m.tokens(), 3U);
-    EXPECT_EQ(m.nll_sum(), 6);
-    EXPECT_NEAR(m.perplexity(), std::exp(2.0), exact * 10);
+        const auto nothing = beside("tova", 1000);
+        EXPECT_NEAR(nothing.fidelity->kl.mean, 0, 1e-6);
+        EXPECT_EQ(nothing.fidelity->same_top, 1);
+    }
 }
 
-TEST(Statistics, StandardErrorOverSequencesOfOneLength) {
-    // Means 1, 2 and 6: their mean is 3, their deviation sqrt((4 + 1 + 9) / 2), the error of the mean that over sqrt 3.
-    const auto m = with_nll({{0.5, 1.5}, {2, 2}, {5, 7}});
-    ASSERT_TRUE(m.standard_error());
-    EXPECT_NEAR(*m.standard_error(), std::exp(3.0) * std::sqrt(7.0 / 3.0), 1e-11);
+TEST(Fidelity, LikelihoodsByPosition) {
+    twin both({});
+    demo::random_numbers random(19);
+    const std::vector<sequence> sequences{random_tokens(65, 512, random), random_tokens(33, 512, random)};
+    const auto m = demo::measure(both.model(), sequences, setting_of("tova", 12), {});
+    ASSERT_EQ(m.nll_by_position.size(), demo::position_parts);  // of 64 predictions: 4 each
+    for (std::size_t part = 0; part < demo::position_parts; ++part) {
+        double sum = 0;
+        std::size_t count = 0;
+        for (const auto& nll : m.nll) {
+            for (std::size_t i = 4 * part; i < std::min(nll.size(), 4 * (part + 1)); ++i, ++count) sum += nll[i];
+        }
+        EXPECT_NEAR(m.nll_by_position[part], sum / static_cast<double>(count), 1e-12);
+    }
+    ASSERT_EQ(m.sequences.size(), 2U);
+    EXPECT_EQ(m.sequences[0].tokens, 64U);
+    EXPECT_NEAR(m.sequences[1].nll, std::accumulate(m.nll[1].begin(), m.nll[1].end(), 0.0), 1e-12);
 }
 
-TEST(Statistics, StandardErrorOverSequencesOfDifferentLengths) {
-    // Sums 2, 9, 4 of 1, 3, 2 tokens: the ratio is 15 / 6, residuals -0.5, 1.5 and -1, their squares 3.5 in all;
-    // sqrt(3.5 * 3 / 2) / 6.
-    const auto m = with_nll({{2}, {3, 3, 3}, {1, 3}});
-    ASSERT_TRUE(m.standard_error());
-    EXPECT_NEAR(*m.standard_error(), std::exp(2.5) * std::sqrt(3.5 * 1.5) / 6, 1e-11);
+/// What is held at the end is what arrived and was not forgotten.
+TEST(Fidelity, StatesThatPoliciesShare) {
+    twin both({});
+    const auto sequences = some_sequences();
+    const auto measured = [&](const char* policy, std::size_t k) {
+        return demo::measure(both.model(), sequences, setting_of(policy, k), {.forgotten = true});
+    };
+    const auto tova = measured("tova", 12), window = measured("window", 12), full = measured("full", 1);
+    for (const auto& m : {tova, window, full}) {
+        std::vector<std::vector<bool>> expected;
+        for (const sequence& s : sequences) expected.emplace_back(4 * s.size(), true);  // 2 layers of 2 heads
+        for (const demo::forgetting& f : m.forgotten) {
+            if (f.step + 1 == static_cast<ms::position>(sequences[f.sequence].size())) continue;  // decided at the end
+            expected[f.sequence][(f.layer * 2 + f.kv_head) * sequences[f.sequence].size() +
+                                 static_cast<std::size_t>(f.position)] = false;
+        }
+        EXPECT_EQ(m.kept, expected);
+    }
+    EXPECT_EQ(demo::shared_states(tova, tova, sequences).share(), 1);
+    const auto both_kept = demo::shared_states(tova, window, sequences);
+    EXPECT_LT(both_kept.share(), 1);
+    EXPECT_EQ(both_kept.both() + both_kept.either(), 2U * 2 * 4 * 13);  // 2 policies, 2 sequences, 4 heads, 13 states
+    EXPECT_EQ(demo::shared_states(full, window, sequences).both(), 2U * 4 * 13);
 }
 
-TEST(Statistics, OneSequenceHasNoStandardError) {
-    EXPECT_FALSE(with_nll({{1, 2, 3}}).standard_error());
-    EXPECT_FALSE(demo::compare(with_nll({{1, 2}}), with_nll({{1, 1}})).standard_error);
+TEST(Memory, RowsBookkeepingAndStates) {
+    twin both({});
+    const auto sequences = some_sequences();
+    for (const auto& [codec, state] : {std::pair("f32", 128U), {"f16", 64U}, {"bf16", 64U}, {"int8", 40U}}) {
+        setting s = setting_of("h2o", 32);  // 2 layers of 2 heads of 16
+        s.codec = codec;
+        const demo::memory_use m = demo::measure(both.model(), sequences, s, {}).bytes;
+        EXPECT_EQ(m.state, state) << codec;
+        EXPECT_GE(m.rows, (32 + 16) * 4 * state) << codec;  // k and a block
+        EXPECT_LT(m.rows, (32 + 16) * 4 * state + 4 * 1024) << codec;
+        EXPECT_GT(m.bookkeeping(), (32 + 16) * 4 * sizeof(float)) << codec;  // h2o has a score for each state
+        EXPECT_EQ(m.cache, m.rows + m.bookkeeping());
+        EXPECT_GT(m.scratch, 0U);
+        EXPECT_LT(m.cache_at_32k, m.cache) << "one token at a time needs no rows for a block";
+        EXPECT_GE(m.cache_at_32k, 33 * 4 * state);
+    }
+    const demo::memory_use full = demo::measure(both.model(), sequences, setting_of("full", 1), {}).bytes;
+    EXPECT_GE(full.cache_at_32k, 32768U * 4 * 128);
+    EXPECT_LT(full.cache_at_32k, 32768U * 4 * 128 * 11 / 10);
 }
 
-TEST(Statistics, DifferencesArePairedBySequence) {
-    // Sequences differ a lot from each other, and hardly in what forgetting costs them: 0.2, 0.4 and 0.3 nats in sum,
-    // over two tokens each. The mean cost is 0.15; residuals -0.1, 0.1, 0; sqrt(0.02 * 3 / 2) / 6.
-    const auto baseline = with_nll({{1, 1}, {4, 6}, {2, 3}});
-    const auto m = with_nll({{1.1, 1.1}, {4.2, 6.2}, {2, 3.3}});
-    const auto d = demo::compare(m, baseline);
-    EXPECT_NEAR(d.percent, 100 * (std::exp(0.15) - 1), 1e-10);
-    ASSERT_TRUE(d.standard_error);
-    EXPECT_NEAR(*d.standard_error, 100 * std::exp(0.15) * std::sqrt(0.03) / 6, 1e-10);
-    EXPECT_LT(*d.standard_error, 100 * *m.standard_error() / m.perplexity());
+/// Each piece is measured as a sequence of its own would be.
+TEST(ShorterContext, IsFullOnPieces) {
+    twin both({});
+    demo::random_numbers random(23);
+    const std::vector<sequence> sequences{random_tokens(40, 512, random), random_tokens(7, 512, random), {3}};
+    const auto full = full_of(both, sequences);
+    for (const std::size_t k : {1U, 6U, 13U, 39U, 100U}) {
+        std::vector<sequence> pieces;
+        for (const sequence& s : sequences) {
+            for (std::size_t begin = 0; begin + 1 < s.size(); begin += k) {
+                const auto from = s.begin() + static_cast<std::ptrdiff_t>(begin);
+                pieces.emplace_back(from, from + static_cast<std::ptrdiff_t>(std::min(k + 1, s.size() - begin)));
+            }
+        }
+        std::vector<double> expected, given;
+        for (const auto& nll : demo::measure(both.model(), pieces, setting_of("full", 1), {}).nll) {
+            expected.insert(expected.end(), nll.begin(), nll.end());
+        }
+        std::atomic<std::size_t> progress = 0;
+        const auto m = demo::measure(both.model(), sequences, demo::shorter_context(k, 16),
+                                     {.beside = &full, .progress = [&](std::size_t n) { progress += n; }});
+        for (const auto& nll : m.nll) given.insert(given.end(), nll.begin(), nll.end());
+        ASSERT_EQ(given.size(), expected.size()) << k;
+        for (std::size_t i = 0; i < given.size(); ++i) EXPECT_NEAR(given[i], expected[i], rounding) << k << ' ' << i;
+        EXPECT_EQ(progress, 48U);
+        EXPECT_EQ(m.forgot_nothing, k >= 39) << k;
+        EXPECT_EQ(demo::name_of(demo::shorter_context(k, 16)), "shorter_context at k = " + std::to_string(k));
+        if (k >= 39) {
+            EXPECT_NEAR(m.fidelity->kl.mean, 0, 1e-6);
+        }
+        EXPECT_LE(m.bytes.cache, full.bytes.cache);
+    }
+}
 
-    const auto same = demo::compare(baseline, baseline);
-    EXPECT_NEAR(same.percent, 0, exact);
-    EXPECT_NEAR(*same.standard_error, 0, exact);
+// Several settings at once.
+
+std::vector<setting> some_settings() {
+    return {setting_of("window", 9), setting_of("tova", 12), setting_of("h2o", 20), setting_of("tova", 30)};
+}
+
+TEST(Campaign, EverySettingAsIfAloneInOrder) {
+    const auto sequences = some_sequences();
+    twin alone({});
+    for (const std::size_t threads : {1U, 2U, 3U, 16U}) {
+        twin both({}, threads);
+        const std::vector<setting> settings = some_settings();
+        std::vector<demo::measurement> results;
+        demo::measure_all(both.model(), sequences, settings, {}, [&](demo::finished f) {
+            EXPECT_EQ(f.index, results.size());
+            EXPECT_EQ(f.failure, "");
+            results.push_back(std::move(f.result).value());
+        });
+        ASSERT_EQ(results.size(), settings.size()) << threads;
+        for (std::size_t i = 0; i < settings.size(); ++i) {
+            const auto one = demo::measure(alone.model(), sequences, settings[i], {});
+            EXPECT_EQ(one.nll, results[i].nll);
+            EXPECT_EQ(one.kept, results[i].kept);
+            EXPECT_GT(results[i].seconds, 0);
+        }
+    }
+}
+
+TEST(Campaign, StopsWithWhatIsDone) {
+    for (const std::size_t threads : {1U, 2U}) {
+        twin both({}, threads);
+        const auto sequences = some_sequences();
+        std::vector<std::size_t> delivered;
+        std::atomic<bool> stop = false;
+        demo::measure_all(both.model(), sequences, some_settings(), {.stop = [&] { return stop.load(); }},
+                          [&](const demo::finished& f) {
+                              delivered.push_back(f.index);
+                              stop = f.index == 1;
+                          });
+        ASSERT_GE(delivered.size(), 2U);
+        if (threads == 1) {
+            EXPECT_EQ(delivered.size(), 2U) << "only another thread may have been about to finish";
+        }
+        for (std::size_t i = 0; i < delivered.size(); ++i) EXPECT_EQ(delivered[i], i);
+    }
+}
+
+/// A setting that fails does not disturb the others; what cannot be written ends all.
+TEST(Campaign, Failures) {
+    const demo::temporary_folder folder;
+    const auto path = folder / "overflow.gguf";
+    demo::write_synthetic_llama(path, {.final_norm = 1e38});
+    const gguf file(path);
+    multistate::thread_pool pool(2);
+    const demo::llama model(file, pool);
+    std::size_t failures = 0;
+    demo::measure_all(model, some_sequences(), some_settings(), {}, [&](const demo::finished& f) {
+        EXPECT_FALSE(f.result);
+        EXPECT_NE(f.failure.find("token 1 in sequence 0"), std::string::npos) << f.failure;
+        ++failures;
+    });
+    EXPECT_EQ(failures, some_settings().size());
+
+    twin both({}, 2);
+    EXPECT_THROW(demo::measure_all(both.model(), some_sequences(), some_settings(), {},
+                                   [](const demo::finished&) { throw std::runtime_error("full disk"); }),
+                 std::runtime_error);
 }
 
 }  // namespace measurement_test

@@ -23,24 +23,27 @@ std::vector<std::string> policies(const demo::options& o) {
 }
 
 using words = std::vector<std::string>;
-using counts = std::vector<std::size_t>;
+using counts = std::vector<demo::state_count>;
 
 TEST(Options, NoArgumentsMeasureTheBundledModelOnTheNovella) {
     const auto o = parse({});
     ASSERT_TRUE(o);
-    EXPECT_TRUE(std::filesystem::is_regular_file(o->model)) << o->model;
-    EXPECT_TRUE(std::filesystem::is_regular_file(o->text)) << o->text;
-    EXPECT_EQ(o->model.extension(), ".gguf");
+    EXPECT_FALSE(o->model || o->text);
+    EXPECT_EQ(demo::model_name(*o), "books-4m-f16.gguf");
+    EXPECT_EQ(demo::text_name(*o), "bell-at-sallow-ferry.txt");
     EXPECT_FALSE(o->tokens);
     EXPECT_EQ(policies(*o), (words{"window", "window+4", "h2o", "tova"}));
-    EXPECT_TRUE(o->states.empty());
+    EXPECT_EQ(o->states, (counts{{1, 8}, {1, 4}, {1, 2}}));
     EXPECT_FALSE(o->context);
     EXPECT_FALSE(o->limit);
-    EXPECT_EQ(o->codec, "f32");
+    EXPECT_EQ(o->codecs, words{"f32"});
     EXPECT_EQ(o->prefill, "exact");
     EXPECT_EQ(o->feeding(), demo::feeding::exact);
     EXPECT_GE(o->threads, 1U);
-    EXPECT_FALSE(o->json || o->nll || o->trace || o->print_tokens || o->quiet);
+    EXPECT_FALSE(o->json || o->nll || o->trace || o->resume || o->shared_states || o->print_tokens || o->quiet);
+    EXPECT_TRUE(o->compare.empty() && o->sort.empty());
+    EXPECT_EQ(o->format, demo::table_format::text);
+    EXPECT_EQ(o->columns, words{"summary"});
 }
 
 TEST(Options, AllOfThem) {
@@ -52,10 +55,10 @@ TEST(Options, AllOfThem) {
     EXPECT_EQ(o->model, "m.gguf");
     EXPECT_EQ(o->text, "t.txt");
     EXPECT_EQ(policies(*o), words{"h2o(recent=16)"});
-    EXPECT_EQ(o->states, counts{64});
+    EXPECT_EQ(o->states, counts{{64}});
     EXPECT_EQ(o->context, 512U);
     EXPECT_EQ(o->limit, 1000U);
-    EXPECT_EQ(o->codec, "int8");
+    EXPECT_EQ(o->codecs, words{"int8"});
     EXPECT_EQ(o->feeding(), demo::feeding::once);
     EXPECT_EQ(o->block, 32U);
     EXPECT_EQ(o->threads, 3U);
@@ -81,8 +84,33 @@ TEST(Options, SeveralPoliciesByCommasOrByRepeating) {
 }
 
 TEST(Options, SeveralStates) {
-    EXPECT_EQ(parse({"--states", "64,256,16"})->states, (counts{64, 256, 16}));  // in the order given
-    EXPECT_EQ(parse({"--states", "64", "--states", "1"})->states, (counts{64, 1}));
+    EXPECT_EQ(parse({"--states", "64,256,16"})->states, (counts{{64}, {256}, {16}}));  // in the order given
+    EXPECT_EQ(parse({"--states", "64", "--states", "1"})->states, (counts{{64}, {1}}));
+}
+
+TEST(Options, StatesAreSharesOfTheContext) {
+    const auto states = parse({"--states", "1/8,3/4,100,1/1000"})->states;
+    EXPECT_EQ(states, (counts{{1, 8}, {3, 4}, {100}, {1, 1000}}));
+    EXPECT_EQ(states[0].at(1000), 125U);
+    EXPECT_EQ(states[1].at(1023), 767U);  // rounded down
+    EXPECT_EQ(states[2].at(1000), 100U);
+    EXPECT_EQ(states[3].at(50), 1U);  // at least one
+}
+
+TEST(Options, TheTable) {
+    const auto o = parse({"--format", "markdown", "--columns", "quality,memory", "--sort", "kl", "--shared-states",
+                          "--codec", "f32,int8", "--codec", "int4"});
+    EXPECT_EQ(o->format, demo::table_format::markdown);
+    EXPECT_EQ(o->columns, (words{"quality", "memory"}));
+    EXPECT_EQ(o->sort, "kl");
+    EXPECT_TRUE(o->shared_states);
+    EXPECT_EQ(o->codecs, (words{"f32", "int8", "int4"}));
+    EXPECT_EQ(parse({"--format", "csv"})->format, demo::table_format::csv);
+}
+
+TEST(Options, ResultsThatAreThere) {
+    EXPECT_EQ(parse({"--resume", "r.json"})->resume, "r.json");
+    EXPECT_EQ(parse({"--compare", "a.json", "-"})->compare, (std::vector<std::filesystem::path>{"a.json", "-"}));
 }
 
 TEST(Options, HelpAndVersionArePrinted) {
@@ -166,6 +194,25 @@ TEST(Options, WhatIsWrongIsSaid) {
         {{"--print-tokens", "--block", "8"}, {"--block has no effect"}},
         {{"--print-tokens", "--threads", "1"}, {"--threads has no effect"}},
         {{"--print-tokens", "--quiet"}, {"--quiet has no effect"}},
+        {{"--print-tokens", "--resume", "r"}, {"--resume has no effect"}},
+        {{"--compare", "a"}, {"--compare"}},
+        {{"--compare", "a", "b", "--policy", "tova"}, {"--policy has no effect with --compare"}},
+        {{"--compare", "-", "-"}, {"--compare", "standard input", "once"}},
+        {{"--resume", "-", "--text", "-"}, {"--text and --resume", "standard input"}},
+        {{"--resume", "r", "--nll", "n", "--policy", "tova", "--states", "8"}, {"--nll", "--resume"}},
+        {{"--quiet", "--sort", "kl"}, {"--sort has no effect with --quiet"}},
+        {{"--quiet", "--columns", "memory"}, {"--columns has no effect with --quiet"}},
+        {{"--format", "markdwn"}, {"--format", "text, markdown, csv", "did you mean 'markdown'?"}},
+        {{"--format", "csv", "--columns", "memory"}, {"--columns has no effect with --format csv"}},
+        {{"--columns", "memroy"}, {"--columns", "did you mean 'memory'?"}},
+        {{"--columns", "memory,memory"}, {"--columns", "memory twice"}},
+        {{"--sort", "size"}, {"--sort", "'size'", "perplexity"}},
+        {{"--codec", "int8,int8"}, {"--codec", "int8 twice"}},
+        {{"--nll", "n", "--policy", "tova", "--states", "8", "--codec", "f32,int8"}, {"--nll", "one --codec"}},
+        {{"--states", "9/8"}, {"--states", "at most 1", "'9/8'"}},
+        {{"--states", "1/0"}, {"--states", "'0'"}},
+        {{"--states", "/8"}, {"--states", "''"}},
+        {{"--states", "1/8,1/8"}, {"--states", "1/8 twice"}},
         {{"--context", "1"}, {"--context", "'1'", "from 2"}},
         {{"--context", "many"}, {"--context", "'many'"}},
         {{"--limit", "0"}, {"--limit", "'0'"}},

@@ -15,9 +15,9 @@ namespace policy_list_test {
 namespace ms = multistate;
 using demo::policy_description;
 
-std::string printed(const std::vector<policy_description>& policies) {
+std::string printed(const std::vector<policy_description>& policies, std::size_t columns = 120) {
     std::ostringstream out;
-    demo::print_policies(out, policies);
+    demo::print_policies(out, policies, columns);
     return out.str();
 }
 
@@ -139,6 +139,19 @@ TEST(PolicyList, HasEveryPolicyOnceInTheOrderOfTheList) {
     EXPECT_TRUE(has("tova", " layer ") && has("tova", "probabilities") && has("tova", "2401.06104"));
     EXPECT_TRUE(has("window", "nothing")) << line_of["window"];
     EXPECT_TRUE(has("full", " never ")) << line_of["full"];
+}
+
+TEST(PolicyList, FitsEveryTerminal) {
+    for (const std::size_t columns : {40U, 60U, 80U, 100U}) {
+        const std::vector<std::string> lines = lines_of(printed(demo::describe_all_policies(), columns));
+        std::size_t names = 0;
+        for (const std::string& line : lines) {
+            EXPECT_LE(line.size(), columns) << line;
+            if (line.empty()) break;  // below stands what all take
+            names += line.front() != ' ' ? 1 : 0;
+        }
+        EXPECT_EQ(names, ms::any_policy::names.size() + 1) << columns;
+    }
 }
 
 TEST(PolicyList, PresetsSayWhatTheySetOtherwise) {

@@ -23,6 +23,7 @@
 #include "engine/synthetic_gguf.hpp"
 #include "policy_spec.hpp"
 #include "support/temporary_folder.hpp"
+#include "terminal.hpp"
 
 namespace program_test {
 
@@ -166,9 +167,7 @@ TEST_F(Program, TheNovellaHasSoManyTokens) {
     const outcome o = run({"--print-tokens"});
     EXPECT_EQ(o.code, 0);
     EXPECT_EQ(lines_of(o.error).size(), 1U);
-    EXPECT_NE(
-        o.error.find("note: " + model_folder + "/bell-at-sallow-ferry.txt: the last 100 of 23,629 tokens are left"),
-        std::string::npos)
+    EXPECT_NE(o.error.find("note: bell-at-sallow-ferry.txt: the last 100 of 23,629 tokens are left"), std::string::npos)
         << o.error;
     const auto lines = lines_of(o.out);
     EXPECT_EQ(lines.size(), 23U);  // 23 times 1023 of 23629; the rest is shorter than half a sequence
@@ -310,11 +309,12 @@ TEST_F(Program, NllAndTraceNeedOnePolicyAndOneK) {
 TEST_F(Program, RunsAreTheCrossProductInOrderWithoutABaseline) {
     const json result = measured(with(small(), {"--policy", "tova,window+4", "--policy", "h2o(recent=0.25)", "--states",
                                                 "16,8", "--prefill", "block", "--block", "8", "--codec", "bf16"}));
+    EXPECT_EQ(result["prefill"], "block");
+    EXPECT_EQ(result["block"], 8);
     std::vector<std::pair<std::string, int>> pairs;
     for (const json& r : result["runs"]) {
         pairs.emplace_back(r["policy"], r["states"]);
         EXPECT_EQ(r["codec"], "bf16");
-        EXPECT_EQ(r["prefill"], "block");
         EXPECT_EQ(r["tokens"], 78);
         EXPECT_GT(r["cache_bytes"], 0);
         EXPECT_TRUE(r["ppl_error"].is_number());
@@ -525,25 +525,156 @@ TEST_F(Program, TheDefaultContextIsNoLongerThanTheTrainedOne) {
 }
 
 TEST_F(Program, PrintsATableForAPerson) {
-    const outcome o = run(with(small(), {"--policy", "tova,window+4", "--states", "8,50"}));
+    const outcome o = run(with(small(), {"--policy", "tova,window+4", "--states", "8,1/2,50"}));
     EXPECT_EQ(o.code, 0);
     EXPECT_EQ(o.error, "");  // no progress bar where nobody looks
     EXPECT_EQ(o.out.find('\r'), std::string::npos);
     EXPECT_EQ(o.out.find('\033'), std::string::npos);
-    const auto lines = lines_of(o.out);
-    ASSERT_FALSE(lines.empty());
-    for (const char* part : {"small.gguf", "ids.txt", "2 sequences", "78 tokens", "exact", "f32", "1 thread"}) {
-        EXPECT_NE(lines.front().find(part), std::string::npos) << lines.front();
+    const std::string head = o.out.substr(0, o.out.find("\n\n"));
+    for (const char* part : {"small.gguf", "ids.txt", "sequences,", "78 tokens", "exact", "f32", "1 thread"}) {
+        EXPECT_NE(head.find(part), std::string::npos) << head;
     }
-    for (const char* part : {"full: perplexity ", "k = 8", "k = 50", "±", "MB", "okens per second",
-                             "tova: k = ", "window+4: k = ", "is the smallest k measured within 1 % of full."}) {
+    for (const char* part : {"\npolicy ", " KL ", "\nfull        all ", "\ntova          8 ", "\nwindow+4    50* ", "±",
+                             " MB", "\ntova         25 ", "okens/s", "At 32k ",
+                             "tova: ", "window+4: k = ", "is the smallest k measured within 1 % of full."}) {
         EXPECT_NE(o.out.find(part), std::string::npos) << part << '\n' << o.out;
     }
+    for (const std::string& line : lines_of(o.out)) EXPECT_LE(demo::shown_width(line), 80U) << line;
+}
+
+TEST_F(Program, TheTableInOtherForms) {
+    const words call = with(small(), {"--policy", "tova,h2o(recent=2,sinks=1)", "--states", "1/5"});
+    const auto csv = lines_of(run(with(call, {"--format", "csv", "--sort", "perplexity"})).out);
+    ASSERT_EQ(csv.size(), 4U);  // nothing but the table
+    EXPECT_EQ(csv[0].find("policy,k,codec,perplexity,"), 0U);
+    EXPECT_EQ(csv[1].find("full,,f32,"), 0U);
+    const std::string markdown = run(with(call, {"--format", "markdown", "--columns", "fidelity,memory"})).out;
+    EXPECT_NE(markdown.find("\n| policy | k | KL | KL median |"), std::string::npos) << markdown;
+    EXPECT_NE(markdown.find("\n| tova | 10 | "), std::string::npos) << markdown;
+    const std::string shared = run(with(call, {"--shared-states"})).out;
+    EXPECT_NE(shared.find("percent of those kept by either, k = 10, f32\n"), std::string::npos) << shared;
+}
+
+TEST_F(Program, ShorterContext) {
+    const words call = with(small(), {"--policy", "tova", "--states", "8,1/2"});
+    const json all = measured(with(call, {"--shorter-context"}));
+    ASSERT_EQ(all["runs"].size(), 4U);
+    EXPECT_EQ(all["runs"][0]["policy"], "shorter_context");
+    EXPECT_EQ(all["runs"][1]["states"], 25);
+    EXPECT_GT(all["runs"][0]["kl_mean"], all["runs"][1]["kl_mean"]);
+    const outcome again = run(with(call, {"--shorter-context", "--resume", in_folder("result.json")}));
+    EXPECT_EQ(again.code, 0) << again.error;
+    EXPECT_NE(again.out.find("\nshorter_context     25 "), std::string::npos) << again.out;
+}
+
+/// All against full in f32.
+TEST_F(Program, SeveralCodecsAtOnce) {
+    const words call = with(small(), {"--policy", "window,full", "--states", "8,16"});
+    const json all = measured(with(call, {"--codec", "f32,int8"}));
+    std::vector<std::pair<std::string, int>> runs;
+    for (const json& r : all["runs"]) {
+        runs.emplace_back(r["policy"].get<std::string>() + ' ' + r["codec"].get<std::string>(), r["states"]);
+    }
+    EXPECT_EQ(runs, (std::vector<std::pair<std::string, int>>{{"window f32", 8},
+                                                              {"window int8", 8},
+                                                              {"window f32", 16},
+                                                              {"window int8", 16},
+                                                              {"full f32", 8},
+                                                              {"full int8", 8},  // the same at every k
+                                                              {"full f32", 16}}));
+    EXPECT_EQ(all["runs"][4]["nll_sum"], all["full"]["nll_sum"]);
+    EXPECT_NE(all["runs"][5]["nll_sum"], all["full"]["nll_sum"]);
+    EXPECT_LT(all["runs"][5]["cache_bytes"], all["full"]["cache_bytes"]);
+    EXPECT_GT(all["runs"][5]["kl_mean"], 0.0);
+    const json alone = measured(with(call, {"--codec", "int8"}));
+    EXPECT_EQ(alone["runs"][0]["percent_above_full"], all["runs"][1]["percent_above_full"]);
+    EXPECT_EQ(alone["full"]["nll_sum"], all["full"]["nll_sum"]);
+}
+
+/// The program knows no path: it runs wherever it is, and wherever its caller is.
+TEST_F(Program, MayBeMoved) {
+    const std::string moved = in_folder("moved");
+    std::filesystem::copy_file(MULTISTATE_DEMO_PROGRAM, moved);
+    EXPECT_EQ(std::system(("cd / && '" + moved + "' --print-tokens --limit 5 > '" + in_folder("ids") + "'").c_str()),
+              0);
+    EXPECT_EQ(demo::content_of(folder_ / "ids").find("1 "), 0U);
+    EXPECT_EQ(demo::content_of(moved).find(model_folder), std::string::npos)
+        << "the path of the build is in the program";
+    EXPECT_EQ(run({"--limit", "5", "--policy", "tova", "--states", "4"}).out.find('/' + std::string("examples")),
+              std::string::npos);
 }
 
 TEST_F(Program, AKThatForgetsNothingIsNotWithinOnePercent) {
     const outcome o = run(with(small(), {"--policy", "tova", "--states", "48,50,64"}));
-    EXPECT_NE(o.out.find("\ntova: forgot nothing at any k measured.\n"), std::string::npos) << o.out;
+    EXPECT_NE(o.out.find("\ntova: forgot nothing at any k measured: k = 48, 50, 64.\n"), std::string::npos) << o.out;
+    EXPECT_NE(o.out.find("\n* forgot nothing: "), std::string::npos) << o.out;
+}
+
+/// What an interrupted measurement wrote is not measured again, and the whole is what one measurement gives.
+TEST_F(Program, GoesOnWithAFile) {
+    const words call = with(small(), {"--quiet"});
+    const words file{"--json", in_folder("result.json")};
+    EXPECT_EQ(run(with(call, with(file, {"--policy", "tova,window", "--states", "8"}))).code, 0);
+    const words more{"--policy", "h2o,tova", "--states", "8,16"};
+    EXPECT_EQ(run(with(call, with(more, {"--resume", in_folder("result.json")}))).code, 0);
+    const json all = json::parse(demo::content_of(folder_ / "result.json"));
+    std::vector<std::pair<std::string, int>> runs;
+    for (const json& r : all["runs"]) runs.emplace_back(r["policy"], r["states"]);
+    EXPECT_EQ(runs, (std::vector<std::pair<std::string, int>>{
+                        {"tova", 8}, {"window", 8}, {"h2o", 8}, {"h2o", 16}, {"tova", 16}}));
+    const json once = measured(with(call, {"--policy", "h2o", "--states", "16"}));
+    for (const char* key : {"nll_by_sequence", "kl_mean", "kl_99", "same_top", "percent_above_full", "cache_bytes"}) {
+        EXPECT_EQ(all["runs"][3][key], once["runs"][0][key]) << key;
+    }
+    // Nothing is left to do: nothing changes, and the table is printed.
+    const std::string before = json(all["runs"]).dump();
+    folder_.write("result.json", all.dump());
+    const outcome again = run(with(small(), with(more, {"--resume", in_folder("result.json")})));
+    EXPECT_EQ(json::parse(demo::content_of(folder_ / "result.json"))["runs"].dump(), before);
+    EXPECT_EQ(lines_of(again.out.substr(again.out.find("policy"))).at(6).find("tova       16 "), 0U) << again.out;
+    // What costs nothing is added too.
+    const words full{"--policy", "tova,full", "--states", "8", "--resume", "-", "--json", in_folder("other")};
+    EXPECT_EQ(run(with(call, full), in_folder("result.json")).code, 0);
+    EXPECT_EQ(json::parse(demo::content_of(folder_ / "other"))["runs"][5]["nll_sum"], all["full"]["nll_sum"]);
+    // To another file, which leaves this one; from standard input.
+    EXPECT_EQ(run(with(call, {"--policy", "knorm", "--states", "8", "--resume", "-", "--json", in_folder("other")}),
+                  in_folder("result.json"))
+                  .code,
+              0);
+    EXPECT_EQ(json::parse(demo::content_of(folder_ / "other"))["runs"].size(), 6U);
+    EXPECT_EQ(json::parse(demo::content_of(folder_ / "result.json"))["runs"].size(), 5U);
+}
+
+TEST_F(Program, AFileOfSomethingElseIsRefused) {
+    const std::string file = in_folder("result.json");
+    const words call = with(small(), {"--policy", "tova", "--states", "8"});
+    EXPECT_EQ(run(with(call, {"--json", file})).code, 0);
+    const std::string before = demo::content_of(file);
+    expect_error(with(call, {"--resume", file, "--limit", "60"}), {file, "text ids.txt", "--limit 60"});
+    expect_error(with(call, {"--resume", file, "--prefill", "once"}),
+                 {file, "--prefill exact, not with --prefill once"});
+    expect_error(with(call, {"--resume", file, "--block", "8"}), {file, "--block 64, not with --block 8"});
+    small_model({.feed_forward = 400});
+    expect_error(with(words{"--model", in_folder("small.gguf"), "--tokens", in_folder("ids.txt")}, {"--resume", file}),
+                 {file, "model small.gguf of "});
+    expect_error(with(call, {"--resume", in_folder("ids.txt")}), {"ids.txt: is no result of perplexity --json"});
+    expect_error(with(call, {"--resume", in_folder("absent")}), {"absent: cannot be read"});
+    EXPECT_EQ(demo::content_of(file), before);
+}
+
+TEST_F(Program, ComparesTwoFiles) {
+    const words call = with(small(), {"--policy", "tova", "--states", "8"});
+    EXPECT_EQ(run(with(call, {"--json", in_folder("a")})).code, 0);
+    EXPECT_EQ(run(with(call, {"--prefill", "block", "--json", in_folder("b")})).code, 0);
+    const outcome o = run({"--compare", in_folder("a"), "-"}, in_folder("b"));
+    EXPECT_EQ(o.code, 0) << o.error;
+    EXPECT_NE(o.out.find("\ntova        8    f32 "), std::string::npos) << o.out;
+    EXPECT_NE(o.out.find("a: small.gguf, ids.txt, --prefill exact"), std::string::npos) << o.out;
+    EXPECT_NE(o.out.find("b: small.gguf, ids.txt, --prefill block"), std::string::npos) << o.out;
+    EXPECT_EQ(lines_of(run({"--compare", in_folder("a"), in_folder("b"), "--format", "csv"}).out).size(), 3U);
+    EXPECT_EQ(run(with(call, {"--limit", "60", "--json", in_folder("b")})).code, 0);
+    expect_error({"--compare", in_folder("a"), in_folder("b")}, {"different tokens", "ids.txt"});
+    expect_error({"--compare", in_folder("a"), in_folder("ids.txt")}, {"ids.txt: is no result"});
 }
 
 TEST_F(Program, QuietPrintsNothing) {
@@ -576,9 +707,14 @@ TEST_F(Program, HelpTeaches) {
               "Exit code"}) {
             EXPECT_NE(o.out.find(part), std::string::npos) << part;
         }
-        for (const std::string& line : lines_of(o.out)) EXPECT_LE(line.size(), 120U) << line;
+        for (const std::string& line : lines_of(o.out)) EXPECT_LE(line.size(), 80U) << line;
         EXPECT_EQ(o.out.find("h2o_layer"), std::string::npos);  // the list is elsewhere
     }
+    ::setenv("COLUMNS", "40", 1);
+    for (const char* option : {"--help", "--list-policies"}) {
+        for (const std::string& line : lines_of(run({option}).out)) EXPECT_LE(line.size(), 40U) << line;
+    }
+    ::unsetenv("COLUMNS");
 }
 
 TEST_F(Program, TyposGetTheNearestChoice) {
@@ -696,28 +832,111 @@ TEST_F(Program, ADashIsStandardInputOrOutput) {
     expect_error({"--model", "-"}, {"--model must be a file, is '-'"});
 }
 
-/// Nothing begun remains, and the status is that of the signal. The whole novella takes seconds; the signal comes as
-/// soon as the table's head is there.
-TEST_F(Program, ASignalLeavesNothingBehind) {
+/// Starts the program, and sends a signal as soon as `ready` holds. Gives the status of waitpid.
+template <class Ready>
+int status_after_signal(const words& arguments, const std::string& out, int signal, Ready ready) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        std::signal(signal, SIG_DFL);  // where tests run in the background, shells have it ignored
+        ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
+        ::dup2(::open("/dev/null", O_WRONLY), STDERR_FILENO);
+        std::vector<char*> call{const_cast<char*>("perplexity")};
+        for (const std::string& argument : arguments) call.push_back(const_cast<char*>(argument.c_str()));
+        call.push_back(nullptr);
+        ::execv(MULTISTATE_DEMO_PROGRAM, call.data());
+        ::_exit(99);
+    }
+    int status = 0;
+    while (!ready() && ::waitpid(child, &status, WNOHANG) == 0) ::usleep(1000);
+    ::kill(child, signal);
+    return ::waitpid(child, &status, 0) == child ? status : -1;
+}
+
+/// Nothing begun remains, and the status is that of the signal. Full takes a second on the whole novella; the signal
+/// comes as soon as the table's head is there.
+TEST_F(Program, ASignalBeforeTheFirstResultLeavesNothingBehind) {
     const auto old = folder_.write("result.json", "old").string();
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
         const auto out = folder_.write("stdout", "").string();
         const std::set<std::string> before = files();
-        const pid_t child = ::fork();
-        if (child == 0) {
-            ::dup2(::open(out.c_str(), O_WRONLY), STDOUT_FILENO);
-            ::dup2(::open("/dev/null", O_WRONLY), STDERR_FILENO);
-            ::execl(MULTISTATE_DEMO_PROGRAM, "perplexity", "--policy", "random", "--states", "8", "--threads", "1",
-                    "--json", old.c_str(), static_cast<char*>(nullptr));
-            ::_exit(99);
-        }
-        int status = 0;
-        while (std::filesystem::file_size(out) == 0 && ::waitpid(child, &status, WNOHANG) == 0) ::usleep(1000);
-        ::kill(child, signal);
-        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        const int status = status_after_signal({"--policy", "random", "--states", "8", "--threads", "1", "--json", old},
+                                               out, signal, [&] { return std::filesystem::file_size(out) > 0; });
         EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == signal) << status;
         EXPECT_EQ(files(), before);
         EXPECT_EQ(demo::content_of(old), "old");
+    }
+}
+
+/// What is done is printed and written, and another call goes on.
+TEST_F(Program, ASignalKeepsWhatIsDone) {
+    const auto json_path = in_folder("result.json");
+    const words call{"--limit",   optimized ? "2500" : "1000",
+                     "--policy",  "window,window+4,tova,h2o",
+                     "--states",  "64,96",
+                     "--threads", "1"};
+    const auto results_in = [&] {
+        return std::filesystem::exists(json_path) ? json::parse(demo::content_of(json_path))["runs"].size() : 0;
+    };
+    const auto out = folder_.write("stdout", "").string();
+    const int status =
+        status_after_signal(with(call, {"--json", json_path}), out, SIGTERM, [&] { return results_in() > 0; });
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) << status;
+    const json part = json::parse(demo::content_of(json_path));
+    EXPECT_EQ(part["complete"], false);
+    ASSERT_GE(part["runs"].size(), 1U);
+    ASSERT_LT(part["runs"].size(), 8U) << "it was over before the signal came";
+    for (const std::string& name : files()) EXPECT_EQ(name.find(".partial"), std::string::npos) << name;
+    const std::string table = demo::content_of(out);
+    EXPECT_NE(table.find("\nwindow       64 "), std::string::npos) << table;
+    EXPECT_NE(table.find("\nfull: perplexity "), std::string::npos) << "what stands below the table: " << table;
+
+    EXPECT_EQ(run(with(call, {"--resume", json_path, "--quiet"})).code, 0);
+    const json whole = json::parse(demo::content_of(json_path));
+    const json once = measured({"--limit", call[1], "--policy", call[3], "--states", call[5], "--quiet"});
+    EXPECT_EQ(whole["complete"], true);
+    ASSERT_EQ(whole["runs"].size(), 8U);
+    for (std::size_t i = 0; i < 8; ++i) {
+        for (const char* key : {"policy", "states", "nll_by_sequence", "kl_mean", "kl_99", "percent_above_full"}) {
+            EXPECT_EQ(whole["runs"][i][key], once["runs"][i][key]) << i << ' ' << key;
+        }
+    }
+}
+
+/// The bar of a narrow terminal stays on its line, however long the name of the policy.
+TEST_F(Program, TheBarFitsTheTerminal) {
+    for (const std::size_t columns : {40U, 80U}) {
+        const words call = with(small(), {"--policy", "'h2o(recent=0.25,sinks=2,slack=16)|value_norm|pool(width=7)'",
+                                          "--states", "20", "> /dev/null"});
+        std::string command =
+            "stty cols " + std::to_string(columns) + "; '" + std::string(MULTISTATE_DEMO_PROGRAM) + "'";
+        for (const std::string& word : call) command += ' ' + word;
+        const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY);
+        ASSERT_TRUE(::grantpt(terminal) == 0 && ::unlockpt(terminal) == 0);
+        const std::string name = ::ptsname(terminal);
+        const pid_t child = ::fork();
+        if (child == 0) {
+            ::setsid();
+            const int end = ::open(name.c_str(), O_RDWR);
+            for (const int each : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(end, each);
+            ::execl("/bin/sh", "sh", "-c", command.c_str(), static_cast<char*>(nullptr));
+            ::_exit(99);
+        }
+        std::string shown;
+        std::array<char, 4096> piece{};
+        for (ssize_t count = 0; (count = ::read(terminal, piece.data(), piece.size())) > 0;) {
+            shown.append(piece.data(), static_cast<std::size_t>(count));
+        }
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        ::close(terminal);
+        EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << shown;
+        std::size_t bars = 0;
+        for (std::size_t at = 0; (at = shown.find("\033[K[", at)) != std::string::npos; ++at, ++bars) {
+            const std::string line = shown.substr(at + 3, shown.find_first_of("\r\n", at) - at - 3);
+            EXPECT_LT(line.size(), columns) << line;
+            EXPECT_NE(line.find(" left"), std::string::npos) << line;
+        }
+        EXPECT_GT(bars, 0U) << shown;
     }
 }
 
@@ -731,13 +950,13 @@ TEST_F(Program, AResultThatIsNoNumberIsAnError) {
     EXPECT_NE(o.error.find("full: the negative log likelihood of token 1 in sequence 0 (both from 0) is "),
               std::string::npos)
         << o.error;
-    EXPECT_EQ(o.out.find("Perplexity"), std::string::npos) << o.out;
+    EXPECT_EQ(o.out.find("perplexity"), std::string::npos) << o.out;
     EXPECT_FALSE(std::filesystem::exists(folder_ / "result.json"));
-    // Where only some results are none, the others are kept.
-    const outcome quiet = run(with(call, {"--quiet"}));
+    // Without the table and the JSON, full is not needed.
+    const outcome quiet = run({"--model", in_folder("small.gguf"), "--tokens", in_folder("ids.txt"), "--policy", "tova",
+                               "--states", "8", "--quiet"});
     EXPECT_EQ(quiet.code, 1);
     EXPECT_NE(quiet.error.find("tova at k = 8: the negative log likelihood of token 1"), std::string::npos);
-    EXPECT_TRUE(json::parse(demo::content_of(folder_ / "result.json"))["runs"].empty());
 }
 
 TEST_F(Program, TheSamePolicyIsMeasuredOnce) {

@@ -1,4 +1,4 @@
-// The results as people and programs read them.
+// The results as people read them: the table in its forms, what stands below it, two results beside each other.
 #include "report.hpp"
 
 #include <cmath>
@@ -6,35 +6,23 @@
 #include <stdexcept>
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
+
+#include "made_results.hpp"
 
 namespace report_test {
 
-using demo::measurement;
+using demo::outcome;
 using demo::run;
+using demo::table_format;
+using made::made_run;
 
-run made_run(const std::string& policy, std::size_t states, std::vector<std::vector<double>> nll) {
-    measurement m;
-    m.nll = std::move(nll);
-    m.cache_bytes = 1234567;
-    m.scratch_bytes = 7654;
-    m.seconds = 0.5;
-    return {{.policy = demo::parse_policies(policy).front(), .states = states}, std::move(m)};
-}
+using words = std::vector<std::string>;
 
-demo::options some_options() {
-    demo::options o;
-    o.model = "folder/model.gguf";
-    o.codec = "f32";
-    o.prefill = "once";
-    o.threads = 3;
-    return o;
-}
-
-std::vector<std::string> keys_of(const nlohmann::ordered_json& object) {
-    std::vector<std::string> keys;
-    for (const auto& item : object.items()) keys.push_back(item.key());
-    return keys;
+words lines_of(const std::string& text) {
+    words lines;
+    std::istringstream stream(text);
+    for (std::string line; std::getline(stream, line);) lines.push_back(line);
+    return lines;
 }
 
 std::size_t count(const std::string& text, const std::string& part) {
@@ -43,171 +31,222 @@ std::size_t count(const std::string& text, const std::string& part) {
     return found;
 }
 
-TEST(Json, HasTheFieldsThatWereAskedForAndNoOthers) {
-    std::vector<run> runs{made_run("tova", 64, {{1, 2}, {2, 3.5}}), made_run("h2o(recent=0.25,sinks=2)", 8, {{1, 2}})};
-    runs[1].what.codec = "int8";
+std::string table_of(const std::vector<run>& runs, const outcome& full, demo::result_table::layout how) {
     std::ostringstream out;
-    demo::write_json(out, runs, some_options(), 1024);
-    const auto json = nlohmann::ordered_json::parse(out.str());
-    EXPECT_EQ(keys_of(json),
-              (std::vector<std::string>{"model", "context", "threads", "cpu", "target", "version", "runs"}));
-    EXPECT_EQ(json["model"], "folder/model.gguf");
-    EXPECT_EQ(json["context"], 1024);
-    EXPECT_EQ(json["threads"], 3);
-    EXPECT_EQ(json["cpu"], demo::processor_name());
-    EXPECT_EQ(json["target"], std::string(multistate::target_name()));
-    EXPECT_EQ(json["version"], MULTISTATE_VERSION);
-
-    ASSERT_EQ(json["runs"].size(), 2U);
-    const auto& first = json["runs"][0];
-    EXPECT_EQ(keys_of(first),
-              (std::vector<std::string>{"policy", "states", "codec", "prefill", "ppl", "ppl_error", "nll_sum", "tokens",
-                                        "cache_bytes", "scratch_bytes", "seconds", "tokens_per_second"}));
-    EXPECT_EQ(first["policy"], "tova");
-    EXPECT_EQ(first["states"], 64);
-    EXPECT_EQ(first["codec"], "f32");
-    EXPECT_EQ(first["prefill"], "once");
-    EXPECT_EQ(first["nll_sum"].get<double>(), 8.5);
-    EXPECT_EQ(first["tokens"], 4);
-    EXPECT_DOUBLE_EQ(first["ppl"].get<double>(), std::exp(8.5 / 4));
-    EXPECT_DOUBLE_EQ(first["ppl_error"].get<double>(), *runs[0].result.standard_error());
-    EXPECT_EQ(first["cache_bytes"], 1234567);
-    EXPECT_EQ(first["scratch_bytes"], 7654);
-    EXPECT_EQ(first["seconds"], 0.5);
-    EXPECT_EQ(first["tokens_per_second"], 8.0);
-
-    const auto& second = json["runs"][1];
-    EXPECT_EQ(second["policy"], "h2o(recent=0.25,sinks=2)");
-    EXPECT_EQ(second["codec"], "int8");
-    EXPECT_TRUE(second["ppl_error"].is_null());  // of a single sequence
+    how.policy_width = 8;
+    demo::result_table table(out, how, full);
+    for (const run& r : runs) table.add(r);
+    table.finish();
+    return out.str();
 }
 
-TEST(Json, SlackIsNamedWhereItIsGiven) {
-    const std::vector<run> runs{made_run("tova", 64, {{1, 2}}), made_run("tova(slack=16)", 64, {{1, 2}}),
-                                made_run("h2o(slack=0.25)", 64, {{1, 2}}), made_run("h2o(slack=0.25)", 8, {{1, 2}}),
-                                made_run("tova(slack=0)", 64, {{1, 2}})};
-    std::ostringstream out;
-    demo::write_json(out, runs, some_options(), 1024);
-    const auto json = nlohmann::json::parse(out.str())["runs"];
-    EXPECT_FALSE(json[0].contains("slack"));
-    EXPECT_EQ(json[1]["slack"], 16);
-    EXPECT_EQ(json[1]["policy"], "tova(slack=16)");
-    EXPECT_EQ(json[1]["states"], 64);  // slack is beside k
-    EXPECT_EQ(json[2]["slack"], 16);   // a share of k in states
-    EXPECT_EQ(json[3]["slack"], 2);
-    EXPECT_EQ(json[4]["slack"], 0);
+std::string text_of(const std::vector<run>& runs, const outcome& full, const words& groups = {"summary"},
+                    const std::string& sort = "") {
+    return table_of(runs, full,
+                    {.format = table_format::text, .columns = demo::columns_of(groups, false), .sort = sort});
 }
 
-TEST(Json, NothingMeasuredIsAnEmptyList) {
+std::string conclusions_of(const std::vector<run>& runs, const outcome& full) {
     std::ostringstream out;
-    demo::write_json(out, {}, some_options(), 2);
-    EXPECT_TRUE(nlohmann::json::parse(out.str())["runs"].is_array());
-    EXPECT_TRUE(nlohmann::json::parse(out.str())["runs"].empty());
+    demo::print_conclusions(out, runs, full, 200);
+    return out.str();
 }
 
-TEST(Json, AModelOfAnyNameGivesValidJson) {
-    demo::options o = some_options();
-    o.model = std::string("a\"b\\c\n\xff.gguf");
-    std::ostringstream out;
-    demo::write_json(out, {}, o, 2);
-    EXPECT_TRUE(nlohmann::json::accept(out.str())) << out.str();
+TEST(Table, ARowForEachPolicyAndK) {
+    const outcome full = made_run("full", 1, {{4, 2}, {4, 2}}).result;
+    std::vector<run> runs{made_run("tova", 64, {{4.2, 2}, {4.2, 2}}), made_run("window", 64, {{6, 2}, {6, 2}})};
+    runs[0].result.fidelity = {.kl = {0.12345, 0.05, 1.5}, .same_top = 0.875, .probability_change = -0.01};
+    EXPECT_EQ(text_of(runs, full),
+              "policy        k  perplexity    % above full      KL  same top     MB  tokens/s\n"
+              "full        all       7.389               -       -         -   1.23         8\n"
+              "tova         64       8.166    10.52 ± 0.00  0.1235    87.5 %   1.23         8\n"
+              "window       64      20.086   171.83 ± 0.00       -         -   1.23         8\n");
 }
 
-TEST(Nll, OnePerLineAllSequencesInOrder) {
-    std::ostringstream out;
-    demo::write_nll(out, made_run("tova", 64, {{1.5, 12.3456789012}, {}, {0.000123456789}}).result);
-    EXPECT_EQ(out.str(), "1.5\n12.3456789\n0.000123456789\n");
+/// The default table fits a terminal of 80 columns.
+TEST(Table, FitsEightyColumns) {
+    std::vector<run> runs{made_run("window+4", 1024, {{12, 2}, {16, 2}})};
+    runs[0].result.fidelity = {.kl = {1.2345, 0.05, 1.5}, .same_top = 1, .probability_change = -0.01};
+    for (const std::string& line : lines_of(text_of(runs, made_run("full", 1, {{4, 2}, {5, 2}}).result))) {
+        EXPECT_LE(demo::shown_width(line), 80U) << line;
+    }
 }
 
-TEST(Trace, OneLinePerStateForgotten) {
-    measurement m;
-    m.forgotten = {{0, 16, 1, 2, 3}, {4, 5, 6, 7, 8}};
-    std::ostringstream out;
-    demo::write_trace(out, m);
-    EXPECT_EQ(out.str(), "sequence,step,layer,kv_head,position\n0,16,1,2,3\n4,5,6,7,8\n");
+TEST(Table, RowsComeAtOnceUnlessTheyAreSorted) {
+    const outcome full = made_run("full", 1, {{4, 2}}).result;
+    const run b = made_run("window", 8, {{6, 2}}), a = made_run("tova", 64, {{5, 2}});
+    for (const std::string sort : {"", "perplexity"}) {
+        std::ostringstream out;
+        demo::result_table table(
+            out, {.format = table_format::text, .columns = demo::columns_of(words{"speed"}, false), .sort = sort},
+            full);
+        table.add(b);
+        EXPECT_EQ(lines_of(out.str()).size(), sort.empty() ? 3U : 2U);
+        table.add(a);
+        table.finish();
+        const words lines = lines_of(out.str());
+        ASSERT_EQ(lines.size(), 4U);
+        EXPECT_EQ(lines[1].find("full"), 0U);
+        EXPECT_EQ(lines[2].find(sort.empty() ? "window" : "tova"), 0U);
+    }
 }
 
-TEST(Table, PoliciesByKAndTheSmallestWithinOnePercent) {
-    const run full = made_run("full", 1, {{2, 2}, {2, 2}});
-    const std::vector<run> runs{
-        made_run("tova", 64, {{2.1, 2.1}, {2.1, 2.1}}), made_run("tova", 256, {{2.005, 2}, {2.005, 2}}),
-        made_run("window", 64, {{3, 3}, {3, 3}}), made_run("window", 256, {{2.5, 2.5}, {2.5, 2.6}})};
-    std::ostringstream out;
-    demo::print_table(out, runs, full.result);
-    const std::string text = out.str();
-    EXPECT_NE(text.find("full: perplexity 7.389"), std::string::npos) << text;
-    EXPECT_NE(text.find("8.166"), std::string::npos) << text;          // exp(2.1)
-    EXPECT_NE(text.find("10.52 ± 0.00"), std::string::npos) << text;   // 100 (exp(0.1) - 1)
-    EXPECT_NE(text.find("171.83 ± 0.00"), std::string::npos) << text;  // 100 (e - 1)
-    EXPECT_NE(text.find("1.23"), std::string::npos) << text;           // MB
-    EXPECT_NE(text.find("8\n"), std::string::npos) << text;            // tokens per second
-    EXPECT_NE(text.find("tova: k = 256 is the smallest k measured within 1 % of full."), std::string::npos) << text;
-    EXPECT_NE(text.find("window: no k measured is within 1 % of full."), std::string::npos) << text;
-    EXPECT_EQ(count(text, "k = 64"), 4U) << text;  // the heads of four grids
+TEST(Table, SortsByEveryKey) {
+    const outcome full = made_run("full", 1, {{4, 2}}).result;
+    std::vector<run> runs{made_run("tova", 8, {{6, 2}}), made_run("h2o", 4, {{5, 2}}), made_run("window", 2, {{7, 2}})};
+    runs[0].result.fidelity = {.kl = {.mean = 3}};
+    runs[1].result.fidelity = {.kl = {.mean = 2}};
+    runs[2].result.fidelity = {.kl = {.mean = 1}};
+    runs[0].result.bytes.cache = 1;
+    runs[1].result.bytes.cache = 3;
+    runs[2].result.bytes.cache = 2;
+    for (std::size_t i = 0; i < 3; ++i) runs[i].result.seconds = static_cast<double>(i + 1);
+    const auto order = [&](const std::string& key) {
+        std::string names;
+        for (const std::string& line : lines_of(text_of(runs, full, {"summary"}, key))) names += line[0];
+        return names.substr(2);  // head and full
+    };
+    EXPECT_EQ(order("policy"), "htw");
+    EXPECT_EQ(order("states"), "wht");
+    EXPECT_EQ(order("perplexity"), "htw");
+    EXPECT_EQ(order("kl"), "wht");
+    EXPECT_EQ(order("memory"), "twh");
+    EXPECT_EQ(order("speed"), "thw");
 }
 
-TEST(Table, SmallestWhateverTheOrder) {
-    const run full = made_run("full", 1, {{2, 2}});
-    const std::vector<run> runs{made_run("tova", 256, {{2, 2}}), made_run("tova", 16, {{2, 3}}),
-                                made_run("tova", 64, {{2, 2}})};
-    std::ostringstream out;
-    demo::print_table(out, runs, full.result);
-    EXPECT_NE(out.str().find("tova: k = 64 is the smallest"), std::string::npos) << out.str();
+TEST(Table, Markdown) {
+    const outcome full = made_run("full", 1, {{4, 2}}).result;
+    EXPECT_EQ(table_of({made_run("h2o|pool", 64, {{4.2, 2}})}, full,
+                       {.format = table_format::markdown, .columns = demo::columns_of(words{"quality"}, false)}),
+              "| policy | k | perplexity | % above full |\n"
+              "| --- | ---: | ---: | ---: |\n"
+              "| full | all | 7.389 | - |\n"
+              "| h2o\\|pool | 64 | 8.166 | 10.52 |\n");
+}
+
+TEST(Table, CsvHasAllNumbersInFull) {
+    const outcome full = made_run("full", 1, {{4, 2}, {5, 2}}).result;
+    std::vector<run> runs{made_run("h2o(recent=0.25,sinks=2)", 64, {{4.2, 2}, {5.1, 2}})};
+    runs[0].result.fidelity = {.kl = {0.1, 0.05, 1.5}, .same_top = 0.875, .probability_change = -0.01};
+    const words lines = lines_of(table_of(runs, full, {.format = table_format::csv, .columns = demo::csv_columns()}));
+    ASSERT_EQ(lines.size(), 3U);
+    EXPECT_EQ(lines[0].find("policy,k,codec,perplexity,perplexity_error,percent_above_full,"), 0U);
+    EXPECT_EQ(lines[1].find("full,,f32,"), 0U) << lines[1];
+    EXPECT_EQ(lines[2].find("\"h2o(recent=0.25,sinks=2)\",64,f32,"), 0U) << lines[2];
+    const std::string ppl = lines[2].substr(std::string("\"h2o(recent=0.25,sinks=2)\",64,f32,").size());
+    EXPECT_EQ(std::stod(ppl), std::exp(9.3 / 4));
+    const auto commas = [](const std::string& line) { return count(line, ","); };
+    EXPECT_EQ(commas(lines[1]), commas(lines[0]));
+    EXPECT_EQ(commas(lines[2]), commas(lines[0]) + 1);  // that in the quotes
+}
+
+TEST(Table, EveryGroupOfColumns) {
+    outcome full = made_run("full", 1, {{4, 2}}).result;
+    full.nll_by_position.assign(demo::position_parts, 2.0);
+    std::vector<run> runs{made_run("tova", 64, {{4.2, 2}})};
+    runs[0].result.nll_by_position.assign(demo::position_parts, 2.0);
+    for (std::size_t i = 12; i < 16; ++i) runs[0].result.nll_by_position[i] = 2.1;
+    runs[0].result.fidelity = {.kl = {0.1, 0.05, 1.5}, .same_top = 0.875, .probability_change = -0.01};
+    const words all{"summary", "quality", "fidelity", "position", "memory", "speed"};
+    const words lines = lines_of(text_of(runs, full, all));
+    ASSERT_EQ(lines.size(), 3U);
+    for (const char* head : {"KL median", "KL 99 %", "change of p", "% in quarter 4", "rows MB", "bookkeeping MB",
+                             "scratch MB", "bytes/state", "seconds"}) {
+        EXPECT_EQ(count(lines[0], head), 1U) << head;
+    }
+    for (const char* cell : {" 0.0500 ", " 1.500 ", " -0.01000 ", " 10.52 ", " 1.00 ", " 0.23 ", " 0.01 ", " 256 "}) {
+        EXPECT_GE(count(lines[2], cell), 1U) << cell << lines[2];
+    }
+    EXPECT_EQ(demo::shown_width(lines[0]), demo::shown_width(lines[2]));
+    EXPECT_EQ(demo::columns_of(words{"summary"}, true).front().head, "codec");
+}
+
+/// Whatever the reader asks for, a row that is no test of the policy is marked.
+TEST(Table, WhatForgotNothingIsMarked) {
+    const outcome full = made_run("full", 1, {{4, 2}}).result;
+    std::vector<run> runs{made_run("tova", 64, {{4, 2}})};
+    runs[0].result.forgot_nothing = true;
+    EXPECT_NE(text_of(runs, full).find(" 64* "), std::string::npos);
+    EXPECT_NE(conclusions_of(runs, full).find("* forgot nothing: k is not below the length of a sequence"),
+              std::string::npos);
+}
+
+TEST(Conclusions, TheSmallestKWithinOnePercent) {
+    const outcome full = made_run("full", 1, {{4, 2}, {4, 2}}).result;
+    const std::vector<run> runs{made_run("tova", 256, {{4, 2}, {4, 2}}), made_run("tova", 16, {{5, 2}, {5, 2}}),
+                                made_run("tova", 64, {{4.01, 2}, {4, 2}}), made_run("window", 64, {{6, 2}, {6, 2}})};
+    const std::string text = conclusions_of(runs, full);
+    EXPECT_NE(text.find("full: perplexity 7.389 ± 0.000."), std::string::npos) << text;
+    EXPECT_NE(text.find("\ntova: k = 64 is the smallest k measured within 1 % of full.\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("\nwindow: no k measured is within 1 % of full.\n"), std::string::npos) << text;
+    for (const std::string& line : lines_of(text)) EXPECT_LE(demo::shown_width(line), 200U);
 }
 
 /// A k beyond the sequences is within 1 % of full because nothing was put to the test.
-TEST(Table, WhatForgotNothingDoesNotCount) {
-    const run full = made_run("full", 1, {{2, 2}});
-    std::vector<run> runs{made_run("tova", 16, {{2, 3}}),  made_run("tova", 64, {{2, 2}}),
-                          made_run("tova", 256, {{2, 2}}), made_run("h2o", 16, {{2, 2}}),
-                          made_run("h2o", 64, {{2, 2}}),   made_run("full", 64, {{2, 2}})};
+TEST(Conclusions, WhatForgotNothingDoesNotCount) {
+    const outcome full = made_run("full", 1, {{4, 2}}).result;
+    std::vector<run> runs{made_run("tova", 16, {{5, 2}}),  made_run("tova", 64, {{4, 2}}),
+                          made_run("tova", 256, {{4, 2}}), made_run("h2o", 16, {{4, 2}}),
+                          made_run("h2o", 64, {{4, 2}}),   made_run("window", 64, {{4, 2}})};
     for (const std::size_t i : {1U, 2U, 4U, 5U}) runs[i].result.forgot_nothing = true;
-    std::ostringstream out;
-    demo::print_table(out, runs, full.result);
+    const std::string text = conclusions_of(runs, full);
     for (const char* line :
          {"\ntova: no k measured is within 1 % of full; k = 64, 256 forgot nothing and does not count.\n",
           "\nh2o: k = 16 is the smallest k measured within 1 % of full.\n",
-          "\nfull: forgot nothing at any k measured.\n"}) {
-        EXPECT_NE(out.str().find(line), std::string::npos) << out.str();
+          "\nwindow: forgot nothing at any k measured: k = 64.\n"}) {
+        EXPECT_NE(text.find(line), std::string::npos) << text;
     }
-    std::ostringstream json;
-    demo::write_json(json, runs, some_options(), 64);
-    const auto list = nlohmann::json::parse(json.str())["runs"];
-    EXPECT_FALSE(list[0].contains("forgot_nothing"));
-    EXPECT_EQ(list[1]["forgot_nothing"], true);
 }
 
-TEST(Table, ColumnsAreAlignedWhateverTheNames) {
-    const std::vector<run> runs{made_run("tova", 64, {{2, 2}}),
-                                made_run("h2o(recent=0.25,sinks=2,slack=16)", 64, {{2, 2}})};
-    std::ostringstream out;
-    demo::print_table(out, runs, made_run("full", 1, {{2, 2}}).result);
-    std::istringstream lines(out.str());
-    std::size_t grids = 0;
-    std::string head, first, second;
-    while (std::getline(lines, head)) {
-        if (head.find("k = 64") == std::string::npos || head.front() != ' ') continue;
-        ASSERT_TRUE(std::getline(lines, first) && std::getline(lines, second));
-        EXPECT_EQ(head.size(), first.size()) << out.str();
-        EXPECT_EQ(head.size(), second.size()) << out.str();
-        ++grids;
-    }
-    EXPECT_EQ(grids, 4U) << out.str();
+TEST(Conclusions, CodecsAreToldApart) {
+    outcome full = made_run("full", 1, {{4, 2}}).result;
+    full.bytes.cache_at_32k = 4'300'000'000;
+    std::vector<run> runs{made_run("tova", 64, {{4, 2}}), made_run("h2o", 64, {{4, 2}}),
+                          made_run("tova", 64, {{6, 2}})};
+    runs[0].result.bytes.cache_at_32k = 67'400'000;
+    runs[1].result.bytes.cache_at_32k = 70'000'000;
+    runs[2].result.bytes.cache_at_32k = 9'400'000;
+    runs[2].what.codec = "int8";
+    const std::string text = conclusions_of(runs, full);
+    EXPECT_NE(text.find("4.3 GB becomes 67 MB to 70 MB at k = 64 in f32, 9.4 MB at k = 64 in int8."), std::string::npos)
+        << text;
+    EXPECT_NE(text.find("\ntova in f32: k = 64 is the smallest"), std::string::npos) << text;
+    EXPECT_NE(text.find("\ntova in int8: no k measured"), std::string::npos) << text;
 }
 
-TEST(Table, WhatWasNotMeasuredIsADash) {
-    const run full = made_run("full", 1, {{2, 2}});
-    const std::vector<run> runs{made_run("tova", 4, {{2, 2}}), made_run("tova", 8, {{2, 2}}),
-                                made_run("window+4", 8, {{2, 2}})};
+TEST(Shared, IsAMatrix) {
     std::ostringstream out;
-    demo::print_table(out, runs, full.result);
-    EXPECT_EQ(count(out.str(), " -"), 4U) << out.str();  // one in each grid
+    demo::print_shared(out, std::vector<demo::shared_share>{{"window", "tova", 64, "f32", 0.5},
+                                                            {"window", "h2o", 64, "f32", 0.25},
+                                                            {"window", "tova", 8, "f32", 1}});
+    EXPECT_EQ(
+        out.str(),
+        "\nStates kept at the end of a sequence by both policies, in percent of those kept by either, k = 64, f32\n"
+        "        window    tova     h2o\n"
+        "window   100.0    50.0    25.0\n"
+        "tova      50.0   100.0       -\n"
+        "h2o       25.0       -   100.0\n"
+        "\nStates kept at the end of a sequence by both policies, in percent of those kept by either, k = 8, f32\n"
+        "        window    tova\n"
+        "window   100.0   100.0\n"
+        "tova     100.0   100.0\n");
 }
 
-TEST(Table, NothingButFull) {
+TEST(Comparison, PairsRunsBySequence) {
+    const demo::results a =
+        made::made_results({made_run("tova", 64, {{4, 2}, {6, 2}}), made_run("h2o", 8, {{4, 2}, {4, 2}})});
+    const demo::results b =
+        made::made_results({made_run("window", 64, {{4, 2}, {6, 2}}), made_run("tova", 64, {{4.2, 2}, {6.2, 2}})});
     std::ostringstream out;
-    demo::print_table(out, {}, made_run("full", 1, {{2, 2}}).result);
-    EXPECT_EQ(count(out.str(), "\n"), 1U) << out.str();
+    demo::print_comparison(out, {}, a, b);
+    const std::string text = out.str();
+    EXPECT_NE(text.find("tova       64    f32     12.182     13.464    10.52 ± 0.00"), std::string::npos) << text;
+    EXPECT_NE(text.find("full      all    f32"), std::string::npos) << text;
+    EXPECT_EQ(count(text, "h2o"), 0U);
+    EXPECT_NE(text.find("Only in a: 1. Only in b: 1."), std::string::npos) << text;
+    demo::results other = b;
+    other.about.text_fingerprint = "another";
+    EXPECT_THROW(demo::print_comparison(out, {}, a, other), std::runtime_error);
 }
 
 TEST(Grouped, Thousands) {
@@ -218,9 +257,15 @@ TEST(Grouped, Thousands) {
     EXPECT_EQ(demo::grouped(1234567890), "1,234,567,890");
 }
 
-TEST(ProcessorName, IsOneLine) {
-    EXPECT_FALSE(demo::processor_name().empty());
-    EXPECT_EQ(demo::processor_name().find('\n'), std::string::npos);
+TEST(HumanBytes, TwoDigitsOrMore) {
+    EXPECT_EQ(demo::human_bytes(0), "0 B");
+    EXPECT_EQ(demo::human_bytes(999), "999 B");
+    EXPECT_EQ(demo::human_bytes(1000), "1.0 kB");
+    EXPECT_EQ(demo::human_bytes(67'400'000), "67 MB");
+    EXPECT_EQ(demo::human_bytes(9'960'000), "10 MB");
+    EXPECT_EQ(demo::human_bytes(999'600), "1.0 MB");
+    EXPECT_EQ(demo::human_bytes(4'300'000'000), "4.3 GB");
+    EXPECT_EQ(demo::human_bytes(5'000'000'000'000'000), "5000 TB");
 }
 
 }  // namespace report_test

@@ -291,7 +291,6 @@ TYPED_TEST(contract, constructors_refuse_with_one_sentence) {
 }
 
 TYPED_TEST(contract, misuse_ends_with_one_sentence) {
-    testing::GTEST_FLAG(death_test_style) = "threadsafe";
     example<TypeParam> e(13);
     const floats x = e.inputs(6);
     floats state = e.states(2), out(6 * e.cell.output_size());

@@ -177,7 +177,6 @@ TYPED_TEST(two_scans, begin_at_zero) {
 }
 
 TYPED_TEST(two_scans, refuse_log_space_where_it_is_wrong) {
-    testing::GTEST_FLAG(death_test_style) = "threadsafe";
     example<TypeParam> linear(5, {.inputs = 3, .units = 4, .candidate = ms::candidate::linear}), positive(6);
     EXPECT_DEATH_IF_SUPPORTED(scan(linear.cell, {linear.inputs(2), floats(4)}, ms::serial{}, true),
                               "candidate in log space must be positive, is linear");
@@ -186,7 +185,6 @@ TYPED_TEST(two_scans, refuse_log_space_where_it_is_wrong) {
 }
 
 TEST(classic_cells, refuse_log_space) {
-    testing::GTEST_FLAG(death_test_style) = "threadsafe";
     example<ms::gru> e(7);
     EXPECT_DEATH_IF_SUPPORTED(scan(e.cell, {e.inputs(2), e.states(1)}, ms::serial{}, true),
                               "gru: log_space must be false: this cell has no such form, is true");

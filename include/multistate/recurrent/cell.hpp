@@ -11,6 +11,8 @@
 //     cell.scan({.x = prompt, .state = state, .out = outputs}, scratch);  // all tokens of a prompt at once
 //     cell.step({.x = x, .state = state, .out = out}, scratch);           // then one token at a time
 //
+// Parameters can also be bits of bf16 (std::uint16_t), for step and scan: half the bytes, the same layout.
+//
 // A state is plain floats of the caller: copy it, save it, and continue from it later, by step or by scan. A cell is
 // constant and holds no scratch, so any number of sequences and workers share it. All cells have the same members
 // (concept recurrent_cell), so one can replace another.

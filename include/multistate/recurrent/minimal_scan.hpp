@@ -209,6 +209,7 @@ class minimal_recurrence {
 
     void sum_up_logs(const time_span& block, const minimal_text& text, const block_rows& rows,
                      std::size_t b) const noexcept {
+        if (block.ends) return;  // no block follows that would need the sums
         std::fill_n(rows(b, row_of_block::greatest), units_, -std::numeric_limits<float>::infinity());
         std::fill_n(rows(b, row_of_block::added), units_, 0.0f);
         float* const last = rows(b, row_of_block::carried);  // free until `carry`
