@@ -42,7 +42,7 @@ std::vector<std::size_t> columns(std::size_t points) {
 
 void print_by_step(std::ostream& out, std::span<const run_result> runs) {
     const auto chosen = columns(runs.front().curve.size());
-    out << "\nValidation loss, nats per character, by step\n\n| model | units | parameters | ms per step |";
+    out << "\nValidation loss, nats per character, by step\n\n| model | units | parameters | processor ms per step |";
     for (const std::size_t i : chosen) out << ' ' << runs.front().curve[i].step << " |";
     out << "\n| - | - | - | - |";
     for (std::size_t i = 0; i < chosen.size(); ++i) out << " - |";
@@ -62,7 +62,8 @@ void print_by_second(std::ostream& out, std::span<const run_result> runs) {
     for (double s = longest; s >= 1 && seconds.size() < 6; s /= 2) seconds.push_back(std::floor(s));
     if (seconds.empty()) return;
     std::ranges::reverse(seconds);
-    out << "\nThe same by second of processor time, all threads together; in brackets where training had ended before\n\n"
+    out << "\nThe same by second of processor time, all threads together; in brackets where training had ended "
+           "before\n\n"
         << "| model |";
     for (const double s : seconds) out << ' ' << number(s, 0) << " s |";
     out << "\n| - |";

@@ -105,7 +105,7 @@ TEST(LanguageModel, AllModelsLearnFromTheNovella) {
     }
     std::ostringstream table, json;
     language_model::print_tables(table, runs);
-    EXPECT_NE(table.str().find("| model | units | parameters | ms per step | 20 | 40 |"), std::string::npos);
+    EXPECT_NE(table.str().find("| model | units | parameters | processor ms per step | 20 | 40 |"), std::string::npos);
     language_model::write_json(json, o, texts, runs);
     EXPECT_NE(json.str().find("\"model\": \"transformer\""), std::string::npos);
 }
