@@ -19,6 +19,10 @@ int print_profile(const options& o) {
     const gguf file = open_model(o);
     ms::thread_pool pool(o.threads);
     const llama model(file, pool);
+    if (model.config().replaced) {
+        throw std::runtime_error(model_name(o) +
+                                 ": cells serve some heads of this model, --profile needs attention in all");
+    }
     std::size_t context = 0;
     const auto sequences = read_sequences(o, file, context, model.config().vocabulary);
     print_notes(file, model, sequences);
