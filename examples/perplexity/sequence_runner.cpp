@@ -260,7 +260,7 @@ class runner final : public sequence_runner {
             if (static_cast<std::size_t>(next) >= record_->shape().tokens) continue;
             std::ranges::fill(table.scores(), 0.0f);
             for (std::size_t h = 0; h < table.shape().kv_heads; ++h) {
-                const auto later = record_->attention_from(index, table.shape().kv_head + h, next);
+                const auto later = record_->attention_from({index, table.shape().kv_head + h, next});
                 for (std::size_t row = 0; row < table.size(); ++row) {
                     table.scores()[row] += later[static_cast<std::size_t>(table.positions()[row])];
                 }

@@ -69,7 +69,7 @@ TEST(Oracle, RecordsTheAttentionStillToCome) {
     const ms::attention_record record = recorded(a);
     for (std::size_t h = 0; h < kv_heads; ++h) {
         for (std::size_t t = 0; t + 1 < tokens; ++t) {
-            const auto later = record.attention_from(0, h, static_cast<ms::position>(t) + 1);
+            const auto later = record.attention_from({0, h, static_cast<ms::position>(t) + 1});
             ASSERT_EQ(later.size(), t + 2);
             // Sums of at most 72 numbers below 1 with 12 bits: exact in float32.
             for (std::size_t j = 0; j <= t; ++j) EXPECT_EQ(later[j], a.still_to_come(t, h, 1, j)) << t << ' ' << j;
@@ -110,7 +110,7 @@ TEST(Oracle, ARecordIsUsedAgainAfterClear) {
     ms::attention_record record = recorded(a);
     record.clear();
     for (std::size_t t = 0; t < tokens; ++t) {
-        for (const float x : record.attention(0, 0, static_cast<ms::position>(t))) ASSERT_EQ(x, 0);
+        for (const float x : record.attention({0, 0, static_cast<ms::position>(t)})) ASSERT_EQ(x, 0);
     }
 }
 

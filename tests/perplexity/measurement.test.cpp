@@ -936,7 +936,7 @@ TEST(Oracle, ForgetsTheStateWithTheLeastAttentionStillToCome) {
     for (const demo::forgetting& f : m.forgotten) {
         auto& missing = gone[{f.layer, f.kv_head}];
         if (f.step + 1 < 40) {  // after the last token nothing comes: all are equal
-            const auto later = record.attention_from(f.layer, f.kv_head, f.step + 1);
+            const auto later = record.attention_from({f.layer, f.kv_head, f.step + 1});
             for (ms::position j = 0; j <= f.step; ++j) {
                 if (missing.contains(j)) continue;
                 EXPECT_LE(later[static_cast<std::size_t>(f.position)], later[static_cast<std::size_t>(j)])

@@ -48,13 +48,19 @@ class attention_record {
     const attention_record_shape& shape() const noexcept { return shape_; }
     std::size_t memory_bytes() const noexcept { return sums_.size() * sizeof(float); }
 
+    /// One token in one KV head.
+    struct row {
+        std::size_t layer;
+        std::size_t kv_head;
+        position token;
+    };
     /// The attention of the token at position t to the positions 0 to t.
-    std::span<float> attention(std::size_t layer, std::size_t kv_head, position t) noexcept {
-        return {sums_.data() + offset(layer, kv_head, t), static_cast<std::size_t>(t) + 1};
+    std::span<float> attention(const row& r) noexcept {
+        return {sums_.data() + offset(r), static_cast<std::size_t>(r.token) + 1};
     }
     /// After finish(): the attention of all tokens from position t on, to the positions 0 to t.
-    std::span<const float> attention_from(std::size_t layer, std::size_t kv_head, position t) const noexcept {
-        return {sums_.data() + offset(layer, kv_head, t), static_cast<std::size_t>(t) + 1};
+    std::span<const float> attention_from(const row& r) const noexcept {
+        return {sums_.data() + offset(r), static_cast<std::size_t>(r.token) + 1};
     }
 
     /// Ends pass 1: turns the attention of each token into that of all tokens from it on.
@@ -62,8 +68,8 @@ class attention_record {
         for (std::size_t table = 0; table < shape_.layers * shape_.kv_heads; ++table) {
             for (std::size_t t = shape_.tokens - 1; t-- > 0;) {
                 const auto at = static_cast<position>(t);
-                const auto later = attention(table / shape_.kv_heads, table % shape_.kv_heads, at + 1);
-                const auto now = attention(table / shape_.kv_heads, table % shape_.kv_heads, at);
+                const auto later = attention({table / shape_.kv_heads, table % shape_.kv_heads, at + 1});
+                const auto now = attention({table / shape_.kv_heads, table % shape_.kv_heads, at});
                 simd::add({later.data(), now.size()}, now);
             }
         }
@@ -84,13 +90,15 @@ class attention_record {
         detail::require_memory(who, detail::bytes<float>(who, size));
         return size;
     }
-    std::size_t offset(std::size_t layer, std::size_t kv_head, position t) const noexcept {
-        const auto token = static_cast<std::size_t>(t);
-        detail::check(layer < shape_.layers, who, "layer", detail::bound{"less than layers = ", shape_.layers}, layer);
-        detail::check(kv_head < shape_.kv_heads, who, "kv_head",
-                      detail::bound{"less than kv_heads = ", shape_.kv_heads}, kv_head);
-        detail::check(token < shape_.tokens, who, "position", detail::bound{"less than tokens = ", shape_.tokens}, t);
-        return (layer * shape_.kv_heads + kv_head) * pairs(shape_.tokens) + pairs(token);
+    std::size_t offset(const row& r) const noexcept {
+        const auto token = static_cast<std::size_t>(r.token);
+        detail::check(r.layer < shape_.layers, who, "layer", detail::bound{"less than layers = ", shape_.layers},
+                      r.layer);
+        detail::check(r.kv_head < shape_.kv_heads, who, "kv_head",
+                      detail::bound{"less than kv_heads = ", shape_.kv_heads}, r.kv_head);
+        detail::check(token < shape_.tokens, who, "position", detail::bound{"less than tokens = ", shape_.tokens},
+                      r.token);
+        return (r.layer * shape_.kv_heads + r.kv_head) * pairs(shape_.tokens) + pairs(token);
     }
 
     attention_record_shape shape_;
@@ -122,7 +130,7 @@ struct attention_recorder {
     void on_attention(rows probabilities, view states) const noexcept {
         const std::size_t group = states.shape.group();
         for (std::size_t h = 0; h < states.shape.kv_heads; ++h) {
-            const auto to = record->attention(states.shape.layer, states.shape.kv_head + h, states.newest);
+            const auto to = record->attention({states.shape.layer, states.shape.kv_head + h, states.newest});
             for (std::size_t i = h * group; i < (h + 1) * group; ++i) {
                 for (std::size_t j = 0; j < states.size(); ++j) {
                     to[static_cast<std::size_t>(states.position[j])] += probabilities[i][j];
@@ -147,7 +155,7 @@ struct attention_oracle {
         const position next = states.newest + 1;
         if (static_cast<std::size_t>(next) >= record->shape().tokens) return;  // nothing is still to come
         for (std::size_t h = 0; h < states.shape.kv_heads; ++h) {
-            const auto later = record->attention_from(states.shape.layer, states.shape.kv_head + h, next);
+            const auto later = record->attention_from({states.shape.layer, states.shape.kv_head + h, next});
             for (std::size_t j = 0; j < states.size(); ++j) {
                 states.score[j] += later[static_cast<std::size_t>(states.position[j])];
             }
