@@ -24,6 +24,18 @@ namespace demo {
 
 namespace {
 
+/// The text of each token; its id if the file has no tokenizer.
+std::vector<std::string> texts_of(const sequence& tokens, const gguf& file) {
+    std::vector<std::string> texts;
+    if (!file.has("tokenizer.ggml.model")) {
+        for (const token id : tokens) texts.push_back(std::to_string(id) + ' ');
+        return texts;
+    }
+    const tokenizer words = read_tokenizer(file);
+    for (const token id : tokens) texts.push_back(words.decode(id));
+    return texts;
+}
+
 std::string announcement(const options& o, const provenance& about, const std::vector<sequence>& sequences) {
     std::string text = about.model + " (" + std::to_string(about.layers) + " layers, " + std::to_string(about.heads) +
                        " query heads on " + std::to_string(about.kv_heads) + " KV heads of " +
@@ -72,9 +84,10 @@ class session {
             std::cout << wrapped(announcement(o_, all_.about, sequences_), {.width = columns}) << "\n\n" << std::flush;
         }
         if (!json_ && !report_ && !nll_ && !trace_) require_standard_output();  // nobody would see the results
+        if (report_) texts_ = texts_of(sequences_.front(), file);
         measure(model, settings);
         finish(columns);
-        if (report_ && all_.full) write_report(file);
+        if (report_ && all_.full) write_report();
         for (const std::string& failure : failures_) std::cerr << "perplexity: " << failure << '\n';
         return !failures_.empty() ? 1 : skipped ? 2 : 0;
     }
@@ -211,11 +224,8 @@ class session {
         return {.layers = all_.about.layers, .kv_heads = all_.about.kv_heads, .tokens = sequences_.front().size()};
     }
 
-    void write_report(const gguf& file) {
-        const tokenizer words = read_tokenizer(file);
-        std::vector<std::string> texts;
-        for (const token id : sequences_.front()) texts.push_back(words.decode(id));
-        write_page(report_->stream(), all_, {std::move(texts), std::move(lives_), o_.command});
+    void write_report() {
+        write_page(report_->stream(), all_, {std::move(texts_), std::move(lives_), o_.command});
         report_->commit();
     }
 
@@ -241,6 +251,7 @@ class session {
     results all_;
     std::optional<measurement> baseline_;                // full, if it was measured now
     std::vector<std::pair<setting, measurement>> held_;  // of each, only what it kept
+    std::vector<std::string> texts_;                     // for the report, of the tokens of the first sequence
     std::vector<retained> lives_;                        // for the report, of the first sequence
     std::vector<std::string> failures_;
     std::optional<result_table> table_;

@@ -603,6 +603,25 @@ TEST(tokenizer, gives_the_spelling_of_its_tokens) {
     EXPECT_EQ(under_test.text(-1), "");
 }
 
+TEST(tokenizer, decodes_to_the_bytes_that_it_encoded) {
+    std::string every_byte;
+    for (int value = 1; value < 256; ++value) every_byte += static_cast<char>(value);
+    vocabulary pieces = llama();
+    add(pieces, "\u2581");  // a space, as every real vocabulary has it
+    add(pieces, "\u2581the", 1);
+    for (const vocabulary& words : {pieces, gpt2()}) {
+        const tokenizer under_test(words);
+        for (const std::string& text : {std::string("see the sea"), every_byte}) {
+            std::string decoded;
+            for (const token id : under_test.encode(text)) decoded += under_test.decode(id);
+            EXPECT_EQ(decoded, (words.model == "llama" ? " " : "") + text) << words.model;
+        }
+        EXPECT_EQ(under_test.decode(-1), "");
+        EXPECT_EQ(under_test.decode(static_cast<token>(words.tokens.size())), "");
+    }
+    EXPECT_EQ(tokenizer(llama()).decode(1), "<s>") << "control tokens decode to their names";
+}
+
 TEST(tokenizer, scores_and_types_may_be_absent) {
     vocabulary words = llama();
     add(words, "a");
