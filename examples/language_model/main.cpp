@@ -1,14 +1,13 @@
 // Trains small language models of characters and prints their losses by step and by second.
-#include <exception>
 #include <iomanip>
 #include <iostream>
-#include <new>
 #include <optional>
 
 #include <multistate/execution/thread_pool.hpp>
 
 #include "experiment.hpp"
 #include "output_file.hpp"
+#include "program.hpp"
 
 namespace {
 
@@ -38,22 +37,14 @@ int run(const language_model::options& o) {
         language_model::write_json(json->stream(), o, texts, runs);
         json->commit();
     }
-    if (!std::cout.flush()) throw std::runtime_error("standard output: cannot be written");
     return 0;
 }
 
 }  // namespace
 
 int main(int count, char** arguments) {
-    demo::open_standard_descriptors();
-    demo::handle_signals();
-    try {
+    return training::run_program("language_model", [&] {
         const auto o = language_model::parse_options(count, arguments);
         return o ? run(*o) : 0;
-    } catch (const std::bad_alloc&) {
-        std::cerr << "language_model: not enough memory\n";
-    } catch (const std::exception& error) {
-        std::cerr << "language_model: " << error.what() << '\n';
-    }
-    return 1;
+    });
 }

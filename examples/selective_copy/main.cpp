@@ -1,14 +1,13 @@
 // Trains recurrent cells on selective copying and prints their accuracy by layers.
-#include <exception>
 #include <iomanip>
 #include <iostream>
-#include <new>
 #include <optional>
 
 #include <multistate/execution/thread_pool.hpp>
 
 #include "experiment.hpp"
 #include "output_file.hpp"
+#include "program.hpp"
 
 namespace {
 
@@ -41,22 +40,14 @@ int run(const selective_copy::options& o) {
         selective_copy::write_json(json->stream(), o, runs);
         json->commit();
     }
-    if (!std::cout.flush()) throw std::runtime_error("standard output: cannot be written");
     return 0;
 }
 
 }  // namespace
 
 int main(int count, char** arguments) {
-    demo::open_standard_descriptors();
-    demo::handle_signals();
-    try {
+    return training::run_program("selective_copy", [&] {
         const auto o = selective_copy::parse_options(count, arguments);
         return o ? run(*o) : 0;
-    } catch (const std::bad_alloc&) {
-        std::cerr << "selective_copy: not enough memory\n";
-    } catch (const std::exception& error) {
-        std::cerr << "selective_copy: " << error.what() << '\n';
-    }
-    return 1;
+    });
 }
