@@ -97,6 +97,17 @@ json describe_map(const page_text& text) {
     return {{"tokens", text.tokens}, {"classes", names}, {"runs", runs}};
 }
 
+/// near: [layers, heads].
+json describe(const head_shares& heads, std::size_t layers) {
+    json rows = json::array();
+    const std::size_t width = heads.near.size() / layers;
+    for (std::size_t layer = 0; layer < layers; ++layer) {
+        const auto row = std::span(heads.near).subspan(layer * width, width);
+        rows.push_back(std::vector<float>(row.begin(), row.end()));
+    }
+    return {{"recent", heads.recent}, {"near", rows}};
+}
+
 json describe(const results& all, const page_text& text) {
     const provenance& about = all.about;
     json runs = json::array(), shorter = json::array(), bins = json::array();
@@ -111,6 +122,7 @@ json describe(const results& all, const page_text& text) {
             {"position_bins", bins},
             {"runs", runs},
             {"map", describe_map(text)},
+            {"heads", text.heads ? describe(*text.heads, about.layers) : json()},
             {"version", about.version},
             {"date", about.date},
             {"cpu", about.cpu},

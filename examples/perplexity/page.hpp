@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <iosfwd>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,11 +26,18 @@ struct retained {
 /// Of the first sequence of a measurement that noted what was forgotten.
 [[nodiscard]] retained retained_of(const setting& what, const measurement& m, const ms::lifetimes_shape& shape);
 
+/// Where the query heads look on the first sequence: attention_profile::recency() [layers * heads].
+struct head_shares {
+    std::size_t recent;  ///< tokens that count as near, the token itself among them
+    std::vector<float> near;
+};
+
 /// What the page shows beside the results.
 struct page_text {
-    std::vector<std::string> tokens;  ///< of the first sequence, as text
-    std::vector<retained> lives;      ///< the runs whose retained states are drawn
-    std::string command;              ///< the line that made the page
+    std::vector<std::string> tokens;        ///< of the first sequence, as text
+    std::vector<retained> lives;            ///< the runs whose retained states are drawn
+    std::optional<head_shares> heads = {};  ///< none: not drawn
+    std::string command;                    ///< the line that made the page
 };
 
 /// `all` must have the full baseline. Text that is not UTF-8 is shown with replacement characters.

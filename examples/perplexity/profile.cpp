@@ -73,12 +73,12 @@ void print_profile(std::ostream& out, const ms::attention_profile& profile, cons
     std::size_t rank = 0;
     for (const auto& each : profile.ranked()) {
         out << std::setw(4) << ++rank << std::setw(7) << each.layer << std::setw(6) << each.head << std::setw(9)
-            << each.head / group_of(config) << "  " << each.near << "  "
-            << std::string(static_cast<std::size_t>(std::lround(each.near * bar_width)), '#') << '\n';
+            << each.head / group_of(config) << "  " << each.recency << "  "
+            << std::string(static_cast<std::size_t>(std::lround(each.recency * bar_width)), '#') << '\n';
     }
     out << "\nnear by layer (rows) and query head\n      ";
     for (std::size_t head = 0; head < config.heads; ++head) out << std::setw(7) << head;
-    const std::vector<float> near = profile.near();
+    const std::vector<float> near = profile.recency();
     for (std::size_t i = 0; i < near.size(); ++i) {
         if (i % config.heads == 0) out << '\n' << std::setw(6) << i / config.heads;
         out << "  " << near[i];
@@ -95,7 +95,7 @@ void write_profile(std::ostream& out, const ms::attention_profile& profile, cons
         heads.push_back({{"layer", each.layer},
                          {"head", each.head},
                          {"kv_head", each.head / group_of(config)},
-                         {"near", each.near}});
+                         {"near", each.recency}});
     }
     const json result = {{"model", model},
                          {"near_tokens", s.near},

@@ -4,7 +4,7 @@
 //     p.ranked()                                               // the head whose attention stays nearest comes first
 //     demo::print_profile(std::cout, p, model.config(), o.near);
 //
-// RecurFormer (arXiv 2410.12850) calls near() the recency ratio, and lets recurrent cells serve the first heads.
+// RecurFormer (arXiv 2410.12850) calls recency() the recency ratio, and lets recurrent cells serve the first heads.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ struct profile_setting {
                                                   const profile_setting& s,
                                                   const std::function<void(std::size_t tokens)>& progress);
 
-/// What near() is a share of, in words.
+/// What recency() is a share of, in words.
 [[nodiscard]] std::string meaning_of(const profile_setting& s);
 
 /// The heads by rank, each with a bar; then the same shares by layer and head.

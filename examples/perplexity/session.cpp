@@ -15,6 +15,7 @@
 #include "output_file.hpp"
 #include "page.hpp"
 #include "plan.hpp"
+#include "profile.hpp"
 #include "read_vocabulary.hpp"
 #include "report.hpp"
 #include "results.hpp"
@@ -88,7 +89,7 @@ class session {
         if (report_) texts_ = texts_of(sequences_.front(), file);
         measure(model, settings);
         finish(columns);
-        if (report_ && all_.full) write_report();
+        if (report_ && all_.full) write_report(model);
         for (const std::string& failure : failures_) std::cerr << "perplexity: " << failure << '\n';
         return !failures_.empty() ? 1 : skipped ? 2 : 0;
     }
@@ -225,8 +226,15 @@ class session {
         return {.layers = all_.about.layers, .kv_heads = all_.about.kv_heads, .tokens = sequences_.front().size()};
     }
 
-    void write_report() {
-        write_page(report_->stream(), all_, {std::move(texts_), std::move(lives_), o_.command});
+    /// A pass over the first sequence; none if cells serve some heads, or if all of its tokens are near.
+    [[nodiscard]] std::optional<head_shares> shares_of_heads(const llama& model) const {
+        const profile_setting s;
+        if (has_cells_ || sequences_.front().size() <= s.near) return std::nullopt;
+        return head_shares{s.near, profile_heads(model, {&sequences_.front(), 1}, s, {}).recency()};
+    }
+
+    void write_report(const llama& model) {
+        write_page(report_->stream(), all_, {std::move(texts_), std::move(lives_), shares_of_heads(model), o_.command});
         report_->commit();
     }
 

@@ -52,26 +52,26 @@ TEST(attention_profile, counts_the_token_itself_or_leaves_it_out) {
     const numbers a{0.05f, 0.15f, 0.125f, 0.175f, 0.5f};
     ms::attention_profile counted({1, 1, 1}, {.sinks = 0, .recent = 2});
     show(counted, 0, 0, a, {0, 1, 2, 3, 4});
-    EXPECT_FLOAT_EQ(counted.near()[0], 0.675f);
+    EXPECT_FLOAT_EQ(counted.recency()[0], 0.675f);
     ms::attention_profile left_out({1, 1, 1}, {.sinks = 0, .recent = 2}, ms::own_token::left_out);
     show(left_out, 0, 0, a, {0, 1, 2, 3, 4});
-    EXPECT_FLOAT_EQ(left_out.near()[0], 0.6f);
+    EXPECT_FLOAT_EQ(left_out.recency()[0], 0.6f);
     show(left_out, 0, 0, {0.25f, 0.25f, 0.5f}, {0, 1, 2});
-    EXPECT_FLOAT_EQ(left_out.near()[0], 0.6f) << "nothing is far";
+    EXPECT_FLOAT_EQ(left_out.recency()[0], 0.6f) << "nothing is far";
     show(left_out, 0, 0, {0.5f, 0, 0, 0.5f}, {0, 1, 2, 3});
-    EXPECT_FLOAT_EQ(left_out.near()[0], 0.3f) << "the attention of both tokens is added, then divided";
+    EXPECT_FLOAT_EQ(left_out.recency()[0], 0.3f) << "the attention of both tokens is added, then divided";
 }
 
 TEST(attention_profile, ranks_query_heads) {
     ms::attention_profile profile({2, 2, 1}, {.sinks = 0, .recent = 1});
-    EXPECT_EQ(profile.near(), (numbers{0, 0, 0, 0})) << "nothing is known";
+    EXPECT_EQ(profile.recency(), (numbers{0, 0, 0, 0})) << "nothing is known";
     show(profile, 0, 0, {0.75f, 0.25f, 0.25f, 0.75f}, {0, 1});
     show(profile, 1, 0, {0.5f, 0.5f, 0.25f, 0.75f}, {0, 1});
-    EXPECT_EQ(profile.near(), (numbers{0.25f, 0.75f, 0.5f, 0.75f}));
+    EXPECT_EQ(profile.recency(), (numbers{0.25f, 0.75f, 0.5f, 0.75f}));
     std::string order;
     for (const auto& each : profile.ranked()) {
         order += std::to_string(each.layer) + '.' + std::to_string(each.head) + ' ';
-        EXPECT_EQ(each.near, profile.near()[each.layer * 2 + each.head]);
+        EXPECT_EQ(each.recency, profile.recency()[each.layer * 2 + each.head]);
     }
     EXPECT_EQ(order, "0.1 1.1 1.0 0.0 ");
 }

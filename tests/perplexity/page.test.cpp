@@ -40,7 +40,9 @@ demo::retained made_lives() {
 
 std::string page_of(const std::vector<std::string>& tokens) {
     std::ostringstream out;
-    demo::write_page(out, made_results(), {tokens, {made_lives()}, "perplexity --report out.html"});
+    demo::write_page(
+        out, made_results(),
+        {tokens, {made_lives()}, demo::head_shares{32, {0.25F, 0.5F, 0.75F, 1.0F}}, "perplexity --report out.html"});
     return out.str();
 }
 
@@ -62,6 +64,7 @@ TEST(Page, CarriesItsPartsAndItsData) {
     EXPECT_EQ(data["runs"][0]["nll_above_full"], nlohmann::json({0.5, nullptr}));  // JSON has no NaN
     EXPECT_EQ(data["position_bins"], nlohmann::json({2, 6}));
     EXPECT_EQ(data["map"]["tokens"], tokens);
+    EXPECT_EQ(data["heads"]["near"], nlohmann::json::parse("[[0.25, 0.5], [0.75, 1.0]]"));
     EXPECT_EQ(data["command"], "perplexity --report out.html");
 }
 

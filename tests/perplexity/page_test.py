@@ -33,6 +33,7 @@ USE = """<script>
   found.position = count("#position .line");
   found.speed = count("#speed .mark");
   found.classes = count("#classes .mark");
+  found.heads = count("#heads .cell");
   found.panels = count("#map canvas");
   found.tokens = count("#colored span");
   found.rows = count("#quality-table tbody tr");
@@ -88,6 +89,7 @@ def check(chromium, page, width):
         "position": len(smallest),
         "speed": len(drawn),
         "classes": sum(share is not None for run in mapped for share in run["class_share"]),
+        "heads": sum(len(layer) for layer in data["heads"]["near"]),
         "panels": data["model"]["layers"],
         "tokens": len(data["map"]["tokens"]),
         "rows": 1 + len(data["shorter_context"]) + len(runs),

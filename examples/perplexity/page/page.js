@@ -242,6 +242,27 @@ function drawSpeed() {
     text: nameOf(r) + "\n" + grouped(r.tokens_per_second) + " tokens per second" })), "tokens per second", grouped);
 }
 
+/// A cell for each layer (rows) and query head.
+function drawHeads() {
+  if (!data.heads) return;
+  const near = data.heads.near, heads = near[0].length, left = 60, size = Math.min(48, Math.max(18, (byId("heads").clientWidth - left) / heads));
+  const height = near.length * size + 28;
+  const root = svg("svg", { width: left + heads * size, height, role: "img" }, byId("heads"));
+  byId("heads").replaceChildren(root);
+  near.forEach((row, layer) => {
+    svg("text", { x: 0, y: 24 + layer * size + size / 2 }, root, "layer " + layer);
+    row.forEach((share, head) => {
+      if (layer === 0) svg("text", { x: left + (head + 0.5) * size, y: 14, "text-anchor": "middle" }, root, head);
+      const place = { x: left + head * size + 1, y: 20 + layer * size + 1, width: size - 2, height: size - 2, rx: 3 };
+      describe(svg("rect", { class: "cell", style: "fill:rgba(var(--held)," + (0.08 + 0.72 * share).toFixed(3) + ")", ...place }, root),
+        "layer " + layer + ", head " + head + "\n" + fixed(100 * share, 1) + " % near");
+    });
+  });
+  const ranked = near.flatMap((row, layer) => row.map((share, head) => [share, layer, head])).sort((a, b) => b[0] - a[0]);
+  byId("heads-recent").textContent = data.heads.recent;
+  table("heads-table", ["rank", "layer", "query head", "near"], ranked.map(([share, layer, head], i) => [i + 1, layer, head, fixed(share, 3)]));
+}
+
 // ---- retained states
 
 const mapped = () => data.map.runs[Number(byId("map-run").value)];
@@ -357,7 +378,7 @@ function writeLegend() {
 }
 
 function drawCharts() {
-  for (const draw of [drawQuality, drawMemory, drawPosition, drawClasses, drawSpeed]) draw();
+  for (const draw of [drawQuality, drawMemory, drawPosition, drawClasses, drawHeads, drawSpeed]) draw();
 }
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
@@ -378,6 +399,7 @@ if (data.map.runs.length) {
   byId("section-map").remove();
   byId("section-classes").remove();
 }
+if (!data.heads) byId("section-heads").remove();
 setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 byId("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 drawCharts();

@@ -11,7 +11,7 @@
 //     ms::cache<ms::composed<ms::window, ms::per_head>> duo(shape, {}, budget);
 //
 //     ms::attention_profile recency(heads, {.sinks = 0, .recent = 64}, ms::own_token::left_out);
-//     for (const auto& head : recency.ranked()) { … head.layer, head.head, head.near … }  // the nearest first
+//     for (const auto& head : recency.ranked()) { … head.layer, head.head, head.recency … }  // the nearest first
 //
 //   rule     near = the sum of a[i][t][j] over the states j that are among the first `sinks` positions or among the
 //            `recent` newest, divided by the sum over all j; both sums also run over the observed tokens. t itself is
@@ -75,15 +75,15 @@ class attention_profile {
         if (last < first) return;
         const std::size_t begin = (of.layer * shape_.kv_heads + of.kv_head) * group();
         for (std::size_t i = 0; i < group(); ++i) {
-            double far = 0, all = 0;
+            double distant = 0, all = 0;
             for (std::size_t j = 0; j < positions.size(); ++j) {
                 if (!counts_itself() && positions[j] == newest) continue;
                 const auto a = static_cast<double>(probabilities[i][j]);
                 all += a;
-                if (positions[j] >= first && positions[j] <= last) far += a;
+                if (positions[j] >= first && positions[j] <= last) distant += a;
             }
             if (!std::isfinite(all)) continue;
-            near_[begin + i] += all - far;
+            near_[begin + i] += all - distant;
             all_[begin + i] += all;
         }
     }
@@ -105,27 +105,27 @@ class attention_profile {
 
     /// For each query head [layers * heads], the share of its attention that stays near, from 0 to 1: RecurFormer's
     /// recency ratio. It is 0 if no token was counted, so that such a head keeps its attention.
-    std::vector<float> near() const {
+    std::vector<float> recency() const {
         std::vector<float> result;
         for (std::size_t i = 0; i < near_.size(); ++i) {
             result.push_back(all_[i] > 0 ? static_cast<float>(near_[i] / all_[i]) : 0.0f);
         }
         return result;
     }
-    /// A query head of a layer, and near() of it.
+    /// A query head of a layer, and recency() of it.
     struct ranked_head {
         std::size_t layer;
         std::size_t head;
-        float near;
+        float recency;
     };
     /// All query heads; the head whose attention stays nearest comes first. Of equal heads, the first layer and head
     /// comes first.
     std::vector<ranked_head> ranked() const {
         std::vector<ranked_head> result;
-        for (const float share : near()) {
+        for (const float share : recency()) {
             result.push_back({result.size() / shape_.heads, result.size() % shape_.heads, share});
         }
-        std::ranges::stable_sort(result, std::greater(), &ranked_head::near);
+        std::ranges::stable_sort(result, std::greater(), &ranked_head::recency);
         return result;
     }
 
@@ -143,9 +143,9 @@ class attention_profile {
   private:
     std::size_t group() const noexcept { return shape_.heads / shape_.kv_heads; }
     bool counts_itself() const noexcept { return own_ == own_token::counted; }
-    /// The mean of 1 - near() over each `count` heads.
+    /// The mean of 1 - recency() over each `count` heads.
     std::vector<float> means_of_far(std::size_t count) const {
-        const std::vector<float> shares = near();
+        const std::vector<float> shares = recency();
         std::vector<float> result;
         for (std::size_t first = 0; first < shares.size(); first += count) {
             double sum = 0;

@@ -7,7 +7,7 @@
 //     const std::size_t left = ms::kept_kv_heads(s, heads);         // of 256 that the caches hold
 //
 // `recency` [layers * heads] is the share of attention that a query head gives the last tokens: the recency ratio of
-// RecurFormer (arXiv 2410.12850), for example attention_profile::near() (budgets/attention_profile.hpp).
+// RecurFormer (arXiv 2410.12850), for example attention_profile::recency() (budgets/attention_profile.hpp).
 //
 // With grouped-query attention, a KV head is stored as long as one query head of its group reads it. Replacing some
 // heads of a group saves time and no byte of the cache; the last one saves the whole KV head. So whole groups come
