@@ -30,8 +30,8 @@ MULTISTATE_INLINE simd::floats softplus(simd::floats x) noexcept {
     const simd::floats magnitude = x < simd::floats{} ? -x : x;
     const simd::floats e = simd::exp(-magnitude);
     const simd::floats u = 1.0f + e, rounded = u - 1.0f;
-    const simd::floats small = rounded == simd::floats{} ? e : simd::log(u) * (e / rounded);
-    return (x > simd::floats{} ? x : simd::floats{}) + (x != x ? x : small);
+    const simd::floats correction = rounded == simd::floats{} ? e : simd::log(u) * (e / rounded);
+    return (x > simd::floats{} ? x : simd::floats{}) + (x != x ? x : correction);
 }
 
 }}}  // namespace multistate::MULTISTATE_TARGET::detail
