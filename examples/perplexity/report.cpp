@@ -150,6 +150,47 @@ void print_matrix(std::ostream& out, std::span<const shared_share> shared) {
     out << '\n';
 }
 
+/// Each policy against the oracle at the same k, if it was measured.
+void print_regret(std::ostream& out, std::span<const run> runs, std::size_t columns) {
+    const auto oracle_at = [&](std::size_t k) {
+        return std::ranges::find_if(runs, [&](const run& r) { return r.what.oracle && r.what.states == k; });
+    };
+    bool first = true;
+    for (const run& r : runs) {
+        const auto oracle = oracle_at(r.what.states);
+        if (oracle == runs.end() || r.what.oracle || !forgets(r)) continue;
+        if (first) {
+            out << '\n'
+                << wrapped(
+                       "Regret: percent above the attention oracle of each KV head at the same k. Below zero, the "
+                       "policy "
+                       "is better than the oracle, which knows the attention to come but not what the model makes "
+                       "of it.",
+                       {.width = columns})
+                << '\n';
+        }
+        first = false;
+        out << r.what.policy.text << ", k = " << r.what.states << ", " << r.what.codec << ": "
+            << with_error(compare(r.result, oracle->result), 2) << " %\n";
+    }
+    if (!first) out << '\n';
+}
+
+/// The runs that are below full by more than two standard errors; empty if there are none.
+std::string helped_text(std::span<const run> runs, const outcome& full) {
+    std::string list;
+    for (const run& r : runs) {
+        const ms::estimate above = compare(r.result, full);
+        if (!forgets(r) || r.result.forgot_nothing || !above.error || !(above.value + 2 * *above.error < 0)) continue;
+        list += (list.empty() ? "" : "; ") + r.what.policy.text + ", k = " + std::to_string(r.what.states) + ", " +
+                r.what.codec + ": " + with_error(above, 2) + " %";
+    }
+    if (list.empty()) return {};
+    return "Forgetting helped (below full by more than two standard errors), as it can where sequences are longer than "
+           "those that the model was trained on; --columns position shows where: " +
+           list + ".";
+}
+
 }  // namespace
 
 namespace {
@@ -195,31 +236,6 @@ void result_table::finish() {
     kept_.clear();
 }
 
-void print_regret(std::ostream& out, std::span<const run> runs, std::size_t columns) {
-    const auto oracle_at = [&](std::size_t k) {
-        return std::ranges::find_if(runs, [&](const run& r) { return r.what.oracle && r.what.states == k; });
-    };
-    bool first = true;
-    for (const run& r : runs) {
-        const auto oracle = oracle_at(r.what.states);
-        if (oracle == runs.end() || r.what.oracle || !forgets(r)) continue;
-        if (first) {
-            out << '\n'
-                << wrapped(
-                       "Regret: percent above the attention oracle of each KV head at the same k. Below zero, the "
-                       "policy "
-                       "is better than the oracle, which knows the attention to come but not what the model makes "
-                       "of it.",
-                       {.width = columns})
-                << '\n';
-        }
-        first = false;
-        out << r.what.policy.text << ", k = " << r.what.states << ", " << r.what.codec << ": "
-            << with_error(compare(r.result, oracle->result), 2) << " %\n";
-    }
-    if (!first) out << '\n';
-}
-
 void print_conclusions(std::ostream& out, std::span<const run> runs, const outcome& full, std::size_t columns) {
     const auto paragraph = [&](const std::string& text) {
         if (!text.empty()) out << wrapped(text, {.width = columns}) << '\n';
@@ -233,6 +249,7 @@ void print_conclusions(std::ostream& out, std::span<const run> runs, const outco
     print_budgets(out, runs);
     print_regret(out, runs, columns);
     paragraph(long_context_text(runs, full));
+    paragraph(helped_text(runs, full));
     std::vector<contestant> contestants;
     for (const run& r : runs) {
         if (!forgets(r)) continue;

@@ -198,6 +198,17 @@ TEST(Conclusions, WhatForgotNothingDoesNotCount) {
     }
 }
 
+TEST(Conclusions, SayWhereForgettingHelped) {
+    const outcome full = made_run("full", 1, {{4, 2}, {4.4, 2}, {4.2, 2}}).result;
+    std::vector<run> runs{made_run("tova", 64, {{4.01, 2}, {4.3, 2}, {4.2, 2}}),    // below full, but not by much
+                          made_run("window", 64, {{3.6, 2}, {4.01, 2}, {3.8, 2}}),  // clearly below
+                          made_run("h2o", 64, {{5, 2}, {5, 2}, {5, 2}})};
+    const std::string text = conclusions_of(runs, full);
+    EXPECT_NE(text.find("Forgetting helped"), std::string::npos) << text;
+    EXPECT_NE(text.find("shows where: window, k = 64, f32: -"), std::string::npos) << text;
+    EXPECT_EQ(conclusions_of({runs[0], runs[2]}, full).find("Forgetting helped"), std::string::npos);
+}
+
 TEST(Conclusions, CodecsAreToldApart) {
     outcome full = made_run("full", 1, {{4, 2}}).result;
     full.bytes.cache_at_32k = 4'300'000'000;
