@@ -177,9 +177,10 @@ void check_effects(const CLI::App& app, const options& o) {
             throw std::invalid_argument(std::string(option) + " has no effect without --profile");
         }
     }
-    check_effects_with(app, "recall", "measures no perplexity",
-                       std::array<std::string_view, 12>{"recall", "tries", "model", "text", "policy", "states",
-                                                        "context", "codec", "prefill", "block", "threads", "json"});
+    check_effects_with(
+        app, "recall", "measures no perplexity",
+        std::array<std::string_view, 14>{"recall", "tries", "model", "text", "policy", "states", "context", "codec",
+                                         "prefill", "block", "threads", "json", "report", "quiet"});
     if (given(app, "--tries") && !o.recall) throw std::invalid_argument("--tries has no effect without --recall");
     check_effects_with(app, "compare", "measures nothing", std::array<std::string_view, 2>{"compare", "format"});
     if (o.tokens && given(app, "--context")) {

@@ -108,7 +108,49 @@ json describe(const head_shares& heads, std::size_t layers) {
     return {{"recent", heads.recent}, {"near", rows}};
 }
 
+/// scores: [kind, length, depth]; null where the first run, the full cache, finds too little.
+json describe(std::span<const recall_run> recall) {
+    const auto values = [&](auto member) {
+        json list = json::array();
+        for (const recall_cell& c : recall.front().cells) {
+            if (std::ranges::find(list, json(member(c))) == list.end()) list.push_back(member(c));
+        }
+        return list;
+    };
+    const json kinds = values([](const recall_cell& c) { return recall_kind_names[static_cast<std::size_t>(c.kind)]; });
+    const json lengths = values([](const recall_cell& c) { return c.length; });
+    const json depths = values([](const recall_cell& c) { return c.depth; });
+    json runs = json::array();
+    for (const recall_run& r : recall) {
+        json scores = json::array();
+        for (std::size_t i = 0; i < r.cells.size(); ++i) {
+            if (i % (lengths.size() * depths.size()) == 0) scores.push_back(json::array());
+            if (i % depths.size() == 0) scores.back().push_back(json::array());
+            const bool measurable = recall.front().cells[i].score >= least_measurable;
+            scores.back().back().push_back(measurable ? json(r.cells[i].score) : json());
+        }
+        runs.push_back(
+            {{"policy", r.what.policy.text}, {"states", r.what.states}, {"codec", r.what.codec}, {"scores", scores}});
+    }
+    return {{"kinds", kinds}, {"lengths", lengths}, {"depths", depths}, {"runs", runs}};
+}
+
+json describe_recall(const results& all, const page_text& text) {
+    const provenance& about = all.about;
+    return {{"model", {{"name", about.model}}},
+            {"text", {{"name", about.text}}},
+            {"full", json()},
+            {"runs", json::array()},
+            {"recall", describe(text.recall)},
+            {"version", about.version},
+            {"date", about.date},
+            {"cpu", about.cpu},
+            {"target", about.target},
+            {"command", text.command}};
+}
+
 json describe(const results& all, const page_text& text) {
+    if (!all.full) return describe_recall(all, text);
     const provenance& about = all.about;
     json runs = json::array(), shorter = json::array(), bins = json::array();
     for (const run& r : all.runs) (r.what.shorter ? shorter : runs).push_back(describe(r, *all.full));

@@ -15,6 +15,7 @@
 #include "bundled.hpp"
 #include "inputs.hpp"
 #include "output_file.hpp"
+#include "page.hpp"
 #include "plan.hpp"
 #include "read_vocabulary.hpp"
 #include "recall.hpp"
@@ -32,6 +33,7 @@ class recall_session {
   public:
     explicit recall_session(const options& o) : o_(o) {
         if (o.json) json_.emplace(*o.json);
+        if (o.report) report_.emplace(*o.report);
     }
 
     int measure_and_print() {
@@ -104,6 +106,7 @@ class recall_session {
             print_recall(std::cout, name_of(s) + (o_.codecs.size() > 1 ? ", " + s.codec : ""), cells, control_);
             std::cout << std::flush;
         }
+        runs_.push_back({s, cells});
         for (const recall_cell& cell : cells) {
             const auto control =
                 std::ranges::find_if(control_, [&](const recall_cell& c) { return same_place(c, cell); });
@@ -132,15 +135,23 @@ class recall_session {
                             << '\n';
             json_->commit();
         }
+        if (report_ && !runs_.empty()) {
+            results all;
+            all.about = about_;
+            write_page(report_->stream(), all,
+                       {.tokens = {}, .lives = {}, .recall = std::move(runs_), .command = o_.command});
+            report_->commit();
+        }
         if (postponed_signal() != 0) note("interrupted; what is done is printed");
     }
 
     const options& o_;
-    std::optional<output_file> json_;
+    std::optional<output_file> json_, report_;
     provenance about_;
     std::vector<recall_task> tasks_;
     std::vector<sequence> sequences_;
     std::vector<recall_cell> control_;
+    std::vector<recall_run> runs_;  // for the report
     std::vector<std::string> failures_;
     nlohmann::ordered_json list_ = nlohmann::ordered_json::array();
 };

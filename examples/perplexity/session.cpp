@@ -234,7 +234,12 @@ class session {
     }
 
     void write_report(const llama& model) {
-        write_page(report_->stream(), all_, {std::move(texts_), std::move(lives_), shares_of_heads(model), o_.command});
+        write_page(report_->stream(), all_,
+                   {.tokens = std::move(texts_),
+                    .lives = std::move(lives_),
+                    .heads = shares_of_heads(model),
+                    .recall = {},
+                    .command = o_.command});
         report_->commit();
     }
 

@@ -40,9 +40,12 @@ demo::retained made_lives() {
 
 std::string page_of(const std::vector<std::string>& tokens) {
     std::ostringstream out;
-    demo::write_page(
-        out, made_results(),
-        {tokens, {made_lives()}, demo::head_shares{32, {0.25F, 0.5F, 0.75F, 1.0F}}, "perplexity --report out.html"});
+    demo::write_page(out, made_results(),
+                     {.tokens = tokens,
+                      .lives = {made_lives()},
+                      .heads = demo::head_shares{32, {0.25F, 0.5F, 0.75F, 1.0F}},
+                      .recall = {},
+                      .command = "perplexity --report out.html"});
     return out.str();
 }
 
@@ -76,6 +79,29 @@ TEST(Page, TheLastStepsOfTheFirstSequence) {
     // "The": 4 of 7 steps in layer 0, all in layer 1. It is the only capital.
     const auto capital = std::ranges::find(demo::token_classes, "capital") - demo::token_classes.begin();
     EXPECT_DOUBLE_EQ(map["class_share"][static_cast<std::size_t>(capital)].get<double>(), (4.0 / 7 + 1) / 2);
+}
+
+TEST(Page, RecallAlone) {
+    demo::results all;
+    all.about.model = "m.gguf";
+    const auto cells = [](double first, double second) {
+        return std::vector<demo::recall_cell>{{demo::recall_kind::pass_key, 256, 0, 4, first},
+                                              {demo::recall_kind::pass_key, 256, 1, 4, second}};
+    };
+    const demo::setting full{.policy = demo::parse_policies("full").front(), .states = 1};
+    const demo::setting tova{.policy = demo::parse_policies("tova").front(), .states = 64};
+    std::ostringstream out;
+    demo::write_page(out, all,
+                     {.tokens = {},
+                      .lives = {},
+                      .heads = {},
+                      .recall = {{full, cells(0.25, 1)}, {tova, cells(0.5, 0.75)}},
+                      .command = "perplexity --recall"});
+    const auto data = data_of(out.str());
+    EXPECT_TRUE(data["full"].is_null());
+    EXPECT_EQ(data["recall"]["depths"], nlohmann::json({0.0, 1.0}));
+    EXPECT_EQ(data["recall"]["runs"][1]["scores"], nlohmann::json::parse("[[[null, 0.75]]]"))
+        << "full finds too little";
 }
 
 TEST(Page, TextCannotCloseTheScriptElement) {

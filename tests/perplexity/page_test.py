@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Opens a page of `perplexity --report` in headless Chromium and uses it.
 
-usage: page_test.py CHROMIUM PAGE.html
+usage: page_test.py CHROMIUM PAGE.html...
 
 A script is put into a copy of the page. It counts marks, moves the pointer, clicks, and leaves what it found in the
 document, which Chromium prints.
@@ -21,13 +21,16 @@ console.error = console.warn = (...words) => problems.push(words.join(" "));
 </script>"""
 
 USE = """<script>
-{
+(() => {
   const found = {}, count = (css) => document.querySelectorAll(css).length;
   const move = (target, x, y) => {
     const box = target.getBoundingClientRect();
     target.dispatchEvent(new PointerEvent("pointermove",
       { bubbles: true, clientX: box.left + x * box.width, clientY: box.top + y * box.height }));
   };
+  found.recall = count("#recall .found");
+  found.sections = count("section");
+  if (!data.full) return done();
   found.quality = count("#quality .mark");
   found.memory = count("#memory .mark");
   found.position = count("#position .line");
@@ -48,13 +51,16 @@ USE = """<script>
   found.theme = [before, [document.documentElement.dataset.theme, painted()]];
   document.querySelector("#legend button").click();
   found.hidden = count("#memory .mark");
-  found.scrolls = document.documentElement.scrollWidth - innerWidth;
-  found.problems = problems;
-  const out = document.createElement("pre");
-  out.id = "found";
-  out.textContent = JSON.stringify(found);
-  document.body.append(out);
-}
+  done();
+  function done() {
+    found.scrolls = document.documentElement.scrollWidth - innerWidth;
+    found.problems = problems;
+    const out = document.createElement("pre");
+    out.id = "found";
+    out.textContent = JSON.stringify(found);
+    document.body.append(out);
+  }
+})();
 </script>"""
 
 
@@ -76,6 +82,10 @@ def used(chromium, page, width):
 def check(chromium, page, width):
     data = json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL).group(1))
     found = used(chromium, page, width)
+    assert found["problems"] == [], found["problems"]
+    assert found["scrolls"] <= 0, f"at width {width} the page is {found['scrolls']} pixels too wide"
+    if data["full"] is None:
+        return check_recall(data["recall"], found)
     runs = data["runs"]
     policies = list(dict.fromkeys(run["policy"] for run in runs))
     drawn = [run for run in runs if run["policy"] in policies[:8]]
@@ -94,7 +104,6 @@ def check(chromium, page, width):
         "tokens": len(data["map"]["tokens"]),
         "rows": 1 + len(data["shorter_context"]) + len(runs),
         "hidden": len([run for run in drawn if run["policy"] != policies[0]]) + 1,
-        "problems": [],
     }
     for name, value in expected.items():
         assert found[name] == value, f"{name} at width {width}: {found[name]}, not {value}"
@@ -102,15 +111,21 @@ def check(chromium, page, width):
     assert found["reading"].startswith("Layer 0, step "), found["reading"]
     (theme, painted), (other_theme, other_painted) = found["theme"]
     assert {theme, other_theme} == {"light", "dark"} and painted != other_painted, found["theme"]
-    assert found["scrolls"] <= 0, f"at width {width} the page is {found['scrolls']} pixels too wide"
+
+
+def check_recall(recall, found):
+    shown = [score for run in recall["runs"] for row in run["scores"][0] for score in row if score is not None]
+    assert found["sections"] == 1, found["sections"]
+    assert found["recall"] == len(shown) > 0, f"{found['recall']} cells, not {len(shown)}"
 
 
 def main():
-    chromium, path = sys.argv[1:]
-    page = pathlib.Path(path).read_text(encoding="utf-8")
-    assert "http://" not in page.replace("http://www.w3.org/2000/svg", "") and "https://" not in page, "names a network"
-    for width in (500, 1200):
-        check(chromium, page, width)
+    chromium, *paths = sys.argv[1:]
+    for path in paths:
+        page = pathlib.Path(path).read_text(encoding="utf-8")
+        assert "http://" not in page.replace("http://www.w3.org/2000/svg", "") and "https://" not in page, "names a network"
+        for width in (500, 1200):
+            check(chromium, page, width)
 
 
 if __name__ == "__main__":

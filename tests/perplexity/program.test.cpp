@@ -152,7 +152,7 @@ TEST_F(Program, RecallPrintsGridsAndWritesJson) {
 
 TEST_F(Program, RecallRefusesWhatItDoesNotUse) {
     expect_error({"--recall", "--nll", in_folder("n")}, {"--nll has no effect with --recall"});
-    expect_error({"--recall", "--report", in_folder("r")}, {"--report has no effect with --recall"});
+    expect_error({"--recall", "--trace", in_folder("t")}, {"--trace has no effect with --recall"});
     expect_error({"--tries", "3"}, {"--tries has no effect without --recall"});
     expect_error({"--recall", "--context", "128"}, {"recall: length: must be more than", "is 32"});
 }

@@ -326,6 +326,40 @@ function drawText() {
       ...run.last_step.map((layer) => [...new Set(layer.map((head) => head[p]))].join(" "))]));
 }
 
+// ---- recall
+
+const percent = (x) => Math.round(100 * x) + " %";
+/// A heat map for each policy and k: lengths down, depths across.
+function drawRecall() {
+  const kind = Number(byId("recall-kind").value), { lengths, depths, runs } = data.recall;
+  byId("recall").replaceChildren();
+  for (const run of runs) {
+    const figure = element("figure", {}, byId("recall")), left = 34, cell = 36, row = 24;
+    const root = svg("svg", { viewBox: "0 0 " + (left + cell * depths.length) + " " + (row * (lengths.length + 1)), role: "img" }, figure);
+    element("figcaption", {}, figure, run.policy === "full" ? "full" : nameOf(run));
+    depths.forEach((depth, d) => svg("text", { x: left + (d + 0.5) * cell, y: 14, "text-anchor": "middle" }, root, percent(depth)));
+    lengths.forEach((length, l) => {
+      svg("text", { x: left - 6, y: (l + 1) * row + 15, "text-anchor": "end" }, root, length);
+      depths.forEach((depth, d) => {
+        const score = run.scores[kind][l][d], place = { x: left + d * cell + 1, y: (l + 1) * row + 1, width: cell - 2, height: row - 2, rx: 3 };
+        const where = nameOf(run) + "\n" + length + " tokens, depth " + percent(depth) + "\n";
+        if (score === null) return describe(svg("rect", { class: "none", ...place }, root), where + "not measurable with this model");
+        describe(svg("rect", { class: "found", style: "fill:var(--c0);fill-opacity:" + (0.06 + 0.6 * score).toFixed(2), ...place }, root), where + percent(score));
+        svg("text", { class: "value", x: left + (d + 0.5) * cell, y: (l + 1) * row + 16, "text-anchor": "middle", "pointer-events": "none" }, root, Math.round(100 * score));
+      });
+    });
+  }
+}
+function writeRecall() {
+  const { kinds, lengths, depths, runs } = data.recall;
+  choices("recall-kind", kinds, drawRecall);
+  byId("recall-kind").value = 0;
+  table("recall-table", ["policy", "k", "codec", "kind", "tokens", ...depths.map((d) => "depth " + percent(d))],
+    runs.flatMap((run) => kinds.flatMap((kind, i) => lengths.map((length, l) => [run.policy, run.policy === "full" ? "" : run.states, run.codec, kind, length,
+      ...run.scores[i][l].map((score) => (score === null ? "n. m." : percent(score)))]))));
+  drawRecall();
+}
+
 // ---- tables that do not change
 
 function writeTables() {
@@ -348,6 +382,8 @@ function writeTables() {
 }
 function writeHead() {
   byId("subject").textContent = data.model.name + " on " + data.text.name;
+  byId("made").textContent = "multistate " + data.version + ", " + data.date + ", " + data.cpu + " (" + data.target + "): " + data.command;
+  if (!data.full) return;
   const facts = [["full perplexity", withError(data.full.ppl, data.full.ppl_error, 2)], ["full cache", megabytes(data.full.cache_bytes)],
     ["tokens", grouped(data.text.tokens)], ["sequences", data.text.sequences], ["context", grouped(data.context)],
     ["layers × KV heads", data.model.layers + " × " + data.model.kv_heads]];
@@ -356,7 +392,6 @@ function writeHead() {
     element("dt", {}, box, name);
     element("dd", {}, box, String(value));
   }
-  byId("made").textContent = "multistate " + data.version + ", " + data.date + ", " + data.cpu + " (" + data.target + "): " + data.command;
 }
 function writeLegend() {
   for (const policy of policies) {
@@ -382,26 +417,34 @@ function drawCharts() {
 }
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  if (data.map.runs.length) drawMaps();
+  if (data.map?.runs.length) drawMaps();
+}
+
+/// Everything about perplexity; returns what draws it again.
+function writeMeasurement() {
+  writeLegend();
+  writeTables();
+  choices("position-states", states.map(String), drawPosition);
+  byId("position-states").value = 0;
+  choices("map-run", data.map.runs.map(nameOf), () => { drawMaps(); drawText(); drawClasses(); });
+  byId("map-run").value = Math.max(0, data.map.runs.findIndex((r) => !r.policy.startsWith("window")));
+  if (data.map.runs.length) {
+    drawText();
+    readMap(null);
+  } else {
+    byId("section-map").remove();
+    byId("section-classes").remove();
+  }
+  if (!data.heads) byId("section-heads").remove();
+  drawCharts();
 }
 
 writeHead();
-writeLegend();
-writeTables();
-choices("position-states", states.map(String), drawPosition);
-byId("position-states").value = 0;
-choices("map-run", data.map.runs.map(nameOf), () => { drawMaps(); drawText(); drawClasses(); });
-byId("map-run").value = Math.max(0, data.map.runs.findIndex((r) => !r.policy.startsWith("window")));
-if (data.map.runs.length) {
-  drawText();
-  readMap(null);
-} else {
-  byId("section-map").remove();
-  byId("section-classes").remove();
-}
-if (!data.heads) byId("section-heads").remove();
+if (data.recall) writeRecall();
+else byId("section-recall").remove();
+if (data.full) writeMeasurement();
+else for (const gone of document.querySelectorAll("main section:not(#section-recall), #legend")) gone.remove();
 setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 byId("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
-drawCharts();
 let width = innerWidth;
-addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawCharts(); } });
+addEventListener("resize", () => { if (data.full && innerWidth !== width) { width = innerWidth; drawCharts(); } });
