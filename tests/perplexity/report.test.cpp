@@ -205,7 +205,7 @@ TEST(Conclusions, SayWhereForgettingHelped) {
                           made_run("h2o", 64, {{5, 2}, {5, 2}, {5, 2}})};
     const std::string text = conclusions_of(runs, full);
     EXPECT_NE(text.find("Forgetting helped"), std::string::npos) << text;
-    EXPECT_NE(text.find("shows where: window, k = 64, f32: -"), std::string::npos) << text;
+    EXPECT_NE(text.find("shows where: window, k = 64, f32:\n-17.99"), std::string::npos) << text;  // wrapped
     EXPECT_EQ(conclusions_of({runs[0], runs[2]}, full).find("Forgetting helped"), std::string::npos);
 }
 
