@@ -73,7 +73,7 @@ class selective {
     std::size_t output_size() const noexcept { return at_.shape.outputs; }
     /// (convolution - 1 + unit_states) * units.
     std::size_t state_size() const noexcept { return sizes().window() + sizes().memory(); }
-    /// With padding to whole vectors, so it depends on the target.
+    /// Floats; each array is padded to a multiple of 16.
     std::size_t saved_size(std::size_t tokens) const noexcept {
         detail::scratch_parts<const float> counter(nullptr);
         detail::arrays_of(counter, sizes(), tokens, true);
