@@ -80,7 +80,7 @@ struct cell_scratch {
 };
 
 /// The scratch memory of one worker. Cells of any kind and size use it in turn. Concurrent calls need one each. A call
-/// beyond the limits is reported as core/errors.hpp says.
+/// that needs more scratch than was reserved is reported as core/errors.hpp says.
 class cell_workspace {
   public:
     cell_workspace() = default;
@@ -142,8 +142,8 @@ template <class C>
 concept recurrent_cell = requires(const C& cell, const typename C::shape_type& shape, std::span<const float> floats,
                                   std::span<const std::uint16_t> bf16, cell_workspace& scratch, const serial& by) {
     { C::name } -> std::convertible_to<std::string_view>;
-    // The first three throw std::invalid_argument: for a shape that is not valid, a wrong number of parameters, or a
-    // parameter that is not finite.
+    // parameter_count and the constructors throw std::invalid_argument: for a shape that is not valid, a wrong number of
+    // parameters, or a parameter that is not finite.
     { C::parameter_count(shape) } -> std::same_as<std::size_t>;
     C(shape, floats);
     C(shape, bf16);  // the same parameters as bits of bf16, for step and scan
