@@ -142,8 +142,8 @@ template <class C>
 concept recurrent_cell = requires(const C& cell, const typename C::shape_type& shape, std::span<const float> floats,
                                   std::span<const std::uint16_t> bf16, cell_workspace& scratch, const serial& by) {
     { C::name } -> std::convertible_to<std::string_view>;
-    // parameter_count and the constructors throw std::invalid_argument: for a shape that is not valid, a wrong number of
-    // parameters, or a parameter that is not finite.
+    // parameter_count and the constructors throw std::invalid_argument: for a shape that is not valid, a wrong number
+    // of parameters, or a parameter that is not finite.
     { C::parameter_count(shape) } -> std::same_as<std::size_t>;
     C(shape, floats);
     C(shape, bf16);  // the same parameters as bits of bf16, for step and scan
