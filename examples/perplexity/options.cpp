@@ -61,7 +61,8 @@ void require_choice(const std::string& option, const std::string& value, const C
 }
 
 void describe(CLI::App& app, options& o, raw& r) {
-    app.add_option("--model", o.model, "the model, a GGUF file with general.architecture = llama")->type_name("FILE");
+    app.add_option("--model", o.model, "the model, a GGUF file of architecture llama or recurformer")
+        ->type_name("FILE");
     auto* text =
         app.add_option("--text", o.text, "the text, cut into sequences of --context tokens")->type_name("FILE");
     app.add_option("--tokens", o.tokens, "token ids instead of a text: one sequence per line, taken as it is")

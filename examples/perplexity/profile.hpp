@@ -2,9 +2,9 @@
 //
 //     const ms::attention_profile p = demo::profile_heads(model, sequences, {.near = 32, .own = …}, {});
 //     p.ranked()                                               // the head whose attention stays nearest comes first
-//     demo::print_profile(std::cout, p, model.config(), o.near);
+//     demo::print_profile(std::cout, p, model.config(), {.near = 32, .own = …});
 //
-// RecurFormer (arXiv 2410.12850) calls recency() the recency ratio, and lets recurrent cells serve the first heads.
+// RecurFormer (arXiv 2410.12850) calls such a share the recency ratio, and lets recurrent cells serve the first heads.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +38,7 @@ struct profile_setting {
 void print_profile(std::ostream& out, const ms::attention_profile& profile, const llama_config& config,
                    const profile_setting& s);
 
-/// "heads": by rank, each with layer, head, kv_head and near; counted from 0.
+/// JSON. "heads": by rank, each with layer, head and kv_head (counted from 0), and near, which is its recency().
 void write_profile(std::ostream& out, const ms::attention_profile& profile, const llama_config& config,
                    const profile_setting& s, const std::string& model);
 

@@ -114,6 +114,15 @@ TEST(Oracle, ARecordIsUsedAgainAfterClear) {
     }
 }
 
+TEST(OracleDeath, PassesInTheWrongOrder) {
+    const attention a;
+    ms::attention_record record({.layers = 1, .kv_heads = kv_heads, .tokens = tokens});
+    ms::table<ms::attention_oracle> early(shape_of(5, 0, 1), {&record});
+    EXPECT_DEATH(feed(early, a, 0), "call finish\\(\\) after pass 1");
+    record.finish();
+    EXPECT_DEATH(record.finish(), "called again");
+}
+
 TEST(Oracle, RefusesWhatDoesNotFit) {
     EXPECT_THROW(ms::attention_record({.layers = 0, .kv_heads = 1, .tokens = 1}), std::invalid_argument);
     EXPECT_THROW(ms::attention_record({.layers = 1, .kv_heads = 1, .tokens = 0}), std::invalid_argument);

@@ -390,6 +390,27 @@ TEST(replaced_heads, refuse_what_does_not_fit) {
     EXPECT_EQ(message(shape_of(0), {0, 1}, two.cell).substr(0, 6), "table:");
 }
 
+TEST(replaced_heads, the_cell_alone_writes_what_a_step_writes) {
+    const text all(shape_of(9, 2));
+    const owned_cell owned(3);
+    const text kept = all.of(without(some_heads, 8), {1, 2, 3});
+    layer_type whole(all.s, {.heads = some_heads, .cell = owned.cell}, ms::tova{});
+    layer_type alone(all.s, {.heads = some_heads, .cell = owned.cell}, ms::tova{});
+    ms::replaced_heads_workspace scratch(whole);
+    floats out(40), columns(40);
+    const std::size_t width = out.size() / 8;
+    for (std::size_t t = 0; t < 3; ++t) {
+        const ms::qkv in = kept.at(t, 1);
+        const std::span<const float> x = text::some(kept.x, inputs, t, 1);
+        ASSERT_TRUE(whole.step(static_cast<ms::position>(t), {.x = x, .q = in.q, .k = in.k, .v = in.v}, out, scratch));
+        alone.advance_cell(x, 1, columns, scratch);
+        for (const std::size_t head : some_heads) {
+            for (std::size_t i = head * width; i < (head + 1) * width; ++i)
+                EXPECT_EQ(columns[i], out[i]) << t << ' ' << i;
+        }
+    }
+}
+
 TEST(replaced_heads_death, misuse_is_reported) {
     const text all(shape_of(9, 2));
     const owned_cell owned(3);
@@ -406,6 +427,7 @@ TEST(replaced_heads_death, misuse_is_reported) {
     EXPECT_DEATH((void)step({{}, in.q, in.k, in.v}, out, scratch), "x must be");
     EXPECT_DEATH((void)step({x, in.q, in.k, in.v}, std::span(out).first(39), scratch), "out must be");
     EXPECT_DEATH((void)step({x, in.q, in.k, in.v}, out, empty), "workspace must be reserved for this layer");
+    EXPECT_DEATH(layer.advance_cell(x, 1, std::span(out).first(39), scratch), "out must be");
     EXPECT_TRUE(step({x, in.q, in.k, in.v}, out, scratch, 5));
     EXPECT_DEATH((void)step({x, in.q, in.k, in.v}, out, scratch, 5), "position must be");
 }

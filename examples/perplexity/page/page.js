@@ -73,7 +73,7 @@ const colorOf = (policy) => "var(--c" + (policies.indexOf(policy) % 8) + ")";
 const dashOf = (policy) => ["none", "7 3", "2 3", "9 3 2 3"][Math.floor(policies.indexOf(policy) / 8) % 4];
 const lineOf = (policy) => "stroke:" + colorOf(policy) + ";stroke-dasharray:" + dashOf(policy);
 
-/// A mark whose shape tells the codec.
+/// A mark whose color stands for the policy and whose shape stands for the codec.
 function mark(parent, run, x, y) {
   const fill = { class: "mark", style: "fill:" + colorOf(run.policy) };
   const corners = [null, [[-5, -5], [5, -5], [5, 5], [-5, 5]], [[0, -6.5], [6.5, 5], [-6.5, 5]],
@@ -109,7 +109,7 @@ function powersOfTwo(values) {
   return ticks;
 }
 
-/// An empty chart as wide as its place: {plot, x, y, width, height} with x and y in pixels.
+/// An empty chart as wide as its place: {root, x, y, left, top, width, height}; x and y turn values into pixels.
 function chart(id, xAxis, yAxis, height = 320) {
   const holder = byId(id), outer = Math.max(280, holder.clientWidth);
   const left = 52, right = 12, top = 20, bottom = 42, width = outer - left - right;
@@ -131,7 +131,7 @@ function chart(id, xAxis, yAxis, height = 320) {
 }
 const path = (points) => points.map(([x, y], i) => (i ? "L" : "M") + x.toFixed(1) + " " + y.toFixed(1)).join("");
 
-/// A vertical line that follows the pointer from value to value, and says what lies there.
+/// A vertical line that follows the pointer from value to value; the tip lists the numbers there.
 function cursor(c, values, text) {
   const line = svg("line", { class: "zero", y1: c.top, y2: c.top + c.height, visibility: "hidden" }, c.root);
   const field = svg("rect", { x: c.left, y: c.top, width: c.width, height: c.height, fill: "transparent" }, c.root);
@@ -170,7 +170,7 @@ function drawQuality() {
         svg("line", { style: "stroke:" + colorOf(policy), x1: x, x2: x, y1: c.y(r.ppl - r.ppl_error), y2: c.y(r.ppl + r.ppl_error) }, c.root);
       }
       describe(svg("circle", { class: "mark", style: "fill:" + colorOf(policy), cx: x, cy: c.y(r.ppl), r: 4.5 }, c.root),
-        nameOf(r) + "\nperplexity " + withError(r.ppl, r.ppl_error, 2) + "\n" + withError(r.percent, r.percent_error, 2, signed) + " % to full");
+        nameOf(r) + "\nperplexity " + withError(r.ppl, r.ppl_error, 2) + "\n" + withError(r.percent, r.percent_error, 2, signed) + " % above full");
     }
   }
 }
@@ -260,19 +260,19 @@ function drawHeads() {
   });
   const ranked = near.flatMap((row, layer) => row.map((share, head) => [share, layer, head])).sort((a, b) => b[0] - a[0]);
   byId("heads-recent").textContent = data.heads.recent;
-  table("heads-table", ["rank", "layer", "query head", "near"], ranked.map(([share, layer, head], i) => [i + 1, layer, head, fixed(share, 3)]));
+  table("heads-table", ["rank", "layer", "query head", "share"], ranked.map(([share, layer, head], i) => [i + 1, layer, head, fixed(share, 3)]));
 }
 
 // ---- retained states
 
 const mapped = () => data.map.runs[Number(byId("map-run").value)];
 const lastStep = () => data.map.tokens.length - 1;
-/// Of a position in a layer: the share of its KV heads that hold it at a step.
+/// The share of a layer's KV heads that hold a position at a step.
 function heldShare(layer, position, step) {
   if (position > step) return 0;
   return layer.reduce((held, head) => held + (step <= head[position] ? 1 : 0), 0) / layer.length;
 }
-/// Of a position: the steps that it was held, of those possible, in the mean over layers and KV heads.
+/// The steps that a position was held, as a share of those from it to the end; the mean over layers and KV heads.
 function survival(run, position) {
   const lives = run.last_step.flatMap((layer) => layer.map((head) => head[position] - position + 1));
   return lives.reduce((a, b) => a + b, 0) / lives.length / (lastStep() - position + 1);
@@ -364,7 +364,7 @@ function writeRecall() {
 
 function writeTables() {
   const short = data.shorter_context ?? [];
-  table("quality-table", ["policy", "k", "codec", "perplexity", "% to full", "KL mean", "KL median", "KL 99 %", "same top token, %"],
+  table("quality-table", ["policy", "k", "codec", "perplexity", "% above full", "KL mean", "KL median", "KL 99 %", "same top token, %"],
     [["full", "", data.full.codec, withError(data.full.ppl, data.full.ppl_error, 3), "", "", "", "", ""],
       ...short.map((r) => ["shorter context", r.states, "", withError(r.ppl, r.ppl_error, 3), withError(r.percent, r.percent_error, 2, signed), "", "", "", ""]),
       ...data.runs.map((r) => [r.policy, r.states, r.codec, withError(r.ppl, r.ppl_error, 3), withError(r.percent, r.percent_error, 2, signed),

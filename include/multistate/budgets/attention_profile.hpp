@@ -1,8 +1,8 @@
 #pragma once
 
-// Measures where each query head looks: the share of its attention that stays near, the "recency ratio". Gives
+// Measures the recency of each query head: the share of its attention on the last tokens and the sinks. Gives
 // training-free scores for duo_budget and lazy_layers_budget (duo.hpp, lazy_layers.hpp), and the heads that a recurrent
-// cell can serve.
+// cell can serve (recurrent/head_selection.hpp).
 //
 //     ms::attention_profile profile({.layers = 32, .heads = 32, .kv_heads = 8});  // sinks 128, recent 256
 //     const auto layer = cache.layer(i);
@@ -11,20 +11,22 @@
 //     ms::cache<ms::composed<ms::window, ms::per_head>> duo(shape, {}, budget);
 //
 //     ms::attention_profile recency(heads, {.sinks = 0, .recent = 64}, ms::own_token::left_out);
-//     for (const auto& head : recency.ranked()) { … head.layer, head.head, head.recency … }  // the nearest first
+//     for (const auto& head : recency.ranked()) { … head.layer, head.head, head.recency … }  // the greatest first
 //
-//   rule     near = the sum of a[i][t][j] over the states j that are among the first `sinks` positions or among the
+//   rule     recency = the sum of a[i][t][j] over the states j that are among the first `sinks` positions or among the
 //            `recent` newest, divided by the sum over all j; both sums also run over the observed tokens. t itself is
 //            the newest state. With own_token::left_out, t is in no sum, and `recent` counts from the state before it.
-//            For a KV head, the mean over the query heads of its group; far = 1 - near
-//   papers   SimLayerKV (arXiv 2410.13846) calls a layer lazy if near is high: sinks 4, recent 1024. For a head, far
-//            stands for the trained gates of DuoAttention (arXiv 2410.10819). With sinks = 0, near is the share of
-//            attention on the last tokens by which RecurFormer (2410.12850) finds its recency-aware heads
-//   differs  kvpress's SimLayerKV leaves out a token's attention to itself: own_token::left_out. For RecurFormer we go
-//            by the paper's description: how many tokens are near, and whether the token itself counts, is the caller's
-//            choice. Tokens that have no far states are not counted: those before position sinks + recent
+//            retrieval = 1 - the mean over the query heads of a KV head; laziness = the mean over those of a layer
+//   papers   SimLayerKV (arXiv 2410.13846) calls a layer lazy if its recency is high: sinks 4, recent 1024. For a KV
+//            head, retrieval stands for the trained gates of DuoAttention (arXiv 2410.10819). With sinks = 0, recency
+//            is the share of attention on the last tokens by which RecurFormer (2410.12850) finds its recency-aware
+//            heads
+//   differs  kvpress's SimLayerKV leaves out a token's attention to itself: own_token::left_out. For RecurFormer we
+//            follow the description of its recency ratio, not its formula: the caller chooses how many tokens are
+//            recent, and whether the token itself counts. Tokens before position sinks + recent are not counted: they
+//            have no other states
 //
-// The observed cache must forget nothing: forgotten states cannot be looked at.
+// The observed cache must forget nothing: no attention is measured to forgotten states.
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -46,8 +48,8 @@ struct profile_shape {
 
 class attention_profile {
   public:
-    /// Throws std::invalid_argument unless layers, kv_heads and sinks + recent are at least 1 and heads is a multiple of
-    /// kv_heads.
+    /// Throws std::invalid_argument unless layers, kv_heads and sinks + recent are at least 1 and heads is a multiple
+    /// of kv_heads.
     explicit attention_profile(profile_shape shape, guards kept = {.sinks = 128, .recent = 256},
                                own_token own = own_token::counted)
         : shape_(shape), kept_(kept), own_(own), near_(checked_size(shape, kept)), all_(near_) {}
@@ -103,8 +105,9 @@ class attention_profile {
         }
     }
 
-    /// For each query head [layers * heads], the share of its attention that stays near, from 0 to 1: RecurFormer's
-    /// recency ratio. It is 0 if no token was counted, so that such a head keeps its attention.
+    /// For each query head [layers * heads], the share of its attention on the sinks and the last tokens, from 0 to 1
+    /// (with sinks = 0, the recency ratio of RecurFormer). It is 0 if no token was counted, so that such a head keeps
+    /// its attention.
     std::vector<float> recency() const {
         std::vector<float> result;
         for (std::size_t i = 0; i < near_.size(); ++i) {
@@ -118,8 +121,7 @@ class attention_profile {
         std::size_t head;
         float recency;
     };
-    /// All query heads; the head whose attention stays nearest comes first. Of equal heads, the first layer and head
-    /// comes first.
+    /// All query heads, the greatest recency first. Of equal heads, the first layer and head comes first.
     std::vector<ranked_head> ranked() const {
         std::vector<ranked_head> result;
         for (const float share : recency()) {
@@ -129,11 +131,10 @@ class attention_profile {
         return result;
     }
 
-    /// For each KV head [layers * kv_heads], the share of its attention that goes far, from 0 to 1. It is 1 if no token
-    /// was counted, so that such a head keeps all states.
+    /// For each KV head [layers * kv_heads], the share of its attention on all other states, from 0 to 1. It is 1 if no
+    /// token was counted, so that such a head keeps all states.
     std::vector<float> retrieval() const { return means_of_far(group()); }
-    /// For each layer, the share of its attention that stays near (the mean over its heads). It is 0 if no token was
-    /// counted.
+    /// For each layer [layers], the mean recency of its query heads, from 0 to 1. It is 0 if no token was counted.
     std::vector<float> laziness() const {
         std::vector<float> result = means_of_far(shape_.heads);
         for (float& share : result) share = 1 - share;

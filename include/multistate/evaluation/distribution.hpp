@@ -1,6 +1,6 @@
 #pragma once
 
-// What a sample looks like: mean, median, 99 %; and the mean by place in the text.
+// Mean, median and 99th percentile of a sample; and means over equal parts of a text.
 //
 //     std::vector<double> kl = …;                             // one per token
 //     const ms::distribution d = ms::distribution_of(kl);     // reorders kl
@@ -20,7 +20,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// NaN for an empty sample.
+/// Three numbers that describe a sample; all NaN for an empty sample.
 struct distribution {
     double mean = std::numeric_limits<double>::quiet_NaN();
     double median = std::numeric_limits<double>::quiet_NaN();
@@ -39,7 +39,7 @@ inline double quantile(std::span<double> sample, double share) {
     return *at;
 }
 
-/// Reorders the sample, which must hold no NaN.
+/// Reorders the sample, which must hold no NaN. Takes linear time.
 inline distribution distribution_of(std::span<double> sample) {
     if (sample.empty()) return {};
     const double sum = std::accumulate(sample.begin(), sample.end(), 0.0);
@@ -51,17 +51,17 @@ inline distribution distribution_of(std::span<double> sample) {
 /// Means over equal parts of a range of places, such as the positions of a context.
 class mean_by_part {
   public:
-    /// A number of parts, and how many places there are. Throws std::invalid_argument if one is 0.
     struct range {
-        std::size_t parts;
-        std::size_t places;
+        std::size_t parts;   ///< equal parts; the number of means
+        std::size_t places;  ///< the length of the range: places are 0 to places - 1
     };
+    /// Throws std::invalid_argument if a number is 0.
     explicit mean_by_part(range r) : places_(r.places), sums_(r.parts), counts_(r.parts) {
         detail::require(r.parts >= 1, "mean_by_part", "parts", "at least 1", r.parts);
         detail::require(r.places >= 1, "mean_by_part", "places", "at least 1", r.places);
     }
 
-    /// Places beyond the last count as the last.
+    /// Adds a value to the part of this place. Places beyond the last count as the last.
     void add(std::size_t place, double value) noexcept {
         const std::size_t part = (std::min)(place, places_ - 1) * sums_.size() / places_;
         sums_[part] += value;
@@ -73,7 +73,7 @@ class mean_by_part {
         for (std::size_t i = 0; i < sums_.size(); ++i) result.push_back(sums_[i] / static_cast<double>(counts_[i]));
         return result;
     }
-    /// [parts]
+    /// [parts]; how many values each part has.
     const std::vector<std::size_t>& counts() const noexcept { return counts_; }
 
   private:

@@ -4,10 +4,11 @@
 //
 //     const ms::divergence d = ms::divergence_of({.reference = logits_full, .measured = logits}, next_token);
 //     d.kl                                                    // nats; 0 if both predict the same
-//     d.same_top, d.probability_change()                      // the likeliest token; the right token's probability
+//     d.same_top                                              // both have the same most likely token
+//     d.probability_change()                                  // of the target token
 //
-// The right token's likelihood alone (perplexity) does not see a change among the other tokens, and forgetting may even
-// raise it. The divergence sees both.
+// Perplexity reads the probability of the target token alone. It misses a change among the other tokens, and forgetting
+// may even raise that probability. The divergence measures every change.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -24,14 +25,14 @@ struct logits_pair {
     std::span<const float> measured;
 };
 
-/// What compares two predictions of one token. Natural logarithms.
+/// The comparison of two predictions of one token. Logarithms are natural.
 struct divergence {
     double kl = 0;             ///< KL(reference || measured), never below 0
-    double reference_nll = 0;  ///< -log of the right token's probability in the reference
+    double reference_nll = 0;  ///< -log of the target token's probability in the reference
     double nll = 0;            ///< the same in the measured prediction
-    bool same_top = true;      ///< both have the same likeliest token; of equal ones the first counts
+    bool same_top = true;      ///< both have the same most likely token; of equal tokens the first counts
 
-    /// Of the right token: above 0 if the measured prediction gives it more.
+    /// The target token's probability in the measured prediction, minus that in the reference.
     double probability_change() const noexcept { return std::exp(-nll) - std::exp(-reference_nll); }
 };
 

@@ -11,7 +11,7 @@
 //     lives.held_share(j)                                     // 0.4: of the steps from j to the end, 40 %
 //
 // The step of a token is its position. A state takes part in the step of its own token and in all steps up to its last.
-// States that were never forgotten are held to the last step.
+// A state that was never forgotten has the last token of the text as its last step.
 #include <algorithm>
 #include <cstddef>
 #include <span>
@@ -26,9 +26,10 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 struct lifetimes_shape {
     std::size_t layers;
     std::size_t kv_heads;
-    std::size_t tokens;
+    std::size_t tokens;  ///< the length of the text
 };
 
+/// The last step of each state of one text: 4 bytes for each token and KV head of each layer.
 class lifetimes {
   public:
     /// Throws std::invalid_argument if a size is 0 or if the numbers exceed the machine's memory.
@@ -37,12 +38,14 @@ class lifetimes {
 
     const lifetimes_shape& shape() const noexcept { return shape_; }
 
+    /// A state that a KV head forgot.
     struct forgotten {
         std::size_t layer;
         std::size_t kv_head;
         multistate::position position;
         multistate::position step;  ///< the last step that it took part in
     };
+    /// Records one forgotten state. Positions and steps are less than shape().tokens; a step is not before its state.
     void forget(const forgotten& f) noexcept {
         const std::size_t j = place(f.position);
         detail::check(f.step >= f.position, who, "step", detail::bound{"at least the position, ", f.position}, f.step);
@@ -54,7 +57,8 @@ class lifetimes {
     std::span<const position> last_steps(std::size_t layer, std::size_t kv_head) const noexcept {
         return std::span(last_).subspan(table(layer, kv_head), shape_.tokens);
     }
-    /// Of the steps that the state could have been held, the share that it was; the mean over layers and KV heads.
+    /// The steps that the state at position j was held, as a share (0 to 1) of those from j to the end; the mean over
+    /// layers and KV heads.
     double held_share(position j) const noexcept {
         const std::size_t at = place(j);
         double steps = 0;

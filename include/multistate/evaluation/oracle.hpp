@@ -11,11 +11,12 @@
 //
 //   rule     score[j] = sum of a[i][t'][j] over the query heads i of the table and all later tokens t' of pass 1; the
 //            oracle of a layer is composed<attention_oracle, per_layer>
-//   paper    none. "A study of replacement algorithms" (Belady 1966) forgets the page that is needed last; attention is
-//            a weight, so here the state that is needed least
-//   cost     4 bytes for each KV head and pair of tokens, T (T + 1) / 2 pairs; one addition per row and KV head
-//   differs  it bounds no perplexity. It knows the attention of the full cache, which changes once states are forgotten,
-//            it decides one state at a time, and forgetting can lower a perplexity. A policy may do better
+//   paper    none. "A study of replacement algorithms" (Belady 1966) evicts the page whose next use is farthest away.
+//            Attention is a weight, so here the state with the least attention to come is forgotten
+//   cost     4 bytes for each KV head of each layer and pair of tokens, T (T + 1) / 2 pairs; one addition per row and
+//            KV head
+//   differs  it is no bound: a policy may have a lower perplexity. It knows the attention of the full cache, which
+//            changes once states are forgotten; it decides one state at a time; and forgetting can lower a perplexity
 #include <algorithm>
 #include <cstddef>
 #include <span>
@@ -35,7 +36,7 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 struct attention_record_shape {
     std::size_t layers;
     std::size_t kv_heads;
-    std::size_t tokens;  ///< the maximum length of a text
+    std::size_t tokens;  ///< the maximum length of a sequence
 };
 
 /// The attention of one text: for every KV head and every pair of tokens, the sum over the query heads of its group.
@@ -54,17 +55,20 @@ class attention_record {
         std::size_t kv_head;
         position token;
     };
-    /// The attention of the token at position t to the positions 0 to t.
+    /// Before finish(): the attention of the token at position t to the positions 0 to t.
     std::span<float> attention(const row& r) noexcept {
         return {sums_.data() + offset(r), static_cast<std::size_t>(r.token) + 1};
     }
-    /// After finish(): the attention of all tokens from position t on, to the positions 0 to t.
+    /// After finish(): the summed attention of all tokens from position t on, to the positions 0 to t.
     std::span<const float> attention_from(const row& r) const noexcept {
+        detail::check(finished_, who, "the record", "finished: call finish() after pass 1", "not");
         return {sums_.data() + offset(r), static_cast<std::size_t>(r.token) + 1};
     }
 
-    /// Ends pass 1: turns the attention of each token into that of all tokens from it on.
+    /// Ends pass 1; call once. Replaces the attention of each token by the sum over that token and all later ones.
     void finish() noexcept {
+        detail::check(!finished_, who, "finish", "called once for each text", "called again");
+        finished_ = true;
         for (std::size_t table = 0; table < shape_.layers * shape_.kv_heads; ++table) {
             for (std::size_t t = shape_.tokens - 1; t-- > 0;) {
                 const auto at = static_cast<position>(t);
@@ -74,8 +78,11 @@ class attention_record {
             }
         }
     }
-    /// Forgets the text and keeps the memory.
-    void clear() noexcept { std::ranges::fill(sums_, 0.0f); }
+    /// Call before pass 1 of another text: sets all attention to 0 and keeps the memory.
+    void clear() noexcept {
+        std::ranges::fill(sums_, 0.0f);
+        finished_ = false;
+    }
 
   private:
     static constexpr const char* who = "attention_record";
@@ -102,6 +109,7 @@ class attention_record {
     }
 
     attention_record_shape shape_;
+    bool finished_ = false;
     std::vector<float> sums_;  // [layers, kv_heads, pairs]: row t of t + 1 floats for each token
 };
 

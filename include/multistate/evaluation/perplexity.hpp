@@ -4,7 +4,7 @@
 //
 //     std::vector<ms::likelihood> tova, full;                 // one entry per sequence: sum of -log p, tokens
 //     ms::perplexity(tova).value                              // exp(mean)
-//     ms::percent_above({.measured = tova, .baseline = full}) // 8.5 ± 0.6
+//     ms::percent_above({.measured = tova, .baseline = full}) // .value 8.5, .error 0.6: percent
 //
 // Sequences differ much more from each other than two caches do on one sequence. The difference is therefore paired by
 // sequence: its error is several times smaller than the errors of the two perplexities.
@@ -18,7 +18,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// Of one sequence: the sum of -log p over its predicted tokens, in nats, and how many these are.
+/// One sequence: the sum of -log p over its predicted tokens, in nats, and the number of these tokens.
 struct likelihood {
     double nll = 0;
     std::size_t tokens = 0;
@@ -26,7 +26,7 @@ struct likelihood {
     bool operator==(const likelihood&) const = default;
 };
 
-/// A number and its standard error over sequences; no error for fewer than two sequences.
+/// A number and its standard error over sequences. With fewer than two sequences there is no error.
 struct estimate {
     double value = 0;
     std::optional<double> error = {};
@@ -40,8 +40,8 @@ struct paired_likelihoods {
 
 namespace detail {
 
-/// The sum of all, and the standard error of the mean per token where both sum and tokens vary by sequence (a ratio
-/// estimate).
+/// The mean per token, and its standard error as a ratio estimate: both the sum and the number of tokens vary by
+/// sequence.
 struct mean_of_sequences {
     double mean = 0;
     std::optional<double> error = {};
@@ -67,7 +67,7 @@ inline mean_of_sequences mean_per_token(std::span<const likelihood> sequences) {
 
 }  // namespace detail
 
-/// exp(mean negative log likelihood per token). NaN if no token was predicted.
+/// exp(mean negative log likelihood per token), with its standard error. NaN if no token was predicted.
 inline estimate perplexity(std::span<const likelihood> sequences) {
     const auto [mean, error] = detail::mean_per_token(sequences);
     const double value = std::exp(mean);

@@ -1,6 +1,6 @@
 #pragma once
 
-// Which states two policies both keep.
+// How many states two policies both keep.
 //
 //     ms::agreement together;                                 // over as many tables and moments as you like
 //     together.add(sorted_positions_of_tova, sorted_positions_of_h2o);
@@ -15,9 +15,11 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
+/// Counts the states that two policies keep, both of them or either, over any number of tables.
 class agreement {
   public:
-    /// Positions that two policies hold in one table at one moment, each in rising order.
+    /// Adds one table at one step: the positions that each policy holds, in rising order. Takes a.size() + b.size()
+    /// comparisons at most; allocates nothing.
     void add(std::span<const position> a, std::span<const position> b) noexcept {
         std::size_t i = 0, j = 0;
         for (; i < a.size() && j < b.size(); ++either_) {
@@ -29,7 +31,9 @@ class agreement {
         either_ += (a.size() - i) + (b.size() - j);
     }
 
+    /// States that both policies keep, summed over all tables.
     std::size_t both() const noexcept { return both_; }
+    /// States that at least one of them keeps.
     std::size_t either() const noexcept { return either_; }
     /// both() / either(); NaN if neither keeps a state.
     double share() const noexcept {

@@ -25,8 +25,8 @@ MULTISTATE_INLINE simd::floats tanh(simd::floats x) noexcept {
 }
 /// ln(1 + e^x), relative error below 6e-7 for x > -87; smaller x give e^x, or 0.
 MULTISTATE_INLINE simd::floats softplus(simd::floats x) noexcept {
-    // max(x, 0) + ln(1 + e) with e = e^-|x|. ln(1 + e) is ln(u) e / (u - 1) for u = 1 + e rounded: the quotient corrects
-    // what rounding took from e.
+    // max(x, 0) + ln(1 + e) with e = e^-|x|. ln(1 + e) is ln(u) e / (u - 1) for u = 1 + e rounded: the quotient
+    // corrects the rounding error of u.
     const simd::floats magnitude = x < simd::floats{} ? -x : x;
     const simd::floats e = simd::exp(-magnitude);
     const simd::floats u = 1.0f + e, rounded = u - 1.0f;

@@ -1,6 +1,6 @@
 #pragma once
 
-// The contract of recurrent cells: layers whose memory is one state of fixed size, whatever the length of the text.
+// The contract of recurrent cells: layers whose memory is one state of fixed size, whatever the length of a sequence.
 //
 //     using cell_type = ms::min_gru;                                      // or gru, lstm, min_lstm, selective
 //     std::vector<float> parameters(cell_type::parameter_count({.inputs = 256, .units = 512}));  // trained elsewhere
@@ -11,7 +11,8 @@
 //     cell.scan({.x = prompt, .state = state, .out = outputs}, scratch);  // all tokens of a prompt at once
 //     cell.step({.x = x, .state = state, .out = out}, scratch);           // then one token at a time
 //
-// Parameters can also be bits of bf16 (std::uint16_t), for step and scan: half the bytes, the same layout.
+// Parameters can also be bits of bf16 (std::uint16_t): half the bytes, the same layout, for step and scan only.
+// `backward` needs float32.
 //
 // A state is plain floats of the caller: copy it, save it, and continue from it later, by step or by scan. A cell is
 // constant and holds no scratch, so any number of sequences and workers share it. All cells have the same members
@@ -31,7 +32,8 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// One token of each of several sequences; `state` says how many. Arrays are row-major without gaps, and apart.
+/// One token of each of several sequences. The size of `state` says how many sequences. Arrays are row-major without
+/// gaps and must not overlap.
 struct cell_step {
     std::span<const float> x;  ///< [sequences, input_size]
     std::span<float> state;    ///< [sequences, state_size]; zeros before the first token of a sequence
@@ -41,40 +43,44 @@ struct cell_step {
 /// Whole sequences. The tokens of sequence 0 come first, then those of sequence 1, and so on, without padding.
 struct cell_scan {
     std::span<const float> x;  ///< [tokens, input_size]
-    std::span<float> state;    ///< [sequences, state_size]; before the first token, then after the last
+    std::span<float> state;    ///< [sequences, state_size]; in: before the first token; out: after the last
     std::span<float> out;      ///< [tokens, output_size]
     std::span<const std::size_t> lengths = {};  ///< tokens of each sequence, at least 1; empty: all the same
-    std::span<float> saved = {};                ///< saved_size(tokens) floats for `backward`; empty: nothing is saved
-    bool log_space = false;  ///< compute in log space, as the paper's appendix does: only where cells say so
+    std::span<float> saved = {};  ///< saved_size(tokens) floats, written for `backward`; empty: nothing is saved
+    /// Compute in log space, as the appendix of arXiv 2410.01201 does. Only for min_gru and min_lstm with
+    /// candidate::positive and states of at least 0; any other use is an error.
+    bool log_space = false;
 };
 
-/// The gradients of a loss after a scan. The cell and the first five members are as in that scan.
+/// The gradients of a loss after a scan that saved. `x` and `lengths` are those of the scan.
 struct cell_backward {
-    std::span<const float> x;
-    std::span<const float> initial_state;  ///< [sequences, state_size], before the scan
-    std::span<const float> out;            ///< what the scan wrote
-    std::span<const float> saved;          ///< what the scan wrote
-    std::span<const std::size_t> lengths = {};
-    std::span<const float> out_gradient;  ///< of the loss by `out`, [tokens, output_size]
-    std::span<float> state_gradient;      ///< [sequences, state_size]; of the loss by the final state (zeros, or the
-                                          ///< result of the tokens that follow), then by the initial state
-    std::span<float> x_gradient = {};     ///< [tokens, input_size], overwritten; empty: not wanted
+    std::span<const float> x;                   ///< [tokens, input_size]
+    std::span<const float> initial_state;       ///< [sequences, state_size]; the states before the scan
+    std::span<const float> out;                 ///< [tokens, output_size], as the scan wrote it
+    std::span<const float> saved;               ///< saved_size(tokens) floats, as the scan wrote them
+    std::span<const std::size_t> lengths = {};  ///< tokens of each sequence; empty: all the same
+    std::span<const float> out_gradient;        ///< [tokens, output_size]; with respect to `out`
+    /// [sequences, state_size]; in: with respect to the final states (zeros, or what the backward pass over the tokens
+    /// that follow left here); out: with respect to the initial states.
+    std::span<float> state_gradient;
+    std::span<float> x_gradient = {};     ///< [tokens, input_size], overwritten; empty: not computed
     std::span<float> parameter_gradient;  ///< [parameter_count]; gradients are added to it
 };
 
-/// The most that one call may bring: tokens are those of all its sequences together.
+/// The largest call that a workspace must serve. `tokens` counts those of all sequences of a call together.
 struct cell_limits {
     std::size_t sequences = 1;
     std::size_t tokens = 1;
 };
 
-/// Scratch that a cell needs for calls up to certain limits.
+/// Scratch that a cell needs for step, scan and backward up to certain limits.
 struct cell_scratch {
-    std::size_t floats = 0;
-    std::size_t indices = 0;
+    std::size_t floats = 0;   ///< number of float
+    std::size_t indices = 0;  ///< number of std::size_t
 };
 
-/// The scratch memory of one worker. Cells of any kind and size use it in turn; concurrent calls need one each.
+/// The scratch memory of one worker. Cells of any kind and size use it in turn. Concurrent calls need one each. A call
+/// that needs more scratch than was reserved is reported as core/errors.hpp says.
 class cell_workspace {
   public:
     cell_workspace() = default;
@@ -98,6 +104,7 @@ class cell_workspace {
         if (more_indices.bytes() > 0) indices_ = std::move(more_indices);
     }
 
+    /// For cells: the scratch as it is now.
     std::span<float> floats() noexcept { return {floats_.data(), floats_.bytes() / sizeof(float)}; }
     std::span<std::size_t> indices() noexcept { return {indices_.data(), indices_.bytes() / sizeof(std::size_t)}; }
     std::size_t memory_bytes() const noexcept { return floats_.bytes() + indices_.bytes(); }
@@ -135,9 +142,11 @@ template <class C>
 concept recurrent_cell = requires(const C& cell, const typename C::shape_type& shape, std::span<const float> floats,
                                   std::span<const std::uint16_t> bf16, cell_workspace& scratch, const serial& by) {
     { C::name } -> std::convertible_to<std::string_view>;
-    { C::parameter_count(shape) } -> std::same_as<std::size_t>;  ///< throws for a shape with zeros
-    C(shape, floats);  ///< throws for a wrong number of parameters, and for one that is not finite
-    C(shape, bf16);    ///< the same parameters as bits of bf16, for step and scan
+    // parameter_count and the constructors throw std::invalid_argument: for a shape that is not valid, a wrong number
+    // of parameters, or a parameter that is not finite.
+    { C::parameter_count(shape) } -> std::same_as<std::size_t>;
+    C(shape, floats);
+    C(shape, bf16);  // the same parameters as bits of bf16, for step and scan
     { cell.shape() } -> std::convertible_to<const typename C::shape_type&>;
     { cell.input_size() } -> std::same_as<std::size_t>;               // floats per token
     { cell.output_size() } -> std::same_as<std::size_t>;              // floats per token

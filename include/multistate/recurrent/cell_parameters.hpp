@@ -2,8 +2,8 @@
 
 // The parameters of a cell: float32, or bf16 for inference, owned by the caller.
 //
-//     detail::cell_parameters p("min_gru", count, parameters);         // throws unless there are `count` finite numbers
-//     p.visit([&](const auto* numbers) { … });                         // const float* or const std::uint16_t*
+//     detail::cell_parameters p("min_gru", count, parameters);   // throws unless there are `count` finite numbers
+//     p.visit([&](const auto* numbers) { … });                   // const float* or const std::uint16_t*
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -31,7 +31,7 @@ class cell_parameters {
             f(bf16_);
         }
     }
-    /// Gradients need float32.
+    /// The parameters as float32. Reports an error if they are bf16: gradients need float32.
     const float* floats(const char* who) const noexcept {
         check(floats_ != nullptr, who, "parameters", "float32", "bf16");
         return floats_;

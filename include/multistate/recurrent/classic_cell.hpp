@@ -1,7 +1,7 @@
 #pragma once
 
-// The classic cells, GRU and LSTM: their gates depend on the state before. The maps of all x are one matrix product; the
-// rest is computed token after token. gru.hpp and lstm.hpp say what the gates are.
+// The classic cells, GRU and LSTM: their gates depend on the previous state. The maps of all x are one matrix product;
+// the rest is computed one token after another. gru.hpp and lstm.hpp say what the gates are.
 //
 //     using gru = detail::classic_cell<detail::gru_rule>;
 #include <algorithm>
@@ -17,6 +17,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
+/// The size of a gru or lstm.
 struct classic_shape {
     std::size_t inputs;  ///< floats per token of x
     std::size_t units;   ///< floats per token of out
@@ -46,7 +47,7 @@ class classic_cell {
     std::size_t input_size() const noexcept { return shape_.inputs; }
     std::size_t output_size() const noexcept { return shape_.units; }
     std::size_t state_size() const noexcept { return Rule::states * shape_.units; }
-    /// Gates after their activations, and what else the rule needs.
+    /// 4 units floats per token for gru, 5 units for lstm: gates after their activations, and what else the rule needs.
     std::size_t saved_size(std::size_t tokens) const { return product(who, tokens, Rule::saved * shape_.units); }
 
     cell_scratch scratch_for(const cell_limits& most) const {
@@ -56,7 +57,7 @@ class classic_cell {
                 classic_recurrence<Rule>::indices(most.sequences)};
     }
 
-    /// One token of each sequence. Reads the parameters once.
+    /// One token of each sequence. Reads the parameters once for all of them.
     void step(const cell_step& token, cell_workspace& scratch) const noexcept {
         const std::size_t units = shape_.units, count = checked(*this, token);
         std::span<float> rest = scratch.floats();
@@ -75,7 +76,8 @@ class classic_cell {
         }
     }
 
-    /// Whole sequences, token after token: 2 gates * units * (inputs + units) floating-point operations per token.
+    /// Whole sequences, one token after another: 2 gates * units * (inputs + units) floating-point operations per token
+    /// (gates: 3 for gru, 4 for lstm). There is no log-space form; `log_space` is an error.
     template <executor E = const serial>
     void scan(const cell_scan& text, cell_workspace& scratch, E&& by = {}) const noexcept {
         const sequence_layout layout = checked(*this, text);
@@ -90,7 +92,7 @@ class classic_cell {
         });
     }
 
-    /// Costs twice a scan; token after token, but for the products of all tokens.
+    /// Costs twice a scan. One token after another, except for the products that cover all tokens at once.
     template <executor E = const serial>
     void backward(const cell_backward& text, cell_workspace& scratch, E&& by = {}) const noexcept {
         const sequence_layout layout = checked(*this, text);

@@ -1,8 +1,8 @@
 #pragma once
 
-// The recurrence of classic cells over whole texts, token after token, forward and backward.
+// The recurrence of classic cells over whole sequences, one token after another, forward and backward.
 //
-//     classic_recurrence<gru_rule> recurrence(layout, units, scratch);
+//     classic_recurrence<gru_rule> recurrence("gru", layout, units, floats, indices);     // both are scratch
 //     recurrence.scan(recurrent_layer, {saved, state, out}, executor);
 //
 // Within a token, a task computes 32 units with all of their gates, so there is one round of tasks per token. Sequences
@@ -28,7 +28,7 @@ struct classic_token {
     std::size_t units;
 };
 
-/// What the token before left; of the first token, the initial state is in its place, and `saved` is null.
+/// The results of the previous token. For the first token, h is the initial h and `saved` is null.
 struct classic_past {
     const float* h;
     const float* saved;
@@ -39,8 +39,8 @@ struct classic_past {
 struct classic_gradient {
     const float* saved;
     const float* before;  ///< what the rule asks for
-    float* later;         ///< of the state after the token; becomes that of the state before, without the part that
-                          ///< goes through the maps of h
+    float* later;         ///< in: with respect to the state after the token; out: with respect to the state before it,
+                          ///< without the part that goes through the maps of h
     float* gradient;      ///< of the maps
     std::size_t units;
 };
@@ -56,7 +56,7 @@ class classic_recurrence {
   public:
     static constexpr std::size_t group = simd::tile_columns;
 
-    /// The scratch for so many units, tokens and sequences.
+    /// The scratch for so many units and sequences.
     static std::size_t floats(const char* who, std::size_t units, std::size_t sequences) {
         const std::size_t packed = product(who, parts(units, group) * group, product(who, Rule::gates, units));
         return sum(who, packed, product(who, sequences, 2 * (Rule::gates + Rule::states) * units));
@@ -188,7 +188,7 @@ class classic_recurrence {
         std::copy_n(after, units.count, text.out.data() + at * units_ + units.first);
     }
 
-    /// Adds to the gradients of the states h what went through the maps of the next token.
+    /// Adds to the gradients of the states h the part that went through the maps of the next token.
     void pass_through_maps(std::size_t known, range units) const noexcept {
         simd::add_packed_products(panel(units.first / group, 0), {maps_[0], known, map_width(), map_width()},
                                   units.count, states_[0] + units.first, state_width());

@@ -1,6 +1,6 @@
 #pragma once
 
-// GRU, the classic cell: its gates depend on the state before, so a text is computed token after token.
+// GRU, a classic cell: its gates depend on the previous state, so a sequence is computed one token after another.
 //
 //     const ms::gru cell({.inputs = 256, .units = 512}, parameters);
 //
@@ -11,8 +11,9 @@
 //     cost     3 units (inputs + units + 2) parameters
 //     differs  r multiplies the product U_n h and its bias, as in PyTorch and cuDNN; the paper multiplies h before
 //
-// The layout is that of torch.nn.GRU with one layer: its weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 one after
-// another. It has two biases per gate, of which only those of n cannot be added up.
+// A state is h [units]; `out` is h, too. cell.hpp says how a cell is called. The layout is that of torch.nn.GRU with
+// one layer: its weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 one after another. Each gate has two biases, b and
+// d. For r and z, b + d could be one bias; for n it could not, because r multiplies d_n.
 #include <cstddef>
 
 #include "multistate/recurrent/classic_cell.hpp"
@@ -27,7 +28,7 @@ struct gru_rule {
     static constexpr std::size_t saved = 4;      ///< r, z, n, U_n h + d_n
     static constexpr std::size_t gradients = 4;  ///< of the maps of r and z, and of n from x and from h
 
-    /// Where the gradient of what h adds to a gate is.
+    /// The index of the gradient with respect to the map of h that enters this gate.
     static constexpr std::size_t recurrent_gradient(std::size_t gate) noexcept { return gate == 2 ? 3 : gate; }
 
     static void advance(const classic_token& at, std::size_t channels) noexcept {
@@ -46,7 +47,7 @@ struct gru_rule {
         });
     }
 
-    /// The state that differentiate needs: h before the token.
+    /// The state that `differentiate` needs: h before the token.
     static const float* before(const classic_past& past, std::size_t) noexcept { return past.h; }
 
     static void differentiate(const classic_gradient& at, std::size_t channels) noexcept {

@@ -1,17 +1,18 @@
 #pragma once
 
-// Which query heads to replace by a recurrent cell, and what that leaves of a layer.
+// Which query heads to replace by a recurrent cell, and which KV heads are left.
 //
 //     const ms::shape s{.layers = 32, .heads = 32, .kv_heads = 8, .head_dim = 128};
 //     const auto heads = ms::heads_to_replace(s, recency, {.count = 512, .whole_groups = true});  // layer * 32 + head
-//     const std::size_t left = ms::kept_kv_heads(s, heads);         // of 256 that the caches hold
+//     const std::size_t left = ms::kept_kv_heads(s, heads);         // of the model's 256, those still in a cache
 //
-// `recency` [layers * heads] is the share of attention that a query head gives the last tokens: the recency ratio of
-// RecurFormer (arXiv 2410.12850), for example attention_profile::recency() (budgets/attention_profile.hpp).
+// `recency` [layers * heads] is the share of its attention that a query head gives to the last tokens. RecurFormer
+// (arXiv 2410.12850) calls it the recency ratio; attention_profile::recency() measures it
+// (budgets/attention_profile.hpp).
 //
 // With grouped-query attention, a KV head is stored as long as one query head of its group reads it. Replacing some
-// heads of a group saves time and no byte of the cache; the last one saves the whole KV head. So whole groups come
-// first. The paper ranks single heads, which is the same without groups.
+// heads of a group saves time but no cache; replacing all of them saves the KV head. So whole groups come first. The
+// paper ranks single heads, which is the same without groups.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -27,13 +28,13 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 /// How many query heads of a model to replace.
 struct head_choice {
-    std::size_t count;          ///< of all layers * heads
-    bool whole_groups = false;  ///< replace only whole groups, and fewer than `count` heads if it is no multiple
+    std::size_t count;          ///< query heads in all layers together, at most layers * heads
+    bool whole_groups = false;  ///< only whole groups: `count` rounded down to a multiple of the group size
 };
 
 namespace detail {
 
-/// Checks that heads are rising and less than `count`.
+/// Throws unless `heads` are rising and less than `count`.
 inline void require_heads(const char* who, std::span<const std::size_t> heads, std::size_t count) {
     for (std::size_t i = 0; i < heads.size(); ++i) {
         require(heads[i] < count, who, "heads", bound{"less than the number of query heads, ", count}, heads[i]);
@@ -44,7 +45,7 @@ inline void require_heads(const char* who, std::span<const std::size_t> heads, s
     }
 }
 
-/// Indices of `ranks`, the greatest first; of equal ones the lowest index.
+/// The indices of `ranks`, the greatest value first; of equal values the lowest index first.
 template <class Number>
 std::vector<std::size_t> ranked(const std::vector<Number>& ranks) {
     std::vector<std::size_t> order(ranks.size());
@@ -53,16 +54,17 @@ std::vector<std::size_t> ranked(const std::vector<Number>& ranks) {
     return order;
 }
 
-/// Kept KV heads of a layer whose groups keep the same number of query heads. Heads are counted among the kept ones of
-/// the layer, as the layer's projections write them.
+/// Kept KV heads of a layer whose groups keep the same number of query heads. `heads` and `kv_heads` are indices among
+/// the kept heads of the layer, in the order in which the layer's projections write them.
 struct kept_groups {
     std::vector<std::uint32_t> heads;     ///< query heads, rising
     std::vector<std::uint32_t> kv_heads;  ///< rising
-    std::vector<std::uint32_t> columns;   ///< the same query heads, counted among all of the layer
-    std::vector<std::uint32_t> all;       ///< the same KV heads, counted among all of the layer
+    std::vector<std::uint32_t> columns;   ///< the same query heads, as indices among all of the layer
+    std::vector<std::uint32_t> all;       ///< the same KV heads, as indices among all of the layer
 };
 
-/// What is left of a layer, groups with the most query heads first; empty without any head. `replaced` is rising.
+/// The kept groups of a layer, those with the most query heads first; empty if all heads are replaced. `replaced` is
+/// rising.
 inline std::vector<kept_groups> groups_without(const shape& s, std::span<const std::size_t> replaced) {
     std::vector<kept_groups> by_size(s.group());
     std::uint32_t head = 0, kv_head = 0;
@@ -86,9 +88,10 @@ inline std::vector<kept_groups> groups_without(const shape& s, std::span<const s
 
 }  // namespace detail
 
-/// The query heads to replace, as layer * heads + head, rising: whole groups with the greatest mean recency; then,
-/// unless only whole groups may go, single heads with the greatest recency, fewer than a group has. Of equal ones the
-/// first. s needs layers, heads and kv_heads. Throws std::invalid_argument if sizes do not fit or a number is NaN.
+/// The query heads to replace, as layer * heads + head, rising. First come whole groups with the greatest mean recency.
+/// If `whole_groups` is false, single heads with the greatest recency fill the rest of `count`, which is less than a
+/// group. Of equal groups or heads, the first is taken. Only layers, heads and kv_heads of `s` are read. Throws
+/// std::invalid_argument if sizes do not fit or a number is NaN.
 inline std::vector<std::size_t> heads_to_replace(const shape& s, std::span<const float> recency,
                                                  const head_choice& choice) {
     constexpr const char* who = "heads_to_replace";
@@ -118,8 +121,8 @@ inline std::vector<std::size_t> heads_to_replace(const shape& s, std::span<const
     return heads;
 }
 
-/// The KV heads of all layers that are still stored when these query heads are replaced (layer * heads + head, rising).
-/// Throws std::invalid_argument for heads that are not.
+/// The number of KV heads, in all layers together, that are still stored when these query heads are replaced. `heads`
+/// are layer * heads + head, rising; else std::invalid_argument is thrown.
 inline std::size_t kept_kv_heads(const shape& s, std::span<const std::size_t> heads) {
     constexpr const char* who = "kept_kv_heads";
     detail::require(s.kv_heads >= 1 && s.heads % s.kv_heads == 0 && s.heads >= 1, who, "heads",

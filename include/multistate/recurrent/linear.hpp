@@ -9,8 +9,12 @@
 //     ms::add_linear_gradient(dy, x, dw, executor);                      // dW += the sum of dy[i] x[i]^T
 //     ms::add_bias_gradient(dy, db, executor);                           // db += the sum of dy[i]
 //
-// Tasks are tiles of the result, so results do not depend on the executor. Few rows are products of a matrix with
-// vectors, which read the weights once; more rows are matrix products.
+// weights: simd::weights<float>{data, outputs, inputs}, row-major; with std::uint16_t, bits of bf16. x, dy: rows.
+// stride: floats from one row of the result to the next. The results must not overlap the inputs. Sizes are not
+// checked, and nothing is allocated.
+//
+// Tasks are tiles of the result, so results do not depend on the executor. Up to 7 rows are multiplied as vectors,
+// which reads the weights once; more rows are a matrix product.
 #include <algorithm>
 #include <bit>
 #include <cstddef>
@@ -28,15 +32,15 @@ namespace detail {
 
 constexpr std::size_t parts(std::size_t whole, std::size_t size) noexcept { return (whole + size - 1) / size; }
 
-/// Rows of x in a task: enough that the packing of weights takes little.
+/// Rows of x in a task: enough to make the cost of packing the weights small.
 inline constexpr std::size_t linear_rows = 256;
 /// Rows of weights in a task of few vectors.
 inline constexpr std::size_t linear_outputs = 128;
-/// From so many vectors on, a matrix product is faster.
+/// From this many vectors on, a matrix product is faster.
 inline constexpr std::size_t linear_few = 8;
 
 inline float as_float(float x) noexcept { return x; }
-/// The number that bits of bf16 stand for.
+/// The value of bits of bf16.
 inline float as_float(std::uint16_t bits) noexcept {
     return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
@@ -107,7 +111,7 @@ void input_gradient_by_tiles(const simd::weights<float>& w, const rows& dy, floa
 
 }  // namespace detail
 
-/// out[i * stride + r] = bias[r] + x[i] . row r of w.
+/// out[i * stride + r] = bias[r] + x[i] . row r of w; bias [outputs].
 template <class Element, executor E>
 void linear(simd::weights<Element> w, const Element* bias, rows x, float* out, std::size_t stride, E& by) noexcept {
     const auto begin = [=](const detail::linear_tile& t) {

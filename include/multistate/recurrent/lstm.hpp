@@ -1,6 +1,6 @@
 #pragma once
 
-// LSTM, the classic cell: its gates depend on the state before, so a text is computed token after token.
+// LSTM, a classic cell: its gates depend on the previous state, so a sequence is computed one token after another.
 //
 //     const ms::lstm cell({.inputs = 256, .units = 512}, parameters);
 //
@@ -11,8 +11,9 @@
 //     cost     4 units (inputs + units + 2) parameters
 //     differs  no peephole connections, as in PyTorch and cuDNN
 //
-// A state is h [units], then c [units]. The layout is that of torch.nn.LSTM with one layer: its weight_ih_l0,
-// weight_hh_l0, bias_ih_l0, bias_hh_l0 one after another. The two biases of a gate could be added up.
+// A state is h [units], then c [units]; `out` is h. cell.hpp says how a cell is called. The layout is that of
+// torch.nn.LSTM with one layer: its weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 one after another. Each gate has
+// two biases, b and d; b + d could be one.
 #include <cstddef>
 
 #include "multistate/recurrent/classic_cell.hpp"
@@ -47,7 +48,7 @@ struct lstm_rule {
         });
     }
 
-    /// The state that differentiate needs: c before the token.
+    /// The state that `differentiate` needs: c before the token.
     static const float* before(const classic_past& past, std::size_t units) noexcept {
         return past.saved != nullptr ? past.saved + 4 * units : past.initial_state + units;
     }

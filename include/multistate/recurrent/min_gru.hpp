@@ -11,8 +11,9 @@
 //     differs  a state is h itself, 0 at the start. The appendix passes g(h_0) to its log-space scan, so its h_0 = 0 is
 //              a state of 1/2 here
 //
-// The main text has c = W_h x + b_h (candidate::linear); the appendix's log-space form, which the authors train, has g
-// (candidate::positive, the default). Log space is for positive candidates only.
+// g(v) is v + 1/2 for v >= 0, else sigmoid(v). The log-space form of the appendix, which the authors train, has g
+// (candidate::positive, the default). The main text has c = W_h x + b_h (candidate::linear). Log space needs positive
+// candidates. A state is h [units]; `out` is h, too. cell.hpp says how a cell is called.
 #include <cstddef>
 
 #include "multistate/recurrent/minimal_cell.hpp"
@@ -20,9 +21,9 @@
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct min_gru_shape {
-    std::size_t inputs;  ///< floats per token of x
-    std::size_t units;   ///< floats per token of out, and of a state
-    multistate::candidate candidate = multistate::candidate::positive;
+    std::size_t inputs;                                                 ///< floats per token of x
+    std::size_t units;                                                  ///< floats per token of out, and of a state
+    multistate::candidate candidate = multistate::candidate::positive;  ///< with or without g
 };
 
 namespace detail {
@@ -43,7 +44,7 @@ struct min_gru_gates {
     MULTISTATE_INLINE gate_values logarithms(const maps& x) const noexcept {
         return {-softplus(x[0]), -softplus(-x[0])};
     }
-    /// dx = the derivative of a loss by x, from that by the values.
+    /// dx = the gradient with respect to x, from the gradient with respect to the values.
     MULTISTATE_INLINE void gradient(const maps&, gate_values at, gate_values by, maps& dx) const noexcept {
         dx[0] = (by.take - by.keep) * at.keep * at.take;
     }

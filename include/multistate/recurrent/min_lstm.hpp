@@ -11,8 +11,9 @@
 //     cost     3 units (inputs + 1) parameters: 38, 25, 19, 15 % of an LSTM's for units = 1, 2, 3, 4 inputs
 //     differs  a state is h itself, 0 at the start; the appendix passes g(h_0) to its log-space scan (min_gru.hpp)
 //
-// The paper publishes the gates with normalization, so that the scale of h does not depend on the length (the default
-// here), and without it. It publishes two candidates, as for minGRU. Neither form has an output gate or a second state.
+// The paper publishes the gates with normalization (the default here), so that the scale of h does not depend on the
+// length, and without it. It publishes two candidates (g: min_gru.hpp). Neither form has an output gate or a second
+// state. A state is h [units]; `out` is h, too. cell.hpp says how a cell is called.
 #include <cstddef>
 
 #include "multistate/recurrent/minimal_cell.hpp"
@@ -20,10 +21,10 @@
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
 struct min_lstm_shape {
-    std::size_t inputs;  ///< floats per token of x
-    std::size_t units;   ///< floats per token of out, and of a state
-    multistate::candidate candidate = multistate::candidate::positive;
-    bool normalized = true;  ///< gates are divided by f + i
+    std::size_t inputs;                                                 ///< floats per token of x
+    std::size_t units;                                                  ///< floats per token of out, and of a state
+    multistate::candidate candidate = multistate::candidate::positive;  ///< with or without g
+    bool normalized = true;                                             ///< gates are divided by f + i
 };
 
 namespace detail {
@@ -49,7 +50,7 @@ class min_lstm_gates {
         if (!normalized_) return {-forget, -input};
         return {-softplus(forget - input), -softplus(input - forget)};
     }
-    /// dx = the derivative of a loss by x, from that by the values.
+    /// dx = the gradient with respect to x, from the gradient with respect to the values.
     MULTISTATE_INLINE void gradient(const maps& e, gate_values at, gate_values by, maps& dx) const noexcept {
         const simd::floats forget = e[0] / (1.0f + e[0]), input = e[1] / (1.0f + e[1]);  // 1 - f and 1 - i
         if (!normalized_) {

@@ -1,22 +1,23 @@
 #pragma once
 
 // The cells of "Were RNNs All We Needed?" (arXiv 2410.01201): h_t = keep_t h_{t-1} + take_t c_t, where the gates keep
-// and take and the candidate c depend on x_t alone. So all tokens' gates are one matrix product, and the recurrence is a
-// prefix scan. min_gru.hpp and min_lstm.hpp say what the gates are.
+// and take and the candidate c depend on x_t alone. So all tokens' gates are one matrix product, and the recurrence is
+// a prefix scan. min_gru.hpp and min_lstm.hpp say what the gates are.
 //
 //     using min_gru = detail::minimal_cell<detail::min_gru_gates>;
 //
-// A scan has three phases: what each block of 64 tokens does to a state, by tasks; the state before each block, one
-// block after another; all outputs, by tasks. Both scans are stable: gates lie in [0, 1], and a log-space sum restarts
-// in each block.
+// A scan has three phases: the effect of each block of 64 tokens on a state, in parallel; the state before each block,
+// one block after another; all outputs, in parallel. There are two scans: the direct one (default) and the paper's in
+// log space. Both are stable: gates lie in [0, 1], and a log-space sum restarts in each block.
 //
-// The two scans differ by rounding. All terms of a state are positive, so their relative errors are also that of their
-// sum. To first order in u = 2^-24, where `age` is the mean number of tokens since what a state holds came into it:
+// The two scans differ by rounding only. With positive candidates and states all terms of a state are positive, so a
+// bound on the relative errors of the terms also bounds that of their sum. To first order in u = 2^-24, where `age` is
+// the mean number of tokens since the terms of a state entered it:
 //
-//     blocked      (25 + 14 age) u              a token rounds take * c by 25 u at most, and each later one keep * h by 14
-//     log space    (55 + 32 age) (1 + L) u      errors of logarithms are relative errors of the state. softplus is off by
-//                                               10 u, a gate is up to three of them, and sums are off by u; L is the
-//                                               greatest magnitude of a map of x, or of a logarithm summed over a block
+//     direct       (25 + 14 age) u           a token rounds take * c by 25 u at most, each later one keep * h by 14 u
+//     log space    (55 + 32 age) (1 + L) u   errors of logarithms are relative errors of the state. softplus is off by
+//                                            10 u, a gate is up to three of them, and sums are off by u; L is the
+//                                            greatest magnitude of a map of x, or of a logarithm summed over a block
 //
 // The age is keep / (1 - keep) for gates that stay the same, so neither bound grows with the length of a text. A gate
 // that never forgets makes the age the length. tests/recurrent/oracle.test.cpp computes both bounds for every state.
@@ -58,7 +59,8 @@ class minimal_cell {
     std::size_t output_size() const noexcept { return shape_.units; }
     /// The state is the last output.
     std::size_t state_size() const noexcept { return shape_.units; }
-    /// What the activations of the linear maps of x need: e^-x of gates, and candidates.
+    /// [tokens, width]: e^-v for the linear map v of each gate, and the candidates. Width: 2 units for min_gru, 3 units
+    /// for min_lstm.
     std::size_t saved_size(std::size_t tokens) const { return product(who, tokens, width()); }
 
     cell_scratch scratch_for(const cell_limits& most) const {
@@ -67,7 +69,7 @@ class minimal_cell {
         return {sum(who, product(who, rows, width()), ends), time_blocks::indices(rows, most.sequences)};
     }
 
-    /// One token of each sequence. Reads the parameters once.
+    /// One token of each sequence. Reads the parameters once for all of them.
     void step(const cell_step& token, cell_workspace& scratch) const noexcept {
         const std::size_t units = shape_.units, count = checked(*this, token);
         std::span<float> rest = scratch.floats();
@@ -81,7 +83,7 @@ class minimal_cell {
         }
     }
 
-    /// Whole sequences: 2 gates * units * inputs floating-point operations per token, parallel over time.
+    /// Whole sequences: 2 * width * inputs floating-point operations per token, parallel over time.
     template <executor E = const serial>
     void scan(const cell_scan& text, cell_workspace& scratch, E&& by = {}) const noexcept {
         const sequence_layout layout = checked(*this, text);

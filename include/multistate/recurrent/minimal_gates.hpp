@@ -1,6 +1,6 @@
 #pragma once
 
-// What the minimal cells have in common in their arithmetic: candidates, and loops over channels.
+// The arithmetic that min_gru and min_lstm share: candidates, and loops over channels.
 //
 //     detail::for_channels(units, [&](std::size_t c, auto some) { some.store(some.load(x + c) * 2.0f, y + c); });
 #include <cstddef>
@@ -9,11 +9,11 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// What the linear map of x becomes before it enters the state. The paper publishes both; tanh, which its derivation
-/// drops, is in neither.
+/// The function between the linear map v of x and the state. The paper (arXiv 2410.01201) publishes both; neither has
+/// the tanh of a GRU or LSTM.
 enum class candidate {
-    positive,  ///< g(v) = v + 1/2 for v >= 0, else sigmoid(v): the appendix, for log space; what the authors train
-    linear     ///< v: the main text ("vanilla" in the appendix); not for log space, because it can be negative
+    positive,  ///< g(v) = v + 1/2 for v >= 0, else sigmoid(v): the appendix; the authors train this form
+    linear     ///< v: the main text ("vanilla" in the appendix); can be negative, so it has no log-space form
 };
 
 namespace detail {
@@ -59,7 +59,7 @@ MULTISTATE_INLINE simd::floats slope_of(candidate form, simd::floats value) noex
     return value >= 0.5f ? one : value * (1.0f - value);
 }
 
-/// e^-x, within the range of floats.
+/// e^-x, for x limited to [-87, 87] so that the result is finite.
 MULTISTATE_INLINE simd::floats inverse_exp(simd::floats x) noexcept { return simd::exp(clamped(-x, -87.0f, 87.0f)); }
 
 }  // namespace detail

@@ -1,12 +1,12 @@
 #pragma once
 
-// The recurrence of minimal cells over whole texts, forward and backward: prefix scans in blocks of time
+// The recurrence of minimal cells over whole sequences, forward and backward: prefix scans in blocks of time
 // (minimal_cell.hpp explains them).
 //
 //     minimal_recurrence<Gates>(gates, candidate, units).scan(layout, {maps, state, out, false}, scratch, executor);
 //
-// `maps` are the linear maps of x, [tokens, gates * units]. A scan turns them into what `backward` needs: e^-x of gates,
-// and candidates.
+// `maps` are the linear maps v of x, [tokens, Gates::count * units]. A scan overwrites them with what `backward` needs:
+// e^-v for gates, and candidates.
 #include <algorithm>
 #include <cstddef>
 #include <limits>
@@ -29,8 +29,8 @@ struct minimal_scratch {
     std::span<std::size_t> indices;
 };
 
-/// Rows of [units] that a block of time needs. What a block does to a state: kept * state + added. The state before it
-/// is `carried`. In log space all are logarithms; a sum of terms is e^greatest * added until the block ends.
+/// Rows of [units] that a block of time needs. A block turns a state into kept * state + added. The state before it is
+/// `carried`. In log space all are logarithms; a sum of terms is e^greatest * added until the block ends.
 inline constexpr std::size_t rows_per_block = 4;
 enum class row_of_block : std::size_t { kept, added, carried, greatest };
 

@@ -3,12 +3,13 @@
 // A layer of RecurFormer: a recurrent cell serves some query heads, attention over a cache serves the others.
 //
 //     // 32 query heads on 8 KV heads of 128; the cell serves heads 0 to 3, all of the first KV head, and head 9
+//     const std::vector<std::size_t> heads = {0, 1, 2, 3, 9};
 //     const ms::selective cell({.inputs = 4096, .units = 1280, .outputs = 5 * 128}, parameters);
 //     ms::replaced_heads<ms::tova, ms::bf16> layer(
 //         {.layers = 1, .heads = 32, .kv_heads = 8, .head_dim = 128, .states = 512}, {.heads = heads, .cell = cell});
 //     ms::replaced_heads_workspace scratch(layer);            // one per worker; scratch.reserve(next_layer)
 //
-//     // x: what the layer's queries are computed from. q, k, v: of the kept heads only, after RoPE
+//     // x: the input of the layer's query projection. q, k, v: of the kept heads only, after RoPE. out: all 32 heads
 //     bool done = layer.step(position, {.x = x, .q = q, .k = k, .v = v}, out, scratch);
 //
 //     paper    Yan et al. 2024, RecurFormer: Not All Transformer Heads Need Self-Attention, arXiv 2410.12850
@@ -16,10 +17,10 @@
 //     differs  one cell serves all replaced heads of a layer. The others may be bounded by any policy, with any codec;
 //              the paper keeps their caches whole (ms::full)
 //
-// The policy sees the kept heads only: the caches know no others. A KV head is stored as long as a query head of its
-// group is kept (head_selection.hpp chooses heads with that in mind). A cache gives all its KV heads equally many query
-// heads, so a layer has one cache for each number of query heads that its groups keep: one if only whole groups are
-// replaced. A policy that decides for all heads of a layer then decides for the heads of each cache.
+// The caches and the policy know the kept heads only. A KV head is stored as long as a query head of its group is kept
+// (head_selection.hpp chooses heads with that in mind). In a cache all KV heads have the same number of query heads, so
+// a layer has one cache for each number of query heads that its groups keep: one if only whole groups are replaced. A
+// policy that decides for all heads of a layer then decides for the heads of each cache separately.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -44,7 +45,7 @@ using replacing_cell = std::variant<selective, min_gru>;
 
 namespace detail {
 
-/// std::visit, which may throw for variants of other types.
+/// As std::visit, without its exception for a valueless variant.
 template <class F>
 auto visit_cell(const replacing_cell& cell, F f) noexcept {
     if (const auto* const chosen = std::get_if<selective>(&cell)) return f(*chosen);
@@ -53,13 +54,15 @@ auto visit_cell(const replacing_cell& cell, F f) noexcept {
 
 }  // namespace detail
 
-/// The query heads of a layer that are replaced.
+/// The query heads of a layer that are replaced, and the cell that serves them.
 struct replacement {
-    std::span<const std::size_t> heads = {};  ///< rising; may be none
-    std::optional<replacing_cell> cell = {};  ///< output_size() = heads * value_dim; none if there are no heads
+    /// Indices within the layer, rising; may be empty. (heads_to_replace counts through all layers.)
+    std::span<const std::size_t> heads = {};
+    /// Its output_size() is heads.size() * value_dim. Empty if and only if `heads` is.
+    std::optional<replacing_cell> cell = {};
 };
 
-/// Tokens of one layer.
+/// The inputs of one layer.
 struct replaced_heads_input {
     std::span<const float> x;  ///< [tokens, input_size of the cell]; empty without a cell
     std::span<const float> q;  ///< [tokens, kept query heads, head_dim]
@@ -76,14 +79,14 @@ class replaced_heads {
 
     /// A cache, and the KV heads of the layer that it stores.
     struct part {
-        cache_type cache;  ///< of one layer
-        detail::kept_groups kept;
+        cache_type cache;          ///< of one layer
+        detail::kept_groups kept;  ///< the query heads and KV heads that it serves
     };
 
     /// `given` is the layer before heads are replaced, with layers = 1. To the policy, each cache is layer 0 of a model
-    /// of its own: give it the data of this layer and of the kept heads, and a seed of its own if it draws random
-    /// numbers. Throws std::invalid_argument for a shape that a cache refuses, for heads that are not rising or too
-    /// great, and for a cell that does not fit them.
+    /// of its own. A policy with data per layer or head needs the data of this layer and of the kept heads; a policy
+    /// that draws random numbers needs a seed per layer. Throws std::invalid_argument for a shape that a cache refuses,
+    /// for heads that are not rising or out of range, and for a cell that does not fit the heads.
     replaced_heads(const multistate::shape& given, const replacement& replaced, const P& policy = {})
         : shape_(checked_shape(given, replaced)), cell_(replaced.cell), state_(cell_state_size(replaced)) {
         for (const std::size_t head : replaced.heads) columns_.push_back(static_cast<std::uint32_t>(head));
@@ -112,12 +115,12 @@ class replaced_heads {
         return count;
     }
 
-    /// The caches, groups with the most query heads first: for attention of one's own, rebudget, and statistics. None
-    /// if all heads are replaced.
+    /// The caches, groups with the most query heads first: for an attention kernel of one's own, rebudget, and
+    /// statistics. Empty if all heads are replaced.
     std::span<part> parts() noexcept { return parts_; }
     std::span<const part> parts() const noexcept { return parts_; }
     const std::optional<replacing_cell>& cell() const noexcept { return cell_; }
-    /// The state of the cell, to save and to continue from later; the caches are apart. Empty without a cell.
+    /// The state of the cell, without the caches: to save, and to continue from later. Empty without a cell.
     std::span<float> cell_state() noexcept { return state_; }
     std::span<const float> cell_state() const noexcept { return state_; }
 
@@ -153,9 +156,9 @@ class replaced_heads {
         return prefill(p, in, out, scratch, prefill_mode::exact, run);
     }
 
-    /// Tokens of consecutive positions from `first`, at most `block`; out [tokens, heads, value_dim], apart from the
-    /// inputs. The caches as in ms::prefill. If one of them has no room, returns false and changes nothing. Allocates
-    /// nothing.
+    /// Tokens at consecutive positions from `first`, at most `block` of them; out [tokens, heads, value_dim] must not
+    /// overlap the inputs. The caches work as in ms::prefill. If one of them has no room, returns false and changes
+    /// nothing. Allocates nothing.
     template <executor E = serial>
     [[nodiscard]] bool prefill(position first, const replaced_heads_input& in, std::span<float> out,
                                replaced_heads_workspace& scratch, prefill_mode mode = prefill_mode::exact,
@@ -171,11 +174,14 @@ class replaced_heads {
         return done;
     }
 
-    /// The cell alone, for attention of one's own: advances its state over x [tokens, input_size] and writes the
-    /// columns of the replaced heads in out [tokens, heads, value_dim].
+    /// The cell alone, for an attention kernel of one's own: advances its state over x [tokens, input_size] and writes
+    /// the columns of the replaced heads in out [tokens, heads, value_dim]. At most `block` tokens. Without a
+    /// cell, does nothing.
     template <executor E = serial>
     void advance_cell(std::span<const float> x, std::size_t tokens, std::span<float> out,
                       replaced_heads_workspace& scratch, E&& run = E{}) noexcept {
+        detail::expect_floats(who, "out", "[tokens, heads, value_dim] floats, ", out.size(),
+                              tokens * shape_.heads * shape_.value_dim);
         if (!cell_) return;
         const std::span<float> served = scratch.floats(tokens * columns_.size() * shape_.value_dim);
         detail::visit_cell(*cell_, [&](const auto& cell) {
@@ -225,7 +231,7 @@ class replaced_heads {
         return s;
     }
 
-    /// The checks of a step; returns the number of tokens.
+    /// Checks the arguments of a step; returns the number of tokens.
     std::size_t expect(position first, const replaced_heads_input& in, std::span<const float> out) const noexcept {
         const std::size_t tokens = detail::tokens_of(who, "out", "[tokens, heads, value_dim] floats, a multiple of ",
                                                      out.size(), shape_.heads * shape_.value_dim, shape_.block);

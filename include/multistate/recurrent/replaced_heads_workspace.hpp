@@ -26,7 +26,7 @@ inline std::size_t head_floats(const shape& s, std::size_t tokens) noexcept {
     return tokens * ((s.heads + s.kv_heads) * (s.head_dim + s.value_dim));
 }
 
-/// Copies some heads of [tokens, heads, width] next to each other.
+/// Copies selected heads of [tokens, heads, width] into contiguous memory.
 class head_buffers {
   public:
     explicit head_buffers(std::span<float> rest) noexcept : rest_(rest) {}
@@ -36,7 +36,7 @@ class head_buffers {
         rest_ = rest_.subspan(n);
         return first;
     }
-    /// `size` is that of all tokens and of one head.
+    /// The number of tokens, and the floats of one head of one token.
     struct sizes {
         std::size_t tokens, width;
     };
@@ -59,7 +59,8 @@ class head_buffers {
 
 }  // namespace detail
 
-/// Layers use it in turn; concurrent calls need one each. It grows to what its layers need.
+/// The scratch memory of one worker. Layers use it in turn; concurrent calls need one each. It holds as much as the
+/// largest layer needs, with one attention workspace for each number of kept heads.
 class replaced_heads_workspace {
   public:
     replaced_heads_workspace() = default;
@@ -89,7 +90,7 @@ class replaced_heads_workspace {
         return bytes;
     }
 
-    // For layers.
+    // The members below are called by layers.
 
     cell_workspace& cell() noexcept { return cell_; }
     std::span<float> floats(std::size_t n) noexcept {

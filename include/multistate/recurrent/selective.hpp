@@ -1,7 +1,7 @@
 #pragma once
 
-// A selective state space, the recurrence of Mamba: what a token writes, how fast the cell forgets and what is read
-// depend on the token. h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t, y_t = C_t h_t + D u_t.
+// A selective state space, the recurrence of Mamba. Its step size delta, input matrix B and output matrix C depend on
+// the token: h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t, y_t = C_t h_t + D u_t.
 //
 //     const ms::selective_shape shape{.inputs = 256, .units = 512};       // Mamba's block with expansion 2
 //     const ms::selective cell(shape, parameters);                        // parameter_count(shape) floats, not owned
@@ -48,15 +48,16 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET {
 
-/// See above. As in cell.hpp: scan needs about 7 units floats of scratch and 6 units of `saved` for each token; its
-/// parallel work is divided by units, and by blocks of time where there are few units and sequences. It has no
-/// log-space form of its own: the decays of a block are one exponential anyway, and what they multiply has both signs.
+/// A cell as cell.hpp describes it. The scratch takes about 7 * units floats for each token (backward needs them all),
+/// `saved` about 6 * units. A scan is parallel over units, and over blocks of time if there are few units and
+/// sequences. There is no log-space form: the decays of a block are one exponential anyway, and the terms have both
+/// signs.
 class selective {
   public:
     using shape_type = selective_shape;
     static constexpr std::string_view name = "selective";
 
-    /// Throws std::invalid_argument for a size that is 0 or too large.
+    /// The number of parameters in the order above. Throws std::invalid_argument for a size that is 0 or too large.
     static std::size_t parameter_count(const selective_shape& given) { return detail::selective_layout(given).end; }
 
     /// Throws std::invalid_argument for a wrong shape, a wrong number of parameters, or one that is not finite.
@@ -70,7 +71,9 @@ class selective {
     const selective_shape& shape() const noexcept { return at_.shape; }
     std::size_t input_size() const noexcept { return at_.shape.inputs; }
     std::size_t output_size() const noexcept { return at_.shape.outputs; }
+    /// (convolution - 1 + unit_states) * units.
     std::size_t state_size() const noexcept { return sizes().window() + sizes().memory(); }
+    /// Floats; each array is padded to a multiple of 16.
     std::size_t saved_size(std::size_t tokens) const noexcept {
         detail::scratch_parts<const float> counter(nullptr);
         detail::arrays_of(counter, sizes(), tokens, true);
@@ -85,16 +88,19 @@ class selective {
         return {.floats = (std::max)(forward.used(), back.used()), .indices = most.sequences};
     }
 
+    /// One token of each sequence. Reads the parameters once for all of them.
     void step(const cell_step& in, cell_workspace& scratch) const noexcept {
         const std::size_t sequences = detail::checked(*this, in);
         serial by;
         advance({.x = in.x, .state = in.state, .out = in.out}, {who, sequences, sequences, {}}, scratch, by);
     }
+    /// Whole sequences. `log_space` is an error.
     template <executor E = serial>
     void scan(const cell_scan& in, cell_workspace& scratch, E&& by = E{}) const noexcept {
         detail::check(!in.log_space, who, "log_space", "false", "true");
         advance(in, detail::checked(*this, in), scratch, by);
     }
+    /// From the last token to the first. Computes h again from the states saved every 16 tokens.
     template <executor E = serial>
     void backward(const cell_backward& in, cell_workspace& scratch, E&& by = E{}) const noexcept {
         const float* const p = numbers_.floats(who);
@@ -125,7 +131,7 @@ class selective {
         return firsts;
     }
 
-    /// Few numbers, and used as floats for each token: bf16 is decoded at each call.
+    /// These parameters are few, and every token uses them as floats: bf16 is decoded once per call.
     template <class Element>
     detail::channel_parameters decode_channels(const Element* p, float* to) const noexcept {
         const std::size_t units = at_.shape.units, decays = at_.shape.unit_states * units;

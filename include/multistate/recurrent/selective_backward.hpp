@@ -1,6 +1,7 @@
 #pragma once
 
-// The backward pass of `selective`, from the last part of a scan to its first. Only selective.hpp includes this header.
+// The backward pass of `selective`, through the parts of a scan in reverse order. Only selective.hpp includes this
+// header.
 #include <algorithm>
 #include <cstddef>
 #include <span>
@@ -15,7 +16,7 @@
 
 namespace multistate { inline namespace MULTISTATE_TARGET { namespace detail {
 
-/// Tasks take channels of all sequences, so that no two of them add to one parameter.
+/// A task takes some channels of all sequences, so no two tasks add to the same parameter.
 template <class E>
 struct selective_backward {
     const selective_layout& at;

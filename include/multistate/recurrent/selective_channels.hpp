@@ -1,7 +1,8 @@
 #pragma once
 
-// The parts of `selective` that work on each channel alone: the causal convolution, the recurrence over time, and their
-// gradients. Only selective.hpp includes this header. Arrays are [tokens, columns]; vectors run over channels.
+// The parts of `selective` that work on each channel alone: the causal convolution and the recurrence over time. Their
+// gradients are in selective_gradients.hpp. Only selective.hpp includes this header. Arrays are [tokens, columns];
+// vectors run over channels.
 //
 // A block of time ends with
 //
@@ -30,7 +31,7 @@ struct selective_sizes {
     std::size_t memory() const noexcept { return states * units; }      // floats of h
 };
 
-/// Most taps of the convolution; they stay in the first-level cache.
+/// The maximum width of the convolution; its taps stay in the first-level cache.
 inline constexpr std::size_t most_taps = 16;
 inline constexpr std::size_t most_unit_states = 256;
 /// Tokens between two saved h; a backward pass computes the h between them again.
@@ -136,7 +137,7 @@ void convolve_all(const selective_sizes& s, const channel_parameters& p, vector_
     }
 }
 
-/// What a block of time does to a state.
+/// The effect of a block of time on a state.
 struct block_effect {
     float* h;      ///< [states, units]: the state that it makes of zeros
     float* steps;  ///< [units]: the sum of its steps
@@ -180,7 +181,7 @@ void recur(const selective_sizes& s, const channel_parameters& p, vector_of_chan
     for (std::size_t i = r.begin; i < r.end; ++i) {
         const std::size_t t = r.first + i;
         if (a.saves != nullptr && i > 0 && i % tokens_between_saves == 0) {
-            // no two tokens of different sequences have the same place
+            // tokens of different sequences never get the same place
             const std::size_t place = r.first / tokens_between_saves + i / tokens_between_saves - 1;
             for (std::size_t n = 0; n < s.states; ++n) {
                 c.store(c.load(h + n * s.units), a.saves + (place * s.states + n) * s.units);

@@ -15,16 +15,16 @@ MULTISTATE_INLINE simd::floats one_minus_exp(simd::floats x) noexcept {
     return x < 0.125f ? series : 1.0f - simd::exp(-x);
 }
 
-/// What the backward pass of the recurrence reads and writes.
+/// What the backward pass of the recurrence reads and writes: gradients of the loss with respect to
 struct recurrence_gradients {
-    const float* gated;  ///< of the loss by y * SiLU(z), [tokens, units]
-    float* z;            ///< by the gate, [tokens, 2 * units], second half of each row
-    float* u;            ///< by u through the recurrence and the skip, [tokens, units]
-    float* step;         ///< by the step before softplus, [tokens, units]
-    float* projected;    ///< by B and C of one task's channels, [tokens, 2 * states]; overwritten
-    float* h;            ///< by h after the tokens, then before them, [states, units]
-    float* decay_log;    ///< by A_log, [states, units]; added to
-    float* skip;         ///< by D, [units]; added to
+    const float* gated;  ///< y * SiLU(z), [tokens, units]
+    float* z;            ///< the gate, [tokens, 2 * units], second half of each row
+    float* u;            ///< u, through the recurrence and the skip, [tokens, units]
+    float* step;         ///< the step before softplus, [tokens, units]
+    float* projected;    ///< B and C, the part of one task's channels, [tokens, 2 * states]; overwritten
+    float* h;            ///< in: h after the tokens; out: h before them, [states, units]
+    float* decay_log;    ///< A_log, [states, units]; added to
+    float* skip;         ///< D, [units]; added to
 };
 
 /// Scratch of one task: h and decays of the tokens between two saves, and vectors of the gradients of B and C.
@@ -138,13 +138,13 @@ inline void recur_back_all(const selective_sizes& s, const channel_parameters& p
     }
 }
 
-/// What the backward pass of the convolution reads and writes, for one sequence.
+/// What the backward pass of the convolution reads and writes for one sequence: gradients of the loss with respect to
 struct convolution_gradients {
-    float* u;       ///< of the loss by u, then by the convolution before SiLU, [tokens, units]
-    float* x;       ///< by the input of the convolution, [tokens, 2 * units], first half of each row
-    float* window;  ///< by the window after the sequence, then before it, [taps - 1, units]
-    float* weight;  ///< [taps, units]; added to
-    float* bias;    ///< [units]; added to
+    float* u;       ///< in: u; out: the convolution before SiLU, [tokens, units]
+    float* x;       ///< the input of the convolution, [tokens, 2 * units], first half of each row
+    float* window;  ///< in: the window after the sequence; out: the window before it, [taps - 1, units]
+    float* weight;  ///< the taps, [taps, units]; added to
+    float* bias;    ///< the bias, [units]; added to
 };
 
 template <class Some>

@@ -20,12 +20,12 @@ namespace multistate { inline namespace MULTISTATE_TARGET {
 
 /// The size of a selective cell; the names of mamba_ssm in brackets.
 struct selective_shape {
-    std::size_t inputs;            ///< floats of a token that come in (d_model)
+    std::size_t inputs;            ///< floats per token of x (d_model)
     std::size_t units;             ///< channels of the recurrence (d_inner)
-    std::size_t outputs = 0;       ///< floats of a token that go out; 0 means inputs
-    std::size_t unit_states = 16;  ///< floats of memory in each unit, at most 256 (d_state)
-    std::size_t convolution = 4;   ///< tokens that the convolution sees, at most 16 (d_conv)
-    std::size_t delta_rank = 0;    ///< of the matrix that makes delta (dt_rank); 0 means inputs / 16, rounded up
+    std::size_t outputs = 0;       ///< floats per token of out; 0 means inputs
+    std::size_t unit_states = 16;  ///< floats of h in each unit, at most 256 (d_state)
+    std::size_t convolution = 4;   ///< width of the convolution in tokens, at most 16 (d_conv)
+    std::size_t delta_rank = 0;    ///< rank of the projection to delta (dt_rank); 0 means inputs / 16, rounded up
 };
 
 namespace detail {
@@ -95,7 +95,7 @@ class scratch_parts {
   public:
     explicit scratch_parts(Float* all) noexcept : all_(all) {}
 
-    /// Counts no further than `too_many`, which no memory has.
+    /// The count saturates at `too_many`, more than any machine's memory.
     Float* take(std::size_t count, std::size_t width) noexcept {
         Float* const part = all_ == nullptr ? nullptr : all_ + used_;
         const bool fits = width == 0 || count < (too_many - used_) / width;
@@ -111,20 +111,20 @@ class scratch_parts {
     std::size_t used_ = 0;
 };
 
-/// Channels in a task: whole lines of memory on every target.
+/// Channels in a task: whole cache lines on every target.
 inline constexpr std::size_t task_channels = 32;
 inline std::size_t channel_tasks(const selective_sizes& s) noexcept { return parts(s.units, task_channels); }
 inline channel_range channels_of(const selective_sizes& s, std::size_t task) noexcept {
     return {task * task_channels, (std::min)(s.units, (task + 1) * task_channels)};
 }
 
-/// With so many tasks that each take a whole sequence, time is not divided: blocks of time are computed twice.
+/// Blocks of time are computed twice. So time is divided only if there are fewer tasks than this without it.
 inline constexpr std::size_t enough_tasks = 8;
 inline bool divides_time(const selective_sizes& s, std::size_t sequences) noexcept {
     return channel_tasks(s) * sequences < enough_tasks;
 }
 
-/// The numbers that a backward pass needs, in `saved` or, without it, in the scratch.
+/// The intermediate results that a backward pass needs, in `saved` or, without it, in the scratch.
 template <class Float>
 selective_arrays<Float> arrays_of(scratch_parts<Float>& from, const selective_sizes& s, std::size_t tokens,
                                   bool kept) noexcept {
@@ -178,8 +178,8 @@ struct selective_back_scratch {
     float* task;     ///< recurrence_scratch of each task
 };
 
-/// The recurrence of one sequence in blocks of time: each block from zeros, their joint in order, then each block with
-/// its outputs. h [states, units].
+/// The recurrence of one sequence in blocks of time: each block from a state of zeros; then the states between blocks,
+/// in order; then each block with its outputs. h [states, units].
 template <class E>
 void recur_in_blocks(const selective_sizes& s, const channel_parameters& p, const selective_arrays<float>& a,
                      token_range sequence, float* h, const selective_scratch& w, E& by) noexcept {

@@ -1,6 +1,6 @@
 #pragma once
 
-// How the tokens of several sequences lie in one array, and the blocks of time into which parallel scans divide them.
+// The layout of the tokens of several sequences in one array, and the blocks of time that parallel scans work on.
 //
 //     const detail::sequence_layout all("min_gru", tokens, sequences, lengths);   // checks that they fit
 //     const detail::time_blocks blocks(all, indices);                             // indices: the caller's scratch
@@ -62,11 +62,11 @@ struct time_span {
 /// The blocks of all sequences, in order.
 class time_blocks {
   public:
-    /// The indices that so many tokens may need.
+    /// The size of the index scratch for this many tokens and sequences.
     static constexpr std::size_t indices(std::size_t tokens, std::size_t sequences) noexcept {
         return 2 * most(tokens, sequences);
     }
-    /// The most blocks that so many tokens may make.
+    /// The maximum number of blocks for this many tokens and sequences.
     static constexpr std::size_t most(std::size_t tokens, std::size_t sequences) noexcept {
         return tokens / time_block + sequences;
     }
