@@ -14,8 +14,8 @@ namespace language_model {
 namespace {
 
 constexpr const char* description =
-    "Trains small language models of characters, equal but for the layer that looks back: recurrent cells of the\n"
-    "library, or attention. Prints the loss on other text by training step and by second. With no arguments it trains\n"
+    "Trains small language models of characters. They differ only in the layer that looks back: a recurrent cell of\n"
+    "the library, or attention. Prints the loss on other text by training step and by second. With no arguments it trains\n"
     "on the bundled novella.";
 
 constexpr const char* footer =

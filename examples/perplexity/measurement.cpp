@@ -173,7 +173,7 @@ class campaign {
     std::vector<work> works_;
     std::atomic<std::size_t> next_ = 0;
     std::atomic<bool> ended_ = false;
-    std::mutex mutex_;  // of all below, and of works_ but for the results of jobs in progress
+    std::mutex mutex_;  // guards all members below, and works_ except the results of jobs in progress
     std::size_t delivered_ = 0;
     std::exception_ptr fatal_;
 };

@@ -53,7 +53,7 @@ inline constexpr const char* shorter_context_name = "shorter_context";
 inline constexpr const char* oracle_name = "oracle";
 inline constexpr const char* oracle_layer_name = "oracle_layer";
 
-/// Whether predictions may lack a state: always, but for `full`.
+/// Whether predictions may lack a state: true for every policy except `full`.
 [[nodiscard]] bool forgets(const setting& s);
 
 /// A state that was forgotten in one layer and KV head, and the position of the token whose attention decided.

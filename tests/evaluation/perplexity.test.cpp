@@ -13,7 +13,7 @@ using sequences = std::vector<ms::likelihood>;
 using sample = std::vector<double>;
 using positions = std::vector<ms::position>;
 
-// Exact but for the last bits.
+// Equal except for rounding of the last bits.
 constexpr double exact = 1e-12;
 
 TEST(Perplexity, IsTheExponentialOfTheMean) {

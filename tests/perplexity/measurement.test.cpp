@@ -764,7 +764,7 @@ TEST(Fidelity, LikelihoodsByPosition) {
     EXPECT_NEAR(m.sequences[1].nll, std::accumulate(m.nll[1].begin(), m.nll[1].end(), 0.0), 1e-12);
 }
 
-/// What is held at the end is what arrived and was not forgotten.
+/// The states held at the end are all arrivals except the forgotten ones.
 TEST(Fidelity, StatesThatPoliciesShare) {
     twin both({});
     const auto sequences = some_sequences();

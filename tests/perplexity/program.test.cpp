@@ -689,7 +689,7 @@ TEST_F(Program, AKThatForgetsNothingIsNotWithinOnePercent) {
     EXPECT_NE(o.out.find("\n* forgot nothing: "), std::string::npos) << o.out;
 }
 
-/// What an interrupted measurement wrote is not measured again, and the whole is what one measurement gives.
+/// A resumed measurement repeats nothing that the interrupted one wrote. Together they give what one measurement gives.
 TEST_F(Program, GoesOnWithAFile) {
     const words call = with(small(), {"--quiet"});
     const words file{"--json", in_folder("result.json")};
