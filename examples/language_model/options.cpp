@@ -15,8 +15,8 @@ namespace {
 
 constexpr const char* description =
     "Trains small language models of characters. They differ only in the layer that looks back: a recurrent cell of\n"
-    "the library, or attention. Prints the loss on other text by training step and by second. With no arguments it trains\n"
-    "on the bundled novella.";
+    "the library, or attention. Prints the loss on other text by training step and by second. With no arguments it\n"
+    "trains on the bundled novella.";
 
 constexpr const char* footer =
     "Examples:\n"
