@@ -51,7 +51,8 @@ class recall_session {
             control_ = std::move(cells);
             report(s, control_);
         });
-        if (!settings.empty() && postponed_signal() == 0) {
+        // Without the control nothing can be judged: it failed, or was interrupted.
+        if (!settings.empty() && !control_.empty() && postponed_signal() == 0) {
             bar.begin(name_of(settings.front()));
             run(model, settings, bar,
                 [&](const setting& s, const std::vector<recall_cell>& cells) { report(s, cells); });

@@ -559,7 +559,7 @@ TEST_F(Program, APairThatCannotBeIsSkippedAndSaid) {
 TEST_F(Program, StatesMayExceedTheLengthAndEvenTheMemory) {
     const json result = measured(with(small(), {"--policy", "full,tova,h2o,window+4", "--states", "50,1000000000"}));
     for (const json& r : result["runs"]) {
-        // Equal but for the last bits: with decisions to make, a block is computed in another way.
+        // Equal except for the last bits: with decisions to make, a block is computed in another way.
         EXPECT_NEAR(r["nll_sum"].get<double>(), result["runs"][0]["nll_sum"].get<double>(), 1e-3) << r;
         EXPECT_LT(r["cache_bytes"], 10'000'000) << r;
     }
