@@ -33,7 +33,7 @@ int print_profile(const options& o) {
     }
     progress_bar bar(count_tokens(sequences), o.quiet);
     bar.begin("profile");
-    const ms::attention_profile profile =
+    const head_profile profile =
         profile_heads(model, sequences, *o.profile, [&](std::size_t tokens) { bar.advance(tokens); });
     bar.clear();
     if (!o.quiet) print_profile(std::cout, profile, model.config(), *o.profile);

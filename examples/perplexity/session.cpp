@@ -230,7 +230,7 @@ class session {
     [[nodiscard]] std::optional<head_shares> shares_of_heads(const llama& model) const {
         const profile_setting s;
         if (has_cells_ || sequences_.front().size() <= s.near) return std::nullopt;
-        return head_shares{s.near, profile_heads(model, {&sequences_.front(), 1}, s, {}).recency()};
+        return head_shares{s.near, profile_heads(model, {&sequences_.front(), 1}, s, {}).near.recency()};
     }
 
     void write_report(const llama& model) {

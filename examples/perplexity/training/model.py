@@ -10,6 +10,7 @@ names are the file's. Input and output share their embedding.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,12 @@ class Config:
     @property
     def head_size(self) -> int:
         return self.width // self.heads
+
+
+class Record(NamedTuple):
+    """What the attention of a layer did."""
+    attention: Tensor  # (rows, heads, length, length)
+    brought: Tensor  # to a token, relative to its hidden state: one number
 
 
 class RMSNorm(nn.Module):
@@ -75,7 +82,8 @@ class Block(nn.Module):
         self.ffn_up = nn.Linear(width, feed_forward, bias=False)
         self.ffn_down = nn.Linear(feed_forward, width, bias=False)
 
-    def attention(self, x: Tensor, turns: Tensor, mask: Tensor) -> Tensor:
+    def attention(self, x: Tensor, turns: Tensor, mask: Tensor,
+                  records: list[Record] | None) -> Tensor:
         size = self.config.head_size
 
         def heads(projected: Tensor) -> Tensor:  # (rows, heads, length, size)
@@ -88,11 +96,33 @@ class Block(nn.Module):
         keys = keys.repeat_interleave(group, dim=1)
         values = values.repeat_interleave(group, dim=1)
         scores = queries @ keys.transpose(-1, -2) / math.sqrt(size) + mask
-        mixed = scores.softmax(-1) @ values
+        attention = scores.softmax(-1)
+        if records is not None:
+            records.append(Record(attention, self.brought(attention, values)))
+        mixed = attention @ values
         return self.attn_output(mixed.transpose(1, 2).flatten(-2))
 
-    def forward(self, x: Tensor, turns: Tensor, mask: Tensor) -> Tensor:
-        x = x + self.attention(self.attn_norm(x), turns, mask)
+    def brought(self, attention: Tensor, values: Tensor) -> Tensor:
+        """(rows, length): how much the heads bring to each token.
+
+        The attention-weighted mean of the norms of the values, times the gain
+        of the head's output matrix, summed over the heads. The gain is taken
+        as it is: training is not to make it smaller.
+        """
+        norms = (values.square().sum(-1, keepdim=True) + 1e-12).sqrt()
+        output = self.attn_output.weight.detach()
+        output = output.unflatten(1, (-1, self.config.head_size))
+        gains = output.square().mean(-1).sum(0).sqrt()
+        return torch.einsum("rhti,h->rt", attention @ norms, gains)
+
+    def forward(self, x: Tensor, turns: Tensor, mask: Tensor,
+                records: list[Record] | None) -> Tensor:
+        before = x
+        x = x + self.attention(self.attn_norm(x), turns, mask, records)
+        if records is not None:
+            attention, brought = records.pop()
+            share = (brought / before.detach().norm(dim=-1)).mean()
+            records.append(Record(attention, share))
         h = self.ffn_norm(x)
         gated = functional.silu(self.ffn_gate(h)) * self.ffn_up(h)
         return x + self.ffn_down(gated)
@@ -118,11 +148,13 @@ class Llama(nn.Module):
                         deviation /= math.sqrt(2 * self.config.layers)
                     nn.init.normal_(layer.weight, std=deviation)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor,
+                records: list[Record] | None = None) -> Tensor:
+        """A list, if given, receives one record per layer."""
         length = tokens.shape[-1]
         mask = torch.full((length, length), -torch.inf,
                           device=tokens.device).triu(1)
         x = self.token_embd(tokens)
         for block in self.blk:
-            x = block(x, self.turns[:length], mask)
+            x = block(x, self.turns[:length], mask, records)
         return functional.linear(self.output_norm(x), self.token_embd.weight)

@@ -6,29 +6,40 @@
 
 reads what make_sequences.py wrote to DATA, and keeps DATA/checkpoint.pt as it
 goes: started again, it continues there, with the same batches as if it had
-never stopped. A GPU is used if there is one. The recipe is PHASES and the
-numbers below it. --rehearsal trains a tiny model for some minutes, to see
-that everything works (in DATA/rehearsal.pt).
+never stopped. A GPU is used if there is one. The recipe is STAGES and the
+numbers below it; at the end of a stage its model is kept as DATA/STAGE.pt.
+--rehearsal trains a tiny model for some minutes, to see that everything works
+(in DATA/rehearsal/).
+
+The first stage makes a model without an attention sink. The second grows the
+sink: it adds to the loss what the attention heads bring to each token, so that
+a head brings something only where that pays. A head that has nothing to say
+then attends to the one token whose value it has learned to keep small, the
+first. Nothing names that token: the penalty knows no positions. The third
+stage lets the learning rate fall.
 
 Printed now and then: the loss in training, which is a mixture; the loss and
-perplexity on the validation books; and, for the phase's synthetic rows, the
-loss on tokens that can be recalled from earlier in the row. The last one
-falls suddenly, in the copy-heavy phase: there the model learns to copy.
+perplexity on the validation books; for the phase's synthetic rows, the loss
+on tokens that can be recalled from earlier in the row; and for each layer the
+mean attention on the first token. Recall falls suddenly, in the copy-heavy
+phase: there the model learns to copy.
 """
 
 import argparse
+import copy
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
 from make_sequences import BOS, NEWLINE, RECALL
-from model import Config, Llama
+from model import Config, Llama, Record
 
 
 @dataclass
@@ -40,20 +51,51 @@ class Phase:
     recall_weight: float = 1  # of tokens to be recalled, in the loss
 
 
-PHASES = (
-    Phase(512, 1750, 8192, synthetic=0.15),
-    Phase(256, 150, 8192, synthetic=0.60, recall_weight=2),
-    Phase(512, 180, 8192, synthetic=0.25),
-    Phase(1024, 350, 16384, synthetic=0.25),
-    Phase(2048, 260, 16384, synthetic=0.25),
+@dataclass
+class Stage:
+    """A run of an optimizer; it begins with the model of the one before."""
+    name: str
+    phases: tuple[Phase, ...]
+    matrix_rate: float  # learning rate of the blocks' matrices
+    vector_rate: float  # of the embedding and the norms
+    cool_down: float  # share of all steps in which the rates fall
+    muon: bool = False  # for the matrices; else AdamW
+    warm_up: int = 100  # steps in which the rates rise
+    # Of what a head brings to a token, in the loss: at the first step, at the
+    # last, and for each layer a factor.
+    penalty: tuple[float, float] = (0, 0)
+    layer_factors: tuple[float, ...] = ()
+    # Before it begins, each of these layers is followed by a copy of itself
+    # that writes nothing yet.
+    copied_layers: tuple[int, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        return sum(phase.steps for phase in self.phases)
+
+
+STAGES = (
+    Stage("no-sink", (
+        Phase(512, 1750, 8192, synthetic=0.15),
+        Phase(256, 150, 8192, synthetic=0.60, recall_weight=2),
+        Phase(512, 180, 8192, synthetic=0.25),
+        Phase(1024, 350, 16384, synthetic=0.25),
+        Phase(2048, 260, 16384, synthetic=0.25),
+    ), matrix_rate=6e-3, vector_rate=4e-3, cool_down=0.25, muon=True),
+    Stage("sink", (
+        Phase(256, 300, 8192, synthetic=0.25),
+        Phase(1024, 600, 8192, synthetic=0.25),
+    ), matrix_rate=2e-3, vector_rate=2e-3, cool_down=0, warm_up=50,
+        penalty=(0.4, 0.4), layer_factors=(2, 2, 2, 1, 1)),
+    Stage("sink-cool-down", (
+        Phase(1024, 700, 8192, synthetic=0.35, recall_weight=2),
+        Phase(2048, 200, 8192, synthetic=0.35, recall_weight=2),
+    ), matrix_rate=1.5e-3, vector_rate=1.5e-3, cool_down=0.9, warm_up=20,
+        penalty=(0.3, 0.2), layer_factors=(1, 1, 1, 1, 1)),
 )
 
-MATRIX_RATE = 6e-3  # Muon's learning rate, for the blocks' matrices
-VECTOR_RATE = 4e-3  # Adam's learning rate, for the embedding and the norms
 MATRIX_DECAY = 0.1
-WARM_UP = 100  # steps in which the rates rise
-COOL_DOWN = 0.25  # share of all steps in which they fall, down to
-LEAST_RATE = 0.02  # of what they were
+LEAST_RATE = 0.02  # of what the rates were, at the end of a cool-down
 GRADIENT_NORM = 1.0
 SEED = 1
 
@@ -64,10 +106,16 @@ SAVE_EVERY = 100
 
 REHEARSAL_CONFIG = Config(context=512, width=64, layers=2, heads=4,
                           kv_heads=2, feed_forward=160)
-REHEARSAL_PHASES = (
-    Phase(256, 120, 2048, synthetic=0.15),
-    Phase(256, 40, 2048, synthetic=0.60, recall_weight=2),
-    Phase(512, 40, 2048, synthetic=0.25),
+REHEARSAL_STAGES = (
+    Stage("no-sink", (
+        Phase(256, 120, 2048, synthetic=0.15),
+        Phase(256, 40, 2048, synthetic=0.60, recall_weight=2),
+        Phase(512, 40, 2048, synthetic=0.25),
+    ), matrix_rate=6e-3, vector_rate=4e-3, cool_down=0.25, muon=True),
+    Stage("sink", (
+        Phase(256, 100, 2048, synthetic=0.25),
+    ), matrix_rate=2e-3, vector_rate=2e-3, cool_down=0.25,
+        penalty=(0.4, 0.4), layer_factors=(1, 1)),
 )
 
 
@@ -114,7 +162,7 @@ class Muon(torch.optim.Optimizer):
 class Sequences:
     """Rows of training and validation data."""
 
-    def __init__(self, data: Path, phases: tuple[Phase, ...]) -> None:
+    def __init__(self, data: Path, phases: Iterable[Phase]) -> None:
         self.train = np.load(data / "train.npy", mmap_mode="r")
         self.valid = np.load(data / "valid.npy", mmap_mode="r")
         self.synthetic = {
@@ -129,10 +177,12 @@ class Sequences:
             start += newlines[0] + 1
         return np.concatenate(([BOS], book[start:start + length]))
 
-    def batch(self, phase: Phase, step: int) -> Tensor:
+    def batch(self, phase: Phase, *step: int) -> Tensor:
         """The rows of a step: (rows, length + 1), some tokens marked RECALL.
+
+        The same numbers give the same rows.
         """
-        generator = np.random.default_rng((SEED, step))
+        generator = np.random.default_rng((SEED, *step))
         synthetic = self.synthetic[phase.length]
         rows = []
         for _ in range(phase.batch_tokens // phase.length):
@@ -158,25 +208,38 @@ class Sequences:
         return torch.from_numpy(rows.astype(np.int64))
 
 
-def losses(model: Llama, rows: Tensor) -> Tensor:
+def losses(model: Llama, rows: Tensor,
+           records: list[Record] | None = None) -> Tensor:
     """The negative log-likelihood of every token after each row's first."""
     tokens = (rows & ~RECALL).to(model.token_embd.weight.device)
-    logits = model(tokens[:, :-1])
+    given = tokens[:, :-1]
+    logits = model(given) if records is None else model(given, records)
     return functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:],
                                     reduction="none")
 
 
-def backward(model: Llama, rows: Tensor, phase: Phase) -> float:
+def penalties_of(stage: Stage, step: int) -> list[float]:
+    """By layer: the weight of what its heads bring to a token."""
+    begin, end = stage.penalty
+    now = begin + (end - begin) * step / stage.steps
+    return [now * factor for factor in stage.layer_factors]
+
+
+def backward(model: Llama, rows: Tensor, phase: Phase,
+             penalties: list[float]) -> float:
     """Adds up the gradients of a batch, a few rows at a time; its loss."""
     predicted = rows[:, 1:].numel()
     total = 0.0
     for part in rows.split(max(1, TOKENS_AT_ONCE // phase.length)):
+        records = [] if penalties else None
         weights = torch.ones(part[:, 1:].shape)
         weights[part[:, 1:] >= RECALL] = phase.recall_weight
-        part_losses = losses(model, part)
+        part_losses = losses(model, part, records)
         loss = (part_losses * weights.to(part_losses.device)).sum() / predicted
-        loss.backward()
         total += loss.item()
+        for penalty, record in zip(penalties, records or ()):
+            loss = loss + penalty * record.brought * len(part) / len(rows)
+        loss.backward()
     return total
 
 
@@ -190,75 +253,130 @@ def validate(model: Llama, sequences: Sequences, phase: Phase) -> str:
     recalled = on_rows[rows[:, 1:] >= RECALL].mean()
     return (f"validation loss {on_books:.4f}, perplexity "
             f"{on_books.exp():.2f} at {length}; recall loss {recalled:.3f} "
-            f"at {phase.length}")
+            f"at {phase.length}; attention on the first token "
+            + " ".join(f"{mass:.2f}" for mass in
+                       first_token_attention(model, sequences)))
 
 
-def phase_of(step: int, phases: tuple[Phase, ...]) -> Phase:
-    for phase in phases:
+def first_token_attention(model: Llama, sequences: Sequences) -> list[float]:
+    """By layer: the mean over heads, and over the queries from the 64th."""
+    length = min(256, model.config.context)
+    records: list[Record] = []
+    losses(model, sequences.validation(length), records)
+    return [record.attention[:, :, 64:, 0].mean().item() for record in records]
+
+
+def phase_of(step: int, stage: Stage) -> Phase:
+    for phase in stage.phases:
         if step < phase.steps:
             return phase
         step -= phase.steps
     raise IndexError("there are not so many steps")
 
 
-def rate_of(step: int, steps: int) -> float:
+def rate_of(step: int, stage: Stage) -> float:
     """What share of the learning rates a step uses."""
-    if step < WARM_UP:
-        return (step + 1) / WARM_UP
-    rest = min(1, (steps - step) / (COOL_DOWN * steps))
+    if step < stage.warm_up:
+        return (step + 1) / stage.warm_up
+    if not stage.cool_down:
+        return 1
+    rest = min(1, (stage.steps - step) / (stage.cool_down * stage.steps))
     return LEAST_RATE + (1 - LEAST_RATE) * rest
 
 
-def train(config: Config, phases: tuple[Phase, ...], data: Path,
-          checkpoint: Path) -> None:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(SEED)
-    model = Llama(config).to(device)
+def grown(model: Llama, copied_layers: tuple[int, ...]) -> Llama:
+    """The same function, with more layers."""
+    blocks = []
+    for index, block in enumerate(model.blk):
+        blocks.append(block)
+        if index in copied_layers:
+            silent = copy.deepcopy(block)
+            nn.init.zeros_(silent.attn_output.weight)
+            nn.init.zeros_(silent.ffn_down.weight)
+            blocks.append(silent)
+    model.blk = nn.ModuleList(blocks)
+    model.config = replace(model.config, layers=len(blocks))
+    return model
+
+
+def optimizers_of(model: Llama, stage: Stage) -> dict:
+    """Each with its learning rate."""
     matrices = [parameter for parameter in model.blk.parameters()
                 if parameter.ndim == 2]
     others = [model.token_embd.weight] + [
         parameter for parameter in model.parameters() if parameter.ndim == 1]
-    muon = Muon(matrices, lr=MATRIX_RATE, weight_decay=MATRIX_DECAY)
-    adam = torch.optim.Adam(others, lr=VECTOR_RATE, betas=(0.9, 0.95))
-    optimizers = {muon: MATRIX_RATE, adam: VECTOR_RATE}
+    if stage.muon:
+        for_matrices = Muon(matrices, lr=stage.matrix_rate,
+                            weight_decay=MATRIX_DECAY)
+    else:
+        for_matrices = torch.optim.AdamW(matrices, lr=stage.matrix_rate,
+                                         betas=(0.9, 0.95),
+                                         weight_decay=MATRIX_DECAY)
+    for_others = torch.optim.Adam(others, lr=stage.vector_rate,
+                                  betas=(0.9, 0.95))
+    return {for_matrices: stage.matrix_rate, for_others: stage.vector_rate}
 
-    first = 0
+
+def save(contents: dict, path: Path) -> None:
+    unfinished = path.with_suffix(".new")
+    torch.save(contents, unfinished)
+    os.replace(unfinished, path)
+
+
+def train(config: Config, stages: tuple[Stage, ...], data: Path,
+          folder: Path) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(SEED)
+    model = Llama(config).to(device)
+    sequences = Sequences(data, [phase for stage in stages
+                                 for phase in stage.phases])
+    checkpoint = folder / "checkpoint.pt"
+    saved = {"stage": 0, "step": 0}
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device)
+        model = Llama(Config(**saved["config"])).to(device)
         model.load_state_dict(saved["model"])
-        muon.load_state_dict(saved["muon"])
-        adam.load_state_dict(saved["adam"])
-        first = saved["step"]
-
-    sequences = Sequences(data, phases)
-    steps = sum(phase.steps for phase in phases)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{parameters:,} parameters on {device}, steps {first} to {steps}")
+    print(f"{parameters:,} parameters on {device}")
 
-    recent = []
-    for step in range(first, steps):
-        phase = phase_of(step, phases)
-        recent.append(backward(model, sequences.batch(phase, step), phase))
-        clip_grad_norm_(model.parameters(), GRADIENT_NORM)
-        for optimizer, rate in optimizers.items():
-            optimizer.param_groups[0]["lr"] = rate * rate_of(step, steps)
-            optimizer.step()
-            optimizer.zero_grad()
+    for index in range(saved["stage"], len(stages)):
+        stage = stages[index]
+        if index > saved["stage"]:
+            model = grown(model, stage.copied_layers)
+        optimizers = optimizers_of(model, stage)
+        first = 0
+        if index == saved["stage"] and saved["step"]:
+            first = saved["step"]
+            for optimizer, state in zip(optimizers, saved["optimizers"]):
+                optimizer.load_state_dict(state)
+        print(f"stage {stage.name}: steps {first} to {stage.steps}")
+        recent = []
+        for step in range(first, stage.steps):
+            phase = phase_of(step, stage)
+            recent.append(backward(
+                model, sequences.batch(phase, index, step), phase,
+                penalties_of(stage, step)))
+            clip_grad_norm_(model.parameters(), GRADIENT_NORM)
+            for optimizer, rate in optimizers.items():
+                optimizer.param_groups[0]["lr"] = rate * rate_of(step, stage)
+                optimizer.step()
+                optimizer.zero_grad()
 
-        done = step + 1
-        if done % REPORT_EVERY == 0:
-            print(f"step {done}, length {phase.length}: "
-                  f"loss {sum(recent) / len(recent):.4f}", flush=True)
-            recent.clear()
-        if done % SAVE_EVERY == 0 or done == steps:
-            print(f"step {done}: {validate(model, sequences, phase)}",
-                  flush=True)
-            unfinished = checkpoint.with_suffix(".new")
-            torch.save({"config": asdict(config), "step": done,
-                        "model": model.state_dict(),
-                        "muon": muon.state_dict(),
-                        "adam": adam.state_dict()}, unfinished)
-            os.replace(unfinished, checkpoint)
+            done = step + 1
+            if done % REPORT_EVERY == 0:
+                print(f"step {done}, length {phase.length}: "
+                      f"loss {sum(recent) / len(recent):.4f}", flush=True)
+                recent.clear()
+            if done % SAVE_EVERY == 0 or done == stage.steps:
+                print(f"step {done}: {validate(model, sequences, phase)}",
+                      flush=True)
+                contents = {"config": asdict(model.config), "stage": index,
+                            "step": done, "model": model.state_dict(),
+                            "optimizers": [optimizer.state_dict()
+                                           for optimizer in optimizers]}
+                save(contents, checkpoint)
+                if done == stage.steps:
+                    save(contents, folder / f"{stage.name}.pt")
 
 
 def main() -> None:
@@ -270,11 +388,11 @@ def main() -> None:
                         help="train a tiny model for some minutes")
     arguments = parser.parse_args()
     if arguments.rehearsal:
-        train(REHEARSAL_CONFIG, REHEARSAL_PHASES, arguments.data,
-              arguments.data / "rehearsal.pt")
+        folder = arguments.data / "rehearsal"
+        folder.mkdir(exist_ok=True)
+        train(REHEARSAL_CONFIG, REHEARSAL_STAGES, arguments.data, folder)
     else:
-        train(Config(), PHASES, arguments.data,
-              arguments.data / "checkpoint.pt")
+        train(Config(), STAGES, arguments.data, arguments.data)
 
 
 if __name__ == "__main__":
