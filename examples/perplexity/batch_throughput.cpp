@@ -63,7 +63,12 @@ class batch_measurement {
     }
 
     std::vector<batch_row> run() {
-        for (std::size_t turn = 0; turn < plan_.turns && take_turn(); ++turn) continue;
+        constexpr std::size_t enough = 5;
+        const auto start = std::chrono::steady_clock::now();
+        for (std::size_t turn = 0; turn < plan_.turns && take_turn(); ++turn) {
+            const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+            if (turn + 1 >= enough && taken.count() > plan_.seconds) break;
+        }
         return std::move(rows_);
     }
 
@@ -161,7 +166,11 @@ double batch_row::step_seconds() const { return median(seconds); }
 
 double batch_row::tokens_per_second() const { return as_double(batch) / step_seconds(); }
 
-double batch_row::attention_share() const { return std::max(0.0, 1 - compare_turns(empty_seconds, seconds, 1).value); }
+ms::estimate batch_row::attention_share() const {
+    ms::estimate share = compare_turns(empty_seconds, seconds, 1);
+    share.value = 1 - share.value;
+    return share;
+}
 
 ms::estimate median_of(std::vector<double> values) {
     const double middle = median(values);

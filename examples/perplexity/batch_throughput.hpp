@@ -25,7 +25,8 @@ namespace demo {
 struct batch_plan {
     std::vector<std::size_t> states;  ///< under TOVA; full is measured anyway
     std::size_t full_batch = 8;       ///< as in the paper
-    std::size_t turns = 7;
+    std::size_t turns = 15;
+    double seconds = 60;  ///< after so many, five turns are enough
 };
 
 /// What one size of the cache came to. Seconds are by turn, of one step of the whole batch.

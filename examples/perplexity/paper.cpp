@@ -338,14 +338,19 @@ std::vector<claim> batch_claims(const paper_findings& f) {
 std::string throughput_parts(const paper_findings& f) {
     if (f.batches.empty() || f.batches.front().seconds.empty()) return {};
     const batch_row &full = f.batches.front(), &least = f.batches[1];
-    const double without =
-        static_cast<double>(least.batch) / median_of(least.empty_seconds).value / full.tokens_per_second();
-    return "Where it comes from: attention over what the caches hold takes " + fixed(100 * full.attention_share(), 0) +
-           " % of a step of full and " + fixed(100 * least.attention_share(), 0) + " % at 1/" +
-           std::to_string(paper_late_parts.front()) +
-           " (the rest takes as long with empty caches). With empty caches, " + "the batch of " +
-           std::to_string(least.batch) + " would have " + fixed(without, 2) +
-           " times the throughput of full: a policy cannot gain more at this batch.";
+    const auto share = [](const batch_row& row) {
+        ms::estimate percent = row.attention_share();
+        percent.value *= 100;
+        if (percent.error) *percent.error *= 100;
+        if (percent.value <= 2 * percent.error.value_or(0)) return std::string("too little to measure");
+        return with_error(percent, 0) + " %";
+    };
+    batch_row empty = least;
+    empty.seconds = least.empty_seconds;
+    return "The part of a step that depends on what the caches hold: of full " + share(full) + ", at 1/" +
+           std::to_string(paper_late_parts.front()) + " " + share(least) + ". With empty caches, the batch of " +
+           std::to_string(least.batch) + " would have " + with_error(relative_throughput(empty, full), 2) +
+           " times the throughput of full: no policy can gain more at this batch.";
 }
 
 std::vector<claim> retention_claims(const paper_findings& f) {

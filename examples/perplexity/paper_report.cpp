@@ -158,8 +158,12 @@ std::string mark_of(const claim& c) {
 }
 
 void print_claim(std::ostream& out, const paper_style& style, const claim& c) {
-    out << wrapped(c.text + ": " + mark_of(c) + '.', {.width = style.columns}) << '\n'
-        << std::string(2, ' ')
+    out << wrapped(c.text + ": " + mark_of(c) + '.', {.width = style.columns}) << '\n';
+    if (std::ranges::none_of(c.here, [](const auto& e) { return e.has_value(); })) {
+        out << '\n';
+        return;
+    }
+    out << std::string(2, ' ')
         << wrapped(c.measure + ", " + bounds_text(c), {.width = style.columns, .indent = 2, .begun = 2}) << '\n';
     text_table table(out, style.format, heads_of("", c.columns));
     std::vector<std::string> here{"  here"}, paper{"  paper"};
@@ -190,6 +194,7 @@ void print_above_full(std::ostream& out, const paper_style& style, const paper_f
     text_table table(out, style.format, heads_of("k / context", shares(paper_parts)));
     for (std::size_t row = 0; row < paper_policies.size(); ++row) {
         const paper_policy& policy = paper_policies[row];
+        if (std::ranges::none_of(f.rows[row], [](const auto& m) { return m.has_value(); })) continue;
         std::vector<std::string> here{std::string(policy.spec)}, paper{"  paper"};
         for (std::size_t i = 0; i < paper_parts.size(); ++i) {
             const auto& m = f.rows[row][i];
@@ -295,15 +300,18 @@ void print_summary(std::ostream& out, const paper_style& style, std::span<const 
         out << '\n';
     }
     print_heading(out, style, "Summary");
-    std::size_t width = 0;
-    for (const claim& c : claims) width = std::max(width, shown_width(c.text));
-    text_table table(out, style.format, {{"claim", width}, {"verdict", text_of(verdict::does_not_hold).size()}});
-    for (const claim& c : claims) table.row({c.text, std::string(text_of(c.mark))});
+    if (style.format == table_format::markdown) {
+        text_table table(out, style.format, {{"claim"}, {"verdict"}});
+        for (const claim& c : claims) table.row({c.text, std::string(text_of(c.mark))});
+    } else {
+        const std::size_t width = text_of(verdict::does_not_hold).size() + 2;
+        for (const claim& c : claims) out << aligned_left(std::string(text_of(c.mark)), width) << c.text << '\n';
+    }
     const auto count = [&](verdict v) { return std::to_string(std::ranges::count(claims, v, &claim::mark)); };
     out << '\n';
     print_paragraph(out, style,
-                    "Of " + std::to_string(claims.size()) + " claims that can be measured, " + count(verdict::holds) +
-                        " hold, " + count(verdict::does_not_hold) +
+                    "Of " + std::to_string(claims.size()) + " claims, " + count(verdict::holds) + " hold and " +
+                        count(verdict::does_not_hold) +
                         " do not hold here; not comparable: " + count(verdict::not_comparable) + ".");
 }
 

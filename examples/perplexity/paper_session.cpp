@@ -218,7 +218,7 @@ class paper_session {
         add(batch_claims(found_));
         if (!o_.quiet) print_retention_section();
         add(retention_claims(found_));
-        if (!o_.quiet) print_summary(std::cout, style_, claims);
+        if (!o_.quiet && !claims.empty()) print_summary(std::cout, style_, claims);
         claims_ = std::move(claims);
     }
 
@@ -244,6 +244,12 @@ class paper_session {
 
     void print_retention_section() {
         print_heading(std::cout, style_, "3. Table 2: which tokens tova keeps");
+        if (std::ranges::none_of(found_.retained, [](const auto& r) { return r.has_value(); })) {
+            print_paragraph(
+                std::cout, style_,
+                "Not measured: " + (found_.no_retention.empty() ? "interrupted" : found_.no_retention) + ".");
+            return;
+        }
         print_paragraph(std::cout, style_,
                         "Over " + std::to_string(whole_.size()) +
                             " sequences of the whole length. Steps are those that a token takes part in, its own among "
