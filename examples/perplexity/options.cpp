@@ -126,9 +126,9 @@ void describe(CLI::App& app, options& o, raw& r) {
                  "hide pass keys and passages in the text, at five depths, and print how many are found at its end");
     app.add_option("--tries", r.tries, "of --recall: sequences per kind, length and depth (default 6)")->type_name("N");
     app.add_flag("--paper", o.paper,
-                 "measure what the paper on TOVA (arXiv 2401.06104) claims: its tables in their shape, beside the "
-                 "published numbers, with a verdict for each claim; 61 measurements of the text and half a minute of "
-                 "decoding, which --limit shortens");
+                 "measure what the paper on TOVA (arXiv 2401.06104) claims: its tables, each number beside the "
+                 "published one, and a verdict for each claim; takes 61 measurements of the text (bundled: one to four "
+                 "minutes on two cores), which --limit shortens");
     app.add_flag("--profile", r.profile,
                  "print how near each query head looks: the share of its attention on the last tokens, and stop");
     app.add_option("--near", r.near, "with --profile: how many of the last tokens are near (default 32)")

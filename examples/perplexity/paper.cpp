@@ -132,6 +132,14 @@ claim shorter_context_is_worse(const paper_findings& f) {
     return c;
 }
 
+/// Bytes per state, in times those of full.
+double bytes_in_proportion(const batch_row& row, const batch_row& full) {
+    const auto per_state = [](const batch_row& r) {
+        return static_cast<double>(r.cache_bytes) / static_cast<double>(r.states);
+    };
+    return per_state(row) / per_state(full);
+}
+
 std::string list_columns(const claim& c, const std::vector<std::size_t>& which) {
     if (which.size() == c.columns.size() && which.size() > 1) return "any of them";
     std::string text;
@@ -156,6 +164,22 @@ double kept_to_the_end(const ms::lifetimes& lives, std::size_t j) {
         kept += lives.last_steps(t / kv_heads, t % kv_heads)[j] + 1 == static_cast<ms::position>(tokens) ? 1 : 0;
     }
     return kept / static_cast<double>(layers * kv_heads);
+}
+
+/// The mean steps of the tokens for which counts(sequence, position) is true.
+template <class Counts>
+retention::of_class steps_of_tokens(std::span<const ms::lifetimes> lives, Counts counts) {
+    std::vector<double> sums(lives.size()), tokens(lives.size());
+    for (std::size_t i = 0; i < lives.size(); ++i) {
+        const std::size_t length = lives[i].shape().tokens;
+        for (std::size_t j = 0; j < length; ++j) {
+            if (!counts(i, j)) continue;
+            sums[i] += lives[i].held_share(static_cast<ms::position>(j)) * static_cast<double>(length - j);
+            tokens[i] += 1;
+        }
+    }
+    const double all = std::accumulate(tokens.begin(), tokens.end(), 0.0);
+    return {static_cast<std::size_t>(all), mean_of(sums, tokens)};
 }
 
 /// Whether a quotation mark in `text` follows something that is no space.
@@ -195,23 +219,14 @@ std::vector<std::size_t> paper_classes_of(std::span<const std::string> texts) {
 retention retention_of(std::span<const ms::lifetimes> lives, std::span<const std::vector<std::size_t>> classes,
                        std::size_t states) {
     std::vector<double> recent, first_kept, first_held, next_kept, next_held;
-    std::array<std::vector<double>, paper_classes.size() + 1> sums, counts;
-    for (std::size_t i = 0; i < lives.size(); ++i) {
-        const ms::lifetimes& one = lives[i];
-        const std::size_t tokens = one.shape().tokens;
-        const auto held = [&](std::size_t j) { return one.held_share(static_cast<ms::position>(j)); };
+    for (const ms::lifetimes& one : lives) {
         recent.push_back(100 * one.recent_share(states));
         first_kept.push_back(100 * kept_to_the_end(one, 0));
-        first_held.push_back(100 * held(0));
+        first_held.push_back(100 * one.held_share(0));
         for (auto* v : {&next_kept, &next_held}) v->push_back(0);
         for (std::size_t j = 1; j <= next_tokens; ++j) {
             next_kept.back() += 100 * kept_to_the_end(one, j) / next_tokens;
-            next_held.back() += 100 * held(j) / next_tokens;
-        }
-        for (auto* all : {&sums, &counts}) std::ranges::for_each(*all, [](auto& v) { v.push_back(0); });
-        for (std::size_t j = 0; j < tokens; ++j) {
-            sums[classes[i][j]].back() += held(j) * static_cast<double>(tokens - j);
-            counts[classes[i][j]].back() += 1;
+            next_held.back() += 100 * one.held_share(static_cast<ms::position>(j)) / next_tokens;
         }
     }
     retention result{.states = states,
@@ -220,17 +235,11 @@ retention retention_of(std::span<const ms::lifetimes> lives, std::span<const std
                      .first_held = mean_of(first_held),
                      .next_to_the_end = mean_of(next_kept),
                      .next_held = mean_of(next_held),
-                     .average_steps = 0,
+                     .average_steps = steps_of_tokens(lives, [](std::size_t, std::size_t) { return true; }).steps.value,
                      .classes = {}};
-    double steps = 0, tokens = 0;
-    for (std::size_t c = 0; c < sums.size(); ++c) {
-        const double of_class = std::accumulate(counts[c].begin(), counts[c].end(), 0.0);
-        steps = std::accumulate(sums[c].begin(), sums[c].end(), steps);
-        tokens += of_class;
-        if (c == paper_classes.size()) continue;
-        result.classes[c] = {static_cast<std::size_t>(of_class), mean_of(sums[c], counts[c])};
+    for (std::size_t c = 0; c < paper_classes.size(); ++c) {
+        result.classes[c] = steps_of_tokens(lives, [&](std::size_t i, std::size_t j) { return classes[i][j] == c; });
     }
-    result.average_steps = steps / tokens;
     return result;
 }
 
@@ -295,44 +304,38 @@ std::vector<claim> perplexity_claims(const paper_findings& f) {
 }
 
 std::vector<claim> batch_claims(const paper_findings& f) {
-    const auto columns = share_columns(paper_late_parts);
-    claim memory{.text = "The memory of a sequence falls in proportion to k",
-                 .measure = "bytes of a cache as a share of full, in times k / context",
-                 .high = 1.25,
-                 .columns = columns,
-                 .digits = 2,
-                 .reason = f.no_batches};
-    claim speed{.text = "In the same memory, the fewer states the more tokens per second",
-                .measure = "tokens per second in times those of the next larger k",
-                .low = 1,
-                .columns = columns,
-                .digits = 2,
-                .reason = f.no_batches};
-    claim latency{.text = "The gain comes from the batch: a step of the larger batch takes longer",
-                  .measure = "seconds of a step in times those of full",
-                  .low = 1,
-                  .columns = columns,
-                  .digits = 2,
-                  .reason = f.no_batches};
+    const auto begin = [&](const char* text, const char* measure) {
+        return claim{.text = text,
+                     .measure = measure,
+                     .columns = share_columns(paper_late_parts),
+                     .here = std::vector<std::optional<ms::estimate>>(paper_late_parts.size()),
+                     .digits = 2,
+                     .reason = f.no_batches};
+    };
+    claim memory = begin("The memory of a sequence falls in proportion to k",
+                         "bytes of a cache as a share of full, in times k / context");
+    memory.high = 1.25;
+    claim speed = begin("In the same memory, the fewer states the more tokens per second",
+                        "tokens per second in times those of the next larger k");
+    speed.low = 1;
+    claim latency =
+        begin("The gain comes from the batch: its steps take longer", "seconds of a step in times those of full");
+    latency.low = 1;
     for (std::size_t i = 0; i < paper_late_parts.size(); ++i) {
-        const auto part = static_cast<double>(paper_late_parts[i]);
         const paper_batch& row = paper_batches[i];
         const paper_batch& larger = i + 1 < paper_batches.size() ? paper_batches[i + 1] : paper_full_batch;
-        memory.paper.push_back(row.gigabytes / paper_full_batch.gigabytes * part);
+        memory.paper.push_back(row.gigabytes / paper_full_batch.gigabytes * static_cast<double>(paper_late_parts[i]));
         speed.paper.push_back(row.throughput / larger.throughput);
         latency.paper.push_back(row.batch / paper_full_batch.batch / row.throughput);
-        for (claim* c : {&memory, &speed, &latency}) c->here.emplace_back();
         if (f.batches.empty()) continue;
         const batch_row &full = f.batches.front(), &here = f.batches[i + 1];
-        const double length = static_cast<double>(full.states) / static_cast<double>(here.states);
-        memory.here[i] = {static_cast<double>(here.cache_bytes) / static_cast<double>(full.cache_bytes) * length, 0.0};
+        memory.here[i] = {bytes_in_proportion(here, full), 0.0};
         if (full.seconds.empty()) continue;
         speed.here[i] = relative_throughput(here, i + 2 < f.batches.size() ? f.batches[i + 2] : full);
         latency.here[i] = relative_latency(here, full);
     }
-    std::vector<claim> claims{memory, speed, latency};
-    for (claim& c : claims) judge(c);
-    return claims;
+    for (claim* c : {&memory, &speed, &latency}) judge(*c);
+    return {memory, speed, latency};
 }
 
 std::string throughput_parts(const paper_findings& f) {
