@@ -4,8 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
-#include <numeric>
-#include <optional>
+#include <limits>
 #include <stdexcept>
 #include <unistd.h>
 
@@ -42,11 +41,6 @@ std::size_t physical_memory() {
     return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
-/// One size of the cache: a cache for each moment, to be copied into a batch.
-struct size_of_cache {
-    std::vector<decoding_cache> filled;  // by moment
-};
-
 decoding_cache make_cache(const llama& model, std::size_t states, std::size_t length) {
     using either = ms::one_of<ms::full, ms::tova>;
     return decoding_cache(model.cache_shape(states, 1), states < length ? either(ms::tova{}) : either(ms::full{}));
@@ -57,12 +51,13 @@ class batch_measurement {
     batch_measurement(llama& model, const sequence& text, const batch_plan& plan, const batch_watch& w)
         : model_(model), text_(text), plan_(plan), watch_(w) {
         refuse_impossible();
-        std::vector<std::size_t> states{text.size()};
-        states.insert(states.end(), plan.states.begin(), plan.states.end());
-        for (const std::size_t k : states) fill(k);
     }
 
     std::vector<batch_row> run() {
+        if (!fill(text_.size())) return {};
+        for (const std::size_t k : plan_.states) {
+            if (!fill(k)) return {};
+        }
         constexpr std::size_t enough = 5;
         const auto start = std::chrono::steady_clock::now();
         for (std::size_t turn = 0; turn < plan_.turns && take_turn(); ++turn) {
@@ -87,26 +82,29 @@ class batch_measurement {
                                  human_bytes(needed) + ", more than half of this machine's memory");
     }
 
-    void fill(std::size_t states) {
+    /// Makes a cache for each moment, to be copied into batches; false if it was stopped.
+    bool fill(std::size_t states) {
         decoding_cache cache = make_cache(model_, states, text_.size());
-        size_of_cache made;
+        std::vector<decoding_cache> filled;
         std::size_t done = 0;
         matrix hidden;
         for (const std::size_t moment : moments) {
             const std::size_t end = moment * text_.size() / 8;
             while (done < end) {
+                if (watch_.stop && watch_.stop()) return false;
                 const std::size_t count = std::min<std::size_t>(256, end - done);
                 static_cast<void>(model_.prefill(cache, std::span(text_).subspan(done, count),
                                                  static_cast<ms::position>(done), ms::prefill_mode::exact, hidden));
                 done += count;  // there is room for the text
             }
-            made.filled.push_back(cache.clone());
+            filled.push_back(cache.clone());
         }
         const std::size_t bytes = cache.memory_bytes();
         const std::size_t all = plan_.full_batch * (rows_.empty() ? bytes : rows_.front().cache_bytes);
         rows_.push_back(
             {.states = states, .batch = all / bytes, .cache_bytes = bytes, .seconds = {}, .empty_seconds = {}});
-        sizes_.push_back(std::move(made));
+        filled_.push_back(std::move(filled));
+        return true;
     }
 
     /// Each moment of each row; false if it was stopped, then the turn does not count.
@@ -115,7 +113,7 @@ class batch_measurement {
         for (std::size_t m = 0; m < moments.size(); ++m) {
             for (std::size_t i = 0; i < rows_.size(); ++i) {
                 if (watch_.stop && watch_.stop()) return false;
-                const double seconds = time_steps(sizes_[i].filled[m], rows_[i].batch, moments[m] * text_.size() / 8);
+                const double seconds = time_steps(filled_[i][m], rows_[i].batch, moments[m] * text_.size() / 8);
                 if (moments[m] == 0) {
                     empty[i] = seconds;
                 } else {
@@ -156,7 +154,7 @@ class batch_measurement {
     const batch_plan& plan_;
     const batch_watch& watch_;
     std::vector<batch_row> rows_;
-    std::vector<size_of_cache> sizes_;
+    std::vector<std::vector<decoding_cache>> filled_;  // by row and moment
     matrix hidden_, logits_;
 };
 
@@ -173,6 +171,7 @@ ms::estimate batch_row::attention_share() const {
 }
 
 ms::estimate median_of(std::vector<double> values) {
+    if (values.empty()) return {std::numeric_limits<double>::quiet_NaN()};
     const double middle = median(values);
     if (values.size() < 2) return {middle};
     const auto n = as_double(values.size());

@@ -56,9 +56,9 @@ struct batch_watch {
 /// Steps that progress counts.
 [[nodiscard]] std::size_t steps_of(const batch_plan& plan);
 
-/// Full, then each of plan.states; rows without a complete turn (after a stop) have no seconds. Throws
-/// std::runtime_error that says why it cannot be measured: cells serve some heads, the text has fewer than 64 tokens,
-/// or the caches exceed half of the machine's memory.
+/// Full, then each of plan.states. After a stop, rows without a complete turn have no seconds; no rows if the caches were
+/// not filled yet. Throws std::runtime_error that says why it cannot be measured: cells serve some heads, the text has
+/// fewer than 64 tokens, or the caches exceed half of the machine's memory.
 [[nodiscard]] std::vector<batch_row> measure_batches(llama& model, const sequence& text, const batch_plan& plan,
                                                      const batch_watch& w);
 

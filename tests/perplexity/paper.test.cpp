@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
 #include <sstream>
@@ -15,6 +16,7 @@
 #include "engine/synthetic_gguf.hpp"
 #include "paper_report.hpp"
 #include "support/temporary_folder.hpp"
+#include "terminal.hpp"
 
 namespace paper_test {
 
@@ -348,6 +350,7 @@ TEST_F(Batches, AStopKeepsCompleteTurnsOnly) {
         ASSERT_EQ(rows.size(), 2U);
         for (const auto& row : rows) EXPECT_EQ(row.seconds.size(), complete);
     }
+    EXPECT_TRUE(demo::measure_batches(model, text(64), plan, {.progress = {}, .stop = [] { return true; }}).empty());
 }
 
 TEST_F(Batches, RefusesATextThatIsTooShort) {
