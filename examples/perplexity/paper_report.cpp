@@ -18,12 +18,15 @@ using json = nlohmann::ordered_json;
 constexpr std::size_t name_width = 15;
 constexpr std::size_t cell_width = 10;
 
-/// Three or more digits need none after the point.
-std::string short_number(double value, int digits) { return fixed(value, std::abs(value) >= 100 ? 0 : digits); }
+/// Three or more digits need none after the point. No "-0.0".
+std::string short_number(double value, int digits) {
+    const int shown = std::abs(value) >= 100 ? 0 : digits;
+    return fixed(std::abs(value) < 0.5 * std::pow(10, -shown) ? 0 : value, shown);
+}
 std::string short_estimate(const std::optional<ms::estimate>& e, int digits) {
     if (!e) return "-";
     if (!e->error || *e->error == 0) return short_number(e->value, digits);
-    return with_error(*e, std::abs(e->value) >= 100 ? 0 : digits);
+    return short_number(e->value, digits) + " ± " + fixed(*e->error, std::abs(e->value) >= 100 ? 0 : digits);
 }
 
 std::vector<text_table::head> heads_of(const std::string& first, std::span<const std::string> others) {

@@ -232,6 +232,15 @@ TEST(PaperReport, EveryNumberStandsBesideThePublishedOne) {
     }
 }
 
+TEST(PaperReport, ANumberThatRoundsToZeroHasNoSign) {
+    paper_findings f = published();
+    f.rows[demo::paper_row("tova")][5] = outcome_of(demo::paper_full_perplexity * 0.9999);
+    std::ostringstream out;
+    demo::print_above_full(out, {demo::table_format::text, 88}, f);
+    EXPECT_NE(out.str().find("  0.0 ± 0.0\n"), std::string::npos) << out.str();
+    EXPECT_EQ(out.str().find("-0.0"), std::string::npos) << out.str();
+}
+
 TEST(PaperClasses, AreToldByTheText) {
     const std::vector<std::string> texts{"\"", "\"", "Yes", "\"", ".",  " \"",   " No", ",\"", " (", "a",
                                          ")",  ".",  "\n",  "\"", "Oh", "!\"\n", "’",   "”",   " .", " "};
