@@ -377,7 +377,7 @@ std::vector<claim> retention_claims(const paper_findings& f) {
          .low = 99,
          .paper_text = "in all"},
         [](const retention& r) { return found(r.first_to_the_end); });
-    add({.text = "The next few tokens are not",
+    add({.text = "The next few tokens are not kept to the end",
          .measure = "percent of positions 1 to 4, over layers and sequences, that are held at the end",
          .high = 10,
          .paper_text = "they leave soon"},
