@@ -9,7 +9,6 @@
 #include "options.hpp"
 #include "output_file.hpp"
 #include "profile_session.hpp"
-#include "recall_session.hpp"
 #include "sequences.hpp"
 #include "session.hpp"
 
@@ -27,7 +26,6 @@ int run(const demo::options& o) {
     if (o.print_tokens) return print_tokens(o);
     if (!o.compare.empty()) return demo::compare(o);
     if (o.profile) return demo::print_profile(o);
-    if (o.recall) return demo::measure_recall(o);
     return demo::measure(o);
 }
 

@@ -189,6 +189,10 @@ std::vector<ms::position> positions_of(const std::vector<bool>& kept, std::size_
 
 }  // namespace
 
+bool same(const setting& a, const setting& b) {
+    return a.policy.text == b.policy.text && a.states == b.states && a.codec == b.codec;
+}
+
 std::size_t outcome::tokens() const {
     return std::accumulate(sequences.begin(), sequences.end(), std::size_t{0},
                            [](std::size_t n, const ms::likelihood& s) { return n + s.tokens; });

@@ -146,6 +146,9 @@ void check(const llama& model, const setting& s);
 /// measure the same. Throws as check does.
 [[nodiscard]] std::string resolved(const llama& model, const setting& s);
 
+/// Whether both have one policy, one k and one codec.
+[[nodiscard]] bool same(const setting& a, const setting& b);
+
 /// "tova at k = 64", "full"
 [[nodiscard]] std::string name_of(const setting& s);
 

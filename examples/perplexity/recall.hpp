@@ -68,6 +68,19 @@ struct recall_cell {
 [[nodiscard]] std::vector<recall_cell> recall_of(llama& model, std::span<const recall_task> tasks,
                                                  const measurement& m);
 
+/// What one policy at one k found; cells as recall_of gives them.
+struct recall_run {
+    setting what;
+    std::vector<recall_cell> cells;
+};
+
+/// What all policies found.
+struct recall_results {
+    std::size_t tries = 0;
+    std::string tasks;             ///< fingerprint of their tokens
+    std::vector<recall_run> runs;  ///< the full cache first: the control
+};
+
 /// The full cache finds less than this share: forgetting cannot be judged there.
 inline constexpr double least_measurable = 0.5;
 

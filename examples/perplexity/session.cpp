@@ -17,6 +17,7 @@
 #include "plan.hpp"
 #include "profile.hpp"
 #include "read_vocabulary.hpp"
+#include "recall_session.hpp"
 #include "report.hpp"
 #include "results.hpp"
 #include "terminal.hpp"
@@ -55,6 +56,14 @@ void require_standard_output() {
 /// Whether it must be measured: full in f32 is the baseline, which is there.
 bool costs(const setting& s) { return forgets(s) || s.codec != "f32"; }
 
+/// What recall is measured of: all but the baselines.
+std::vector<setting> policies_among(std::span<const setting> settings) {
+    std::vector<setting> result;
+    std::ranges::copy_if(settings, std::back_inserter(result),
+                         [](const setting& s) { return costs(s) && !s.shorter && !s.oracle; });
+    return result;
+}
+
 /// One call of the program that measures.
 class session {
   public:
@@ -70,15 +79,18 @@ class session {
         const std::unique_ptr<ms::thread_pool> pool = make_pool(o_.threads);
         const llama model(file, *pool);
         std::size_t context = 0;
-        sequences_ = read_sequences(o_, file, context, model.config().vocabulary);
+        std::vector<token> text;
+        sequences_ = read_sequences(o_, file, context, model.config().vocabulary, &text);
         if (count_predictions(sequences_) == 0) {
             throw std::runtime_error(source_name(o_) + ": too short: sequences of one token, nothing to predict");
         }
         print_notes(file, model, sequences_);
         all_.about = provenance_of(o_, file, model, sequences_, context, std::time(nullptr));
         if (before) take(std::move(*before));
+        if (o_.recall) recall_.emplace(o_, file, text, all_);
         bool skipped = false;
         std::vector<setting> settings = plan(o_, model, context, skipped);
+        const std::vector<setting> recalled = policies_among(settings);
         std::erase_if(settings, [&](const setting& s) { return find_run(all_.runs, s) != nullptr; });
         const std::size_t columns = terminal_columns(STDOUT_FILENO);
         if (prints_text()) {
@@ -88,7 +100,9 @@ class session {
         has_cells_ = model.config().replaced.has_value();
         if (report_) texts_ = texts_of(sequences_.front(), file);
         measure(model, settings);
-        finish(columns);
+        print_below_table(columns);
+        if (recall_ && all_.full && !interrupted()) measure_recall(model, recalled);
+        finish();
         if (report_ && all_.full) write_report(model);
         for (const std::string& failure : failures_) std::cerr << "perplexity: " << failure << '\n';
         return !failures_.empty() ? 1 : skipped ? 2 : 0;
@@ -115,6 +129,7 @@ class session {
         all_.full = std::move(before.full);
         all_.runs = std::move(before.runs);
         all_.shared = std::move(before.shared);
+        all_.recall = std::move(before.recall);
     }
 
     void measure(const llama& model, const std::vector<setting>& settings) {
@@ -142,7 +157,14 @@ class session {
             deliver(costly[f.index], *f.result);
         });
         if (!interrupted()) deliver_baselines();
-        all_.complete = !interrupted() && failures_.empty();
+    }
+
+    /// Beside the perplexity, which is there.
+    void measure_recall(const llama& model, const std::vector<setting>& settings) {
+        const auto failures = recall_->measure(model, settings, [this] {
+            if (json_ && json_->replaces()) save_json();
+        });
+        failures_.insert(failures_.end(), failures.begin(), failures.end());
     }
 
     watch watching(watch w) const {
@@ -238,19 +260,23 @@ class session {
                    {.tokens = std::move(texts_),
                     .lives = std::move(lives_),
                     .heads = shares_of_heads(model),
-                    .recall = {},
                     .command = o_.command});
         report_->commit();
     }
 
-    /// What stands below the table, and the last state of the JSON. If nothing was done, nothing is written.
-    void finish(std::size_t columns) {
+    void print_below_table(std::size_t columns) {
         bar_ = nullptr;
-        if (table_) table_->finish();
-        if (table_ && prints_text()) {
-            print_conclusions(std::cout, all_.runs, *all_.full, columns);
-            if (o_.shared_states) print_shared(std::cout, all_.shared);
-        }
+        if (!table_) return;
+        table_->finish();
+        if (!prints_text()) return;
+        print_conclusions(std::cout, all_.runs, *all_.full, columns);
+        if (o_.shared_states) print_shared(std::cout, all_.shared);
+        std::cout << std::flush;
+    }
+
+    /// The last state of the JSON. If nothing was done, nothing is written.
+    void finish() {
+        all_.complete = !interrupted() && failures_.empty();
         if (json_ && all_.full) save_json();
         if (!interrupted()) return;
         std::cout << std::flush;
@@ -263,6 +289,7 @@ class session {
     std::optional<output_file> json_, report_, nll_, trace_;
     std::vector<sequence> sequences_;
     results all_;
+    std::optional<recall_session> recall_;
     std::optional<measurement> baseline_;                // full, if it was measured now
     std::vector<std::pair<setting, measurement>> held_;  // of each, only what it kept
     std::vector<std::string> texts_;                     // for the report, of the tokens of the first sequence

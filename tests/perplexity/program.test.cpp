@@ -110,6 +110,8 @@ class Program : public testing::Test {
         }
         return folder_.write("ids.txt", text).string();
     }
+    /// Of the bundled model and text: recall that takes a second.
+    static words few_tries() { return {"--recall", "--tries", "1", "--context", "512", "--limit", "500"}; }
     words small() const { return {"--model", small_model(), "--tokens", small_tokens(), "--threads", "1"}; }
 
     demo::temporary_folder folder_;
@@ -134,27 +136,54 @@ TEST_F(Program, ReportIsAPageAlsoOfAModelWithoutTokenizer) {
 }
 
 TEST_F(Program, RecallPrintsGridsAndWritesJson) {
-    const words few{"--recall", "--tries", "1", "--context", "512", "--policy", "window", "--states", "128"};
-    const json result = measured(few);
-    ASSERT_EQ(result["recall"].size(), 2U * 2 * 3 * 5) << "full and window, kinds, lengths, depths";
-    EXPECT_EQ(result["recall"][0]["policy"], "full");
-    const json& last = result["recall"].back();
+    const words few = with(few_tries(), {"--policy", "window", "--states", "128", "--json", in_folder("result.json")});
+    const outcome o = run(few);
+    EXPECT_EQ(o.code, 0) << o.error;
+    const json result = json::parse(demo::content_of(folder_ / "result.json"));
+    EXPECT_EQ(result["runs"][0]["policy"], "window") << "perplexity is measured too";
+    const json cells = result["recall"]["cells"];
+    ASSERT_EQ(cells.size(), 2U * 2 * 3 * 5) << "full and window, kinds, lengths, depths";
+    EXPECT_EQ(cells[0]["policy"], "full");
+    const json& last = cells.back();
     EXPECT_EQ(last["policy"], "window");
     EXPECT_EQ(last["states"], 128);
     EXPECT_EQ(last["kind"], "passage");
     EXPECT_EQ(last["length"], 512);
-    const outcome o = run(few);
-    EXPECT_EQ(o.code, 0) << o.error;
+    EXPECT_LT(o.out.find("\nfull: perplexity "), o.out.find("\nRecall: pass keys and passages "));
     EXPECT_NE(o.out.find("\nwindow at k = 128, pass key\n   depth    0 %   25 %   50 %   75 %  100 %\n"),
               std::string::npos)
         << o.out;
 }
 
 TEST_F(Program, RecallRefusesWhatItDoesNotUse) {
-    expect_error({"--recall", "--nll", in_folder("n")}, {"--nll has no effect with --recall"});
-    expect_error({"--recall", "--trace", in_folder("t")}, {"--trace has no effect with --recall"});
+    expect_error({"--recall", "--tokens", small_tokens()}, {"--recall needs a text", "--tokens"});
+    expect_error({"--recall", "--quiet"}, {"--recall has no effect with --quiet, unless --json or --report"});
+    expect_error({"--recall", "--format", "csv"}, {"--recall has no effect with --format csv, unless"});
     expect_error({"--tries", "3"}, {"--tries has no effect without --recall"});
-    expect_error({"--recall", "--context", "128"}, {"recall: length: must be more than", "is 32"});
+    expect_error({"--recall", "--context", "128", "--limit", "100"}, {"recall: length: must be more than", "is 32"});
+}
+
+/// What a file has is neither lost nor measured again.
+TEST_F(Program, RecallGoesOnWithAFile) {
+    const words call = with(few_tries(), {"--quiet", "--states", "128", "--policy"});
+    const std::string file = in_folder("result.json");
+    EXPECT_EQ(run(with(call, {"window", "--json", file})).code, 0);
+    json before = json::parse(demo::content_of(file));
+    const std::size_t cells = before["recall"]["cells"].size();
+    before["recall"]["cells"][cells - 1]["score"] = 0.125;  // as no measurement gives it
+    folder_.write("result.json", before.dump());
+    EXPECT_EQ(run(with(call, {"window,window+4", "--resume", file})).code, 0);
+    const json after = json::parse(demo::content_of(file))["recall"]["cells"];
+    ASSERT_EQ(after.size(), cells / 2 * 3);
+    for (std::size_t i = 0; i < cells; ++i) EXPECT_EQ(after[i], before["recall"]["cells"][i]);
+    EXPECT_EQ(after[cells]["policy"], "window+4");
+    expect_error(with(call, {"window", "--resume", file, "--tries", "2"}),
+                 {file + ": its recall was measured with other tasks (--tries 1), not with these (--tries 2)"});
+    EXPECT_EQ(
+        run({"--limit", "500", "--context", "512", "--quiet", "--policy", "window", "--states", "64", "--resume", file})
+            .code,
+        0);
+    EXPECT_EQ(json::parse(demo::content_of(file))["recall"]["cells"], after) << "also without --recall";
 }
 
 // What is compiled for debuggers and sanitizers is fifty times slower: there the long measurements are shorter.

@@ -331,9 +331,10 @@ function drawText() {
 const percent = (x) => Math.round(100 * x) + " %";
 /// A heat map for each policy and k: lengths down, depths across.
 function drawRecall() {
+  if (!data.recall) return;
   const kind = Number(byId("recall-kind").value), { lengths, depths, runs } = data.recall;
   byId("recall").replaceChildren();
-  for (const run of runs) {
+  for (const run of runs.filter((r) => r.policy === "full" || shown.has(r.policy))) {
     const figure = element("figure", {}, byId("recall")), left = 34, cell = 36, row = 24;
     const root = svg("svg", { viewBox: "0 0 " + (left + cell * depths.length) + " " + (row * (lengths.length + 1)), role: "img" }, figure);
     element("figcaption", {}, figure, run.policy === "full" ? "full" : nameOf(run));
@@ -357,7 +358,6 @@ function writeRecall() {
   table("recall-table", ["policy", "k", "codec", "kind", "tokens", ...depths.map((d) => "depth " + percent(d))],
     runs.flatMap((run) => kinds.flatMap((kind, i) => lengths.map((length, l) => [run.policy, run.policy === "full" ? "" : run.states, run.codec, kind, length,
       ...run.scores[i][l].map((score) => (score === null ? "n. m." : percent(score)))]))));
-  drawRecall();
 }
 
 // ---- tables that do not change
@@ -383,7 +383,6 @@ function writeTables() {
 function writeHead() {
   byId("subject").textContent = data.model.name + " on " + data.text.name;
   byId("made").textContent = "multistate " + data.version + ", " + data.date + ", " + data.cpu + " (" + data.target + "): " + data.command;
-  if (!data.full) return;
   const facts = [["full perplexity", withError(data.full.ppl, data.full.ppl_error, 2)], ["full cache", megabytes(data.full.cache_bytes)],
     ["tokens", grouped(data.text.tokens)], ["sequences", data.text.sequences], ["context", grouped(data.context)],
     ["layers × KV heads", data.model.layers + " × " + data.model.kv_heads]];
@@ -413,15 +412,15 @@ function writeLegend() {
 }
 
 function drawCharts() {
-  for (const draw of [drawQuality, drawMemory, drawPosition, drawClasses, drawHeads, drawSpeed]) draw();
+  for (const draw of [drawQuality, drawMemory, drawPosition, drawRecall, drawClasses, drawHeads, drawSpeed]) draw();
 }
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  if (data.map?.runs.length) drawMaps();
+  if (data.map.runs.length) drawMaps();
 }
 
-/// Everything about perplexity; returns what draws it again.
-function writeMeasurement() {
+function writePage() {
+  writeHead();
   writeLegend();
   writeTables();
   choices("position-states", states.map(String), drawPosition);
@@ -436,15 +435,13 @@ function writeMeasurement() {
     byId("section-classes").remove();
   }
   if (!data.heads) byId("section-heads").remove();
+  if (data.recall) writeRecall();
+  else byId("section-recall").remove();
   drawCharts();
 }
 
-writeHead();
-if (data.recall) writeRecall();
-else byId("section-recall").remove();
-if (data.full) writeMeasurement();
-else for (const gone of document.querySelectorAll("main section:not(#section-recall), #legend")) gone.remove();
+writePage();
 setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 byId("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 let width = innerWidth;
-addEventListener("resize", () => { if (data.full && innerWidth !== width) { width = innerWidth; drawCharts(); } });
+addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawCharts(); } });
