@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "page_parts.hpp"
+#include "recall_json.hpp"
 #include "token_class.hpp"
 
 namespace demo {
@@ -149,6 +150,7 @@ json describe(const results& all, const page_text& text) {
             {"position_bins", bins},
             {"runs", runs},
             {"recall", all.recall && !all.recall->runs.empty() ? describe(all.recall->runs) : json()},
+            {"repeats", all.recall ? in_json(all.recall->repeats) : json()},
             {"map", describe_map(text)},
             {"heads", text.heads ? describe(*text.heads, about.layers) : json()},
             {"version", about.version},

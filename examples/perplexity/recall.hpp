@@ -20,6 +20,7 @@
 
 #include "llama.hpp"
 #include "measurement.hpp"
+#include "repeats.hpp"
 #include "sequences.hpp"
 #include "tokenizer.hpp"
 
@@ -77,8 +78,9 @@ struct recall_run {
 /// What all policies found.
 struct recall_results {
     std::size_t tries = 0;
-    std::string tasks;             ///< fingerprint of their tokens
+    std::string tasks;             ///< fingerprint of their tokens, and of the text that repeats
     std::vector<recall_run> runs;  ///< the full cache first: the control
+    repeat_results repeats;
 };
 
 /// The full cache finds less than this share: forgetting cannot be judged there.

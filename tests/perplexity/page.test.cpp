@@ -89,7 +89,7 @@ TEST(Page, RecallBesideTheMeasurement) {
     };
     const demo::setting full{.policy = demo::parse_policies("full").front(), .states = 1};
     const demo::setting tova{.policy = demo::parse_policies("tova").front(), .states = 64};
-    all.recall = {.tries = 4, .tasks = "0", .runs = {{full, cells(0.25, 1)}, {tova, cells(0.5, 0.75)}}};
+    all.recall = {.tries = 4, .tasks = "0", .runs = {{full, cells(0.25, 1)}, {tova, cells(0.5, 0.75)}}, .repeats = {}};
     std::ostringstream out;
     demo::write_page(out, all, {.tokens = tokens, .lives = {}, .command = "perplexity --recall"});
     const auto data = data_of(out.str());

@@ -165,7 +165,8 @@ TEST_F(Program, RecallRefusesWhatItDoesNotUse) {
 
 /// What a file has is neither lost nor measured again.
 TEST_F(Program, RecallGoesOnWithAFile) {
-    const words call = with(few_tries(), {"--quiet", "--states", "128", "--policy"});
+    const words small{"--context", "512", "--limit", "500", "--quiet", "--states", "128", "--policy"};
+    const words call = with({"--recall", "--tries", "1"}, small);
     const std::string file = in_folder("result.json");
     EXPECT_EQ(run(with(call, {"window", "--json", file})).code, 0);
     json before = json::parse(demo::content_of(file));
@@ -177,12 +178,9 @@ TEST_F(Program, RecallGoesOnWithAFile) {
     ASSERT_EQ(after.size(), cells / 2 * 3);
     for (std::size_t i = 0; i < cells; ++i) EXPECT_EQ(after[i], before["recall"]["cells"][i]);
     EXPECT_EQ(after[cells]["policy"], "window+4");
-    expect_error(with(call, {"window", "--resume", file, "--tries", "2"}),
+    expect_error(with({"--recall", "--tries", "2"}, with(small, {"window", "--resume", file})),
                  {file + ": its recall was measured with other tasks (--tries 1), not with these (--tries 2)"});
-    EXPECT_EQ(
-        run({"--limit", "500", "--context", "512", "--quiet", "--policy", "window", "--states", "64", "--resume", file})
-            .code,
-        0);
+    EXPECT_EQ(run(with(small, {"window+4", "--resume", file})).code, 0);
     EXPECT_EQ(json::parse(demo::content_of(file))["recall"]["cells"], after) << "also without --recall";
 }
 

@@ -56,7 +56,11 @@ results results_with_recall() {
     const run full = made_run("full", 1, {{1, 2}});
     all.recall = {.tries = 4,
                   .tasks = "0123456789abcdef",
-                  .runs = {{full.what, cells(0.25, 1)}, {all.runs[1].what, cells(0.5, 1.0 / 3)}}};
+                  .runs = {{full.what, cells(0.25, 1)}, {all.runs[1].what, cells(0.5, 1.0 / 3)}},
+                  .repeats = {.tokens = 5000,
+                              .trained_context = 2048,
+                              .found = {{{5, 9}, {105, 110}, 9, "a \"text\""}, {{7, 9}, {3007, 3009}, 8, "b"}},
+                              .runs = {{full.what, {{4, 1}, {5, 6}}}, {all.runs[1].what, {{4, 2}, {5, 1.0 / 3}}}}}};
     return all;
 }
 
@@ -141,6 +145,14 @@ TEST(Json, RecallSaysWhereTheModelItselfFails) {
     EXPECT_EQ(key["score"], 0.5);
     EXPECT_EQ(key["measurable"], false) << "full finds a quarter";
     EXPECT_EQ(recall["cells"][3]["measurable"], true);
+    const auto& repeats = recall["repeats"];
+    EXPECT_EQ(repeats["passages"][0]["distance"], 100);
+    ASSERT_EQ(repeats["runs"].size(), 2U);
+    EXPECT_EQ(repeats["runs"][1]["nll_again"], (nlohmann::ordered_json{2, 1.0 / 3}));
+    const auto& control = repeats["runs"][0]["groups"][0];
+    EXPECT_EQ(control["gain"], 3.0);
+    EXPECT_EQ(control["measurable"], false) << "one passage has no standard error";
+    EXPECT_TRUE(repeats["runs"][1]["groups"][0]["gain"].is_null());
 }
 
 TEST(Json, AModelOfAnyNameGivesValidJson) {

@@ -360,6 +360,62 @@ function writeRecall() {
       ...run.scores[i][l].map((score) => (score === null ? "n. m." : percent(score)))]))));
 }
 
+// ---- repeats
+
+const meanOf = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+const withinTrained = (passage) => data.repeats.trained_context < 2 || passage.distance < data.repeats.trained_context;
+const groupOf = (run, passage) => run.groups.find((g) => g.within_trained === withinTrained(passage));
+const trainedName = (within) => (data.repeats.trained_context < 2 ? "all" : within ? "within the trained length" : "beyond the trained length");
+
+/// One mark per passage for full and each policy shown; pale where full gains too little.
+function drawRepeats() {
+  if (!data.repeats?.runs.length) return;
+  const { passages, runs, trained_context: trained } = data.repeats, k = states[Number(byId("repeats-states").value)];
+  const drawn = runs.filter((r, i) => i === 0 || (r.states === k && shown.has(r.policy)));
+  const gains = drawn.flatMap((r) => r.nll_first.map((x, i) => x - r.nll_again[i]));
+  const distances = passages.map((p) => p.distance), inside = trained > 1 ? [trained] : [];
+  const powers = powersOfTwo([...distances, ...inside]);
+  const c = chart("repeats", logarithmic([...distances, ...inside], "tokens between the occurrences", powers, grouped), linear(gains, "gain, nats per token", { zero: true }));
+  svg("line", { class: "zero", x1: c.left, x2: c.left + c.width, y1: c.y(0), y2: c.y(0) }, c.root);
+  for (const length of inside) svg("line", { class: "full", x1: c.x(length), x2: c.x(length), y1: c.top, y2: c.top + c.height }, c.root);
+  drawn.forEach((r, number) => passages.forEach((p, i) => {
+    const x = c.x(p.distance), y = c.y(r.nll_first[i] - r.nll_again[i]);
+    const made = number === 0 ? svg("circle", { class: "mark", style: "fill:var(--ink)", cx: x, cy: y, r: 5 }, c.root) : mark(c.root, r, x, y);
+    if (!groupOf(r, p).measurable) made.style.opacity = 0.35;
+    describe(made, (number === 0 ? "full" : nameOf(r)) + ": " + signed(r.nll_first[i] - r.nll_again[i], 2) + " nats per token\n“" + p.text + "”\n" +
+      grouped(p.distance) + " tokens after the first occurrence" + (groupOf(r, p).measurable ? "" : "\nnot measurable with this model"));
+  }));
+}
+function writeRepeats() {
+  const { passages, runs } = data.repeats;
+  byId("repeats-words").textContent = data.repeats.least_words;
+  byId("repeats-cue").textContent = data.repeats.cue_words;
+  byId("repeats-tokens").textContent = grouped(data.repeats.tokens);
+  if (!runs.length) {
+    element("li", {}, byId("repeats-groups"), passages.length ? "Not measured." : "The text has none.");
+    for (const gone of document.querySelectorAll("#section-repeats :is(.controls, .chart, details)")) gone.remove();
+    return;
+  }
+  for (const group of runs[0].groups) {
+    const places = passages.filter((p) => withinTrained(p) === group.within_trained).map((p) => p.distance);
+    element("li", {}, byId("repeats-groups"), group.passages + (group.passages === 1 ? " passage " : " passages ") + trainedName(group.within_trained) +
+      " (" + [...new Set([Math.min(...places), Math.max(...places)])].map(grouped).join(" to ") + " tokens): the full cache gains " + withError(group.gain, group.gain_error, 3, signed) +
+      (group.measurable ? "." : ", not more than two standard errors above zero: not measurable with this model, so its marks are pale."));
+  }
+  choices("repeats-states", states.map(String), drawRepeats);
+  byId("repeats-states").value = 0;
+  const judged = (group, name, digits) => (group.measurable ? withError(group[name], group[name + "_error"], digits, signed) : "n. m.");
+  table("repeats-table", ["policy", "k", "codec", "distance", "passages", "first", "again", "gain", "again above full"],
+    runs.flatMap((r, number) => r.groups.map((g) => {
+      const of = (nll) => fixed(meanOf(nll.filter((_, i) => withinTrained(passages[i]) === g.within_trained)), 3);
+      return [r.policy, number === 0 ? "" : r.states, r.codec, trainedName(g.within_trained), g.passages, of(r.nll_first), of(r.nll_again),
+        number === 0 ? withError(g.gain, g.gain_error, 3, signed) : judged(g, "gain", 3), number === 0 ? "" : judged(g, "again_above_full", 3)];
+    })));
+  table("repeats-passages", ["passage", "words", "tokens", "first at", "again at", "distance", "full: first", "full: again"],
+    passages.map((p, i) => [p.text, p.words, p.again[1] - p.again[0], grouped(p.first[0]), grouped(p.again[0]), grouped(p.distance),
+      fixed(runs[0].nll_first[i], 3), fixed(runs[0].nll_again[i], 3)]));
+}
+
 // ---- tables that do not change
 
 function writeTables() {
@@ -412,7 +468,7 @@ function writeLegend() {
 }
 
 function drawCharts() {
-  for (const draw of [drawQuality, drawMemory, drawPosition, drawRecall, drawClasses, drawHeads, drawSpeed]) draw();
+  for (const draw of [drawQuality, drawMemory, drawPosition, drawRecall, drawRepeats, drawClasses, drawHeads, drawSpeed]) draw();
 }
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
@@ -437,6 +493,8 @@ function writePage() {
   if (!data.heads) byId("section-heads").remove();
   if (data.recall) writeRecall();
   else byId("section-recall").remove();
+  if (data.repeats) writeRepeats();
+  else byId("section-repeats").remove();
   drawCharts();
 }
 
