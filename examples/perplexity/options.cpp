@@ -124,7 +124,9 @@ void describe(CLI::App& app, options& o, raw& r) {
         ->type_name("FILE");
     app.add_flag(
         "--recall", o.recall,
-        "also hide pass keys and passages in the text, at five depths, and print how many are found at its end");
+        "also hide pass keys and passages in the text, at five depths, and print how many are found at its end; "
+        "then how well the passages that the text repeats are predicted (with the defaults about two minutes "
+        "on two cores)");
     app.add_option("--tries", r.tries, "of --recall: sequences per kind, length and depth (default 6)")->type_name("N");
     app.add_flag("--profile", r.profile,
                  "print how near each query head looks: the share of its attention on the last tokens, and stop");
