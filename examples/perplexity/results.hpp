@@ -41,7 +41,8 @@ struct provenance {
     std::string cpu, target, version, date;
 };
 
-/// The share of states that both of two policies keep, of those that either keeps.
+/// The share of states that both of two policies keep, of those that either keeps. NaN if they were measured by
+/// different calls.
 struct shared_share {
     std::string a, b;
     std::size_t states;

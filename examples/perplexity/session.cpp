@@ -1,9 +1,11 @@
 #include "session.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <ctime>
 #include <iostream>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -55,6 +57,8 @@ void require_standard_output() {
 
 /// Whether it must be measured: full in f32 is the baseline, which is there.
 bool costs(const setting& s) { return forgets(s) || s.codec != "f32"; }
+
+constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 
 /// What recall is measured of: all but the baselines.
 std::vector<setting> policies_among(std::span<const setting> settings) {
@@ -128,6 +132,7 @@ class session {
         }
         all_.full = std::move(before.full);
         all_.runs = std::move(before.runs);
+        resumed_ = all_.runs.size();
         all_.shared = std::move(before.shared);
         all_.recall = std::move(before.recall);
     }
@@ -226,17 +231,34 @@ class session {
         if (json_ && json_->replaces()) save_json();
     }
 
-    /// With each policy before, at the same k and in the same codec.
+    /// With each policy before, at the same k and in the same codec. No file holds which states a run kept: the share
+    /// with a run of --resume does not exist.
     void compare_kept(const setting& s, const measurement& m) {
-        if (!forgets(s) || s.shorter) return;
+        const auto comparable = [&](const setting& other) {
+            return forgets(other) && !other.shorter && other.states == s.states && other.codec == s.codec;
+        };
+        if (!comparable(s)) return;
         measurement only;
         only.kept = m.kept;
+        for (const run& r : std::span(all_.runs).first(resumed_)) {
+            if (comparable(r.what))
+                all_.shared.push_back({r.what.policy.text, s.policy.text, s.states, s.codec, not_known});
+        }
         for (const auto& [other, held] : held_) {
-            if (other.states != s.states || other.codec != s.codec) continue;
+            if (!comparable(other)) continue;
             all_.shared.push_back(
                 {other.policy.text, s.policy.text, s.states, s.codec, shared_states(held, only, sequences_).share()});
         }
         held_.emplace_back(s, std::move(only));
+    }
+
+    void note_unknown_shares() const {
+        const auto unknown =
+            std::ranges::count_if(all_.shared, [](const shared_share& s) { return std::isnan(s.share); });
+        if (unknown == 0) return;
+        note("shared_states lack " + std::to_string(unknown) + (unknown == 1 ? " pair" : " pairs") +
+             ": --resume does not know which states a run kept that was measured before. Policies that are measured in "
+             "one call have all pairs");
     }
 
     void save_json() {
@@ -278,6 +300,7 @@ class session {
     void finish() {
         all_.complete = !interrupted() && failures_.empty();
         if (json_ && all_.full) save_json();
+        note_unknown_shares();
         if (!interrupted()) return;
         std::cout << std::flush;
         note("interrupted; " + std::to_string(all_.runs.size()) + " of " + std::to_string(wanted_) +
@@ -289,6 +312,7 @@ class session {
     std::optional<output_file> json_, report_, nll_, trace_;
     std::vector<sequence> sequences_;
     results all_;
+    std::size_t resumed_ = 0;  // results that were there before: the first of all_.runs
     std::optional<recall_session> recall_;
     std::optional<measurement> baseline_;                // full, if it was measured now
     std::vector<std::pair<setting, measurement>> held_;  // of each, only what it kept

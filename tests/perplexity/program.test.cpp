@@ -751,6 +751,30 @@ TEST_F(Program, GoesOnWithAFile) {
     EXPECT_EQ(json::parse(demo::content_of(folder_ / "result.json"))["runs"].size(), 5U);
 }
 
+/// No file holds which states a run kept.
+TEST_F(Program, SharesWithAResumedRunAreNotKnown) {
+    const std::string file = in_folder("result.json");
+    const words call = with(small(), {"--states", "8,16", "--shared-states", "--policy"});
+    EXPECT_EQ(run(with(call, {"tova,full", "--json", file})).code, 0);
+    const outcome o = run(with(call, {"window,h2o,tova", "--resume", file}));
+    EXPECT_EQ(o.code, 0);
+    EXPECT_NE(o.error.find("note: shared_states lack 4 pairs: --resume does not know which states a run kept"),
+              std::string::npos)
+        << o.error;
+    std::map<std::string, int> known, unknown;
+    const json all = json::parse(demo::content_of(file));
+    for (const json& s : all["shared_states"]) {
+        const std::string pair = s["a"].get<std::string>() + ' ' + s["b"].get<std::string>();
+        ++(s["share"].is_null() ? unknown : known)[pair];
+    }
+    EXPECT_EQ(known, (std::map<std::string, int>{{"window h2o", 2}}));
+    EXPECT_EQ(unknown, (std::map<std::string, int>{{"tova window", 2}, {"tova h2o", 2}}));
+    const auto table = lines_of(o.out.substr(o.out.find("k = 8, f32\n")));
+    EXPECT_EQ(table[2].find("tova     100.0       -       -"), 0U) << table[2];
+    const outcome again = run(with(call, {"window,h2o,tova", "--json", file}));
+    EXPECT_EQ(again.error.find("shared_states"), std::string::npos) << again.error;
+}
+
 TEST_F(Program, AFileOfSomethingElseIsRefused) {
     const std::string file = in_folder("result.json");
     const words call = with(small(), {"--policy", "tova", "--states", "8"});
