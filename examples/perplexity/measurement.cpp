@@ -118,7 +118,7 @@ class campaign {
                 fail(s, i, problem.what());
             }
             const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-            finish(s, w.runner.get(), taken.count() * share);
+            finish(s, w.runner.get(), (taken.count() - works_[s].results[i].comparison) * share);
         } catch (const stopped&) {
             ended_ = true;
         } catch (...) {

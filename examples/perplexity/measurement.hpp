@@ -102,7 +102,7 @@ struct outcome {
     std::vector<layer_budget> budget;  ///< [layers] over all sequences; empty without a budget
     double mean_budget = 0;            ///< states of a table in the mean; the same in every sequence
     memory_use bytes;
-    double seconds = 0;  ///< of all threads together, as if they had worked on nothing else
+    double seconds = 0;  ///< of all threads together, as if they had worked on nothing else; without the comparison
 
     [[nodiscard]] std::size_t tokens() const;
     [[nodiscard]] double nll_sum() const;

@@ -21,6 +21,7 @@
 
 #include "engine/naive_llama.hpp"
 #include "engine/synthetic_gguf.hpp"
+#include "gguf.hpp"
 #include "policy_spec.hpp"
 #include "support/temporary_folder.hpp"
 #include "terminal.hpp"
@@ -1087,6 +1088,33 @@ TEST_F(Program, AResultThatIsNoNumberIsAnError) {
                                "--states", "8", "--quiet"});
     EXPECT_EQ(quiet.code, 1);
     EXPECT_NE(quiet.error.find("tova at k = 8: the negative log likelihood of token 1"), std::string::npos);
+}
+
+/// The embedding of BOS is 0, so what follows it has finite likelihoods. All other predictions are infinite: perplexity
+/// of the first token can be measured, recall cannot, and has no control.
+TEST_F(Program, RecallStopsWhereItsControlIsNotFinite) {
+    const std::string path = small_model({.final_norm = 1e38});
+    std::string bytes = demo::content_of(path);
+    {
+        const demo::gguf file{std::filesystem::path(path)};
+        const demo::tensor_view& embedding = file.tensor("token_embd.weight");
+        const std::size_t row = 64 * sizeof(float);  // width
+        bytes.replace(static_cast<std::size_t>(embedding.data.data() - file.bytes().data()) + row, row, row, '\0');
+    }
+    folder_.write("zero_bos.gguf", bytes);
+    const outcome o = run({"--model", in_folder("zero_bos.gguf"), "--context", "1024", "--limit", "1", "--policy",
+                           "window", "--states", "64", "--recall", "--tries", "1", "--json", in_folder("result.json")});
+    EXPECT_EQ(o.code, 1) << o.error;
+    EXPECT_NE(o.error.find("perplexity: recall: full: the negative log likelihood of token 2 in sequence 0 (both from "
+                           "0) is "),
+              std::string::npos)
+        << o.error;
+    EXPECT_EQ(o.error.find("window"), std::string::npos) << o.error;
+    EXPECT_EQ(o.out.find("pass key\n"), std::string::npos) << "no grid: " << o.out;
+    const json result = json::parse(demo::content_of(folder_ / "result.json"));
+    EXPECT_EQ(result["complete"], false);
+    EXPECT_EQ(result["runs"].size(), 1U) << "what was measured before is kept";
+    EXPECT_TRUE(result["recall"]["cells"].empty());
 }
 
 TEST_F(Program, TheSamePolicyIsMeasuredOnce) {

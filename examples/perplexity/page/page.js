@@ -362,6 +362,7 @@ function writeRecall() {
 
 // ---- repeats
 
+const begun = (text, most = 140) => (text.length > most ? text.slice(0, text.lastIndexOf(" ", most)) + " …" : text);
 const meanOf = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 const withinTrained = (passage) => data.repeats.trained_context < 2 || passage.distance < data.repeats.trained_context;
 const groupOf = (run, passage) => run.groups.find((g) => g.within_trained === withinTrained(passage));
@@ -382,7 +383,7 @@ function drawRepeats() {
     const x = c.x(p.distance), y = c.y(r.nll_first[i] - r.nll_again[i]);
     const made = number === 0 ? svg("circle", { class: "mark", style: "fill:var(--ink)", cx: x, cy: y, r: 5 }, c.root) : mark(c.root, r, x, y);
     if (!groupOf(r, p).measurable) made.style.opacity = 0.35;
-    describe(made, (number === 0 ? "full" : nameOf(r)) + ": " + signed(r.nll_first[i] - r.nll_again[i], 2) + " nats per token\n“" + p.text + "”\n" +
+    describe(made, (number === 0 ? "full" : nameOf(r)) + ": " + signed(r.nll_first[i] - r.nll_again[i], 2) + " nats per token\n“" + begun(p.text) + "”\n" +
       grouped(p.distance) + " tokens after the first occurrence" + (groupOf(r, p).measurable ? "" : "\nnot measurable with this model"));
   }));
 }
@@ -400,7 +401,8 @@ function writeRepeats() {
     const places = passages.filter((p) => withinTrained(p) === group.within_trained).map((p) => p.distance);
     element("li", {}, byId("repeats-groups"), group.passages + (group.passages === 1 ? " passage " : " passages ") + trainedName(group.within_trained) +
       " (" + [...new Set([Math.min(...places), Math.max(...places)])].map(grouped).join(" to ") + " tokens): the full cache gains " + withError(group.gain, group.gain_error, 3, signed) +
-      (group.measurable ? "." : ", not more than two standard errors above zero: not measurable with this model, so its marks are pale."));
+      (group.measurable ? "." : (group.gain_error === null ? ", and one passage has no standard error" : ", not more than two standard errors above zero") +
+        ": not measurable with this model, so the marks are pale."));
   }
   choices("repeats-states", states.map(String), drawRepeats);
   byId("repeats-states").value = 0;
@@ -412,7 +414,7 @@ function writeRepeats() {
         number === 0 ? withError(g.gain, g.gain_error, 3, signed) : judged(g, "gain", 3), number === 0 ? "" : judged(g, "again_above_full", 3)];
     })));
   table("repeats-passages", ["passage", "words", "tokens", "first at", "again at", "distance", "full: first", "full: again"],
-    passages.map((p, i) => [p.text, p.words, p.again[1] - p.again[0], grouped(p.first[0]), grouped(p.again[0]), grouped(p.distance),
+    passages.map((p, i) => [begun(p.text), p.words, p.again[1] - p.again[0], grouped(p.first[0]), grouped(p.again[0]), grouped(p.distance),
       fixed(runs[0].nll_first[i], 3), fixed(runs[0].nll_again[i], 3)]));
 }
 
@@ -431,10 +433,14 @@ function writeTables() {
   table("classes-table", ["policy", "k", ...data.map.classes.map((c) => c.name + " (" + c.tokens + ")")],
     data.map.runs.map((r) => [r.policy, r.states, ...r.class_share.map((s) => (s === null ? "–" : fixed(100 * s, 1)))]));
   const window = (r) => data.runs.find((w) => w.policy === "window" && w.states === r.states && w.codec === r.codec);
-  const cost = (r) => (window(r) ? signed(100 * (window(r).tokens_per_second / r.tokens_per_second - 1), 1) : "–");
-  table("speed-table", ["policy", "k", "codec", "tokens per second", "time above window's, %"],
-    [["full", "", data.full.codec, grouped(data.full.tokens_per_second), ""],
-      ...data.runs.map((r) => [r.policy, r.states, r.codec, grouped(r.tokens_per_second), cost(r)])]);
+  const cost = (r) => {
+    if (!window(r)) return ["–", "–"];
+    const own = 1e6 / r.tokens_per_second, plain = 1e6 / window(r).tokens_per_second;
+    return [signed(own - plain, 1), signed(100 * (own / plain - 1), 1)];
+  };
+  table("speed-table", ["policy", "k", "codec", "tokens per second", "µs per token above window's", "%"],
+    [["full", "", data.full.codec, grouped(data.full.tokens_per_second), "", ""],
+      ...data.runs.map((r) => [r.policy, r.states, r.codec, grouped(r.tokens_per_second), ...cost(r)])]);
 }
 function writeHead() {
   byId("subject").textContent = data.model.name + " on " + data.text.name;
