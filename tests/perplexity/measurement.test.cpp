@@ -582,7 +582,7 @@ TEST(Measurement, ABoundedCacheIsSmaller) {
 /// comparison the greater part of the elapsed time.
 TEST(Measurement, TheComparisonIsNotInTheTime) {
     twin both({.layers = 1, .width = 32, .heads = 2, .kv_heads = 1, .feed_forward = 32, .vocabulary = 4096});
-    const auto sequences = some_sequences();
+    const std::vector<sequence> sequences(8, sequence(250, 7));
     const auto full = demo::measure(both.model(), sequences, setting_of("full", 1), {.keep_hidden = true});
     const auto start = std::chrono::steady_clock::now();
     const auto m = demo::measure(both.model(), sequences, setting_of("window", 16), {.beside = &full});
