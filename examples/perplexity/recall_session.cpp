@@ -85,7 +85,8 @@ std::vector<std::string> recall_session::measure(const llama& model, std::span<c
     }
     measure_hidden_facts(model, settings);
     if (!found_.repeats.found.empty()) measure_repeats(model, settings);
-    if (prints_text(o_)) {
+    const bool asked = postponed_signal() == 0 || !found_.repeats.runs.empty();
+    if (prints_text(o_) && asked) {
         std::cout << '\n';
         print_repeats(std::cout, found_.repeats, o_.format, columns);
         std::cout << std::flush;

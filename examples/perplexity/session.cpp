@@ -304,7 +304,7 @@ class session {
         if (!interrupted()) return;
         std::cout << std::flush;
         note("interrupted; " + std::to_string(all_.runs.size()) + " of " + std::to_string(wanted_) +
-             " results are done" +
+             " results are done" + (recall_ ? ", recall is not" : "") +
              (o_.json && all_.full && *o_.json != "-" ? ", --resume " + o_.json->string() + " goes on" : ""));
     }
 
