@@ -227,10 +227,10 @@ ms::shape llama::cache_shape(std::size_t states, std::size_t block) const {
             .block = block};
 }
 
-void llama::set_rotations(ms::position first, std::size_t tokens) {
-    turns_.resize(index(tokens), index(config_.rope_dim));
-    for (Eigen::Index t = 0; t < turns_.rows(); ++t) {
-        rope_.find_turns(first + static_cast<ms::position>(t), {turns_.row(t).data(), config_.rope_dim});
+void llama::set_rotations(std::span<const ms::position> positions) {
+    turns_.resize(index(positions.size()), index(config_.rope_dim));
+    for (std::size_t t = 0; t < positions.size(); ++t) {
+        rope_.find_turns(positions[t], {turns_.row(index(t)).data(), config_.rope_dim});
     }
     turns_ *= static_cast<float>(config_.scaling.magnitude);
 }

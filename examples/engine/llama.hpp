@@ -6,6 +6,7 @@
 //     ms::cache<ms::any_policy> cache(model.cache_shape(512, 64), ms::tova{});
 //     model.prefill(cache, tokens, 0, ms::prefill_mode::exact, hidden) // hidden [tokens, width]
 //     model.negative_log_likelihoods(hidden, targets, nll);            // nll [tokens]
+//     model.decode(std::span(caches), tokens, positions, hidden);      // one token for each of several sequences
 //
 // It uses multistate as any engine would, through its public headers: project, rotate, ms::prefill, go on. A Llama whose
 // heads are partly replaced by recurrent cells needs a recurformer_cache instead (recurformer_cache.hpp).
@@ -13,10 +14,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -104,6 +107,14 @@ class llama {
         return prefill(cache, tokens, first, mode, hidden, [](std::size_t) {});
     }
 
+    /// One token for each of several sequences, token i at positions[i] of caches[i]: the weights are multiplied with all
+    /// of them at once, the threads share the sequences for attention. Leaves final hidden states in `hidden`
+    /// [sequences, width]. Caches of one shape. Returns false and changes nothing if one has no room, which only `full`
+    /// can say. Throws std::logic_error if the model cannot use the caches, or if the spans differ in length.
+    template <class Cache>
+    bool decode(std::span<Cache> caches, std::span<const token> tokens, std::span<const ms::position> positions,
+                matrix& hidden);
+
     /// Of rows [first, first + count) of `hidden`, in `out` [count, vocabulary]. `first + count` may be at most its rows.
     void logits(const matrix& hidden, std::size_t first, std::size_t count, matrix& out);
     /// nll[i] = -log p(targets[i] | hidden[i]), in nats.
@@ -143,7 +154,10 @@ class llama {
     /// Room for calls on this cache; throws std::logic_error if the model cannot use it.
     template <class Cache>
     void prepare(const Cache& cache);
-    void set_rotations(ms::position first, std::size_t tokens);
+    /// Attention of one layer for the rows of query_, key_ and value_, each with its own cache.
+    template <class Cache>
+    void attend_each(std::size_t layer_index, std::span<Cache> caches, std::span<const ms::position> positions);
+    void set_rotations(std::span<const ms::position> positions);
     void embed(std::span<const token> tokens, matrix& hidden);
     void project(const layer& part, const matrix& hidden);
     void feed_forward(const layer& part, matrix& hidden);
@@ -160,7 +174,9 @@ class llama {
     ms::rope rope_;  // refers to the weights
 
     // scratch of one block, [tokens, …]
-    std::optional<ms::workspace> scratch_;  // of attention, for the caches of the last call
+    std::optional<ms::workspace> scratch_;   // of attention, for the caches of the last call
+    std::vector<ms::workspace> scratch_of_;  // the same for decode, one for each thread
+    std::vector<ms::position> positions_;    // of the tokens of a block
     ms::replaced_heads_workspace mixed_scratch_;
     matrix normal_, query_, key_, value_, attended_, gate_, up_, logits_, turns_;
 };
@@ -184,7 +200,9 @@ bool llama::prefill(Cache& cache, std::span<const token> tokens, ms::position fi
         return std::span(m.data(), static_cast<std::size_t>(m.size())).subspan(begin * width, count * width);
     };
     embed(tokens, hidden);
-    set_rotations(first, tokens.size());
+    positions_.resize(tokens.size());
+    std::iota(positions_.begin(), positions_.end(), first);
+    set_rotations(positions_);
     attended_.resize(hidden.rows(), static_cast<Eigen::Index>(config_.heads * config_.value_dim));
     for (std::size_t i = 0; i < weights_->layers.size(); ++i) {
         project(weights_->layers[i], hidden);
@@ -210,6 +228,54 @@ bool llama::prefill(Cache& cache, std::span<const token> tokens, ms::position fi
         feed_forward(weights_->layers[i], hidden);
     }
     return true;
+}
+
+template <class Cache>
+bool llama::decode(std::span<Cache> caches, std::span<const token> tokens, std::span<const ms::position> positions,
+                   matrix& hidden) {
+    if (config_.replaced) throw std::logic_error("decode needs attention in all heads");
+    if (tokens.size() != caches.size() || positions.size() != caches.size()) {
+        throw std::logic_error("decode needs one token and one position for each cache");
+    }
+    const std::size_t layers = weights_->layers.size();
+    for (Cache& cache : caches) {
+        for (std::size_t i = 0; i < layers; ++i) {
+            if (!cache.layer(i).has_room(1)) return false;
+        }
+    }
+    const auto fits = [&](const ms::workspace& scratch) {
+        return std::ranges::all_of(caches, [&](const Cache& cache) { return scratch.fits(cache.shape()); });
+    };
+    if (!caches.empty() && (scratch_of_.empty() || !fits(scratch_of_.front()))) {
+        scratch_of_.assign(pool_.threads(), ms::workspace(caches.front().shape()));
+        if (!fits(scratch_of_.front())) throw std::logic_error("decode needs caches of one shape");
+    }
+    embed(tokens, hidden);
+    set_rotations(positions);
+    attended_.resize(hidden.rows(), static_cast<Eigen::Index>(config_.heads * config_.value_dim));
+    for (std::size_t i = 0; i < layers; ++i) {
+        project(weights_->layers[i], hidden);
+        attend_each(i, caches, positions);
+        multiply({&weights_->layers[i].output}, attended_, {&hidden}, true);
+        feed_forward(weights_->layers[i], hidden);
+    }
+    return true;
+}
+
+template <class Cache>
+void llama::attend_each(std::size_t layer_index, std::span<Cache> caches, std::span<const ms::position> positions) {
+    const auto row = [](auto& m, std::size_t i) {
+        const auto width = static_cast<std::size_t>(m.cols());
+        return std::span(m.data() + i * width, width);
+    };
+    std::atomic<std::size_t> next = 0;  // a worker that is done takes the next sequence, with its own scratch
+    pool_.run(scratch_of_.size(), [&](std::size_t worker) {
+        for (std::size_t i = next++; i < caches.size(); i = next++) {
+            const ms::qkv in{row(query_, i), row(key_, i), row(value_, i)};
+            static_cast<void>(ms::step(caches[i].layer(layer_index), positions[i], in, row(attended_, i),
+                                       scratch_of_[worker]));  // there is room
+        }
+    });
 }
 
 }  // namespace demo

@@ -51,6 +51,7 @@ constexpr std::array footer{
     entry{"perplexity --policy all --states 128 --sort perplexity --json all.json", ""},
     entry{"perplexity --policy all --states 128 --sort perplexity --resume all.json", ""},
     entry{"perplexity --compare before.json after.json --format markdown", ""},
+    entry{"perplexity --paper --limit 4000", ""},
     entry{"perplexity --print-tokens > ids.txt && perplexity --tokens ids.txt --policy tova --states 64 --nll nll.txt",
           ""},
     entry{"",

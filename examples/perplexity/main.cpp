@@ -8,6 +8,7 @@
 #include "inputs.hpp"
 #include "options.hpp"
 #include "output_file.hpp"
+#include "paper_session.hpp"
 #include "profile_session.hpp"
 #include "sequences.hpp"
 #include "session.hpp"
@@ -26,6 +27,7 @@ int run(const demo::options& o) {
     if (o.print_tokens) return print_tokens(o);
     if (!o.compare.empty()) return demo::compare(o);
     if (o.profile) return demo::print_profile(o);
+    if (o.paper) return demo::measure_paper(o);
     return demo::measure(o);
 }
 

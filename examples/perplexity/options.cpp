@@ -128,6 +128,10 @@ void describe(CLI::App& app, options& o, raw& r) {
         "then how well the passages that the text repeats are predicted (with the defaults about two minutes "
         "on two cores)");
     app.add_option("--tries", r.tries, "of --recall: sequences per kind, length and depth (default 6)")->type_name("N");
+    app.add_flag("--paper", o.paper,
+                 "measure what the paper on TOVA (arXiv 2401.06104) claims: its tables, each number beside the "
+                 "published one, and a verdict for each claim; takes 61 measurements of the text (bundled: one to four "
+                 "minutes on two cores), which --limit shortens");
     app.add_flag("--profile", r.profile,
                  "print how near each query head looks: the share of its attention on the last tokens, and stop");
     app.add_option("--near", r.near, "with --profile: how many of the last tokens are near (default 32)")
@@ -181,6 +185,9 @@ void check_effects(const CLI::App& app, const options& o) {
             throw std::invalid_argument(std::string(option) + " has no effect without --profile");
         }
     }
+    check_effects_with(app, "paper", "has its own policies and sizes",
+                       std::array<std::string_view, 10>{"paper", "model", "text", "context", "limit", "block",
+                                                        "threads", "format", "json", "quiet"});
     if (given(app, "--tries") && !o.recall) throw std::invalid_argument("--tries has no effect without --recall");
     check_effects_with(app, "compare", "measures nothing", std::array<std::string_view, 2>{"compare", "format"});
     if (o.tokens && o.recall) {
@@ -267,6 +274,9 @@ void interpret_table(options& o, const raw& r) {
     if (!r.columns.empty()) o.columns = parse_choices("--columns", {r.columns}, column_groups);
     if (!r.columns.empty() && o.format == table_format::csv) {
         throw std::invalid_argument("--columns has no effect with --format csv, which has all columns");
+    }
+    if (o.paper && o.format == table_format::csv) {
+        throw std::invalid_argument("--format must be text or markdown with --paper, is 'csv'; --json has all numbers");
     }
     if (!o.sort.empty()) require_choice("--sort", o.sort, sort_keys);
 }

@@ -48,6 +48,7 @@ struct options {
     std::vector<std::string> columns{"summary"};  ///< groups of columns
     std::string sort;                             ///< empty: as measured
     bool shared_states = false;                   ///< print which states policies share
+    bool paper = false;                           ///< reproduce the tables of arXiv 2401.06104
     bool recall = false;                          ///< also ask for hidden facts, and compare repeats
     std::size_t recall_tries = 6;                 ///< per kind, length and depth
     bool print_tokens = false;

@@ -175,10 +175,11 @@ std::string inside_script(const json& data) {
 
 }  // namespace
 
-retained retained_of(const setting& what, const measurement& m, const ms::lifetimes_shape& shape) {
+retained retained_of(const setting& what, const measurement& m, const ms::lifetimes_shape& shape,
+                     std::size_t number) {
     retained result{what, ms::lifetimes(shape)};
     for (const forgetting& f : m.forgotten) {
-        if (f.sequence != 0) continue;
+        if (f.sequence != number) continue;
         result.lives.forget({.layer = f.layer, .kv_head = f.kv_head, .position = f.position, .step = f.step});
     }
     return result;

@@ -17,14 +17,15 @@
 
 namespace demo {
 
-/// How long the states of the first sequence were held in one run.
+/// How long the states of a sequence were held in one run.
 struct retained {
     setting what;
     ms::lifetimes lives;
 };
 
-/// Of the first sequence of a measurement that noted what was forgotten.
-[[nodiscard]] retained retained_of(const setting& what, const measurement& m, const ms::lifetimes_shape& shape);
+/// Of sequence `number` of a measurement that noted what was forgotten.
+[[nodiscard]] retained retained_of(const setting& what, const measurement& m, const ms::lifetimes_shape& shape,
+                                   std::size_t number = 0);
 
 /// Where the query heads look on the first sequence: attention_profile::recency() [layers * heads].
 struct head_shares {

@@ -286,6 +286,103 @@ TEST(Llama, TokensBeyondABlockOfTheCacheAreAttendedInBlocks) {
     }
 }
 
+/// Four sequences that are 1, 9, 17 and 25 tokens long before they decode 12 tokens each.
+template <class Policy>
+void expect_decoding_is_prefill_of_single_tokens(const synthetic_llama& options, std::size_t threads) {
+    const demo::temporary_folder folder;
+    demo::write_synthetic_llama(folder / "model.gguf", options);
+    const gguf file(folder / "model.gguf");
+    ms::thread_pool pool(threads);
+    llama model(file, pool);
+    constexpr std::size_t sequences = 4, steps = 12;
+    std::vector<ms::cache<Policy>> together, apart;
+    std::vector<std::vector<token>> texts;
+    std::vector<ms::position> positions;
+    matrix hidden, expected;
+    for (std::size_t i = 0; i < sequences; ++i) {
+        const std::size_t before = 1 + 8 * i;
+        texts.push_back(random_tokens(before + steps, options.vocabulary, 40 + i));
+        together.emplace_back(model.cache_shape(std::is_same_v<Policy, ms::full> ? 40 : 10, 1));
+        ASSERT_TRUE(
+            model.prefill(together.back(), std::span(texts.back()).first(before), 0, ms::prefill_mode::exact, hidden));
+        apart.push_back(together.back().clone());
+        positions.push_back(static_cast<ms::position>(before));
+    }
+    for (std::size_t step = 0; step < steps; ++step) {
+        std::vector<token> tokens;
+        for (std::size_t i = 0; i < sequences; ++i) {
+            tokens.push_back(texts[i][static_cast<std::size_t>(positions[i])]);
+        }
+        ASSERT_TRUE(model.decode(std::span(together), tokens, positions, hidden));
+        ASSERT_EQ(hidden.rows(), static_cast<Eigen::Index>(sequences));
+        for (std::size_t i = 0; i < sequences; ++i) {
+            ASSERT_TRUE(model.prefill(apart[i], std::span(tokens).subspan(i, 1), positions[i], ms::prefill_mode::exact,
+                                      expected));
+            const auto row = hidden.row(static_cast<Eigen::Index>(i));
+            ASSERT_TRUE(row.allFinite());
+            EXPECT_LE((row - expected.row(0)).cwiseAbs().maxCoeff(), rounding * expected.cwiseAbs().maxCoeff());
+            ++positions[i];
+        }
+    }
+    for (std::size_t i = 0; i < sequences; ++i) {
+        for (std::size_t layer = 0; layer < together[i].shape().layers; ++layer) {
+            for (std::size_t head = 0; head < together[i].shape().kv_heads; ++head) {
+                EXPECT_TRUE(std::ranges::equal(together[i].layer(layer).positions(head),
+                                               apart[i].layer(layer).positions(head)));
+            }
+        }
+    }
+}
+
+TEST(Llama, DecodingABatchIsPrefillOfSingleTokens) {
+    const synthetic_llama scaled{.scaling_type = "yarn", .scaling_factor = 8.0F, .original_context = 2048};
+    for (const std::size_t threads : {1U, 3U, 8U}) {
+        SCOPED_TRACE(threads);
+        expect_decoding_is_prefill_of_single_tokens<ms::full>({}, threads);
+        expect_decoding_is_prefill_of_single_tokens<ms::tova>({}, threads);
+        expect_decoding_is_prefill_of_single_tokens<ms::h2o>(scaled, threads);
+    }
+}
+
+TEST(Llama, DecodingWithoutRoomChangesNothing) {
+    const demo::temporary_folder folder;
+    demo::write_synthetic_llama(folder / "model.gguf", {});
+    const gguf file(folder / "model.gguf");
+    ms::thread_pool pool(1);
+    llama model(file, pool);
+    std::vector<ms::cache<ms::full>> caches;
+    matrix hidden;
+    const auto tokens = random_tokens(5, 512, 1);
+    for (const std::size_t held : {2U, 5U}) {
+        caches.emplace_back(model.cache_shape(4, 1));  // 5 rows
+        ASSERT_TRUE(model.prefill(caches.back(), std::span(tokens).first(held), 0, ms::prefill_mode::exact, hidden));
+    }
+    const std::vector<ms::position> positions{2, 5};
+    EXPECT_FALSE(model.decode(std::span(caches), std::span(tokens).first(2), positions, hidden));
+    EXPECT_EQ(caches[0].layer(0).next_position(), 2);
+    EXPECT_EQ(caches[1].layer(0).next_position(), 5);
+    EXPECT_TRUE(
+        model.decode(std::span(caches).first(1), std::span(tokens).first(1), std::span(positions).first(1), hidden));
+}
+
+TEST(Llama, DecodingRefusesWhatDoesNotFit) {
+    const demo::temporary_folder folder;
+    demo::write_synthetic_llama(folder / "model.gguf", {});
+    const gguf file(folder / "model.gguf");
+    ms::thread_pool pool(1);
+    llama model(file, pool);
+    std::vector<ms::cache<ms::tova>> caches;
+    caches.emplace_back(model.cache_shape(4, 1));
+    caches.emplace_back(model.cache_shape(64, 1));
+    matrix hidden;
+    const std::vector<ms::position> positions{0, 0};
+    const auto tokens = random_tokens(2, 512, 1);
+    EXPECT_THROW((void)model.decode(std::span(caches), tokens, positions, hidden), std::logic_error);
+    EXPECT_THROW((void)model.decode(std::span(caches).first(1), tokens, positions, hidden), std::logic_error);
+    EXPECT_TRUE(
+        model.decode(std::span(caches).first(1), std::span(tokens).first(1), std::span(positions).first(1), hidden));
+}
+
 /// The bundled tokenizers: both kinds read from a file what they were given, and know every id that they give.
 TEST(Llama, TextBecomesTokensOfTheModel) {
     const demo::temporary_folder folder;

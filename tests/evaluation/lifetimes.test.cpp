@@ -1,4 +1,5 @@
 // How long states were held, against numbers worked out by hand.
+#include <cmath>
 #include <stdexcept>
 #include <vector>
 
@@ -37,10 +38,28 @@ TEST(Lifetimes, OfAWindowAreItsLength) {
             lives.forget({.layer = 0, .kv_head = 0, .position = f.position, .step = f.decided_by});
         }
     }
+    EXPECT_EQ(lives.recent_share(states), 1);
     // A state attends with its own token and with `states` later ones: attention sees states + 1.
     for (ms::position p = 0; p + 4 < static_cast<ms::position>(tokens); ++p) {
         EXPECT_EQ(lives.last_steps(0, 0)[static_cast<std::size_t>(p)], p + 3);
     }
+}
+
+TEST(Lifetimes, RecentSurvivorsAreAmongTheNewestPositions) {
+    // Two states survive each step from 2 on: the first and the newest.
+    ms::lifetimes lives({.layers = 1, .kv_heads = 2, .tokens = 6});
+    for (const ms::position j : {1, 2, 3}) lives.forget({.layer = 0, .kv_head = 0, .position = j, .step = j + 1});
+    // The other KV head forgets each token at its own step, and keeps the first two.
+    for (const ms::position j : {2, 3, 4, 5}) lives.forget({.layer = 0, .kv_head = 1, .position = j, .step = j});
+    // Steps 2, 3 and 4: of six survivors of the first head the three newest tokens are recent; of the other head only
+    // token 1 after step 2.
+    EXPECT_DOUBLE_EQ(lives.recent_share(2), (3.0 + 1.0) / 12);
+}
+
+TEST(Lifetimes, WithoutALaterStepThereIsNoShareOfRecentStates) {
+    const ms::lifetimes lives({.layers = 1, .kv_heads = 1, .tokens = 4});
+    EXPECT_TRUE(std::isnan(lives.recent_share(4)));
+    EXPECT_TRUE(std::isnan(lives.recent_share(3)));
 }
 
 TEST(Lifetimes, RefusesSizesOfZero) {

@@ -101,6 +101,12 @@ class Program : public testing::Test {
         demo::write_synthetic_llama(folder_ / "small.gguf", options);
         return in_folder("small.gguf");
     }
+    /// A text for it.
+    std::string small_text(std::size_t sentences) const {
+        std::string text;
+        for (std::size_t i = 0; i < sentences; ++i) text += "He said, \"No (" + std::to_string(i * i) + ").\"\n";
+        return folder_.write("small.txt", text).string();
+    }
     /// Ids for it: two sequences, of 50 and 30 tokens.
     std::string small_tokens() const {
         demo::random_numbers random(5);
@@ -154,6 +160,40 @@ TEST_F(Program, RecallPrintsGridsAndWritesJson) {
     EXPECT_NE(o.out.find("\nwindow at k = 128, pass key\n   depth    0 %   25 %   50 %   75 %  100 %\n"),
               std::string::npos)
         << o.out;
+}
+
+/// The smallest run: k is 1 to 32, so that some sinks do not fit. A small model, as unoptimized programs run this too.
+TEST_F(Program, ThePaperIsMeasuredBesideItsNumbers) {
+    const words call{"--model", small_model(), "--text", small_text(10), "--context", "64", "--limit", "126"};
+    const outcome o = run(with(call, {"--paper", "--threads", "2", "--json", in_folder("paper")}));
+    EXPECT_EQ(o.code, 2) << o.error;
+    EXPECT_NE(o.error.find("skipped window+4 at k = 4: sinks must be at most"), std::string::npos) << o.error;
+    EXPECT_NE(o.out.find("\ntova_head  "), std::string::npos) << o.out;
+    EXPECT_NE(o.out.find("\nOf 20 claims, "), std::string::npos) << o.out;
+    const json result = json::parse(demo::content_of(folder_ / "paper"));
+    EXPECT_TRUE(result["complete"]);
+    ASSERT_EQ(result["perplexity"].size(), 60U);
+    const json& first = result["perplexity"][0];
+    EXPECT_EQ(first["policy"], "shorter_context");
+    EXPECT_EQ(first["states"], 1);
+    EXPECT_EQ(first["paper_ppl"], 17.65);
+    EXPECT_TRUE(result["perplexity"][12]["ppl"].is_null()) << "window+1 at k = 1";
+    const json one = measured(with(call, {"--policy", "tova", "--states", "8"}));
+    for (const json& row : result["perplexity"]) {
+        if (row["policy"] != "tova" || row["states"] != 8) continue;
+        EXPECT_EQ(row["ppl"], one["runs"][0]["ppl"]);
+    }
+    ASSERT_EQ(result["batches"].size(), 5U);
+    EXPECT_EQ(result["batches"][0]["batch"], 8);
+    EXPECT_GT(result["batches"][1]["tokens_per_second"], 0);
+    ASSERT_EQ(result["retention"].size(), 4U);
+    EXPECT_EQ(result["claims"].size(), 20U);
+}
+
+TEST_F(Program, ThePaperRefusesWhatItDoesNotUse) {
+    expect_error({"--paper", "--policy", "tova"}, {"--policy has no effect with --paper"});
+    expect_error({"--paper", "--format", "csv"}, {"--format must be text or markdown with --paper, is 'csv'"});
+    expect_error({"--paper", "--limit", "40"}, {"at least 64 tokens, the longest has 41"});
 }
 
 TEST_F(Program, RecallRefusesWhatItDoesNotUse) {
@@ -996,6 +1036,21 @@ TEST_F(Program, ASignalBeforeTheFirstResultLeavesNothingBehind) {
         EXPECT_EQ(files(), before);
         EXPECT_EQ(demo::content_of(old), "old");
     }
+}
+
+TEST_F(Program, ASignalKeepsWhatThePaperHas) {
+    const auto json_path = in_folder("paper.json");
+    const auto out = folder_.write("stdout", "").string();
+    const int status = status_after_signal({"--paper", "--model", small_model(), "--text", small_text(200), "--context",
+                                            "128", "--threads", "1", "--json", json_path},
+                                           out, SIGINT, [&] { return std::filesystem::exists(json_path); });
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT) << status;
+    const json part = json::parse(demo::content_of(json_path));
+    EXPECT_FALSE(part["complete"]);
+    EXPECT_FALSE(part["perplexity"][0]["ppl"].is_null());
+    EXPECT_EQ(part["batches"].size(), 0U);
+    EXPECT_NE(demo::content_of(out).find("\nshorter_context  "), std::string::npos);
+    EXPECT_NE(demo::content_of(out).find("\nNot measured: interrupted.\n"), std::string::npos);
 }
 
 /// What is done is printed and written, and another call goes on.

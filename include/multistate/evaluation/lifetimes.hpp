@@ -9,11 +9,13 @@
 //     lives.last_steps(i, kv_head)                            // [tokens]: the retained-token map of figures 7 to 9 of
 //                                                             // arXiv 2401.06104: j is dark from step j to last[j]
 //     lives.held_share(j)                                     // 0.4: of the steps from j to the end, 40 %
+//     lives.recent_share(512)                                 // 0.75: of the survivors, 75 % are among the newest 512
 //
 // The step of a token is its position. A state takes part in the step of its own token and in all steps up to its last.
 // A state that was never forgotten has the last token of the text as its last step.
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -65,6 +67,23 @@ class lifetimes {
         for (std::size_t i = at; i < last_.size(); i += shape_.tokens) steps += static_cast<double>(last_[i] - j + 1);
         const std::size_t possible = (shape_.tokens - at) * shape_.layers * shape_.kv_heads;
         return steps / static_cast<double>(possible);
+    }
+
+    /// Of the states that survive a step, the share (0 to 1) that is among the newest `newest` positions: over all steps
+    /// from `newest` on, layers and KV heads. NaN if no state survives such a step.
+    double recent_share(std::size_t newest) const noexcept {
+        const std::size_t n = shape_.tokens;
+        std::size_t all = 0, recent = 0;
+        for (std::size_t i = 0; i < last_.size(); ++i) {
+            // State j survives the steps from j to before its last, and is recent in those before j + newest. The end
+            // of the text is no decision: a state held there survives the step before it.
+            const std::size_t j = i % n, begin = (std::max)(j, newest), end = static_cast<std::size_t>(last_[i]);
+            if (end <= begin) continue;
+            all += end - begin;
+            recent += (std::max)((std::min)(end, j + newest), begin) - begin;
+        }
+        if (all == 0) return std::numeric_limits<double>::quiet_NaN();
+        return static_cast<double>(recent) / static_cast<double>(all);
     }
 
   private:
