@@ -1,4 +1,4 @@
-# cmake --install: headers and a package that find_package(multistate) finds.
+# cmake --install: headers and a package that find_package(multistate) finds; the demo, if it was built.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -12,3 +12,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/multistate-config-version
                                  COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/multistate-config.cmake ${PROJECT_BINARY_DIR}/multistate-config-version.cmake
         DESTINATION ${package_dir})
+# The demo, which carries its model and text. Without it the headers are installed alone.
+if(TARGET perplexity)
+  install(TARGETS perplexity RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT perplexity OPTIONAL)
+endif()

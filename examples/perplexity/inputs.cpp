@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iostream>
 #include <stdexcept>
+#include <utility>
 
 #include "bundled.hpp"
 #include "output_file.hpp"
@@ -15,12 +16,16 @@ namespace {
 
 constexpr std::size_t default_context = 1024;
 
-/// The text in sequences of `context` tokens; says how much of it is in none.
-std::vector<sequence> cut_text(const options& o, const tokenizer& words, std::size_t context) {
+std::vector<token> read_text(const options& o, const tokenizer& words) {
     const std::string text = o.text ? read_file(*o.text) : std::string(bundled_text());
+    if (const std::string odd = odd_bytes(text); !odd.empty()) note(source_name(o) + ": " + odd);
+    return words.encode(text);
+}
+
+/// The text in sequences of `context` tokens; says how much of it is in none.
+std::vector<sequence> cut_text(const options& o, const tokenizer& words, std::span<const token> tokens,
+                               std::size_t context) {
     const std::string name = source_name(o);
-    if (const std::string odd = odd_bytes(text); !odd.empty()) note(name + ": " + odd);
-    const std::vector<token> tokens = words.encode(text);
     auto sequences = cut(tokens, words.bos(), context);
     const std::size_t bos = words.bos() ? 1 : 0;
     const std::size_t all = tokens.size() + bos;
@@ -70,7 +75,8 @@ gguf open_model(const options& o) {
     return o.model ? gguf(*o.model) : gguf(bundled_model(), std::string(bundled_model_name));
 }
 
-std::vector<sequence> read_sequences(const options& o, const gguf& file, std::size_t& context, std::size_t vocabulary) {
+std::vector<sequence> read_sequences(const options& o, const gguf& file, std::size_t& context, std::size_t vocabulary,
+                                     std::vector<token>* all) {
     std::vector<sequence> sequences;
     if (o.tokens) {
         sequences = read_tokens(*o.tokens, vocabulary);
@@ -84,7 +90,9 @@ std::vector<sequence> read_sequences(const options& o, const gguf& file, std::si
             throw file.error("the tokenizer has " + std::to_string(words.size()) + " tokens, the model only " +
                              std::to_string(vocabulary));
         }
-        sequences = cut_text(o, words, context);
+        std::vector<token> tokens = read_text(o, words);
+        sequences = cut_text(o, words, tokens, context);
+        if (all != nullptr) *all = std::move(tokens);
     }
     if (o.limit) limit_predictions(sequences, *o.limit);
     return sequences;

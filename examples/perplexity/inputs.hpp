@@ -32,9 +32,9 @@ void note(const std::string& sentence);
 [[nodiscard]] std::size_t context_for(const options& o, const gguf& file);
 
 /// All of a text or of the ids in a file, to the limit; in `context` how long a sequence may be. Says how much of the
-/// text is in none. Throws std::runtime_error.
+/// text is in none; in `all`, unless it is null, the tokens of the whole text without BOS. Throws std::runtime_error.
 [[nodiscard]] std::vector<sequence> read_sequences(const options& o, const gguf& file, std::size_t& context,
-                                                   std::size_t vocabulary);
+                                                   std::size_t vocabulary, std::vector<token>* all = nullptr);
 
 /// What is ignored in the model, and sequences beyond its trained length.
 void print_notes(const gguf& file, const llama& model, const std::vector<sequence>& sequences);

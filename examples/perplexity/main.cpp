@@ -10,7 +10,6 @@
 #include "output_file.hpp"
 #include "paper_session.hpp"
 #include "profile_session.hpp"
-#include "recall_session.hpp"
 #include "sequences.hpp"
 #include "session.hpp"
 
@@ -29,7 +28,6 @@ int run(const demo::options& o) {
     if (!o.compare.empty()) return demo::compare(o);
     if (o.profile) return demo::print_profile(o);
     if (o.paper) return demo::measure_paper(o);
-    if (o.recall) return demo::measure_recall(o);
     return demo::measure(o);
 }
 

@@ -118,7 +118,7 @@ class campaign {
                 fail(s, i, problem.what());
             }
             const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-            finish(s, w.runner.get(), taken.count() * share);
+            finish(s, w.runner.get(), (taken.count() - works_[s].results[i].comparison) * share);
         } catch (const stopped&) {
             ended_ = true;
         } catch (...) {
@@ -188,6 +188,10 @@ std::vector<ms::position> positions_of(const std::vector<bool>& kept, std::size_
 }
 
 }  // namespace
+
+bool same(const setting& a, const setting& b) {
+    return a.policy.text == b.policy.text && a.states == b.states && a.codec == b.codec;
+}
 
 std::size_t outcome::tokens() const {
     return std::accumulate(sequences.begin(), sequences.end(), std::size_t{0},

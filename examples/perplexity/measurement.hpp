@@ -102,7 +102,7 @@ struct outcome {
     std::vector<layer_budget> budget;  ///< [layers] over all sequences; empty without a budget
     double mean_budget = 0;            ///< states of a table in the mean; the same in every sequence
     memory_use bytes;
-    double seconds = 0;  ///< of all threads together, as if they had worked on nothing else
+    double seconds = 0;  ///< of all threads together, as if they had worked on nothing else; without the comparison
 
     [[nodiscard]] std::size_t tokens() const;
     [[nodiscard]] double nll_sum() const;
@@ -145,6 +145,9 @@ void check(const llama& model, const setting& s);
 /// The policy with all its parameters, guards and slack at this k, however they were written: settings with equal texts
 /// measure the same. Throws as check does.
 [[nodiscard]] std::string resolved(const llama& model, const setting& s);
+
+/// Whether both have one policy, one k and one codec.
+[[nodiscard]] bool same(const setting& a, const setting& b);
 
 /// "tova at k = 64", "full"
 [[nodiscard]] std::string name_of(const setting& s);

@@ -49,7 +49,7 @@ struct options {
     std::string sort;                             ///< empty: as measured
     bool shared_states = false;                   ///< print which states policies share
     bool paper = false;                           ///< reproduce the tables of arXiv 2401.06104
-    bool recall = false;                          ///< ask for hidden facts instead of measuring the text
+    bool recall = false;                          ///< also ask for hidden facts, and compare repeats
     std::size_t recall_tries = 6;                 ///< per kind, length and depth
     bool print_tokens = false;
     std::optional<profile_setting> profile;  ///< with --profile: where heads look, and no measurement

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "page_parts.hpp"
+#include "recall_json.hpp"
 #include "token_class.hpp"
 
 namespace demo {
@@ -109,7 +110,7 @@ json describe(const head_shares& heads, std::size_t layers) {
 }
 
 /// scores: [kind, length, depth]; null where the first run, the full cache, finds too little.
-json describe(std::span<const recall_run> recall) {
+json describe(const std::vector<recall_run>& recall) {
     const auto values = [&](auto member) {
         json list = json::array();
         for (const recall_cell& c : recall.front().cells) {
@@ -135,22 +136,7 @@ json describe(std::span<const recall_run> recall) {
     return {{"kinds", kinds}, {"lengths", lengths}, {"depths", depths}, {"runs", runs}};
 }
 
-json describe_recall(const results& all, const page_text& text) {
-    const provenance& about = all.about;
-    return {{"model", {{"name", about.model}}},
-            {"text", {{"name", about.text}}},
-            {"full", json()},
-            {"runs", json::array()},
-            {"recall", describe(text.recall)},
-            {"version", about.version},
-            {"date", about.date},
-            {"cpu", about.cpu},
-            {"target", about.target},
-            {"command", text.command}};
-}
-
 json describe(const results& all, const page_text& text) {
-    if (!all.full) return describe_recall(all, text);
     const provenance& about = all.about;
     json runs = json::array(), shorter = json::array(), bins = json::array();
     for (const run& r : all.runs) (r.what.shorter ? shorter : runs).push_back(describe(r, *all.full));
@@ -163,6 +149,8 @@ json describe(const results& all, const page_text& text) {
             {"shorter_context", shorter},
             {"position_bins", bins},
             {"runs", runs},
+            {"recall", all.recall && !all.recall->runs.empty() ? describe(all.recall->runs) : json()},
+            {"repeats", all.recall ? in_json(all.recall->repeats) : json()},
             {"map", describe_map(text)},
             {"heads", text.heads ? describe(*text.heads, about.layers) : json()},
             {"version", about.version},

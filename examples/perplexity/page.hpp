@@ -13,7 +13,6 @@
 #include <multistate/evaluation/lifetimes.hpp>
 
 #include "measurement.hpp"
-#include "recall.hpp"
 #include "results.hpp"
 
 namespace demo {
@@ -34,22 +33,15 @@ struct head_shares {
     std::vector<float> near;
 };
 
-/// What one policy at one k found; cells as recall_of gives them.
-struct recall_run {
-    setting what;
-    std::vector<recall_cell> cells;
-};
-
 /// What the page shows beside the results.
 struct page_text {
     std::vector<std::string> tokens;        ///< of the first sequence, as text
     std::vector<retained> lives;            ///< the runs whose retained states are drawn
     std::optional<head_shares> heads = {};  ///< none: not drawn
-    std::vector<recall_run> recall = {};    ///< the full cache first; empty: not drawn
     std::string command;                    ///< the line that made the page
 };
 
-/// Without the full baseline in `all`, only recall is drawn. Text that is not UTF-8 is shown with replacement characters.
+/// `all` must have the full baseline. Text that is not UTF-8 is shown with replacement characters.
 void write_page(std::ostream& out, const results& all, const page_text& text);
 
 }  // namespace demo

@@ -20,6 +20,7 @@
 
 #include "llama.hpp"
 #include "measurement.hpp"
+#include "repeats.hpp"
 #include "sequences.hpp"
 #include "tokenizer.hpp"
 
@@ -67,6 +68,20 @@ struct recall_cell {
 /// `m` must have the hidden states of the tasks' sequences. Cells in the order of the tasks.
 [[nodiscard]] std::vector<recall_cell> recall_of(llama& model, std::span<const recall_task> tasks,
                                                  const measurement& m);
+
+/// What one policy at one k found; cells as recall_of gives them.
+struct recall_run {
+    setting what;
+    std::vector<recall_cell> cells;
+};
+
+/// What all policies found.
+struct recall_results {
+    std::size_t tries = 0;
+    std::string tasks;             ///< fingerprint of their tokens, and of the text that repeats
+    std::vector<recall_run> runs;  ///< the full cache first: the control
+    repeat_results repeats;
+};
 
 /// The full cache finds less than this share: forgetting cannot be judged there.
 inline constexpr double least_measurable = 0.5;

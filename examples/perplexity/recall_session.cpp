@@ -1,25 +1,15 @@
 #include "recall_session.hpp"
 
 #include <algorithm>
-#include <ctime>
 #include <iostream>
-#include <memory>
-#include <optional>
+#include <iterator>
 #include <stdexcept>
-#include <string>
+#include <unistd.h>
 #include <utility>
-#include <vector>
 
-#include <nlohmann/json.hpp>
-
-#include "bundled.hpp"
 #include "inputs.hpp"
 #include "output_file.hpp"
-#include "page.hpp"
-#include "plan.hpp"
 #include "read_vocabulary.hpp"
-#include "recall.hpp"
-#include "results.hpp"
 #include "terminal.hpp"
 
 namespace demo {
@@ -29,139 +19,136 @@ namespace {
 /// A quarter, a half and all of the context.
 std::vector<std::size_t> lengths_for(std::size_t context) { return {context / 4, context / 2, context}; }
 
-class recall_session {
-  public:
-    explicit recall_session(const options& o) : o_(o) {
-        if (o.json) json_.emplace(*o.json);
-        if (o.report) report_.emplace(*o.report);
-    }
+/// The most tokens of a text that is read as one sequence, unless --limit asks for more: the time of the full cache
+/// grows with the square.
+constexpr std::size_t longest_whole = 32768;
 
-    int measure_and_print() {
-        const gguf file = open_model(o_);
-        const std::unique_ptr<ms::thread_pool> pool = make_pool(o_.threads);
-        llama model(file, *pool);
-        const std::size_t context = prepare(file, model);
-        bool skipped = false;
-        const std::vector<setting> settings = plan(o_, model, context, skipped);
-        progress_bar bar((settings.size() + 1) * count_tokens(sequences_), o_.quiet);
-        postpone_signals();
-        bar.begin("full");
-        const setting full{.policy = parse_policies("full").front(), .states = 1, .block = o_.block};
-        run(model, {&full, 1}, bar, [&](const setting& s, std::vector<recall_cell> cells) {
-            control_ = std::move(cells);
-            report(s, control_);
-        });
-        // Without the control nothing can be judged: it failed, or was interrupted.
-        if (!settings.empty() && !control_.empty() && postponed_signal() == 0) {
-            bar.begin(name_of(settings.front()));
-            run(model, settings, bar,
-                [&](const setting& s, const std::vector<recall_cell>& cells) { report(s, cells); });
-        }
-        finish();
-        for (const std::string& failure : failures_) std::cerr << "perplexity: " << failure << '\n';
-        return !failures_.empty() ? 1 : skipped ? 2 : 0;
-    }
+bool prints_text(const options& o) { return !o.quiet && o.format != table_format::csv; }
 
-  private:
-    /// Signals come to the first thread only.
-    static std::unique_ptr<ms::thread_pool> make_pool(std::size_t threads) {
-        const signals_blocked blocked;
-        return std::make_unique<ms::thread_pool>(threads);
-    }
+recall_results& begun(results& all) { return all.recall ? *all.recall : all.recall.emplace(); }
 
-    /// Makes the tasks; returns the context.
-    std::size_t prepare(const gguf& file, const llama& model) {
-        const std::size_t context = context_for(o_, file);
-        const tokenizer words = read_tokenizer(file);
-        const std::string text = o_.text ? read_file(*o_.text) : std::string(bundled_text());
-        tasks_ = recall_tasks(words, words.encode(text), {.lengths = lengths_for(context), .tries = o_.recall_tries});
-        sequences_ = sequences_of(tasks_);
-        for (const std::string& sentence : model.notes()) note(sentence);
-        about_ = provenance_of(o_, file, model, sequences_, context, std::time(nullptr));
-        if (o_.quiet) return context;
-        std::cout << about_.model << ": " << recall_kind_names[0] << "s and " << recall_kind_names[1] << "s in "
-                  << about_.text << ", " << o_.recall_tries
-                  << " tries per cell. A pass key is found if all its tokens are "
-                  << "the likeliest; of a passage the share of tokens counts. n. m.: not measurable with this model, "
-                  << "whose full cache finds less than half.\n"
-                  << std::flush;
-        return context;
-    }
+std::string explanation(const options& o) {
+    return "Recall: " + std::string(recall_kind_names[0]) + "s and " + std::string(recall_kind_names[1]) +
+           "s hidden in the text, " + std::to_string(o.recall_tries) + (o.recall_tries == 1 ? " try" : " tries") +
+           " per cell. Across: the depth of the fact. Down: the tokens of the text. A pass key is found if all its "
+           "tokens are the likeliest; of a passage the share of tokens counts. n. m.: not measurable with this model, "
+           "whose full cache finds less than half.";
+}
 
-    void run(llama& model, std::span<const setting> settings, progress_bar& bar, auto&& deliver) {
-        const watch w{.keep_hidden = true,
-                      .progress = [&](std::size_t tokens) { bar.advance(tokens); },
-                      .stop = [] { return postponed_signal() != 0; }};
-        measure_all(model, sequences_, settings, w, [&](finished f) {
-            bar.clear();
-            if (!f.result) return failures_.push_back(f.failure);
-            llama judge = model;  // results may come from any thread
-            deliver(settings[f.index], recall_of(judge, tasks_, *f.result));
-            if (f.index + 1 < settings.size()) bar.begin(name_of(settings[f.index + 1]));
-        });
-    }
+setting full_cache(const options& o) {
+    return {.policy = parse_policies("full").front(), .states = 1, .block = o.block};
+}
 
-    void report(const setting& s, const std::vector<recall_cell>& cells) {
-        if (!o_.quiet) {
-            std::cout << '\n';
-            print_recall(std::cout, name_of(s) + (o_.codecs.size() > 1 ? ", " + s.codec : ""), cells, control_);
-            std::cout << std::flush;
-        }
-        runs_.push_back({s, cells});
-        for (const recall_cell& cell : cells) {
-            const auto control =
-                std::ranges::find_if(control_, [&](const recall_cell& c) { return same_place(c, cell); });
-            list_.push_back({{"policy", s.policy.text},
-                             {"states", s.states},
-                             {"codec", s.codec},
-                             {"kind", recall_kind_names[static_cast<std::size_t>(cell.kind)]},
-                             {"length", cell.length},
-                             {"depth", cell.depth},
-                             {"tries", cell.tries},
-                             {"score", cell.score},
-                             {"measurable", control->score >= least_measurable}});
-        }
-    }
-
-    void finish() {
-        if (json_) {
-            json_->stream() << nlohmann::ordered_json{{"model", about_.model},
-                                                      {"model_fingerprint", about_.model_fingerprint},
-                                                      {"text", about_.text},
-                                                      {"context", about_.context},
-                                                      {"version", about_.version},
-                                                      {"date", about_.date},
-                                                      {"recall", list_}}
-                                   .dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
-                            << '\n';
-            json_->commit();
-        }
-        if (report_ && !runs_.empty()) {
-            results all;
-            all.about = about_;
-            write_page(report_->stream(), all,
-                       {.tokens = {}, .lives = {}, .recall = std::move(runs_), .command = o_.command});
-            report_->commit();
-        }
-        if (postponed_signal() != 0) note("interrupted; what is done is printed");
-    }
-
-    const options& o_;
-    std::optional<output_file> json_, report_;
-    provenance about_;
-    std::vector<recall_task> tasks_;
-    std::vector<sequence> sequences_;
-    std::vector<recall_cell> control_;
-    std::vector<recall_run> runs_;  // for the report
-    std::vector<std::string> failures_;
-    nlohmann::ordered_json list_ = nlohmann::ordered_json::array();
-};
+/// The first tokens of the text, after BOS if the model wants one.
+sequence as_one_sequence(std::span<const token> text, std::optional<token> bos, std::size_t most) {
+    sequence whole;
+    if (bos) whole.push_back(*bos);
+    const auto some = text.first(std::min(text.size(), most));
+    whole.insert(whole.end(), some.begin(), some.end());
+    return whole;
+}
 
 }  // namespace
 
-int measure_recall(const options& o) {
-    check_files(o);
-    return recall_session(o).measure_and_print();
+recall_session::recall_session(const options& o, const gguf& file, std::span<const token> text, results& all)
+    : o_(o), found_(begun(all)) {
+    const tokenizer words = read_tokenizer(file);
+    tasks_ = recall_tasks(words, text, {.lengths = lengths_for(all.about.context), .tries = o.recall_tries});
+    sequences_ = sequences_of(tasks_);
+    whole_ = as_one_sequence(text, words.bos(), o.limit.value_or(longest_whole));
+    refuse_other_tasks();
+    std::vector<std::string> texts;
+    for (const token id : whole_) texts.push_back(words.bos() && texts.empty() ? "" : words.decode(id));
+    found_.repeats.tokens = whole_.size();
+    found_.repeats.trained_context = all.about.trained_context;
+    found_.repeats.found = repeats_in(texts);
+}
+
+void recall_session::refuse_other_tasks() {
+    const std::string tasks = fingerprint(sequences_) + fingerprint(std::span(&whole_, 1));
+    if (!found_.tasks.empty() && found_.tasks != tasks) {
+        throw std::runtime_error(name_of(*o_.resume) + ": its recall was measured with other tasks (--tries " +
+                                 std::to_string(found_.tries) + "), not with these (--tries " +
+                                 std::to_string(o_.recall_tries) + ")");
+    }
+    found_.tries = o_.recall_tries;
+    found_.tasks = tasks;
+}
+
+std::vector<std::string> recall_session::measure(const llama& model, std::span<const setting> settings,
+                                                 const std::function<void()>& save) {
+    save_ = save;
+    const std::size_t columns = terminal_columns(STDOUT_FILENO);
+    if (prints_text(o_)) {
+        std::cout << '\n' << wrapped(explanation(o_), {.width = columns}) << '\n';
+        for (const recall_run& r : found_.runs) print(r);
+    }
+    measure_hidden_facts(model, settings);
+    if (!found_.repeats.found.empty()) measure_repeats(model, settings);
+    const bool asked = postponed_signal() == 0 || !found_.repeats.runs.empty();
+    if (prints_text(o_) && asked) {
+        std::cout << '\n';
+        print_repeats(std::cout, found_.repeats, o_.format, columns);
+        std::cout << std::flush;
+    }
+    return failures_;
+}
+
+void recall_session::run_after_full(std::span<const setting> settings, const auto& done, const auto& run) {
+    const setting full = full_cache(o_);
+    if (done.empty()) run(std::span(&full, 1));
+    if (done.empty()) return;  // it failed, or was interrupted
+    std::vector<setting> left;
+    std::ranges::copy_if(settings, std::back_inserter(left), [&](const setting& s) {
+        return std::ranges::none_of(done, [&](const auto& r) { return same(r.what, s); });
+    });
+    run(std::span<const setting>(left));
+}
+
+void recall_session::measure_hidden_facts(const llama& model, std::span<const setting> settings) {
+    run_after_full(settings, found_.runs, [&](std::span<const setting> some) {
+        run(model, {"recall", sequences_, true}, some, [&](const setting& s, const measurement& m) {
+            llama judge = model;  // results may come from any thread
+            found_.runs.push_back({s, recall_of(judge, tasks_, m)});
+            print(found_.runs.back());
+        });
+    });
+}
+
+void recall_session::measure_repeats(const llama& model, std::span<const setting> settings) {
+    repeat_results& repeats = found_.repeats;
+    run_after_full(settings, repeats.runs, [&](std::span<const setting> some) {
+        run(model, {"repeats", {&whole_, 1}, false}, some, [&](const setting& s, const measurement& m) {
+            repeats.runs.push_back({s, scores_of(repeats.found, m.nll.front())});
+        });
+    });
+}
+
+void recall_session::run(const llama& model, const job& what, std::span<const setting> settings, const auto& deliver) {
+    if (settings.empty() || postponed_signal() != 0) return;
+    progress_bar bar(settings.size() * count_tokens(what.sequences), o_.quiet);
+    const auto begin = [&](std::size_t index) {
+        if (index < settings.size()) bar.begin(std::string(what.name) + ", " + name_of(settings[index]));
+    };
+    const watch w{.keep_hidden = what.keep_hidden,
+                  .progress = [&](std::size_t tokens) { bar.advance(tokens); },
+                  .stop = [] { return postponed_signal() != 0; }};
+    begin(0);
+    measure_all(model, what.sequences, settings, w, [&](finished f) {
+        bar.clear();
+        begin(f.index + 1);
+        if (!f.result) return failures_.push_back(std::string(what.name) + ": " + f.failure);
+        deliver(settings[f.index], *f.result);
+        save_();
+    });
+}
+
+void recall_session::print(const recall_run& r) const {
+    if (!prints_text(o_)) return;
+    std::cout << '\n';
+    print_recall(std::cout, name_of(r.what) + (o_.codecs.size() > 1 ? ", " + r.what.codec : ""), r.cells,
+                 found_.runs.front().cells);
+    std::cout << std::flush;
 }
 
 }  // namespace demo

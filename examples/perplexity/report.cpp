@@ -142,7 +142,7 @@ void print_matrix(std::ostream& out, std::span<const shared_share> shared) {
     for (const std::string& a : names) {
         out << '\n' << aligned_left(a, width);
         for (const std::string& b : names) {
-            const auto share = shares.find({a, b});  // none for pairs of an interrupted and of this measurement
+            const auto share = shares.find({a, b});  // none for a pair that was not measured
             const std::string text = a == b ? "100.0" : share == shares.end() ? "-" : fixed(100 * share->second, 1);
             out << "  " << aligned_right(text, width);
         }

@@ -11,6 +11,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "recall_json.hpp"
 #include "report.hpp"
 
 namespace demo {
@@ -182,13 +183,7 @@ run run_from(const json& j, const provenance& about) {
         const ms::per scope = policy == oracle_name ? ms::per::head : ms::per::layer;
         return {.what = attention_oracle(j.at("states"), scope), .result = outcome_from(j)};
     }
-    run r{.what = {.policy = parse_policies(policy).front(),
-                   .states = j.at("states"),
-                   .codec = j.at("codec"),
-                   .feeding = feeding_named(about.prefill),
-                   .block = about.block},
-          .result = outcome_from(j)};
-    return r;
+    return {.what = setting_from(j, about), .result = outcome_from(j)};
 }
 
 results results_from(const json& j) {
@@ -200,6 +195,7 @@ results results_from(const json& j) {
     for (const json& s : j.at("shared_states")) {
         all.shared.push_back({s.at("a"), s.at("b"), s.at("states"), s.at("codec"), number(s.at("share"))});
     }
+    if (j.contains("recall")) all.recall = recall_from(j.at("recall"), all.about);
     return all;
 }
 
@@ -276,6 +272,7 @@ void write_json(std::ostream& out, const results& all) {
         result["shared_states"].push_back(
             {{"a", s.a}, {"b", s.b}, {"states", s.states}, {"codec", s.codec}, {"share", number(s.share)}});
     }
+    if (all.recall) result["recall"] = in_json(*all.recall);
     out << result.dump(2, ' ', false, json::error_handler_t::replace) << '\n';
 }
 
@@ -305,9 +302,7 @@ void refuse_other(const provenance& before, const provenance& now, const std::st
 }
 
 const run* find_run(std::span<const run> runs, const setting& what) {
-    const auto found = std::ranges::find_if(runs, [&](const run& r) {
-        return r.what.policy.text == what.policy.text && r.what.states == what.states && r.what.codec == what.codec;
-    });
+    const auto found = std::ranges::find_if(runs, [&](const run& r) { return same(r.what, what); });
     return found == runs.end() ? nullptr : &*found;
 }
 

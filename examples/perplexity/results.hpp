@@ -14,6 +14,7 @@
 
 #include "measurement.hpp"
 #include "options.hpp"
+#include "recall.hpp"
 
 namespace demo {
 
@@ -40,7 +41,8 @@ struct provenance {
     std::string cpu, target, version, date;
 };
 
-/// The share of states that both of two policies keep, of those that either keeps.
+/// The share of states that both of two policies keep, of those that either keeps. NaN if they were measured by
+/// different calls.
 struct shared_share {
     std::string a, b;
     std::size_t states;
@@ -53,7 +55,8 @@ struct results {
     std::optional<outcome> full;  ///< the baseline, in f32
     std::vector<run> runs;
     std::vector<shared_share> shared;
-    bool complete = false;  ///< nothing that was asked for is missing
+    std::optional<recall_results> recall;  ///< with --recall
+    bool complete = false;                 ///< nothing that was asked for is missing
 };
 
 /// Of the model, the text and the machine. `now` is seconds since 1970.

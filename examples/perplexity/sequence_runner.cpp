@@ -1,6 +1,7 @@
 #include "sequence_runner.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <concepts>
 #include <cstdint>
@@ -319,6 +320,7 @@ class runner final : public sequence_runner {
         for (std::size_t begin = 0; begin < targets.size(); begin += slice) {
             const std::size_t count = std::min(slice, targets.size() - begin);
             model_.logits(hidden_, begin, count, logits_);
+            const auto start = std::chrono::steady_clock::now();
             model_.logits(reference, first + begin, count, reference_logits_);
             model_.pool().run(count, [&](std::size_t i) {
                 const auto target = static_cast<std::size_t>(targets[begin + i]);
@@ -326,6 +328,7 @@ class runner final : public sequence_runner {
                 result.divergences[first + begin + i] = d;
                 result.nll[first + begin + i] = d.nll;
             });
+            result.comparison += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         }
     }
 

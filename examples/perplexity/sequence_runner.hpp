@@ -17,7 +17,8 @@ struct sequence_result {
     std::vector<forgetting> forgotten;
     std::vector<bool> kept;
     matrix hidden;
-    bool forgot = false;  ///< a state was forgotten before the last prediction
+    bool forgot = false;    ///< a state was forgotten before the last prediction
+    double comparison = 0;  ///< seconds that watch::beside took: no part of the model's own time
 };
 
 /// watch::stop said so.

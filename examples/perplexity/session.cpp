@@ -1,9 +1,11 @@
 #include "session.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <ctime>
 #include <iostream>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -17,6 +19,7 @@
 #include "plan.hpp"
 #include "profile.hpp"
 #include "read_vocabulary.hpp"
+#include "recall_session.hpp"
 #include "report.hpp"
 #include "results.hpp"
 #include "terminal.hpp"
@@ -55,6 +58,16 @@ void require_standard_output() {
 /// Whether it must be measured: full in f32 is the baseline, which is there.
 bool costs(const setting& s) { return forgets(s) || s.codec != "f32"; }
 
+constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
+
+/// What recall is measured of: all but the baselines.
+std::vector<setting> policies_among(std::span<const setting> settings) {
+    std::vector<setting> result;
+    std::ranges::copy_if(settings, std::back_inserter(result),
+                         [](const setting& s) { return costs(s) && !s.shorter && !s.oracle; });
+    return result;
+}
+
 /// One call of the program that measures.
 class session {
   public:
@@ -70,15 +83,18 @@ class session {
         const std::unique_ptr<ms::thread_pool> pool = make_pool(o_.threads);
         const llama model(file, *pool);
         std::size_t context = 0;
-        sequences_ = read_sequences(o_, file, context, model.config().vocabulary);
+        std::vector<token> text;
+        sequences_ = read_sequences(o_, file, context, model.config().vocabulary, &text);
         if (count_predictions(sequences_) == 0) {
             throw std::runtime_error(source_name(o_) + ": too short: sequences of one token, nothing to predict");
         }
         print_notes(file, model, sequences_);
         all_.about = provenance_of(o_, file, model, sequences_, context, std::time(nullptr));
         if (before) take(std::move(*before));
+        if (o_.recall) recall_.emplace(o_, file, text, all_);
         bool skipped = false;
         std::vector<setting> settings = plan(o_, model, context, skipped);
+        const std::vector<setting> recalled = policies_among(settings);
         std::erase_if(settings, [&](const setting& s) { return find_run(all_.runs, s) != nullptr; });
         const std::size_t columns = terminal_columns(STDOUT_FILENO);
         if (prints_text()) {
@@ -88,7 +104,9 @@ class session {
         has_cells_ = model.config().replaced.has_value();
         if (report_) texts_ = texts_of(sequences_.front(), file);
         measure(model, settings);
-        finish(columns);
+        print_below_table(columns);
+        if (recall_ && all_.full && !interrupted()) measure_recall(model, recalled);
+        finish();
         if (report_ && all_.full) write_report(model);
         for (const std::string& failure : failures_) std::cerr << "perplexity: " << failure << '\n';
         return !failures_.empty() ? 1 : skipped ? 2 : 0;
@@ -114,7 +132,9 @@ class session {
         }
         all_.full = std::move(before.full);
         all_.runs = std::move(before.runs);
+        resumed_ = all_.runs.size();
         all_.shared = std::move(before.shared);
+        all_.recall = std::move(before.recall);
     }
 
     void measure(const llama& model, const std::vector<setting>& settings) {
@@ -142,7 +162,14 @@ class session {
             deliver(costly[f.index], *f.result);
         });
         if (!interrupted()) deliver_baselines();
-        all_.complete = !interrupted() && failures_.empty();
+    }
+
+    /// Beside the perplexity, which is there.
+    void measure_recall(const llama& model, const std::vector<setting>& settings) {
+        const auto failures = recall_->measure(model, settings, [this] {
+            if (json_ && json_->replaces()) save_json();
+        });
+        failures_.insert(failures_.end(), failures.begin(), failures.end());
     }
 
     watch watching(watch w) const {
@@ -204,17 +231,34 @@ class session {
         if (json_ && json_->replaces()) save_json();
     }
 
-    /// With each policy before, at the same k and in the same codec.
+    /// With each policy before, at the same k and in the same codec. No file holds which states a run kept: the share
+    /// with a run of --resume does not exist.
     void compare_kept(const setting& s, const measurement& m) {
-        if (!forgets(s) || s.shorter) return;
+        const auto comparable = [&](const setting& other) {
+            return forgets(other) && !other.shorter && other.states == s.states && other.codec == s.codec;
+        };
+        if (!comparable(s)) return;
         measurement only;
         only.kept = m.kept;
+        for (const run& r : std::span(all_.runs).first(resumed_)) {
+            if (comparable(r.what))
+                all_.shared.push_back({r.what.policy.text, s.policy.text, s.states, s.codec, not_known});
+        }
         for (const auto& [other, held] : held_) {
-            if (other.states != s.states || other.codec != s.codec) continue;
+            if (!comparable(other)) continue;
             all_.shared.push_back(
                 {other.policy.text, s.policy.text, s.states, s.codec, shared_states(held, only, sequences_).share()});
         }
         held_.emplace_back(s, std::move(only));
+    }
+
+    void note_unknown_shares() const {
+        const auto unknown =
+            std::ranges::count_if(all_.shared, [](const shared_share& s) { return std::isnan(s.share); });
+        if (unknown == 0) return;
+        note("shared_states lack " + std::to_string(unknown) + (unknown == 1 ? " pair" : " pairs") +
+             ": --resume does not know which states a run kept that was measured before. Policies that are measured in "
+             "one call have all pairs");
     }
 
     void save_json() {
@@ -238,24 +282,29 @@ class session {
                    {.tokens = std::move(texts_),
                     .lives = std::move(lives_),
                     .heads = shares_of_heads(model),
-                    .recall = {},
                     .command = o_.command});
         report_->commit();
     }
 
-    /// What stands below the table, and the last state of the JSON. If nothing was done, nothing is written.
-    void finish(std::size_t columns) {
+    void print_below_table(std::size_t columns) {
         bar_ = nullptr;
-        if (table_) table_->finish();
-        if (table_ && prints_text()) {
-            print_conclusions(std::cout, all_.runs, *all_.full, columns);
-            if (o_.shared_states) print_shared(std::cout, all_.shared);
-        }
+        if (!table_) return;
+        table_->finish();
+        if (!prints_text()) return;
+        print_conclusions(std::cout, all_.runs, *all_.full, columns);
+        if (o_.shared_states) print_shared(std::cout, all_.shared);
+        std::cout << std::flush;
+    }
+
+    /// The last state of the JSON. If nothing was done, nothing is written.
+    void finish() {
+        all_.complete = !interrupted() && failures_.empty();
         if (json_ && all_.full) save_json();
+        note_unknown_shares();
         if (!interrupted()) return;
         std::cout << std::flush;
         note("interrupted; " + std::to_string(all_.runs.size()) + " of " + std::to_string(wanted_) +
-             " results are done" +
+             " results are done" + (recall_ ? ", recall is not" : "") +
              (o_.json && all_.full && *o_.json != "-" ? ", --resume " + o_.json->string() + " goes on" : ""));
     }
 
@@ -263,6 +312,8 @@ class session {
     std::optional<output_file> json_, report_, nll_, trace_;
     std::vector<sequence> sequences_;
     results all_;
+    std::size_t resumed_ = 0;  // results that were there before: the first of all_.runs
+    std::optional<recall_session> recall_;
     std::optional<measurement> baseline_;                // full, if it was measured now
     std::vector<std::pair<setting, measurement>> held_;  // of each, only what it kept
     std::vector<std::string> texts_;                     // for the report, of the tokens of the first sequence

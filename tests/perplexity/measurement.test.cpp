@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <map>
 #include <numeric>
@@ -575,6 +576,19 @@ TEST(Measurement, ABoundedCacheIsSmaller) {
     EXPECT_LT(small.bytes.cache, large.bytes.cache);
     EXPECT_LT(large.bytes.cache, full.bytes.cache);
     EXPECT_GE(small.seconds, 0);
+}
+
+/// The time of a policy must not depend on what its predictions are compared with. A large vocabulary makes the
+/// comparison the greater part of the elapsed time.
+TEST(Measurement, TheComparisonIsNotInTheTime) {
+    twin both({.layers = 1, .width = 32, .heads = 2, .kv_heads = 1, .feed_forward = 32, .vocabulary = 4096});
+    const std::vector<sequence> sequences(8, sequence(250, 7));
+    const auto full = demo::measure(both.model(), sequences, setting_of("full", 1), {.keep_hidden = true});
+    const auto start = std::chrono::steady_clock::now();
+    const auto m = demo::measure(both.model(), sequences, setting_of("window", 16), {.beside = &full});
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    EXPECT_GT(m.seconds, 0);
+    EXPECT_LT(m.seconds, 0.7 * elapsed.count());
 }
 
 TEST(Measurement, ProgressCountsEveryToken) {

@@ -44,7 +44,6 @@ std::string page_of(const std::vector<std::string>& tokens) {
                      {.tokens = tokens,
                       .lives = {made_lives()},
                       .heads = demo::head_shares{32, {0.25F, 0.5F, 0.75F, 1.0F}},
-                      .recall = {},
                       .command = "perplexity --report out.html"});
     return out.str();
 }
@@ -64,6 +63,7 @@ TEST(Page, CarriesItsPartsAndItsData) {
     const auto data = data_of(page);
     ASSERT_EQ(data["runs"].size(), 2U);
     EXPECT_EQ(data["runs"][0]["policy"], "tova");
+    EXPECT_TRUE(data["recall"].is_null());
     EXPECT_EQ(data["runs"][0]["nll_above_full"], nlohmann::json({0.5, nullptr}));  // JSON has no NaN
     EXPECT_EQ(data["position_bins"], nlohmann::json({2, 6}));
     EXPECT_EQ(data["map"]["tokens"], tokens);
@@ -81,24 +81,19 @@ TEST(Page, TheLastStepsOfTheFirstSequence) {
     EXPECT_DOUBLE_EQ(map["class_share"][static_cast<std::size_t>(capital)].get<double>(), (4.0 / 7 + 1) / 2);
 }
 
-TEST(Page, RecallAlone) {
-    demo::results all;
-    all.about.model = "m.gguf";
+TEST(Page, RecallBesideTheMeasurement) {
+    demo::results all = made_results();
     const auto cells = [](double first, double second) {
         return std::vector<demo::recall_cell>{{demo::recall_kind::pass_key, 256, 0, 4, first},
                                               {demo::recall_kind::pass_key, 256, 1, 4, second}};
     };
     const demo::setting full{.policy = demo::parse_policies("full").front(), .states = 1};
     const demo::setting tova{.policy = demo::parse_policies("tova").front(), .states = 64};
+    all.recall = {.tries = 4, .tasks = "0", .runs = {{full, cells(0.25, 1)}, {tova, cells(0.5, 0.75)}}, .repeats = {}};
     std::ostringstream out;
-    demo::write_page(out, all,
-                     {.tokens = {},
-                      .lives = {},
-                      .heads = {},
-                      .recall = {{full, cells(0.25, 1)}, {tova, cells(0.5, 0.75)}},
-                      .command = "perplexity --recall"});
+    demo::write_page(out, all, {.tokens = tokens, .lives = {}, .command = "perplexity --recall"});
     const auto data = data_of(out.str());
-    EXPECT_TRUE(data["full"].is_null());
+    EXPECT_EQ(data["runs"].size(), 2U);
     EXPECT_EQ(data["recall"]["depths"], nlohmann::json({0.0, 1.0}));
     EXPECT_EQ(data["recall"]["runs"][1]["scores"], nlohmann::json::parse("[[[null, 0.75]]]"))
         << "full finds too little";

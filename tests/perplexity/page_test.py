@@ -29,8 +29,7 @@ USE = """<script>
       { bubbles: true, clientX: box.left + x * box.width, clientY: box.top + y * box.height }));
   };
   found.recall = count("#recall .found");
-  found.sections = count("section");
-  if (!data.full) return done();
+  found.repeats = count("#repeats .mark");
   found.quality = count("#quality .mark");
   found.memory = count("#memory .mark");
   found.position = count("#position .line");
@@ -84,8 +83,6 @@ def check(chromium, page, width):
     found = used(chromium, page, width)
     assert found["problems"] == [], found["problems"]
     assert found["scrolls"] <= 0, f"at width {width} the page is {found['scrolls']} pixels too wide"
-    if data["full"] is None:
-        return check_recall(data["recall"], found)
     runs = data["runs"]
     policies = list(dict.fromkeys(run["policy"] for run in runs))
     drawn = [run for run in runs if run["policy"] in policies[:8]]
@@ -103,6 +100,8 @@ def check(chromium, page, width):
         "panels": data["model"]["layers"],
         "tokens": len(data["map"]["tokens"]),
         "rows": 1 + len(data["shorter_context"]) + len(runs),
+        "recall": count_recall(data["recall"], policies[:8]),
+        "repeats": count_repeats(data["repeats"], policies[:8], min(run["states"] for run in runs)),
         "hidden": len([run for run in drawn if run["policy"] != policies[0]]) + 1,
     }
     for name, value in expected.items():
@@ -113,10 +112,19 @@ def check(chromium, page, width):
     assert {theme, other_theme} == {"light", "dark"} and painted != other_painted, found["theme"]
 
 
-def check_recall(recall, found):
-    shown = [score for run in recall["runs"] for row in run["scores"][0] for score in row if score is not None]
-    assert found["sections"] == 1, found["sections"]
-    assert found["recall"] == len(shown) > 0, f"{found['recall']} cells, not {len(shown)}"
+def count_recall(recall, policies):
+    """Cells of the first kind that are measurable, of full and of the policies that are shown."""
+    runs = [run for run in recall["runs"] if run["policy"] in ["full", *policies]] if recall else []
+    return sum(score is not None for run in runs for row in run["scores"][0] for score in row)
+
+
+def count_repeats(repeats, policies, states):
+    """Passages, for full and for each policy that is shown at the first k."""
+    if not repeats:
+        return 0
+    assert repeats["passages"] and all(group["measurable"] for group in repeats["runs"][0]["groups"]), "for the test"
+    drawn = [run for run in repeats["runs"][1:] if run["policy"] in policies and run["states"] == states]
+    return len(repeats["passages"]) * (1 + len(drawn))
 
 
 def main():

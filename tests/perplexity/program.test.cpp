@@ -21,6 +21,7 @@
 
 #include "engine/naive_llama.hpp"
 #include "engine/synthetic_gguf.hpp"
+#include "gguf.hpp"
 #include "policy_spec.hpp"
 #include "support/temporary_folder.hpp"
 #include "terminal.hpp"
@@ -116,6 +117,8 @@ class Program : public testing::Test {
         }
         return folder_.write("ids.txt", text).string();
     }
+    /// Of the bundled model and text: recall that takes a second.
+    static words few_tries() { return {"--recall", "--tries", "1", "--context", "512", "--limit", "500"}; }
     words small() const { return {"--model", small_model(), "--tokens", small_tokens(), "--threads", "1"}; }
 
     demo::temporary_folder folder_;
@@ -140,17 +143,20 @@ TEST_F(Program, ReportIsAPageAlsoOfAModelWithoutTokenizer) {
 }
 
 TEST_F(Program, RecallPrintsGridsAndWritesJson) {
-    const words few{"--recall", "--tries", "1", "--context", "512", "--policy", "window", "--states", "128"};
-    const json result = measured(few);
-    ASSERT_EQ(result["recall"].size(), 2U * 2 * 3 * 5) << "full and window, kinds, lengths, depths";
-    EXPECT_EQ(result["recall"][0]["policy"], "full");
-    const json& last = result["recall"].back();
+    const words few = with(few_tries(), {"--policy", "window", "--states", "128", "--json", in_folder("result.json")});
+    const outcome o = run(few);
+    EXPECT_EQ(o.code, 0) << o.error;
+    const json result = json::parse(demo::content_of(folder_ / "result.json"));
+    EXPECT_EQ(result["runs"][0]["policy"], "window") << "perplexity is measured too";
+    const json cells = result["recall"]["cells"];
+    ASSERT_EQ(cells.size(), 2U * 2 * 3 * 5) << "full and window, kinds, lengths, depths";
+    EXPECT_EQ(cells[0]["policy"], "full");
+    const json& last = cells.back();
     EXPECT_EQ(last["policy"], "window");
     EXPECT_EQ(last["states"], 128);
     EXPECT_EQ(last["kind"], "passage");
     EXPECT_EQ(last["length"], 512);
-    const outcome o = run(few);
-    EXPECT_EQ(o.code, 0) << o.error;
+    EXPECT_LT(o.out.find("\nfull: perplexity "), o.out.find("\nRecall: pass keys and passages "));
     EXPECT_NE(o.out.find("\nwindow at k = 128, pass key\n   depth    0 %   25 %   50 %   75 %  100 %\n"),
               std::string::npos)
         << o.out;
@@ -191,10 +197,32 @@ TEST_F(Program, ThePaperRefusesWhatItDoesNotUse) {
 }
 
 TEST_F(Program, RecallRefusesWhatItDoesNotUse) {
-    expect_error({"--recall", "--nll", in_folder("n")}, {"--nll has no effect with --recall"});
-    expect_error({"--recall", "--trace", in_folder("t")}, {"--trace has no effect with --recall"});
+    expect_error({"--recall", "--tokens", small_tokens()}, {"--recall needs a text", "--tokens"});
+    expect_error({"--recall", "--quiet"}, {"--recall has no effect with --quiet, unless --json or --report"});
+    expect_error({"--recall", "--format", "csv"}, {"--recall has no effect with --format csv, unless"});
     expect_error({"--tries", "3"}, {"--tries has no effect without --recall"});
-    expect_error({"--recall", "--context", "128"}, {"recall: length: must be more than", "is 32"});
+    expect_error({"--recall", "--context", "128", "--limit", "100"}, {"recall: length: must be more than", "is 32"});
+}
+
+/// What a file has is neither lost nor measured again.
+TEST_F(Program, RecallGoesOnWithAFile) {
+    const words small{"--context", "512", "--limit", "500", "--quiet", "--states", "128", "--policy"};
+    const words call = with({"--recall", "--tries", "1"}, small);
+    const std::string file = in_folder("result.json");
+    EXPECT_EQ(run(with(call, {"window", "--json", file})).code, 0);
+    json before = json::parse(demo::content_of(file));
+    const std::size_t cells = before["recall"]["cells"].size();
+    before["recall"]["cells"][cells - 1]["score"] = 0.125;  // as no measurement gives it
+    folder_.write("result.json", before.dump());
+    EXPECT_EQ(run(with(call, {"window,window+4", "--resume", file})).code, 0);
+    const json after = json::parse(demo::content_of(file))["recall"]["cells"];
+    ASSERT_EQ(after.size(), cells / 2 * 3);
+    for (std::size_t i = 0; i < cells; ++i) EXPECT_EQ(after[i], before["recall"]["cells"][i]);
+    EXPECT_EQ(after[cells]["policy"], "window+4");
+    expect_error(with({"--recall", "--tries", "2"}, with(small, {"window", "--resume", file})),
+                 {file + ": its recall was measured with other tasks (--tries 1), not with these (--tries 2)"});
+    EXPECT_EQ(run(with(small, {"window+4", "--resume", file})).code, 0);
+    EXPECT_EQ(json::parse(demo::content_of(file))["recall"]["cells"], after) << "also without --recall";
 }
 
 // What is compiled for debuggers and sanitizers is fifty times slower: there the long measurements are shorter.
@@ -764,6 +792,30 @@ TEST_F(Program, GoesOnWithAFile) {
     EXPECT_EQ(json::parse(demo::content_of(folder_ / "result.json"))["runs"].size(), 5U);
 }
 
+/// No file holds which states a run kept.
+TEST_F(Program, SharesWithAResumedRunAreNotKnown) {
+    const std::string file = in_folder("result.json");
+    const words call = with(small(), {"--states", "8,16", "--shared-states", "--policy"});
+    EXPECT_EQ(run(with(call, {"tova,full", "--json", file})).code, 0);
+    const outcome o = run(with(call, {"window,h2o,tova", "--resume", file}));
+    EXPECT_EQ(o.code, 0);
+    EXPECT_NE(o.error.find("note: shared_states lack 4 pairs: --resume does not know which states a run kept"),
+              std::string::npos)
+        << o.error;
+    std::map<std::string, int> known, unknown;
+    const json all = json::parse(demo::content_of(file));
+    for (const json& s : all["shared_states"]) {
+        const std::string pair = s["a"].get<std::string>() + ' ' + s["b"].get<std::string>();
+        ++(s["share"].is_null() ? unknown : known)[pair];
+    }
+    EXPECT_EQ(known, (std::map<std::string, int>{{"window h2o", 2}}));
+    EXPECT_EQ(unknown, (std::map<std::string, int>{{"tova window", 2}, {"tova h2o", 2}}));
+    const auto table = lines_of(o.out.substr(o.out.find("k = 8, f32\n")));
+    EXPECT_EQ(table[2].find("tova     100.0       -       -"), 0U) << table[2];
+    const outcome again = run(with(call, {"window,h2o,tova", "--json", file}));
+    EXPECT_EQ(again.error.find("shared_states"), std::string::npos) << again.error;
+}
+
 TEST_F(Program, AFileOfSomethingElseIsRefused) {
     const std::string file = in_folder("result.json");
     const words call = with(small(), {"--policy", "tova", "--states", "8"});
@@ -1091,6 +1143,33 @@ TEST_F(Program, AResultThatIsNoNumberIsAnError) {
                                "--states", "8", "--quiet"});
     EXPECT_EQ(quiet.code, 1);
     EXPECT_NE(quiet.error.find("tova at k = 8: the negative log likelihood of token 1"), std::string::npos);
+}
+
+/// The embedding of BOS is 0, so what follows it has finite likelihoods. All other predictions are infinite: perplexity
+/// of the first token can be measured, recall cannot, and has no control.
+TEST_F(Program, RecallStopsWhereItsControlIsNotFinite) {
+    const std::string path = small_model({.final_norm = 1e38});
+    std::string bytes = demo::content_of(path);
+    {
+        const demo::gguf file{std::filesystem::path(path)};
+        const demo::tensor_view& embedding = file.tensor("token_embd.weight");
+        const std::size_t row = 64 * sizeof(float);  // width
+        bytes.replace(static_cast<std::size_t>(embedding.data.data() - file.bytes().data()) + row, row, row, '\0');
+    }
+    folder_.write("zero_bos.gguf", bytes);
+    const outcome o = run({"--model", in_folder("zero_bos.gguf"), "--context", "1024", "--limit", "1", "--policy",
+                           "window", "--states", "64", "--recall", "--tries", "1", "--json", in_folder("result.json")});
+    EXPECT_EQ(o.code, 1) << o.error;
+    EXPECT_NE(o.error.find("perplexity: recall: full: the negative log likelihood of token 2 in sequence 0 (both from "
+                           "0) is "),
+              std::string::npos)
+        << o.error;
+    EXPECT_EQ(o.error.find("window"), std::string::npos) << o.error;
+    EXPECT_EQ(o.out.find("pass key\n"), std::string::npos) << "no grid: " << o.out;
+    const json result = json::parse(demo::content_of(folder_ / "result.json"));
+    EXPECT_EQ(result["complete"], false);
+    EXPECT_EQ(result["runs"].size(), 1U) << "what was measured before is kept";
+    EXPECT_TRUE(result["recall"]["cells"].empty());
 }
 
 TEST_F(Program, TheSamePolicyIsMeasuredOnce) {

@@ -46,6 +46,24 @@ results some_results() {
     return all;
 }
 
+results results_with_recall() {
+    using demo::recall_kind;
+    results all = some_results();
+    const auto cells = [](double first, double second) {
+        return std::vector<demo::recall_cell>{{recall_kind::pass_key, 256, 0.5, 4, first},
+                                              {recall_kind::passage, 256, 0.5, 4, second}};
+    };
+    const run full = made_run("full", 1, {{1, 2}});
+    all.recall = {.tries = 4,
+                  .tasks = "0123456789abcdef",
+                  .runs = {{full.what, cells(0.25, 1)}, {all.runs[1].what, cells(0.5, 1.0 / 3)}},
+                  .repeats = {.tokens = 5000,
+                              .trained_context = 2048,
+                              .found = {{{5, 9}, {105, 110}, 9, "a \"text\""}, {{7, 9}, {3007, 3009}, 8, "b"}},
+                              .runs = {{full.what, {{4, 1}, {5, 6}}}, {all.runs[1].what, {{4, 2}, {5, 1.0 / 3}}}}}};
+    return all;
+}
+
 TEST(Json, HasTheFieldsThatWereAskedForAndNoOthers) {
     const auto json = nlohmann::ordered_json::parse(written(some_results()));
     EXPECT_EQ(keys_of(json), (words{"model", "model_bytes", "model_fingerprint", "model_shape", "text",
@@ -108,7 +126,7 @@ TEST(Json, HasTheFieldsThatWereAskedForAndNoOthers) {
 }
 
 TEST(Json, ComesBackAsItWas) {
-    for (results all : {some_results(), made_results({})}) {
+    for (results all : {some_results(), made_results({}), results_with_recall()}) {
         const std::string text = written(all);
         EXPECT_EQ(written(demo::read_json(text, "r")), text);
         all.complete = false;
@@ -116,6 +134,25 @@ TEST(Json, ComesBackAsItWas) {
         all.about.limit.reset();
         EXPECT_EQ(written(demo::read_json(written(all), "r")), written(all));
     }
+}
+
+TEST(Json, RecallSaysWhereTheModelItselfFails) {
+    const auto recall = nlohmann::ordered_json::parse(written(results_with_recall()))["recall"];
+    ASSERT_EQ(recall["cells"].size(), 4U);
+    const auto& key = recall["cells"][2];
+    EXPECT_EQ(key["policy"], "h2o(recent=0.25,sinks=2,slack=0.25)");
+    EXPECT_EQ(key["kind"], "pass key");
+    EXPECT_EQ(key["score"], 0.5);
+    EXPECT_EQ(key["measurable"], false) << "full finds a quarter";
+    EXPECT_EQ(recall["cells"][3]["measurable"], true);
+    const auto& repeats = recall["repeats"];
+    EXPECT_EQ(repeats["passages"][0]["distance"], 100);
+    ASSERT_EQ(repeats["runs"].size(), 2U);
+    EXPECT_EQ(repeats["runs"][1]["nll_again"], (nlohmann::ordered_json{2, 1.0 / 3}));
+    const auto& control = repeats["runs"][0]["groups"][0];
+    EXPECT_EQ(control["gain"], 3.0);
+    EXPECT_EQ(control["measurable"], false) << "one passage has no standard error";
+    EXPECT_TRUE(repeats["runs"][1]["groups"][0]["gain"].is_null());
 }
 
 TEST(Json, AModelOfAnyNameGivesValidJson) {

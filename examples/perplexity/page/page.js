@@ -331,9 +331,10 @@ function drawText() {
 const percent = (x) => Math.round(100 * x) + " %";
 /// A heat map for each policy and k: lengths down, depths across.
 function drawRecall() {
+  if (!data.recall) return;
   const kind = Number(byId("recall-kind").value), { lengths, depths, runs } = data.recall;
   byId("recall").replaceChildren();
-  for (const run of runs) {
+  for (const run of runs.filter((r) => r.policy === "full" || shown.has(r.policy))) {
     const figure = element("figure", {}, byId("recall")), left = 34, cell = 36, row = 24;
     const root = svg("svg", { viewBox: "0 0 " + (left + cell * depths.length) + " " + (row * (lengths.length + 1)), role: "img" }, figure);
     element("figcaption", {}, figure, run.policy === "full" ? "full" : nameOf(run));
@@ -357,7 +358,64 @@ function writeRecall() {
   table("recall-table", ["policy", "k", "codec", "kind", "tokens", ...depths.map((d) => "depth " + percent(d))],
     runs.flatMap((run) => kinds.flatMap((kind, i) => lengths.map((length, l) => [run.policy, run.policy === "full" ? "" : run.states, run.codec, kind, length,
       ...run.scores[i][l].map((score) => (score === null ? "n. m." : percent(score)))]))));
-  drawRecall();
+}
+
+// ---- repeats
+
+const begun = (text, most = 140) => (text.length > most ? text.slice(0, text.lastIndexOf(" ", most)) + " …" : text);
+const meanOf = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+const withinTrained = (passage) => data.repeats.trained_context < 2 || passage.distance < data.repeats.trained_context;
+const groupOf = (run, passage) => run.groups.find((g) => g.within_trained === withinTrained(passage));
+const trainedName = (within) => (data.repeats.trained_context < 2 ? "all" : within ? "within the trained length" : "beyond the trained length");
+
+/// One mark per passage for full and each policy shown; pale where full gains too little.
+function drawRepeats() {
+  if (!data.repeats?.runs.length) return;
+  const { passages, runs, trained_context: trained } = data.repeats, k = states[Number(byId("repeats-states").value)];
+  const drawn = runs.filter((r, i) => i === 0 || (r.states === k && shown.has(r.policy)));
+  const gains = drawn.flatMap((r) => r.nll_first.map((x, i) => x - r.nll_again[i]));
+  const distances = passages.map((p) => p.distance), inside = trained > 1 ? [trained] : [];
+  const powers = powersOfTwo([...distances, ...inside]);
+  const c = chart("repeats", logarithmic([...distances, ...inside], "tokens between the occurrences", powers, grouped), linear(gains, "gain, nats per token", { zero: true }));
+  svg("line", { class: "zero", x1: c.left, x2: c.left + c.width, y1: c.y(0), y2: c.y(0) }, c.root);
+  for (const length of inside) svg("line", { class: "full", x1: c.x(length), x2: c.x(length), y1: c.top, y2: c.top + c.height }, c.root);
+  drawn.forEach((r, number) => passages.forEach((p, i) => {
+    const x = c.x(p.distance), y = c.y(r.nll_first[i] - r.nll_again[i]);
+    const made = number === 0 ? svg("circle", { class: "mark", style: "fill:var(--ink)", cx: x, cy: y, r: 5 }, c.root) : mark(c.root, r, x, y);
+    if (!groupOf(r, p).measurable) made.style.opacity = 0.35;
+    describe(made, (number === 0 ? "full" : nameOf(r)) + ": " + signed(r.nll_first[i] - r.nll_again[i], 2) + " nats per token\n“" + begun(p.text) + "”\n" +
+      grouped(p.distance) + " tokens after the first occurrence" + (groupOf(r, p).measurable ? "" : "\nnot measurable with this model"));
+  }));
+}
+function writeRepeats() {
+  const { passages, runs } = data.repeats;
+  byId("repeats-words").textContent = data.repeats.least_words;
+  byId("repeats-cue").textContent = data.repeats.cue_words;
+  byId("repeats-tokens").textContent = grouped(data.repeats.tokens);
+  if (!runs.length) {
+    element("li", {}, byId("repeats-groups"), passages.length ? "Not measured." : "The text has none.");
+    for (const gone of document.querySelectorAll("#section-repeats :is(.controls, .chart, details)")) gone.remove();
+    return;
+  }
+  for (const group of runs[0].groups) {
+    const places = passages.filter((p) => withinTrained(p) === group.within_trained).map((p) => p.distance);
+    element("li", {}, byId("repeats-groups"), group.passages + (group.passages === 1 ? " passage " : " passages ") + trainedName(group.within_trained) +
+      " (" + [...new Set([Math.min(...places), Math.max(...places)])].map(grouped).join(" to ") + " tokens): the full cache gains " + withError(group.gain, group.gain_error, 3, signed) +
+      (group.measurable ? "." : (group.gain_error === null ? ", and one passage has no standard error" : ", not more than two standard errors above zero") +
+        ": not measurable with this model, so the marks are pale."));
+  }
+  choices("repeats-states", states.map(String), drawRepeats);
+  byId("repeats-states").value = 0;
+  const judged = (group, name, digits) => (group.measurable ? withError(group[name], group[name + "_error"], digits, signed) : "n. m.");
+  table("repeats-table", ["policy", "k", "codec", "distance", "passages", "first", "again", "gain", "again above full"],
+    runs.flatMap((r, number) => r.groups.map((g) => {
+      const of = (nll) => fixed(meanOf(nll.filter((_, i) => withinTrained(passages[i]) === g.within_trained)), 3);
+      return [r.policy, number === 0 ? "" : r.states, r.codec, trainedName(g.within_trained), g.passages, of(r.nll_first), of(r.nll_again),
+        number === 0 ? withError(g.gain, g.gain_error, 3, signed) : judged(g, "gain", 3), number === 0 ? "" : judged(g, "again_above_full", 3)];
+    })));
+  table("repeats-passages", ["passage", "words", "tokens", "first at", "again at", "distance", "full: first", "full: again"],
+    passages.map((p, i) => [begun(p.text), p.words, p.again[1] - p.again[0], grouped(p.first[0]), grouped(p.again[0]), grouped(p.distance),
+      fixed(runs[0].nll_first[i], 3), fixed(runs[0].nll_again[i], 3)]));
 }
 
 // ---- tables that do not change
@@ -375,15 +433,18 @@ function writeTables() {
   table("classes-table", ["policy", "k", ...data.map.classes.map((c) => c.name + " (" + c.tokens + ")")],
     data.map.runs.map((r) => [r.policy, r.states, ...r.class_share.map((s) => (s === null ? "–" : fixed(100 * s, 1)))]));
   const window = (r) => data.runs.find((w) => w.policy === "window" && w.states === r.states && w.codec === r.codec);
-  const cost = (r) => (window(r) ? signed(100 * (window(r).tokens_per_second / r.tokens_per_second - 1), 1) : "–");
-  table("speed-table", ["policy", "k", "codec", "tokens per second", "time above window's, %"],
-    [["full", "", data.full.codec, grouped(data.full.tokens_per_second), ""],
-      ...data.runs.map((r) => [r.policy, r.states, r.codec, grouped(r.tokens_per_second), cost(r)])]);
+  const cost = (r) => {
+    if (!window(r)) return ["–", "–"];
+    const own = 1e6 / r.tokens_per_second, plain = 1e6 / window(r).tokens_per_second;
+    return [signed(own - plain, 1), signed(100 * (own / plain - 1), 1)];
+  };
+  table("speed-table", ["policy", "k", "codec", "tokens per second", "µs per token above window's", "%"],
+    [["full", "", data.full.codec, grouped(data.full.tokens_per_second), "", ""],
+      ...data.runs.map((r) => [r.policy, r.states, r.codec, grouped(r.tokens_per_second), ...cost(r)])]);
 }
 function writeHead() {
   byId("subject").textContent = data.model.name + " on " + data.text.name;
   byId("made").textContent = "multistate " + data.version + ", " + data.date + ", " + data.cpu + " (" + data.target + "): " + data.command;
-  if (!data.full) return;
   const facts = [["full perplexity", withError(data.full.ppl, data.full.ppl_error, 2)], ["full cache", megabytes(data.full.cache_bytes)],
     ["tokens", grouped(data.text.tokens)], ["sequences", data.text.sequences], ["context", grouped(data.context)],
     ["layers × KV heads", data.model.layers + " × " + data.model.kv_heads]];
@@ -413,15 +474,15 @@ function writeLegend() {
 }
 
 function drawCharts() {
-  for (const draw of [drawQuality, drawMemory, drawPosition, drawClasses, drawHeads, drawSpeed]) draw();
+  for (const draw of [drawQuality, drawMemory, drawPosition, drawRecall, drawRepeats, drawClasses, drawHeads, drawSpeed]) draw();
 }
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  if (data.map?.runs.length) drawMaps();
+  if (data.map.runs.length) drawMaps();
 }
 
-/// Everything about perplexity; returns what draws it again.
-function writeMeasurement() {
+function writePage() {
+  writeHead();
   writeLegend();
   writeTables();
   choices("position-states", states.map(String), drawPosition);
@@ -436,15 +497,15 @@ function writeMeasurement() {
     byId("section-classes").remove();
   }
   if (!data.heads) byId("section-heads").remove();
+  if (data.recall) writeRecall();
+  else byId("section-recall").remove();
+  if (data.repeats) writeRepeats();
+  else byId("section-repeats").remove();
   drawCharts();
 }
 
-writeHead();
-if (data.recall) writeRecall();
-else byId("section-recall").remove();
-if (data.full) writeMeasurement();
-else for (const gone of document.querySelectorAll("main section:not(#section-recall), #legend")) gone.remove();
+writePage();
 setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 byId("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 let width = innerWidth;
-addEventListener("resize", () => { if (data.full && innerWidth !== width) { width = innerWidth; drawCharts(); } });
+addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawCharts(); } });
