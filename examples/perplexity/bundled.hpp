@@ -8,7 +8,7 @@
 
 namespace demo {
 
-inline constexpr std::string_view bundled_model_name = "books-4m-f16.gguf";
+inline constexpr std::string_view bundled_model_name = "books-5m-f16.gguf";
 inline constexpr std::string_view bundled_text_name = "bell-at-sallow-ferry.txt";
 
 [[nodiscard]] std::span<const std::byte> bundled_model() noexcept;

@@ -43,7 +43,8 @@ struct setting {
 };
 
 /// The baseline of papers: the same model with a context of k tokens and nothing forgotten. The text is cut into pieces
-/// of k tokens; each token is predicted from those before it in its piece.
+/// of at most k tokens, which all begin with the first token of the sequence (BOS); each token is predicted from those
+/// before it in its piece.
 [[nodiscard]] setting shorter_context(std::size_t states, std::size_t block);
 inline constexpr const char* shorter_context_name = "shorter_context";
 

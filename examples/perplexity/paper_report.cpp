@@ -304,11 +304,15 @@ void print_summary(std::ostream& out, const paper_style& style, std::span<const 
     }
     print_heading(out, style, "Summary");
     if (style.format == table_format::markdown) {
-        text_table table(out, style.format, {{"claim"}, {"verdict"}});
-        for (const claim& c : claims) table.row({c.text, std::string(text_of(c.mark))});
+        text_table table(out, style.format, {{"claim"}, {"verdict"}, {"reason"}});
+        for (const claim& c : claims) table.row({c.text, std::string(text_of(c.mark)), c.reason});
     } else {
         const std::size_t width = text_of(verdict::does_not_hold).size() + 2;
-        for (const claim& c : claims) out << aligned_left(std::string(text_of(c.mark)), width) << c.text << '\n';
+        for (const claim& c : claims) {
+            const std::string text = c.reason.empty() ? c.text : c.text + " (" + c.reason + ")";
+            out << aligned_left(std::string(text_of(c.mark)), width)
+                << wrapped(text, {.width = style.columns, .indent = width, .begun = width}) << '\n';
+        }
     }
     const auto count = [&](verdict v) { return std::to_string(std::ranges::count(claims, v, &claim::mark)); };
     out << '\n';

@@ -269,18 +269,25 @@ class runner final : public sequence_runner {
         }
     }
 
-    /// Each piece of k tokens as if it were the whole text. It begins with the token that the piece before it predicted
-    /// last, so that each token is predicted once.
+    /// Each piece as if it were the whole text. All begin with the first token of the sequence, then comes the token
+    /// that the piece before predicted last, so that each token is predicted once.
     sequence_result run_pieces(std::size_t number, std::span<const token> tokens) {
         sequence_result result;
-        result.forgot = tokens.size() > setting_.states + 1;
+        const std::size_t k = setting_.states;
+        result.forgot = tokens.size() > k + 1;
         const std::size_t last = tokens.size() - 1;  // predicts nothing
-        for (std::size_t origin = 0; origin < last; origin += setting_.states) {
+        for (std::size_t begin = 0, end = 0; begin < last; begin = end) {
+            const std::size_t ahead = begin > 0 && k > 1 ? 1 : 0;  // of one token, the newest is the better one
+            end = std::min(begin + k - ahead, last);
             cache_.clear();
-            const std::size_t end = std::min(origin + setting_.states, last);
-            for (std::size_t done = origin; done < end;) {
+            const auto attended = [](std::size_t) {};
+            if (ahead > 0) {
+                static_cast<void>(
+                    model_.prefill(cache_, tokens.first(1), 0, ms::prefill_mode::exact, hidden_, attended));
+            }
+            for (std::size_t done = begin; done < end;) {
                 const std::size_t count = std::min(tokens_at_once, end - done);
-                predict(number, tokens, {done, count, origin}, ms::prefill_mode::exact, result, [](std::size_t) {});
+                predict(number, tokens, {done, count, begin - ahead}, ms::prefill_mode::exact, result, attended);
                 done += count;
             }
         }

@@ -70,7 +70,7 @@ void text_table::row(const std::vector<std::string>& cells) {
     for (std::size_t i = 0; i < cells.size(); ++i) {
         switch (format_) {
             case table_format::text:
-                line += i == 0 ? aligned_left(cells[i], widths_[i]) : aligned_right(cells[i], widths_[i] + 2);
+                line += i == 0 ? aligned_left(cells[i], widths_[i]) : "  " + aligned_right(cells[i], widths_[i]);
                 break;
             case table_format::markdown:
                 line.append(" ").append(in_markdown(cells[i])).append(" |");

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Perplexity, recall and bytes of models, compared with the first of them.
 
-    python3 evaluate.py DATA TEXT.txt books-4m-f16.gguf 25.gguf 50.gguf
+    python3 evaluate.py DATA TEXT.txt books-4m-no-sink-f16.gguf 25.gguf 50.gguf
 
 DATA has tokenizer.model and valid.npy, whose pages hide the pass keys. TEXT
 is cut into sequences of BOS and 1023 tokens, as `perplexity` does. Errors
 are one standard error, paired by sequence with the first model.
 
-    python3 evaluate.py --windows DATA TEXT.txt books-4m-f16.gguf 25.gguf
+    python3 evaluate.py --windows DATA TEXT.txt books-4m-no-sink-f16.gguf 25.gguf
 
 measures instead, for each later model, the first one with a window on the
 heads that the later one replaced: of as many tokens as take the bytes of its

@@ -631,7 +631,7 @@ TEST_F(Gguf, SyntheticVocabulariesAreWhole) {
 }
 
 TEST(BundledModel, Opens) {
-    const gguf file(std::filesystem::path(MULTISTATE_DEMO_MODEL_DIR) / "books-4m-f16.gguf");
+    const gguf file(std::filesystem::path(MULTISTATE_DEMO_MODEL_DIR) / "books-5m-f16.gguf");
     EXPECT_EQ(file.version(), 3U);
     EXPECT_EQ(file.string("general.architecture"), "llama");
     const std::uint64_t width = file.integer("llama.embedding_length");

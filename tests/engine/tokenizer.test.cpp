@@ -735,7 +735,7 @@ TEST(tokenizer, refuses_malformed_merges) {
 // ---- The bundled model ----------------------------------------------------------------------------------------------
 
 vocabulary bundled_vocabulary() {
-    const demo::gguf file(std::string(MULTISTATE_DEMO_MODEL_DIR) + "/books-4m-f16.gguf");
+    const demo::gguf file(std::string(MULTISTATE_DEMO_MODEL_DIR) + "/books-5m-f16.gguf");
     vocabulary words;
     words.model = file.string("tokenizer.ggml.model");
     for (const std::string_view text : file.strings("tokenizer.ggml.tokens")) words.tokens.emplace_back(text);

@@ -29,7 +29,7 @@ TEST(Options, NoArgumentsMeasureTheBundledModelOnTheNovella) {
     const auto o = parse({});
     ASSERT_TRUE(o);
     EXPECT_FALSE(o->model || o->text);
-    EXPECT_EQ(demo::model_name(*o), "books-4m-f16.gguf");
+    EXPECT_EQ(demo::model_name(*o), "books-5m-f16.gguf");
     EXPECT_EQ(demo::text_name(*o), "bell-at-sallow-ferry.txt");
     EXPECT_FALSE(o->tokens);
     EXPECT_EQ(policies(*o), (words{"window", "window+4", "h2o", "tova"}));

@@ -3,7 +3,7 @@
 
     python3 export_gguf.py CHECKPOINT TOKENIZER OUTPUT
 
-for example DATA/checkpoint.pt DATA/tokenizer.model books-4m-f16.gguf. The
+for example DATA/seven-layers.pt DATA/tokenizer.model books-5m-f16.gguf. The
 file is GGUF version 3 of architecture llama: matrices in F16, norms in F32,
 no output matrix (the embedding serves twice), and the tokenizer within.
 
@@ -72,9 +72,9 @@ class Metadata:
                  + b"".join(elements))
 
 
-def add_architecture(metadata: Metadata, config: Config) -> None:
+def add_architecture(metadata: Metadata, name: str, config: Config) -> None:
     metadata.text("general.architecture", "llama")
-    metadata.text("general.name", "multistate books 4M")
+    metadata.text("general.name", name)
     metadata.text("general.license", "mit")
     metadata.integer("general.file_type", MOSTLY_F16)
     metadata.integer("general.alignment", ALIGNMENT)
@@ -143,7 +143,8 @@ def main() -> None:
 
     checkpoint = torch.load(arguments.checkpoint, map_location="cpu")
     metadata = Metadata()
-    add_architecture(metadata, Config(**checkpoint["config"]))
+    add_architecture(metadata, arguments.output.stem,
+                     Config(**checkpoint["config"]))
     add_tokenizer(metadata, arguments.tokenizer)
     tensors = {name: tensor.numpy()
                for name, tensor in checkpoint["model"].items()}

@@ -16,7 +16,8 @@ sink: it adds to the loss what the attention heads bring to each token, so that
 a head brings something only where that pays. A head that has nothing to say
 then attends to the one token whose value it has learned to keep small, the
 first. Nothing names that token: the penalty knows no positions. The third
-stage lets the learning rate fall.
+stage has a smaller penalty and brings the perplexity back; the fourth adds
+two layers.
 
 Printed now and then: the loss in training, which is a mixture; the loss and
 perplexity on the validation books; for the phase's synthetic rows, the loss
@@ -87,11 +88,17 @@ STAGES = (
         Phase(1024, 600, 8192, synthetic=0.25),
     ), matrix_rate=2e-3, vector_rate=2e-3, cool_down=0, warm_up=50,
         penalty=(0.4, 0.4), layer_factors=(2, 2, 2, 1, 1)),
-    Stage("sink-cool-down", (
-        Phase(1024, 700, 8192, synthetic=0.35, recall_weight=2),
-        Phase(2048, 200, 8192, synthetic=0.35, recall_weight=2),
-    ), matrix_rate=1.5e-3, vector_rate=1.5e-3, cool_down=0.9, warm_up=20,
-        penalty=(0.3, 0.2), layer_factors=(1, 1, 1, 1, 1)),
+    Stage("recovery", (
+        Phase(1024, 800, 8192, synthetic=0.3, recall_weight=2),
+        Phase(2048, 200, 8192, synthetic=0.3, recall_weight=2),
+    ), matrix_rate=2e-3, vector_rate=2e-3, cool_down=0.95, warm_up=20,
+        penalty=(0.2, 0.15), layer_factors=(0, 0, 1, 1, 1)),
+    Stage("seven-layers", (
+        Phase(1024, 1400, 8192, synthetic=0.3, recall_weight=2),
+        Phase(2048, 300, 8192, synthetic=0.3, recall_weight=2),
+    ), matrix_rate=2e-3, vector_rate=2e-3, cool_down=0.95, warm_up=20,
+        penalty=(0.2, 0.12), layer_factors=(0.6, 0.6, 0.6, 1, 1, 1, 1),
+        copied_layers=(1, 2)),
 )
 
 MATRIX_DECAY = 0.1
@@ -115,7 +122,7 @@ REHEARSAL_STAGES = (
     Stage("sink", (
         Phase(256, 100, 2048, synthetic=0.25),
     ), matrix_rate=2e-3, vector_rate=2e-3, cool_down=0.25,
-        penalty=(0.4, 0.4), layer_factors=(1, 1)),
+        penalty=(0.4, 0.4), layer_factors=(1, 1, 1), copied_layers=(0,)),
 )
 
 
