@@ -74,12 +74,16 @@ class batch_measurement {
             throw std::runtime_error("a sequence has " + std::to_string(text_.size()) + " tokens, decoding needs " +
                                      std::to_string(shortest_text));
         }
-        // A batch, and the caches that are copied into it: five of each size.
-        const std::size_t one = decoding_cache::bytes_for(model_.cache_shape(text_.size(), 1), ms::full{});
-        const std::size_t needed = one * (plan_.full_batch + 2 * moments.size());
+        // A batch, and the caches that are copied into it: of each size one for each moment.
+        const std::size_t full = decoding_cache::bytes_for(model_.cache_shape(text_.size(), 1), ms::full{});
+        std::size_t needed = full * (plan_.full_batch + moments.size());
+        for (const std::size_t k : plan_.states) {
+            needed += moments.size() * decoding_cache::bytes_for(model_.cache_shape(k, 1), ms::tova{});
+        }
         if (needed <= physical_memory() / 2) return;
-        throw std::runtime_error(std::to_string(plan_.full_batch) + " full caches and their copies take " +
-                                 human_bytes(needed) + ", more than half of this machine's memory");
+        throw std::runtime_error("a batch of " + std::to_string(plan_.full_batch) +
+                                 " full caches and the caches to copy take " + human_bytes(needed) +
+                                 ", more than half of this machine's memory");
     }
 
     /// Makes a cache for each moment, to be copied into batches; false if it was stopped.
@@ -186,6 +190,24 @@ ms::estimate relative_throughput(const batch_row& row, const batch_row& other) {
 
 ms::estimate relative_latency(const batch_row& row, const batch_row& other) {
     return compare_turns(row.seconds, other.seconds, 1);
+}
+
+ms::estimate throughput_by_batch(const batch_row& row, const batch_row& full) {
+    const double larger = as_double(row.batch) / as_double(full.batch);
+    std::vector<double> seconds(std::min(row.seconds.size(), full.seconds.size()));
+    for (std::size_t i = 0; i < seconds.size(); ++i) {
+        seconds[i] = row.empty_seconds[i] + larger * (full.seconds[i] - full.empty_seconds[i]);
+    }
+    return compare_turns(full.seconds, seconds, larger);
+}
+
+ms::estimate throughput_by_states(const batch_row& row, const batch_row& full) {
+    const double smaller = as_double(full.batch) / as_double(row.batch);
+    std::vector<double> seconds(std::min(row.seconds.size(), full.seconds.size()));
+    for (std::size_t i = 0; i < seconds.size(); ++i) {
+        seconds[i] = full.empty_seconds[i] + smaller * (row.seconds[i] - row.empty_seconds[i]);
+    }
+    return compare_turns(full.seconds, seconds, 1);
 }
 
 std::size_t steps_of(const batch_plan& plan) { return plan.turns * moments.size() * (plan.states.size() + 1); }

@@ -46,6 +46,10 @@ struct batch_row {
 /// Median over turns of a ratio of two rows, with an error that outliers do not move.
 [[nodiscard]] ms::estimate relative_throughput(const batch_row& row, const batch_row& other);
 [[nodiscard]] ms::estimate relative_latency(const batch_row& row, const batch_row& other);
+/// The throughput of `full` if only its batch were that of `row`, and if only its caches were those of `row`. Each
+/// sequence adds its attention to the seconds of a step with empty caches.
+[[nodiscard]] ms::estimate throughput_by_batch(const batch_row& row, const batch_row& full);
+[[nodiscard]] ms::estimate throughput_by_states(const batch_row& row, const batch_row& full);
 [[nodiscard]] ms::estimate median_of(std::vector<double> values);
 
 struct batch_watch {

@@ -29,7 +29,9 @@ ms::estimate mean_of(std::span<const double> sums, std::span<const double> count
     if (n < 2) return {mean};
     double squares = 0;
     for (std::size_t i = 0; i < sums.size(); ++i) squares += std::pow(sums[i] - mean * counts[i], 2);
-    return {mean, std::sqrt(squares * n / (n - 1)) / count};
+    const double error = std::sqrt(squares * n / (n - 1)) / count;
+    return {mean,
+            error > 1e-12 * std::abs(mean) ? error : 0};  // equal values are equal, whatever the sum was rounded to
 }
 ms::estimate mean_of(std::span<const double> values) { return mean_of(values, std::vector(values.size(), 1.0)); }
 
@@ -38,6 +40,12 @@ const std::optional<outcome>& result(const paper_findings& f, std::string_view p
 }
 double published(std::string_view policy, std::size_t size) {
     return paper_policies[paper_row(policy)].perplexity[size];
+}
+
+ms::estimate divided(const ms::estimate& e, double by) {
+    ms::estimate ratio{e.value / by};
+    if (e.error) ratio.error = *e.error / by;
+    return ratio;
 }
 
 /// Perplexity of a policy in percent above another at the same k.
@@ -65,7 +73,7 @@ claim compare_policies(const paper_findings& f, std::string text, std::string_vi
 
 claim window_collapses(const paper_findings& f) {
     claim c{.text = "Without the first tokens a window collapses",
-            .measure = "perplexity of window in times that of window+4",
+            .measure = "perplexity of window divided by that of window+4",
             .low = 2,
             .columns = share_columns(paper_parts),
             .digits = 2};
@@ -82,9 +90,10 @@ claim window_collapses(const paper_findings& f) {
 }
 
 claim near_full(const paper_findings& f) {
-    claim c{.text = "TOVA with 1/8 of the states is close to full",
+    constexpr double published_distance = 0.4;  // "within 0.4 points"
+    claim c{.text = "TOVA with 1/8 of the states is as close to full as 0.4 to 7.16",
             .measure = "perplexity of tova in percent above full",
-            .high = 3.5,  // 0.25 of 7.16
+            .high = 100 * published_distance / paper_full_perplexity,
             .columns = {"1/8"},
             .paper = {100 * (published("tova", 3) / paper_full_perplexity - 1)},
             .digits = 2};
@@ -98,7 +107,8 @@ claim near_full(const paper_findings& f) {
 claim others_need_half(const paper_findings& f) {
     claim c{.text = "No other policy comes so close with less than 1/2 of the states",
             .measure = "perplexity with 1/4 of the states in percent above tova with 1/8",
-            .low = 0};
+            .low = 0,
+            .by_size = false};
     const auto& tova = result(f, "tova", 3);
     for (const paper_policy& other : paper_policies) {
         if (!other.comparable || other.spec.starts_with("tova+") || other.spec == "tova") continue;
@@ -111,10 +121,11 @@ claim others_need_half(const paper_findings& f) {
     return c;
 }
 
-/// By size, against the policy that comes nearest to the shorter context.
+/// By size, against the policy from which the shorter context can be told least.
 claim shorter_context_is_worse(const paper_findings& f) {
-    claim c{.text = "A shorter context is worse than every policy except window",
-            .measure = "perplexity of shorter_context in percent above the worst of the others",
+    const auto least_of = [](const ms::estimate& e) { return e.value - 2 * e.error.value_or(0); };
+    claim c{.text = "A shorter context is worse than every policy but a window without sinks",
+            .measure = "perplexity of shorter_context in percent above the nearest of the others",
             .low = 0,
             .columns = share_columns(paper_parts)};
     for (std::size_t i = 0; i < paper_parts.size(); ++i) {
@@ -124,7 +135,7 @@ claim shorter_context_is_worse(const paper_findings& f) {
             if (!other.comparable || other.spec == "window" || other.spec == shorter_context_name) continue;
             least_published = std::min(least_published, published_percent(shorter_context_name, other.spec, i));
             const auto percent = percent_above(f, shorter_context_name, other.spec, i);
-            if (percent && (!least || percent->value < least->value)) least = percent;
+            if (percent && (!least || least_of(*percent) < least_of(*least))) least = percent;
         }
         c.here.push_back(least);
         c.paper.push_back(least_published);
@@ -140,10 +151,18 @@ double bytes_in_proportion(const batch_row& row, const batch_row& full) {
     return per_state(row) / per_state(full);
 }
 
-std::string list_columns(const claim& c, const std::vector<std::size_t>& which) {
-    if (which.size() == c.columns.size() && which.size() > 1) return "any of them";
+/// "1/64, 1/16 to 1/2"; `all` if these are all and there are several.
+std::string list_columns(const claim& c, const std::vector<std::size_t>& which, const char* all) {
+    if (which.size() == c.columns.size() && which.size() > 1) return all;
     std::string text;
-    for (const std::size_t i : which) text += (text.empty() ? "" : ", ") + c.columns[i];
+    for (std::size_t i = 0; i < which.size(); ++i) {
+        std::size_t last = i;
+        while (c.by_size && last + 1 < which.size() && which[last + 1] == which[last] + 1) ++last;
+        text += (text.empty() ? "" : ", ") + c.columns[which[i]];
+        if (last < i + 2) continue;  // two are listed
+        text += " to " + c.columns[which[last]];
+        i = last;
+    }
     return text;
 }
 
@@ -168,7 +187,7 @@ double kept_to_the_end(const ms::lifetimes& lives, std::size_t j) {
 
 /// The mean steps of the tokens for which counts(sequence, position) is true.
 template <class Counts>
-retention::of_class steps_of_tokens(std::span<const ms::lifetimes> lives, Counts counts) {
+class_steps steps_of_tokens(std::span<const ms::lifetimes> lives, Counts counts) {
     std::vector<double> sums(lives.size()), tokens(lives.size());
     for (std::size_t i = 0; i < lives.size(); ++i) {
         const std::size_t length = lives[i].shape().tokens;
@@ -191,14 +210,44 @@ bool closes_quotation(std::string_view before, std::string_view text) {
     return !left.empty() && std::string_view(" \n\r").find(left.back()) == std::string_view::npos;
 }
 
+/// The tags ) and . of the Penn Treebank stand for all of these.
 std::size_t paper_class(std::string_view before, std::string_view text) {
     if (closes_quotation(before, text)) return 0;
     const std::size_t begin = text.find_first_not_of(' ');
-    constexpr std::array<std::string_view, 3> beginnings{")", ".", "\n"};
+    constexpr std::array<std::string_view, 3> beginnings{")]}", ".!?", "\n"};
     for (std::size_t i = 0; i < beginnings.size() && begin != std::string_view::npos; ++i) {
-        if (text.substr(begin).starts_with(beginnings[i])) return i + 1;
+        if (beginnings[i].find(text[begin]) != std::string_view::npos) return i + 1;
     }
     return paper_classes.size();
+}
+
+/// The share of recent_share() if the k survivors of each step were drawn from all states.
+double recent_share_at_random(std::size_t states, std::size_t length) {
+    double sum = 0, steps = 0;
+    for (std::size_t step = states; step + 1 < length; ++step, ++steps) {
+        sum += static_cast<double>(states) / static_cast<double>(step + 1);
+    }
+    return sum / steps;
+}
+
+/// TOVA keeps the tokens of paper_classes[i] for more steps than others.
+claim class_is_kept(const paper_findings& f, std::size_t i) {
+    claim c{.text = "TOVA keeps " + std::string(i == 2 ? "the " : "a ") + std::string(paper_classes[i]) +
+                    " longer than the average token",
+            .measure = "mean steps divided by the average",
+            .low = 1,
+            .columns = share_columns(paper_table_1_parts),
+            .digits = 2,
+            .reason = f.no_retention};
+    for (std::size_t k = 0; k < paper_table_1_parts.size(); ++k) {
+        c.paper.push_back(paper_class_steps[i][k] / paper_average_steps[k]);
+        c.here.emplace_back();
+        if (!f.retained[k]) continue;
+        const class_steps& found = f.retained[k]->classes[i];
+        if (found.tokens == 0) c.reason = "the sequences of the whole length have none";
+        if (found.tokens > 0) c.here.back() = divided(found.steps, f.retained[k]->average_steps);
+    }
+    return c;
 }
 
 }  // namespace
@@ -216,14 +265,24 @@ std::vector<std::size_t> paper_classes_of(std::span<const std::string> texts) {
     return classes;
 }
 
+std::vector<std::size_t> paper_classes_of(const tokenizer& words, std::span<const token> tokens) {
+    std::vector<std::string> texts;
+    for (const token id : tokens) texts.push_back(id == words.bos() ? std::string() : words.decode(id));
+    return paper_classes_of(texts);
+}
+
 retention retention_of(std::span<const ms::lifetimes> lives, std::span<const std::vector<std::size_t>> classes,
                        std::size_t states) {
-    std::vector<double> recent, first_kept, first_held, next_kept, next_held;
+    std::vector<double> recent, first_kept, first_held, next_kept, next_held, all_kept;
     for (const ms::lifetimes& one : lives) {
         recent.push_back(100 * one.recent_share(states));
         first_kept.push_back(100 * kept_to_the_end(one, 0));
         first_held.push_back(100 * one.held_share(0));
-        for (auto* v : {&next_kept, &next_held}) v->push_back(0);
+        for (auto* v : {&next_kept, &next_held, &all_kept}) v->push_back(0);
+        const std::size_t length = one.shape().tokens;
+        for (std::size_t j = 0; j < length; ++j) {
+            all_kept.back() += 100 * kept_to_the_end(one, j) / static_cast<double>(length);
+        }
         for (std::size_t j = 1; j <= next_tokens; ++j) {
             next_kept.back() += 100 * kept_to_the_end(one, j) / next_tokens;
             next_held.back() += 100 * one.held_share(static_cast<ms::position>(j)) / next_tokens;
@@ -231,10 +290,12 @@ retention retention_of(std::span<const ms::lifetimes> lives, std::span<const std
     }
     retention result{.states = states,
                      .recent = mean_of(recent),
+                     .recent_at_random = 100 * recent_share_at_random(states, lives.front().shape().tokens),
                      .first_to_the_end = mean_of(first_kept),
                      .first_held = mean_of(first_held),
                      .next_to_the_end = mean_of(next_kept),
                      .next_held = mean_of(next_held),
+                     .all_to_the_end = mean_of(all_kept).value,
                      .average_steps = steps_of_tokens(lives, [](std::size_t, std::size_t) { return true; }).steps.value,
                      .classes = {}};
     for (std::size_t c = 0; c < paper_classes.size(); ++c) {
@@ -244,34 +305,33 @@ retention retention_of(std::span<const ms::lifetimes> lives, std::span<const std
 }
 
 std::string_view text_of(verdict v) {
-    constexpr std::array<std::string_view, 3> texts{"holds", "does not hold here", "not comparable"};
+    constexpr std::array<std::string_view, 4> texts{"holds", "does not hold here", "undecided", "not comparable"};
     return texts[static_cast<std::size_t>(v)];
 }
 
 void judge(claim& c) {
-    c.mark = verdict::not_comparable;
-    std::vector<std::size_t> judged, outside, unclear;
+    c.verdict = verdict::not_comparable;
+    std::vector<std::size_t> judged, inside, outside, unclear;
     bool measured = false;
     for (std::size_t i = 0; i < c.here.size(); ++i) {
         measured = measured || c.here[i];
         if (!c.here[i] || !c.here[i]->error) continue;
         judged.push_back(i);
         const int side = side_of(c, *c.here[i]);
-        if (side < 0) outside.push_back(i);
-        if (side == 0) unclear.push_back(i);
+        (side > 0 ? inside : side < 0 ? outside : unclear).push_back(i);
     }
     if (judged.empty()) {
         if (measured) c.reason = "no standard error, which takes two sequences";
         if (c.reason.empty()) c.reason = "not measured";
         return;
     }
-    c.mark = outside.empty() && unclear.empty() ? verdict::holds : verdict::does_not_hold;
-    std::vector<std::string> reasons;
-    if (!outside.empty()) reasons.push_back("not at " + list_columns(c, outside));
-    if (!unclear.empty()) reasons.push_back("within the error at " + list_columns(c, unclear));
-    if (judged.size() < c.here.size()) reasons.push_back("measured at " + list_columns(c, judged) + " only");
+    c.verdict = !outside.empty() ? verdict::does_not_hold : !unclear.empty() ? verdict::undecided : verdict::holds;
     c.reason.clear();
-    for (const std::string& each : reasons) c.reason += (c.reason.empty() ? "" : "; ") + each;
+    const auto add = [&](const std::string& reason) { c.reason += (c.reason.empty() ? "" : "; ") + reason; };
+    if (!inside.empty() && inside.size() < judged.size()) add("holds at " + list_columns(c, inside, ""));
+    if (!outside.empty()) add("not at " + list_columns(c, outside, "any of them"));
+    if (!unclear.empty()) add("within the error at " + list_columns(c, unclear, "all of them"));
+    if (judged.size() < c.here.size()) add("measured at " + list_columns(c, judged, "") + " only");
 }
 
 std::string bounds_text(const claim& c) {
@@ -294,8 +354,8 @@ std::vector<claim> perplexity_claims(const paper_findings& f) {
     add("TOVA is better than H2O", "tova", "h2o", -any, 0);
     add("TOVA is better than a window with sinks", "tova", "window+4", -any, 0);
     add("TOVA is better per layer than per head", "tova", "tova_head", -any, 0);
-    add("TOVA does not gain 1 % by one sink", "tova+1", "tova", -1, any);
-    add("TOVA does not gain 1 % by four sinks", "tova+4", "tova", -1, any);
+    add("A sink improves TOVA by less than 1 %", "tova+1", "tova", -1, any);
+    add("Four sinks improve TOVA by less than 1 %", "tova+4", "tova", -1, any);
     claims.push_back(near_full(f));
     claims.push_back(others_need_half(f));
     claims.push_back(shorter_context_is_worse(f));
@@ -307,24 +367,25 @@ std::vector<claim> batch_claims(const paper_findings& f) {
     const auto begin = [&](const char* text, const char* measure) {
         return claim{.text = text,
                      .measure = measure,
-                     .columns = share_columns(paper_late_parts),
-                     .here = std::vector<std::optional<ms::estimate>>(paper_late_parts.size()),
+                     .columns = share_columns(paper_table_1_parts),
+                     .here = std::vector<std::optional<ms::estimate>>(paper_table_1_parts.size()),
                      .digits = 2,
                      .reason = f.no_batches};
     };
     claim memory = begin("The memory of a sequence falls in proportion to k",
-                         "bytes of a cache as a share of full, in times k / context");
+                         "bytes of a cache as a share of full, divided by k / context");
     memory.high = 1.25;
     claim speed = begin("In the same memory, the fewer states the more tokens per second",
-                        "tokens per second in times those of the next larger k");
+                        "tokens per second divided by those of the next larger k");
     speed.low = 1;
     claim latency =
-        begin("The gain comes from the batch: its steps take longer", "seconds of a step in times those of full");
+        begin("A step of the larger batch takes longer than one of full", "seconds of a step divided by those of full");
     latency.low = 1;
-    for (std::size_t i = 0; i < paper_late_parts.size(); ++i) {
+    for (std::size_t i = 0; i < paper_table_1_parts.size(); ++i) {
         const paper_batch& row = paper_batches[i];
         const paper_batch& larger = i + 1 < paper_batches.size() ? paper_batches[i + 1] : paper_full_batch;
-        memory.paper.push_back(row.gigabytes / paper_full_batch.gigabytes * static_cast<double>(paper_late_parts[i]));
+        memory.paper.push_back(row.gigabytes / paper_full_batch.gigabytes *
+                               static_cast<double>(paper_table_1_parts[i]));
         speed.paper.push_back(row.throughput / larger.throughput);
         latency.paper.push_back(row.batch / paper_full_batch.batch / row.throughput);
         if (f.batches.empty()) continue;
@@ -350,56 +411,44 @@ std::string throughput_parts(const paper_findings& f) {
     };
     batch_row empty = least;
     empty.seconds = least.empty_seconds;
-    return "The part of a step that depends on what the caches hold: of full " + share(full) + ", at 1/" +
-           std::to_string(paper_late_parts.front()) + " " + share(least) + ". With empty caches, the batch of " +
-           std::to_string(least.batch) + " would have " + with_error(relative_throughput(empty, full), 2) +
-           " times the throughput of full: no policy can gain more at this batch.";
+    const std::string size = "1/" + std::to_string(paper_table_1_parts.front());
+    return "The share of a step that is work on cached states: of full " + share(full) + ", at " + size + " " +
+           share(least) + ". At " + size + " the larger batch alone would give " +
+           with_error(throughput_by_batch(least, full), 2) + " times full's throughput, fewer states alone " +
+           with_error(throughput_by_states(least, full), 2) + " times. Even with empty caches, a batch of " +
+           std::to_string(least.batch) + " would reach " + with_error(relative_throughput(empty, full), 2) +
+           " times full's throughput, no more.";
 }
 
 std::vector<claim> retention_claims(const paper_findings& f) {
     std::vector<claim> claims;
     const auto add = [&](claim c, auto value) {
-        c.columns = share_columns(paper_late_parts);
+        c.columns = share_columns(paper_table_1_parts);
         c.reason = f.no_retention;
         for (const auto& r : f.retained) c.here.push_back(r ? value(*r) : std::nullopt);
         judge(c);
         claims.push_back(std::move(c));
     };
     using found = std::optional<ms::estimate>;
-    add({.text = "Only about three quarters of the kept states are recent",
+    add({.text = "Less than 80 % of the kept states are recent",
          .measure = "percent of the survivors of a step that are among the newest k positions",
-         .low = 70,
          .high = 80,
-         .paper_text = std::string(paper_recent_share)},
+         .paper_text = std::string(paper_recent_share) + " percent"},
         [](const retention& r) { return found(r.recent); });
     add({.text = "The first token is kept to the end",
          .measure = "percent of layers and sequences that hold it at the end",
          .low = 99,
-         .paper_text = "in all"},
+         .paper_text = "all hold it"},
         [](const retention& r) { return found(r.first_to_the_end); });
-    add({.text = "The next few tokens are not kept to the end",
-         .measure = "percent of positions 1 to 4, over layers and sequences, that are held at the end",
-         .high = 10,
-         .paper_text = "they leave soon"},
-        [](const retention& r) { return found(r.next_to_the_end); });
+    add({.text = "Positions 1 to 4 are kept to the end less often than the average token",
+         .measure = "percent of them that are held at the end, divided by that of all tokens",
+         .high = 1,
+         .paper_text = "they leave soon",
+         .digits = 2},
+        [](const retention& r) { return found(divided(r.next_to_the_end, r.all_to_the_end)); });
     for (std::size_t i = 0; i < paper_classes.size(); ++i) {
-        claim c{.text = "TOVA keeps a " + std::string(paper_classes[i]) + " longer than the average token",
-                .measure = "mean steps in times the average",
-                .low = 1,
-                .digits = 2};
-        for (std::size_t k = 0; k < paper_late_parts.size(); ++k) {
-            c.paper.push_back(paper_class_steps[i][k] / paper_average_steps[k]);
-        }
-        add(std::move(c), [&](const retention& r) -> found {
-            const auto& of_class = r.classes[i];
-            if (of_class.tokens == 0) return std::nullopt;
-            ms::estimate ratio{of_class.steps.value / r.average_steps};
-            if (of_class.steps.error) ratio.error = *of_class.steps.error / r.average_steps;
-            return ratio;
-        });
-        const bool absent =
-            std::ranges::any_of(f.retained, [&](const auto& r) { return r && r->classes[i].tokens == 0; });
-        if (absent) claims.back().reason = "the text has none";
+        claims.push_back(class_is_kept(f, i));
+        judge(claims.back());
     }
     return claims;
 }

@@ -17,6 +17,7 @@ using json = nlohmann::ordered_json;
 
 constexpr std::size_t name_width = 15;
 constexpr std::size_t cell_width = 10;
+constexpr std::size_t claim_name_width = 8;
 
 /// Three or more digits need none after the point. No "-0.0".
 std::string short_number(double value, int digits) {
@@ -26,7 +27,9 @@ std::string short_number(double value, int digits) {
 std::string short_estimate(const std::optional<ms::estimate>& e, int digits) {
     if (!e) return "-";
     if (!e->error || *e->error == 0) return short_number(e->value, digits);
-    return short_number(e->value, digits) + " ± " + fixed(*e->error, std::abs(e->value) >= 100 ? 0 : digits);
+    const std::string text =
+        short_number(e->value, digits) + " ± " + fixed(*e->error, std::abs(e->value) >= 100 ? 0 : digits);
+    return shown_width(text) > cell_width && digits > 0 ? short_estimate(e, digits - 1) : text;
 }
 
 std::vector<text_table::head> heads_of(const std::string& first, std::span<const std::string> others) {
@@ -69,7 +72,7 @@ json describe(const claim& c) {
             {"columns", c.columns},
             {"here", here},
             {"paper", c.paper_text.empty() ? paper : json(c.paper_text)},
-            {"verdict", text_of(c.mark)},
+            {"verdict", text_of(c.verdict)},
             {"reason", c.reason}};
 }
 
@@ -128,10 +131,12 @@ json describe_retention(const paper_findings& f) {
         }
         list.push_back({{"states", r.states},
                         {"recent_percent", describe(r.recent)},
+                        {"recent_percent_at_random", number(r.recent_at_random)},
                         {"first_to_the_end_percent", describe(r.first_to_the_end)},
                         {"first_held_percent", describe(r.first_held)},
                         {"next_to_the_end_percent", describe(r.next_to_the_end)},
                         {"next_held_percent", describe(r.next_held)},
+                        {"all_to_the_end_percent", number(r.all_to_the_end)},
                         {"average_steps", r.average_steps},
                         {"paper_average_steps", paper_average_steps[i]},
                         {"classes", classes}});
@@ -156,27 +161,30 @@ std::string listed_paper(const claim& c) {
     return text;
 }
 
-std::string mark_of(const claim& c) {
-    return std::string(text_of(c.mark)) + (c.reason.empty() ? "" : " (" + c.reason + ")");
+std::string verdict_of(const claim& c) {
+    return std::string(text_of(c.verdict)) + (c.reason.empty() ? "" : " (" + c.reason + ")");
 }
 
 void print_claim(std::ostream& out, const paper_style& style, const claim& c) {
-    out << wrapped(c.text + ": " + mark_of(c) + '.', {.width = style.columns}) << '\n';
+    out << wrapped(c.text + ": " + verdict_of(c) + '.', {.width = style.columns}) << '\n';
     if (std::ranges::none_of(c.here, [](const auto& e) { return e.has_value(); })) {
         out << '\n';
         return;
     }
     out << std::string(2, ' ')
         << wrapped(c.measure + ", " + bounds_text(c), {.width = style.columns, .indent = 2, .begun = 2}) << '\n';
-    text_table table(out, style.format, heads_of("", c.columns));
+    auto heads = heads_of("", c.columns);
+    heads.front().width = claim_name_width;
+    text_table table(out, style.format, heads);
     std::vector<std::string> here{"  here"}, paper{"  paper"};
-    for (std::size_t i = 0; i < c.here.size(); ++i) here.push_back(short_estimate(c.here[i], c.digits));
-    if (!c.paper_text.empty()) paper.push_back(c.paper_text);
-    if (c.paper_text.empty()) {
-        for (const double x : c.paper) paper.push_back(short_number(x, c.digits));
-    }
+    for (const auto& e : c.here) here.push_back(short_estimate(e, c.digits));
+    for (const double x : c.paper) paper.push_back(short_number(x, c.digits));
     table.row(here);
-    table.row(paper);
+    if (c.paper_text.empty()) {
+        table.row(paper);
+    } else {
+        out << "  paper: " << c.paper_text << '\n';
+    }
     out << '\n';
 }
 
@@ -223,7 +231,7 @@ void print_batches(std::ostream& out, const paper_style& style, const paper_find
     for (std::size_t i = 0; i < f.batches.size(); ++i) {
         const batch_row &row = f.batches[i], &full = f.batches.front();
         const paper_batch& paper = i == 0 ? paper_full_batch : paper_batches[i - 1];
-        const std::size_t part = i == 0 ? 1 : paper_late_parts[i - 1];
+        const std::size_t part = i == 0 ? 1 : paper_table_1_parts[i - 1];
         const bool timed = !row.seconds.empty();
         const auto percent = [](double a, double b) { return fixed(100 * a / b, 1); };
         table.row({i == 0 ? "full" : "1/" + std::to_string(part), std::to_string(row.states),
@@ -239,10 +247,10 @@ void print_batches(std::ostream& out, const paper_style& style, const paper_find
 }
 
 void print_retention(std::ostream& out, const paper_style& style, const paper_findings& f) {
-    auto heads = heads_of("k / context", shares(paper_late_parts));
+    auto heads = heads_of("k / context", shares(paper_table_1_parts));
     heads.front().width = 40;
     text_table table(out, style.format, heads);
-    add_sizes(table, f, paper_late_parts);
+    add_sizes(table, f, paper_table_1_parts);
     const auto add = [&](const std::string& name, auto cell) {
         std::vector<std::string> cells{name};
         for (const auto& r : f.retained) cells.push_back(r ? cell(*r) : "-");
@@ -257,12 +265,14 @@ void print_retention(std::ostream& out, const paper_style& style, const paper_fi
         table.row(cells);
     };
     add_share("recent among the kept, %", &retention::recent);
-    std::vector<std::string> recent_there(paper_late_parts.size() + 1, std::string(paper_recent_share));
+    std::vector<std::string> recent_there(paper_table_1_parts.size() + 1, std::string(paper_recent_share));
     recent_there.front() = "  paper";
     table.row(recent_there);
+    add("  k states at random", [](const retention& r) { return fixed(r.recent_at_random, 1); });
     add_share("first token, % held at the end", &retention::first_to_the_end);
     add_share("first token, % of steps held", &retention::first_held);
     add_share("positions 1 to 4, % held at the end", &retention::next_to_the_end);
+    add("  all tokens", [](const retention& r) { return fixed(r.all_to_the_end, 1); });
     add_share("positions 1 to 4, % of steps held", &retention::next_held);
     add("steps, average token", [](const retention& r) { return fixed(r.average_steps, 0); });
     add_paper(paper_average_steps);
@@ -282,7 +292,7 @@ void print_claims(std::ostream& out, const paper_style& style, std::span<const c
     }
     text_table table(out, style.format, {{"claim"}, {"holds if"}, {"here"}, {"paper"}, {"verdict"}});
     for (const claim& c : claims) {
-        table.row({c.text, c.measure + ": " + bounds_text(c), listed_here(c), listed_paper(c), mark_of(c)});
+        table.row({c.text, c.measure + ": " + bounds_text(c), listed_here(c), listed_paper(c), verdict_of(c)});
     }
     out << '\n';
 }
@@ -305,21 +315,21 @@ void print_summary(std::ostream& out, const paper_style& style, std::span<const 
     print_heading(out, style, "Summary");
     if (style.format == table_format::markdown) {
         text_table table(out, style.format, {{"claim"}, {"verdict"}, {"reason"}});
-        for (const claim& c : claims) table.row({c.text, std::string(text_of(c.mark)), c.reason});
+        for (const claim& c : claims) table.row({c.text, std::string(text_of(c.verdict)), c.reason});
     } else {
         const std::size_t width = text_of(verdict::does_not_hold).size() + 2;
         for (const claim& c : claims) {
             const std::string text = c.reason.empty() ? c.text : c.text + " (" + c.reason + ")";
-            out << aligned_left(std::string(text_of(c.mark)), width)
+            out << aligned_left(std::string(text_of(c.verdict)), width)
                 << wrapped(text, {.width = style.columns, .indent = width, .begun = width}) << '\n';
         }
     }
-    const auto count = [&](verdict v) { return std::to_string(std::ranges::count(claims, v, &claim::mark)); };
+    const auto count = [&](verdict v) { return std::to_string(std::ranges::count(claims, v, &claim::verdict)); };
     out << '\n';
     print_paragraph(out, style,
                     "Of " + std::to_string(claims.size()) + " claims, " + count(verdict::holds) + " hold and " +
-                        count(verdict::does_not_hold) +
-                        " do not hold here; not comparable: " + count(verdict::not_comparable) + ".");
+                        count(verdict::does_not_hold) + " do not hold here; undecided: " + count(verdict::undecided) +
+                        ", not comparable: " + count(verdict::not_comparable) + ".");
 }
 
 void print_paragraph(std::ostream& out, const paper_style& style, const std::string& text) {

@@ -81,7 +81,7 @@ class paper_session {
         const tokenizer words = read_tokenizer(file);
         for (const sequence& s : sequences_) {
             if (s.size() != found_.length) continue;  // a share of a shorter context is another k
-            whole_.push_back(texts_of(words, s));
+            token_classes_.push_back(paper_classes_of(words, s));
         }
         if (model.config().replaced) found_.no_retention = "cells serve some heads of this model";
         if (o_.quiet) return;
@@ -92,13 +92,8 @@ class paper_session {
                             " tokens predicted, exact prefill, f32 cache. The paper measured LLaMA-2-7B with a context "
                             "of 4096 on PG-19. Compare numbers at the same share of the context. ±: one standard "
                             "error, paired by sequence. A claim holds if its measure is within its bounds at every "
-                            "size by more than two standard errors.");
-    }
-
-    static std::vector<std::size_t> texts_of(const tokenizer& words, const sequence& tokens) {
-        std::vector<std::string> texts;
-        for (const token id : tokens) texts.push_back(words.decode(id));
-        return paper_classes_of(texts);
+                            "size by more than two standard errors. The paper says its claims in words; the bounds "
+                            "are this program's.");
     }
 
     /// By row of paper_policies. Says on standard error what cannot be had.
@@ -157,7 +152,7 @@ class paper_session {
         print_paragraph(std::cout, style_,
                         "Full has " + fixed(found_.full->perplexity(), 2) + " here, " +
                             fixed(paper_full_perplexity, 2) +
-                            " in the paper. h2o decides per head, tova per layer; +1 and +4 are sinks; "
+                            " in the paper. h2o decides per KV head, tova per layer; +1 and +4 are sinks; "
                             "shorter_context, the paper's Baseline, is full on pieces of k tokens.");
         return {std::cout, style_, found_};
     }
@@ -176,7 +171,7 @@ class paper_session {
 
     /// What tova retained at a size of the paper's analysis, in sequences of the whole context.
     void analyze(const measurement& m, std::size_t column, const setting& what) {
-        constexpr std::size_t first = paper_parts.size() - paper_late_parts.size();
+        constexpr std::size_t first = paper_parts.size() - paper_table_1_parts.size();
         if (column < first) return;
         std::vector<ms::lifetimes> lives;
         for (std::size_t i = 0; i < sequences_.size(); ++i) {
@@ -184,19 +179,21 @@ class paper_session {
             const ms::lifetimes_shape shape{about_.layers, about_.kv_heads, found_.length};
             lives.push_back(retained_of(what, m, shape, i).lives);
         }
-        found_.retained[column - first] = retention_of(lives, whole_, what.states);
+        found_.retained[column - first] = retention_of(lives, token_classes_, what.states);
     }
 
     void measure_batches(llama& model) {
         batch_plan plan;
-        for (const std::size_t part : paper_late_parts) plan.states.push_back(found_.states(part));
+        for (const std::size_t part : paper_table_1_parts) plan.states.push_back(found_.states(part));
         progress_bar bar(steps_of(plan), o_.quiet);
         bar.begin("decoding in batches");
         const auto text = std::ranges::find(sequences_, found_.length, &sequence::size);
         try {
             found_.batches = demo::measure_batches(
                 model, *text, plan, {.progress = [&](std::size_t steps) { bar.advance(steps); }, .stop = interrupted});
-        } catch (const std::runtime_error& problem) {
+        } catch (const std::bad_alloc&) {
+            found_.no_batches = "there is not enough memory";
+        } catch (const std::exception& problem) {  // what was measured before is still printed
             found_.no_batches = problem.what();
         }
     }
@@ -233,8 +230,9 @@ class paper_session {
             std::cout, style_,
             "Sequences of " + std::to_string(found_.length) +
                 " tokens are decoded together under tova, one token each per step of the whole model, with as many "
-                "caches as fit in the memory of 8 full ones. A step is the mean over a sequence, the median over "
-                "turns; throughput is tokens per second in times full's. The paper used a V100.");
+                "caches as fit in the memory of 8 full ones. ms / step is the mean over four points of the sequence, "
+                "then the median over the turns. The sizes take turns, so a disturbance meets all of them. Throughput "
+                "is tokens per second divided by full's. The paper used a V100.");
         print_batches(std::cout, style_, found_);
         std::cout << '\n';
         if (const std::string limit = throughput_parts(found_); !limit.empty()) {
@@ -251,10 +249,11 @@ class paper_session {
             return;
         }
         print_paragraph(std::cout, style_,
-                        "Over " + std::to_string(whole_.size()) +
-                            " sequences of the whole length. Steps are those that a token takes part in, its own among "
-                            "them. Their average depends on k and the length only, so classes are compared with it. "
-                            "Recent states are the newest k positions.");
+                        "Over " + std::to_string(token_classes_.size()) +
+                            " sequences of the whole length. Steps: in how many steps a token is attended, its own "
+                            "included. Their average follows from k and the length, whatever is kept; so each class "
+                            "is compared with that average. Recent states are among the newest k positions. k states "
+                            "drawn at random have some of those, too.");
         print_retention(std::cout, style_, found_);
         std::cout << '\n';
     }
@@ -276,7 +275,7 @@ class paper_session {
     std::optional<output_file> json_;
     provenance about_;
     std::vector<sequence> sequences_;
-    std::vector<std::vector<std::size_t>> whole_;  // classes of the tokens of each sequence of the whole length
+    std::vector<std::vector<std::size_t>> token_classes_;  // classes of the tokens of each sequence of the whole length
     paper_findings found_;
     std::vector<claim> claims_;
     std::vector<std::string> failures_;
