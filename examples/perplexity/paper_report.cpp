@@ -17,24 +17,26 @@ using json = nlohmann::ordered_json;
 
 constexpr std::size_t name_width = 15;
 constexpr std::size_t cell_width = 10;
-constexpr std::size_t claim_name_width = 8;
+constexpr std::size_t claim_name_width = 8, claim_cell_width = 11;
 
 /// Three or more digits need none after the point. No "-0.0".
 std::string short_number(double value, int digits) {
     const int shown = std::abs(value) >= 100 ? 0 : digits;
     return fixed(std::abs(value) < 0.5 * std::pow(10, -shown) ? 0 : value, shown);
 }
-std::string short_estimate(const std::optional<ms::estimate>& e, int digits) {
+/// With fewer digits if so many make it wider than a cell.
+std::string short_estimate(const std::optional<ms::estimate>& e, int digits, std::size_t width = cell_width) {
     if (!e) return "-";
     if (!e->error || *e->error == 0) return short_number(e->value, digits);
     const std::string text =
         short_number(e->value, digits) + " ± " + fixed(*e->error, std::abs(e->value) >= 100 ? 0 : digits);
-    return shown_width(text) > cell_width && digits > 0 ? short_estimate(e, digits - 1) : text;
+    return shown_width(text) > width && digits > 0 ? short_estimate(e, digits - 1, width) : text;
 }
 
-std::vector<text_table::head> heads_of(const std::string& first, std::span<const std::string> others) {
+std::vector<text_table::head> heads_of(const std::string& first, std::span<const std::string> others,
+                                       std::size_t width = cell_width) {
     std::vector<text_table::head> heads{{first, name_width}};
-    for (const std::string& other : others) heads.push_back({other, cell_width});
+    for (const std::string& other : others) heads.push_back({other, width});
     return heads;
 }
 
@@ -148,7 +150,7 @@ json describe_retention(const paper_findings& f) {
 std::string listed_here(const claim& c) {
     std::string text;
     for (std::size_t i = 0; i < c.here.size(); ++i) {
-        text += (i == 0 ? "" : ", ") + c.columns[i] + ": " + short_estimate(c.here[i], c.digits);
+        text += (i == 0 ? "" : ", ") + c.columns[i] + ": " + short_estimate(c.here[i], c.digits, claim_cell_width);
     }
     return text;
 }
@@ -173,11 +175,11 @@ void print_claim(std::ostream& out, const paper_style& style, const claim& c) {
     }
     out << std::string(2, ' ')
         << wrapped(c.measure + ", " + bounds_text(c), {.width = style.columns, .indent = 2, .begun = 2}) << '\n';
-    auto heads = heads_of("", c.columns);
+    auto heads = heads_of("", c.columns, claim_cell_width);
     heads.front().width = claim_name_width;
     text_table table(out, style.format, heads);
     std::vector<std::string> here{"  here"}, paper{"  paper"};
-    for (const auto& e : c.here) here.push_back(short_estimate(e, c.digits));
+    for (const auto& e : c.here) here.push_back(short_estimate(e, c.digits, claim_cell_width));
     for (const double x : c.paper) paper.push_back(short_number(x, c.digits));
     table.row(here);
     if (c.paper_text.empty()) {
@@ -219,6 +221,7 @@ void print_above_full(std::ostream& out, const paper_style& style, const paper_f
 }
 
 void print_batches(std::ostream& out, const paper_style& style, const paper_findings& f) {
+    constexpr std::size_t batch_width = 12;
     text_table table(out, style.format,
                      {{"k / context", name_width},
                       {"k", 6},
@@ -227,7 +230,7 @@ void print_batches(std::ostream& out, const paper_style& style, const paper_find
                       {"batch", 6},
                       {"ms / step", 9},
                       {"tokens/s", 9},
-                      {"throughput", 12}});
+                      {"throughput", batch_width}});
     for (std::size_t i = 0; i < f.batches.size(); ++i) {
         const batch_row &row = f.batches[i], &full = f.batches.front();
         const paper_batch& paper = i == 0 ? paper_full_batch : paper_batches[i - 1];
@@ -239,7 +242,7 @@ void print_batches(std::ostream& out, const paper_style& style, const paper_find
                    percent(static_cast<double>(row.cache_bytes), static_cast<double>(full.cache_bytes)),
                    std::to_string(row.batch), timed ? fixed(1000 * row.step_seconds(), 2) : "-",
                    timed ? grouped(static_cast<std::size_t>(row.tokens_per_second())) : "-",
-                   timed ? short_estimate(relative_throughput(row, full), 2) : "-"});
+                   timed ? short_estimate(relative_throughput(row, full), 2, batch_width) : "-"});
         table.row({"  paper", std::to_string(paper_context / part), fixed(1000 * paper.gigabytes, 0),
                    percent(paper.gigabytes, paper_full_batch.gigabytes), fixed(paper.batch, 0), "-", "-",
                    fixed(paper.throughput, 2)});
