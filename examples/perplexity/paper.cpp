@@ -327,11 +327,12 @@ void judge(claim& c) {
     }
     c.verdict = !outside.empty() ? verdict::does_not_hold : !unclear.empty() ? verdict::undecided : verdict::holds;
     c.reason.clear();
+    const std::string at = c.by_size ? "at " : "for ";
     const auto add = [&](const std::string& reason) { c.reason += (c.reason.empty() ? "" : "; ") + reason; };
-    if (!inside.empty() && inside.size() < judged.size()) add("holds at " + list_columns(c, inside, ""));
-    if (!outside.empty()) add("not at " + list_columns(c, outside, "any of them"));
-    if (!unclear.empty()) add("within the error at " + list_columns(c, unclear, "all of them"));
-    if (judged.size() < c.here.size()) add("measured at " + list_columns(c, judged, "") + " only");
+    if (!inside.empty() && inside.size() < judged.size()) add("holds " + at + list_columns(c, inside, ""));
+    if (!outside.empty()) add("not " + at + list_columns(c, outside, "any of them"));
+    if (!unclear.empty()) add("within the error " + at + list_columns(c, unclear, "all of them"));
+    if (judged.size() < c.here.size()) add("measured " + at + list_columns(c, judged, "") + " only");
 }
 
 std::string bounds_text(const claim& c) {

@@ -153,7 +153,8 @@ class paper_session {
                         "Full has " + fixed(found_.full->perplexity(), 2) + " here, " +
                             fixed(paper_full_perplexity, 2) +
                             " in the paper. h2o decides per KV head, tova per layer; +1 and +4 are sinks; "
-                            "shorter_context, the paper's Baseline, is full on pieces of k tokens.");
+                            "shorter_context, the paper's Baseline, is full on pieces of k tokens, "
+                            "each of which begins with the first token of the sequence.");
         return {std::cout, style_, found_};
     }
 
