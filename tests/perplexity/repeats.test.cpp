@@ -125,7 +125,7 @@ demo::repeat_results made_repeats() {
 
 TEST(Repeats, TheTableSaysWhatCannotBeMeasured) {
     std::ostringstream out;
-    demo::print_repeats(out, made_repeats(), demo::table_format::text, 200);
+    demo::print_repeats(out, made_repeats(), demo::table_format::text, 400);
     const std::string text = out.str();
     EXPECT_EQ(text.find("Repeats: the text, as one sequence of 5,000 tokens, has 3 passages of 8 or more words"), 0U);
     EXPECT_NE(text.find("trained on sequences of 2,048."), std::string::npos);
