@@ -96,8 +96,9 @@ void print_profile(std::ostream& out, const head_profile& profile, const llama_c
     out << "\nnear by layer (rows) and query head\n";
     print_by_layer(out, profile.near.recency(), config.heads);
     if (profile.has_first) {
-        out << "\nfirst: the share of attention on the first token, of queries from position " << first_queries
-            << " on, by layer (rows) and query\nhead. Much of it is an attention sink.\n";
+        out << "\nfirst, by layer (rows) and query head: the share of attention on the first token,\nof queries from "
+               "position "
+            << first_queries << " on. A head with a large share uses it as an attention sink.\n";
         print_by_layer(out, profile.first.recency(), config.heads);
     }
     out.flags(flags);

@@ -17,6 +17,8 @@ constexpr std::size_t passage_tokens = 32, cue_tokens = 8;
 /// The tokens of one task that are not filler.
 struct hidden_fact {
     std::vector<token> statement, question, answer;
+    std::size_t source = 0;       // where the statement stands in the text
+    std::size_t source_size = 0;  // 0: nowhere
 };
 
 hidden_fact pass_key(const tokenizer& tokenizer, std::mt19937& random) {
@@ -39,7 +41,19 @@ hidden_fact passage(std::span<const token> text, std::mt19937& random) {
     const auto cue = tokens.first(cue_tokens), rest = tokens.subspan(cue_tokens);
     return {.statement = {tokens.begin(), tokens.end()},
             .question = {cue.begin(), cue.end()},
-            .answer = {rest.begin(), rest.end()}};
+            .answer = {rest.begin(), rest.end()},
+            .source = begin,
+            .source_size = passage_tokens};
+}
+
+/// A random place of `size` tokens in the text that does not hold the fact a second time, if there is one.
+std::size_t place_for(std::size_t size, std::size_t text_size, const hidden_fact& fact, std::mt19937& random) {
+    const std::size_t places = text_size - size + 1;
+    const std::size_t begin = fact.source + 1 > size ? fact.source + 1 - size : 0;  // the first that overlaps
+    const std::size_t end = fact.source_size == 0 ? begin : std::min(fact.source + fact.source_size, places);
+    if (begin >= end || end - begin == places) return random() % places;
+    const std::size_t place = random() % (places - (end - begin));
+    return place < begin ? place : place + (end - begin);
 }
 
 /// Filler from a random place of the text, the statement at its depth, question and answer at the end.
@@ -53,7 +67,7 @@ sequence assembled(const tokenizer& tokenizer, std::span<const token> text, cons
                                     ", what statement, question and answer take, is " + std::to_string(length));
     }
     const std::size_t filler = length - fixed;
-    const auto pages = text.subspan(random() % (text.size() - filler + 1), filler);
+    const auto pages = text.subspan(place_for(filler, text.size(), fact, random), filler);
     const auto before = static_cast<std::size_t>(std::lround(depth * static_cast<double>(filler)));
     const auto append = [&](std::span<const token> more) { tokens.insert(tokens.end(), more.begin(), more.end()); };
     append(pages.first(before));
@@ -162,7 +176,8 @@ void print_recall(std::ostream& out, std::string_view name, std::span<const reca
             for (const double depth : depths) {
                 const recall_cell like{kind, length, depth};
                 const recall_cell *cell = find(cells, like), *control = find(full, like);
-                const bool judged = control != nullptr && control->score >= least_measurable;
+                const bool judged = cells.data() == full.data() ||  // the control itself shows what it finds
+                                    (control != nullptr && control->score >= least_measurable);
                 out << std::setw(width) << (judged && cell != nullptr ? percent(cell->score) : not_measurable);
             }
             out << '\n';

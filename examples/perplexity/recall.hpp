@@ -86,7 +86,8 @@ struct recall_results {
 /// The full cache finds less than this share: forgetting cannot be judged there.
 inline constexpr double least_measurable = 0.5;
 
-/// One grid per kind: lengths down, depths across. Where full scores under least_measurable, the cell says so.
+/// One grid per kind: lengths down, depths across. Where full scores under least_measurable, the cell says so, unless
+/// `cells` are those of full.
 void print_recall(std::ostream& out, std::string_view name, std::span<const recall_cell> cells,
                   std::span<const recall_cell> full);
 

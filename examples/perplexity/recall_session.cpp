@@ -31,8 +31,9 @@ std::string explanation(const options& o) {
     return "Recall: " + std::string(recall_kind_names[0]) + "s and " + std::string(recall_kind_names[1]) +
            "s hidden in the text, " + std::to_string(o.recall_tries) + (o.recall_tries == 1 ? " try" : " tries") +
            " per cell. Across: the depth of the fact. Down: the tokens of the text. A pass key is found if all its "
-           "tokens are the likeliest; of a passage the share of tokens counts. n. m.: not measurable with this model, "
-           "whose full cache finds less than half.";
+           "tokens are the likeliest. A passage scores the share of its tokens that are; some of them can be guessed "
+           "without it, see a small window. n. m.: not measurable with this model, whose full cache finds less than "
+           "half. A text of at most k tokens scores as under full: nothing is forgotten.";
 }
 
 setting full_cache(const options& o) {

@@ -116,32 +116,36 @@ double mean_nll(std::span<const repeat_score> scores, double repeat_score::*whic
 std::string passages(std::size_t n) { return grouped(n) + (n == 1 ? " passage" : " passages"); }
 
 std::string introduction(const repeat_results& all) {
-    std::string text = "Repeats: the text, as one sequence of " + grouped(all.tokens) + " tokens, has " +
-                       passages(all.found.size()) + " of " + std::to_string(least_repeated_words) +
-                       " or more words that stood before (case, punctuation and line breaks do not count).";
+    std::string text =
+        "Repeats: the text, as one sequence of " + grouped(all.tokens) + " tokens, has " + passages(all.found.size()) +
+        " of " + std::to_string(least_repeated_words) +
+        " or more words that stand earlier in the text (case, punctuation and line breaks do not count).";
     if (all.found.empty()) return text;
     if (all.trained_context > 1 && all.tokens > all.trained_context) {
         text += " The model was trained on sequences of " + grouped(all.trained_context) + ".";
     }
-    return text + " First, again: the negative log likelihood of each occurrence after its first " +
+    return text +
+           " First and again: the negative log likelihood of the first and of the second occurrence in nats per "
+           "token, without the first " +
            std::to_string(cue_words) +
-           " words, the cue, in nats per token; the mean over the passages. Gain: first minus again. ±: standard error "
-           "over the passages.";
+           " words, the cue; the mean over the passages. Gain: first minus again. ±: standard error over the passages.";
 }
 
 std::string group_text(const repeat_results& all, const repeat_group& group) {
     std::vector<std::size_t> distances;
     for (const std::size_t i : group.members) distances.push_back(all.found[i].distance());
     const std::string where = all.trained_context < 2 ? ""
-                              : group.within          ? "Within the trained length: "
-                                                      : "Beyond the trained length: ";
+                              : group.within          ? "Read within the trained length: "
+                                                      : "Read beyond the trained length: ";
     const auto full = group.of(all.runs.front());
     std::string text =
         where + passages(group.members.size()) + ", " + range_text(distances) + " tokens after the first occurrence.";
     if (measurable(full)) return text;
-    text += " n. m.: not measurable with this model. ";
-    if (full.size() == 1) return text + "One passage has no standard error.";
-    return text + "The gain of its full cache is not above two standard errors.";
+    text += " Not measurable with this model: ";
+    if (full.size() == 1) return text + "a standard error takes two passages.";
+    text += "the gain of its full cache is not above two standard errors.";
+    if (group.within) return text;
+    return text + " There, the full cache also gets worse with the position, so that its gain mixes both.";
 }
 
 }  // namespace
@@ -216,7 +220,7 @@ std::vector<repeat_score> repeat_group::of(const repeat_run& r) const {
 std::vector<repeat_group> groups_of(const repeat_results& all) {
     std::vector<repeat_group> groups{{.within = true, .members = {}}, {.within = false, .members = {}}};
     for (std::size_t i = 0; i < all.found.size(); ++i) {
-        const bool within = all.trained_context < 2 || all.found[i].distance() < all.trained_context;
+        const bool within = all.trained_context < 2 || all.found[i].again.end <= all.trained_context;
         groups[within ? 0 : 1].members.push_back(i);
     }
     std::erase_if(groups, [](const repeat_group& g) { return g.members.empty(); });
@@ -239,13 +243,14 @@ void print_repeats(std::ostream& out, const repeat_results& all, table_format fo
         const bool judged = measurable(full);
         for (const repeat_run& r : all.runs) {
             const bool control = &r == &all.runs.front();
+            if (!control && !judged) break;
             const auto scores = group.of(r);
             std::vector<std::string> cells{r.what.policy.text, forgets(r.what) ? std::to_string(r.what.states) : "all"};
             if (codecs) cells.push_back(r.what.codec);
             cells.push_back(fixed(mean_nll(scores, &repeat_score::first), 3));
             cells.push_back(fixed(mean_nll(scores, &repeat_score::again), 3));
-            cells.push_back(judged || control ? with_error(gain_of(scores), 3) : "n. m.");
-            cells.push_back(control ? "-" : judged ? with_error(again_above(scores, full), 3) : "n. m.");
+            cells.push_back(with_error(gain_of(scores), 3));
+            cells.push_back(control ? "-" : with_error(again_above(scores, full), 3));
             table.row(cells);
         }
     }

@@ -44,8 +44,8 @@ struct repeat {
     [[nodiscard]] std::size_t distance() const noexcept { return again.begin - first.begin; }
 };
 
-/// `tokens`: the text of each token. Runs of at least `words` words, in the order of the text; none overlaps its first
-/// occurrence.
+/// `tokens`: the text of each token. Runs of at least `words` words, more than cue_words, in the order of the text; none
+/// overlaps its first occurrence.
 [[nodiscard]] std::vector<repeat> repeats_in(std::span<const std::string> tokens,
                                              std::size_t words = least_repeated_words);
 
@@ -80,7 +80,7 @@ struct repeat_results {
     std::vector<repeat_run> runs;  ///< the full cache first: the control
 };
 
-/// Repeats at one range of distances: within the model's trained length, or beyond.
+/// Repeats whose second occurrence ends within the model's trained length, or those beyond.
 struct repeat_group {
     bool within = true;
     std::vector<std::size_t> members;  ///< indices of repeat_results::found
@@ -90,7 +90,7 @@ struct repeat_group {
 /// Those that have members. One group, within, if the trained length is not known.
 [[nodiscard]] std::vector<repeat_group> groups_of(const repeat_results& all);
 
-/// One table per group: a row for each run.
+/// One table per group: a row for each run; for the full cache alone where it gains too little.
 void print_repeats(std::ostream& out, const repeat_results& all, table_format format, std::size_t columns);
 
 }  // namespace demo

@@ -44,6 +44,7 @@ std::string fixed(double value, int digits) {
 }
 
 std::string with_error(const ms::estimate& e, int digits) {
+    if (std::abs(e.value) >= 1000) digits = 0;
     return fixed(e.value, digits) + (e.error ? " ± " + fixed(*e.error, digits) : "");
 }
 
@@ -70,7 +71,7 @@ void text_table::row(const std::vector<std::string>& cells) {
     for (std::size_t i = 0; i < cells.size(); ++i) {
         switch (format_) {
             case table_format::text:
-                line += i == 0 ? aligned_left(cells[i], widths_[i]) : "  " + aligned_right(cells[i], widths_[i]);
+                line += i == 0 ? aligned_left(cells[i], widths_[i]) : aligned_right(" " + cells[i], widths_[i] + 2);
                 break;
             case table_format::markdown:
                 line.append(" ").append(in_markdown(cells[i])).append(" |");

@@ -12,7 +12,7 @@ namespace demo {
 
 /// With so many digits after the point; "-" for NaN.
 [[nodiscard]] std::string fixed(double value, int digits);
-/// "8.50 ± 0.63"; without an error, the value alone.
+/// "8.50 ± 0.63"; without an error, the value alone. From 1,000 on without digits after the point.
 [[nodiscard]] std::string with_error(const ms::estimate& e, int digits);
 /// Filled with spaces to so many columns, at the end or at the beginning.
 [[nodiscard]] std::string aligned_left(const std::string& text, std::size_t width);

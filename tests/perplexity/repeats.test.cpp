@@ -118,28 +118,28 @@ demo::repeat_results made_repeats() {
     const auto at = [](std::size_t distance) { return repeat{{1, 3}, {1 + distance, 3 + distance}, 8, "text"}; };
     return {.tokens = 5000,
             .trained_context = 2048,
-            .found = {at(100), at(3000), at(2047)},
+            .found = {at(100), at(2046), at(2045)},
             .runs = {{setting("full", 1), {{4, 1}, {4, 4.5}, {4, 1.5}}},
                      {setting("tova", 64), {{4, 2}, {4, 4.25}, {4, 3}}}}};
 }
 
 TEST(Repeats, TheTableSaysWhatCannotBeMeasured) {
     std::ostringstream out;
-    demo::print_repeats(out, made_repeats(), demo::table_format::text, 200);
+    demo::print_repeats(out, made_repeats(), demo::table_format::text, 400);
     const std::string text = out.str();
     EXPECT_EQ(text.find("Repeats: the text, as one sequence of 5,000 tokens, has 3 passages of 8 or more words"), 0U);
     EXPECT_NE(text.find("trained on sequences of 2,048."), std::string::npos);
-    EXPECT_NE(text.find("\nWithin the trained length: 2 passages, 100 to 2,047 tokens after the first occurrence.\n\n"
-                        "policy      k   first   again            gain  again above full\n"
-                        "full      all   4.000   1.250   2.750 ± 0.250                 -\n"
-                        "tova       64   4.000   2.500   1.500 ± 0.500     1.250 ± 0.250\n"),
-              std::string::npos)
+    EXPECT_NE(
+        text.find("\nRead within the trained length: 2 passages, 100 to 2,045 tokens after the first occurrence.\n\n"
+                  "policy      k   first   again            gain  again above full\n"
+                  "full      all   4.000   1.250   2.750 ± 0.250                 -\n"
+                  "tova       64   4.000   2.500   1.500 ± 0.500     1.250 ± 0.250\n"),
+        std::string::npos)
         << text;
-    EXPECT_NE(text.find("\nBeyond the trained length: 1 passage, 3,000 tokens after the first occurrence. n. m.: not "
-                        "measurable with this model. One passage has no standard error.\n\n"
+    EXPECT_NE(text.find("\nRead beyond the trained length: 1 passage, 2,046 tokens after the first occurrence. Not "
+                        "measurable with this model: a standard error takes two passages.\n\n"
                         "policy      k   first   again            gain  again above full\n"
-                        "full      all   4.000   4.500          -0.500                 -\n"
-                        "tova       64   4.000   4.250           n. m.             n. m.\n"),
+                        "full      all   4.000   4.500          -0.500                 -\n"),
               std::string::npos)
         << text;
 }
@@ -148,9 +148,10 @@ TEST(Repeats, OneSentenceWhereThereAreNone) {
     std::ostringstream out;
     demo::print_repeats(out, {.tokens = 70, .trained_context = 64, .found = {}, .runs = {}}, demo::table_format::text,
                         200);
-    EXPECT_EQ(out.str(),
-              "Repeats: the text, as one sequence of 70 tokens, has 0 passages of 8 or more words that stood before "
-              "(case, punctuation and line breaks do not count).\n");
+    EXPECT_EQ(
+        out.str(),
+        "Repeats: the text, as one sequence of 70 tokens, has 0 passages of 8 or more words that stand earlier in "
+        "the text (case, punctuation and line breaks do not count).\n");
 }
 
 /// Six passages, each twice, some 130 tokens apart: a window that holds them predicts them better, a smaller one does
@@ -177,8 +178,8 @@ TEST(Repeats, AWindowGainsByWhatItStillHolds) {
         return demo::gain_of(demo::scores_of(found, demo::measure(model, {&tokens, 1}, s, {}).nll.front()));
     };
     const ms::estimate full = gain("full", 1), held = gain("window", 256), forgotten = gain("window", 16);
-    EXPECT_GT(full.value, 5 * full.error.value());
-    EXPECT_GT(held.value, 5 * held.error.value());
+    EXPECT_GT(full.value, 3 * full.error.value());
+    EXPECT_GT(held.value, 3 * held.error.value());
     EXPECT_LT(forgotten.value, full.value / 4);
 }
 

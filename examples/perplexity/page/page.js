@@ -364,21 +364,20 @@ function writeRecall() {
 
 const begun = (text, most = 140) => (text.length > most ? text.slice(0, text.lastIndexOf(" ", most)) + " …" : text);
 const meanOf = (values) => values.reduce((a, b) => a + b, 0) / values.length;
-const withinTrained = (passage) => data.repeats.trained_context < 2 || passage.distance < data.repeats.trained_context;
+const withinTrained = (passage) => data.repeats.trained_context < 2 || passage.again[1] <= data.repeats.trained_context;
 const groupOf = (run, passage) => run.groups.find((g) => g.within_trained === withinTrained(passage));
-const trainedName = (within) => (data.repeats.trained_context < 2 ? "all" : within ? "within the trained length" : "beyond the trained length");
+const trainedName = (within) => (data.repeats.trained_context < 2 ? "all" : within ? "read within the trained length" : "read beyond the trained length");
 
 /// One mark per passage for full and each policy shown; pale where full gains too little.
 function drawRepeats() {
   if (!data.repeats?.runs.length) return;
-  const { passages, runs, trained_context: trained } = data.repeats, k = states[Number(byId("repeats-states").value)];
+  const { passages, runs } = data.repeats, k = states[Number(byId("repeats-states").value)];
   const drawn = runs.filter((r, i) => i === 0 || (r.states === k && shown.has(r.policy)));
   const gains = drawn.flatMap((r) => r.nll_first.map((x, i) => x - r.nll_again[i]));
-  const distances = passages.map((p) => p.distance), inside = trained > 1 ? [trained] : [];
-  const powers = powersOfTwo([...distances, ...inside]);
-  const c = chart("repeats", logarithmic([...distances, ...inside], "tokens between the occurrences", powers, grouped), linear(gains, "gain, nats per token", { zero: true }));
+  const distances = passages.map((p) => p.distance);
+  const powers = powersOfTwo(distances);
+  const c = chart("repeats", logarithmic(distances, "tokens between the occurrences", powers, grouped), linear(gains, "gain, nats per token", { zero: true }));
   svg("line", { class: "zero", x1: c.left, x2: c.left + c.width, y1: c.y(0), y2: c.y(0) }, c.root);
-  for (const length of inside) svg("line", { class: "full", x1: c.x(length), x2: c.x(length), y1: c.top, y2: c.top + c.height }, c.root);
   drawn.forEach((r, number) => passages.forEach((p, i) => {
     const x = c.x(p.distance), y = c.y(r.nll_first[i] - r.nll_again[i]);
     const made = number === 0 ? svg("circle", { class: "mark", style: "fill:var(--ink)", cx: x, cy: y, r: 5 }, c.root) : mark(c.root, r, x, y);
@@ -407,7 +406,7 @@ function writeRepeats() {
   choices("repeats-states", states.map(String), drawRepeats);
   byId("repeats-states").value = 0;
   const judged = (group, name, digits) => (group.measurable ? withError(group[name], group[name + "_error"], digits, signed) : "n. m.");
-  table("repeats-table", ["policy", "k", "codec", "distance", "passages", "first", "again", "gain", "again above full"],
+  table("repeats-table", ["policy", "k", "codec", "position", "passages", "first", "again", "gain", "again above full"],
     runs.flatMap((r, number) => r.groups.map((g) => {
       const of = (nll) => fixed(meanOf(nll.filter((_, i) => withinTrained(passages[i]) === g.within_trained)), 3);
       return [r.policy, number === 0 ? "" : r.states, r.codec, trainedName(g.within_trained), g.passages, of(r.nll_first), of(r.nll_again),

@@ -37,7 +37,7 @@ class Config:
 class Record(NamedTuple):
     """What the attention of a layer did."""
     attention: Tensor  # (rows, heads, length, length)
-    brought: Tensor  # to a token, relative to its hidden state: one number
+    contribution: Tensor  # see Block.contribution
 
 
 class RMSNorm(nn.Module):
@@ -85,44 +85,44 @@ class Block(nn.Module):
     def attention(self, x: Tensor, turns: Tensor, mask: Tensor,
                   records: list[Record] | None) -> Tensor:
         size = self.config.head_size
+        normal = self.attn_norm(x)
 
         def heads(projected: Tensor) -> Tensor:  # (rows, heads, length, size)
             return projected.unflatten(-1, (-1, size)).transpose(1, 2)
 
-        queries = rotate(heads(self.attn_q(x)), turns)
-        keys = rotate(heads(self.attn_k(x)), turns)
-        values = heads(self.attn_v(x))
+        queries = rotate(heads(self.attn_q(normal)), turns)
+        keys = rotate(heads(self.attn_k(normal)), turns)
+        values = heads(self.attn_v(normal))
         group = self.config.heads // self.config.kv_heads
         keys = keys.repeat_interleave(group, dim=1)
         values = values.repeat_interleave(group, dim=1)
         scores = queries @ keys.transpose(-1, -2) / math.sqrt(size) + mask
         attention = scores.softmax(-1)
         if records is not None:
-            records.append(Record(attention, self.brought(attention, values)))
+            records.append(Record(
+                attention, self.contribution(attention, values, x)))
         mixed = attention @ values
         return self.attn_output(mixed.transpose(1, 2).flatten(-2))
 
-    def brought(self, attention: Tensor, values: Tensor) -> Tensor:
-        """(rows, length): how much the heads bring to each token.
+    def contribution(self, attention: Tensor, values: Tensor, x: Tensor
+                     ) -> Tensor:
+        """How much the heads add to a token, relative to the token itself.
 
         The attention-weighted mean of the norms of the values, times the gain
-        of the head's output matrix, summed over the heads. The gain is taken
-        as it is: training is not to make it smaller.
+        of the head's output matrix, over the norm of the hidden state x; the
+        sum over heads, the mean over tokens. Gain and norm of x are taken as
+        they are: training is not to change them.
         """
         norms = (values.square().sum(-1, keepdim=True) + 1e-12).sqrt()
         output = self.attn_output.weight.detach()
         output = output.unflatten(1, (-1, self.config.head_size))
         gains = output.square().mean(-1).sum(0).sqrt()
-        return torch.einsum("rhti,h->rt", attention @ norms, gains)
+        added = torch.einsum("rhti,h->rt", attention @ norms, gains)
+        return (added / x.detach().norm(dim=-1)).mean()
 
     def forward(self, x: Tensor, turns: Tensor, mask: Tensor,
                 records: list[Record] | None) -> Tensor:
-        before = x
-        x = x + self.attention(self.attn_norm(x), turns, mask, records)
-        if records is not None:
-            attention, brought = records.pop()
-            share = (brought / before.detach().norm(dim=-1)).mean()
-            records.append(Record(attention, share))
+        x = x + self.attention(x, turns, mask, records)
         h = self.ffn_norm(x)
         gated = functional.silu(self.ffn_gate(h)) * self.ffn_up(h)
         return x + self.ffn_down(gated)

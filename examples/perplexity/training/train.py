@@ -12,12 +12,11 @@ numbers below it; at the end of a stage its model is kept as DATA/STAGE.pt.
 (in DATA/rehearsal/).
 
 The first stage makes a model without an attention sink. The second grows the
-sink: it adds to the loss what the attention heads bring to each token, so that
-a head brings something only where that pays. A head that has nothing to say
-then attends to the one token whose value it has learned to keep small, the
-first. Nothing names that token: the penalty knows no positions. The third
-stage has a smaller penalty and brings the perplexity back; the fourth adds
-two layers.
+sink: it adds to the loss the contribution of the attention heads to each
+token, so that a head contributes only where that pays. A head that has nothing
+to say then attends to the one token whose value it has learned to keep small,
+the first. The loss contains no positions. The third stage has a smaller
+penalty and brings the perplexity back; the fourth adds two layers.
 
 Printed now and then: the loss in training, which is a mixture; the loss and
 perplexity on the validation books; for the phase's synthetic rows, the loss
@@ -62,8 +61,8 @@ class Stage:
     cool_down: float  # share of all steps in which the rates fall
     muon: bool = False  # for the matrices; else AdamW
     warm_up: int = 100  # steps in which the rates rise
-    # Of what a head brings to a token, in the loss: at the first step, at the
-    # last, and for each layer a factor.
+    # Weight of the contribution of heads in the loss: at the first step, at
+    # the last, and for each layer a factor.
     penalty: tuple[float, float] = (0, 0)
     layer_factors: tuple[float, ...] = ()
     # Before it begins, each of these layers is followed by a copy of itself
@@ -106,6 +105,7 @@ LEAST_RATE = 0.02  # of what the rates were, at the end of a cool-down
 GRADIENT_NORM = 1.0
 SEED = 1
 
+VALIDATION_LENGTH = 1024
 HELD_OUT = 32  # synthetic rows of each length: never trained on
 TOKENS_AT_ONCE = 2048  # more need more memory; the result is the same
 REPORT_EVERY = 10
@@ -226,7 +226,7 @@ def losses(model: Llama, rows: Tensor,
 
 
 def penalties_of(stage: Stage, step: int) -> list[float]:
-    """By layer: the weight of what its heads bring to a token."""
+    """By layer: the weight of the contribution of its heads."""
     begin, end = stage.penalty
     now = begin + (end - begin) * step / stage.steps
     return [now * factor for factor in stage.layer_factors]
@@ -245,14 +245,14 @@ def backward(model: Llama, rows: Tensor, phase: Phase,
         loss = (part_losses * weights.to(part_losses.device)).sum() / predicted
         total += loss.item()
         for penalty, record in zip(penalties, records or ()):
-            loss = loss + penalty * record.brought * len(part) / len(rows)
+            loss = loss + penalty * record.contribution * len(part) / len(rows)
         loss.backward()
     return total
 
 
 @torch.no_grad()
 def validate(model: Llama, sequences: Sequences, phase: Phase) -> str:
-    length = model.config.context
+    length = min(VALIDATION_LENGTH, model.config.context)
     on_books = torch.cat([losses(model, row[None]).cpu()
                           for row in sequences.validation(length)]).mean()
     rows = sequences.recall(phase.length)
@@ -266,8 +266,8 @@ def validate(model: Llama, sequences: Sequences, phase: Phase) -> str:
 
 
 def first_token_attention(model: Llama, sequences: Sequences) -> list[float]:
-    """By layer: the mean over heads, and over the queries from the 64th."""
-    length = min(256, model.config.context)
+    """By layer: the mean over heads, and over queries from position 64 on."""
+    length = min(VALIDATION_LENGTH, model.config.context)
     records: list[Record] = []
     losses(model, sequences.validation(length), records)
     return [record.attention[:, :, 64:, 0].mean().item() for record in records]
