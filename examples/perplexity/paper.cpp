@@ -30,8 +30,8 @@ ms::estimate mean_of(std::span<const double> sums, std::span<const double> count
     double squares = 0;
     for (std::size_t i = 0; i < sums.size(); ++i) squares += std::pow(sums[i] - mean * counts[i], 2);
     const double error = std::sqrt(squares * n / (n - 1)) / count;
-    return {mean,
-            error > 1e-12 * std::abs(mean) ? error : 0};  // equal values are equal, whatever the sum was rounded to
+    const double rounding = 1e-12 * std::abs(mean);  // equal values have no error, however their sum was rounded
+    return {mean, error > rounding ? error : 0};
 }
 ms::estimate mean_of(std::span<const double> values) { return mean_of(values, std::vector(values.size(), 1.0)); }
 
@@ -232,8 +232,7 @@ double recent_share_at_random(std::size_t states, std::size_t length) {
 
 /// TOVA keeps the tokens of paper_classes[i] for more steps than others.
 claim class_is_kept(const paper_findings& f, std::size_t i) {
-    claim c{.text = "TOVA keeps " + std::string(i == 2 ? "the " : "a ") + std::string(paper_classes[i]) +
-                    " longer than the average token",
+    claim c{.text = "TOVA keeps a " + std::string(paper_classes[i]) + " longer than the average token",
             .measure = "mean steps divided by the average",
             .low = 1,
             .columns = share_columns(paper_table_1_parts),

@@ -67,7 +67,7 @@ inline constexpr std::array<paper_batch, paper_table_1_parts.size()> paper_batch
 
 /// Table 2: the mean number of steps that TOVA keeps a token, by tag. Those that can be told without a tagger: '',
 /// ")" with all closing brackets, "." with all ends of sentences, \n.
-inline constexpr std::array<std::string_view, 4> paper_classes{"closing quote", "closing bracket", "end of a sentence",
+inline constexpr std::array<std::string_view, 4> paper_classes{"closing quote", "closing bracket", "sentence end",
                                                                "newline"};
 inline constexpr std::array<std::array<double, paper_table_1_parts.size()>, paper_classes.size()> paper_class_steps{
     {{845, 1101, 1413, 1774}, {379, 670, 1161, 1558}, {350, 645, 1117, 1677}, {303, 550, 969, 1538}}};

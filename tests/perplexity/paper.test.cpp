@@ -147,7 +147,7 @@ TEST(PaperClaims, DoNotHoldWithTheOpposite) {
          {[](auto& f) { f.retained[1]->classes[0].steps.value = 300; }, "not at 1/8"}},
         {"TOVA keeps a closing bracket longer than the average token",
          {[](auto& f) { f.retained[1]->classes[1].steps.value = 300; }, "not at 1/8"}},
-        {"TOVA keeps the end of a sentence longer than the average token",
+        {"TOVA keeps a sentence end longer than the average token",
          {[](auto& f) { f.retained[1]->classes[2].steps.value = 300; }, "not at 1/8"}},
         {"TOVA keeps a newline longer than the average token",
          {[](auto& f) { f.retained[1]->classes[3].steps.value = 300; }, "not at 1/8"}}};
