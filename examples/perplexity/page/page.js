@@ -108,6 +108,15 @@ function powersOfTwo(values) {
   for (let e = Math.ceil(Math.log2(Math.min(...values)) - 0.25); e <= Math.log2(Math.max(...values)) + 0.25; ++e) ticks.push(2 ** e);
   return ticks;
 }
+/// One policy that collapses would press all others into one line: then the axis is logarithmic.
+function perplexityAxis(values) {
+  const least = Math.min(...values), most = Math.max(...values), ticks = [];
+  if (!(least > 0) || most < 2 * least) return linear(values, "perplexity");
+  for (let power = 10 ** Math.floor(Math.log10(least)); power <= most; power *= 10) {
+    for (const step of most < 8 * least ? [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8] : [1, 2, 5]) ticks.push(step * power);
+  }
+  return logarithmic(values, "perplexity", ticks.filter((x) => x > least * 0.9 && x < most * 1.1), String);
+}
 
 /// An empty chart as wide as its place: {root, x, y, left, top, width, height}; x and y turn values into pixels.
 function chart(id, xAxis, yAxis, height = 320) {
@@ -151,7 +160,7 @@ function cursor(c, values, text) {
 function drawQuality() {
   const runs = shownRuns().filter(mainCodec), short = data.shorter_context ?? [];
   const values = [data.full, ...runs, ...short].flatMap((r) => [r.ppl - (r.ppl_error ?? 0), r.ppl + (r.ppl_error ?? 0)]);
-  const c = chart("quality", logarithmic(states, "states k", states, String), linear(values, "perplexity"));
+  const c = chart("quality", logarithmic(states, "states k", states, String), perplexityAxis(values));
   svg("line", { class: "full", x1: c.left, x2: c.left + c.width, y1: c.y(data.full.ppl), y2: c.y(data.full.ppl) }, c.root);
   if (short.length) svg("path", { class: "short", d: path(short.map((r) => [c.x(r.states), c.y(r.ppl)])) }, c.root);
   cursor(c, states, (k) => [
@@ -187,7 +196,7 @@ function drawMemory() {
   const runs = shownRuns(), all = [...runs, data.full];
   const bytes = all.map((r) => r.cache_bytes / 1e6);
   const c = chart("memory", logarithmic(bytes, "cache of one sequence", powersOfTwo(bytes), (x) => (x < 1 ? Math.round(1000 * x) + " kB" : x + " MB")),
-    linear(all.map((r) => r.ppl), "perplexity"));
+    perplexityAxis(all.map((r) => r.ppl)));
   const front = paretoFront(all).map((r) => [c.x(r.cache_bytes / 1e6), c.y(r.ppl)]);
   svg("path", { class: "front", d: path(front) }, c.root);
   describe(svg("circle", { class: "mark", style: "fill:var(--ink)", cx: c.x(data.full.cache_bytes / 1e6), cy: c.y(data.full.ppl), r: 6 }, c.root),
