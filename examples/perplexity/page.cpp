@@ -175,8 +175,7 @@ std::string inside_script(const json& data) {
 
 }  // namespace
 
-retained retained_of(const setting& what, const measurement& m, const ms::lifetimes_shape& shape,
-                     std::size_t number) {
+retained retained_of(const setting& what, const measurement& m, const ms::lifetimes_shape& shape, std::size_t number) {
     retained result{what, ms::lifetimes(shape)};
     for (const forgetting& f : m.forgotten) {
         if (f.sequence != number) continue;

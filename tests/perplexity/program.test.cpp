@@ -233,8 +233,9 @@ constexpr bool optimized = false;
 #endif
 
 // Sums that an independent implementation in PyTorch, float32, gives, which attends and then erases: novella, context
-// 1024. Over the first two sequences no decision of h2o or tova is closer than 7e-7, so all programs with float32
-// arithmetic make the same; what remains is rounding, of which 0.01 in 7000 leaves plenty.
+// 1024. In heads that rest on the first token, other states differ in attention by as little as 1e-14, so programs may
+// keep others there; it has next to no effect. Here, in PyTorch, and with blocks of 1, 16 and 64 tokens the sums agree
+// to 0.001.
 TEST_F(Program, SumsAreThoseOfAnIndependentImplementation) {
     constexpr double bound = 0.01;
     const std::map<std::pair<std::string, int>, double> expected{
