@@ -3,7 +3,7 @@
     model = Llama(Config())
     logits = model(tokens)      # (rows, length) -> (rows, length, vocabulary)
 
-The defaults of Config are the bundled model's. Modules are named as GGUF
+The defaults of Config are those of the first stage. Modules are named as GGUF
 names its tensors (blk.0.attn_q.weight and so on), so that a checkpoint's
 names are the file's. Input and output share their embedding.
 """

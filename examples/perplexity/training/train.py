@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains the bundled model.
+"""Trains the bundled models.
 
     python3 train.py DATA
     python3 train.py DATA --rehearsal
