@@ -66,6 +66,23 @@ TEST_F(Recall, APassageComesTwice) {
     EXPECT_TRUE(std::ranges::equal(passage, std::span(task.tokens).subspan(1, 32)));
 }
 
+/// The filler comes from the same text, but from elsewhere: else the fact would stand at two depths.
+TEST_F(Recall, TheFillerDoesNotHoldThePassage) {
+    const auto tasks = demo::recall_tasks(words, text, {.lengths = {512}, .depths = {0.5}, .tries = 40});
+    for (const recall_task& task : tasks) {
+        if (task.kind != recall_kind::passage) continue;
+        const auto passage = std::span(task.tokens).last(32);
+        std::size_t found = 0;
+        for (auto from = task.tokens.begin();;) {
+            from = std::search(from, task.tokens.end(), passage.begin(), passage.end());
+            if (from == task.tokens.end()) break;
+            ++found;
+            ++from;
+        }
+        EXPECT_EQ(found, 2U) << "the statement, and the question with its answer";
+    }
+}
+
 TEST_F(Recall, TheSeedDecides) {
     const recall_plan plan{.lengths = {128}, .depths = {0.5}, .tries = 2};
     recall_plan other = plan;

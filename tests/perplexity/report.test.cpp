@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "made_results.hpp"
+#include "text_table.hpp"
 
 namespace report_test {
 
@@ -61,6 +62,15 @@ TEST(Table, ARowForEachPolicyAndK) {
               "full        all       7.389               -       -         -   1.23         8\n"
               "tova         64       8.166    10.52 ± 0.00  0.1235    87.5 %   1.23         8\n"
               "window       64      20.086   171.83 ± 0.00       -         -   1.23         8\n");
+}
+
+TEST(Table, CellsWiderThanTheirColumnsStayApart) {
+    std::ostringstream out;
+    demo::text_table table(out, demo::table_format::text, {{"policy", 6}, {"k", 3}, {"change", 6}});
+    table.row({"window", "1234567", demo::with_error({8020.487, 1679.16}, 2)});
+    EXPECT_EQ(out.str(),
+              "policy    k  change\n"
+              "window 1234567 8020 ± 1679\n");
 }
 
 /// The default table fits a terminal of 80 columns.
